@@ -1,0 +1,75 @@
+package batch
+
+import (
+	"math"
+	"math/bits"
+	"time"
+)
+
+// RetryPolicy decides whether and when a failed attempt is repeated.
+type RetryPolicy struct {
+	// MaxRetries is the number of retries before giving up; nil: no cap.
+	MaxRetries *int
+	// StopBeforeDeadline is how long before the batch expires retries stop;
+	// negative: they go on that long after it; nil: the deadline plays no part.
+	StopBeforeDeadline *time.Duration
+	// Backoff is the delay before the first retry.
+	Backoff time.Duration
+	// Factor multiplies the delay at each further retry. Zero counts as one.
+	Factor uint64
+	// MaxBackoff caps the delay, before jitter and Retry-After.
+	MaxBackoff time.Duration
+}
+
+// Jitter is the largest part of a backoff that is added to it at random, so
+// that requests which failed together do not return together.
+const Jitter = 0.2
+
+// Denied says why a retry was refused.
+type Denied string
+
+// Why a retry is refused. The empty string means that it is granted.
+const (
+	Granted            Denied = ""
+	DeniedNotRetriable Denied = "not_retriable"
+	DeniedMaxRetries   Denied = "max_retries"
+	DeniedDeadline     Denied = "deadline"
+)
+
+// Delay is the backoff before retry n (0-based), without jitter:
+// min(Backoff × Factor^n, MaxBackoff), in integers that saturate.
+func (p RetryPolicy) Delay(n int) time.Duration {
+	delay, factor := uint64(max(p.Backoff, 0)), max(p.Factor, 1)
+	limit := uint64(max(p.MaxBackoff, 0))
+	for ; n > 0 && delay < limit && factor > 1 && delay > 0; n-- {
+		hi, lo := bits.Mul64(delay, factor)
+		if hi != 0 {
+			lo = math.MaxUint64
+		}
+		delay = lo
+	}
+	return time.Duration(min(delay, limit))
+}
+
+// Next decides about the retry that follows the given attempt (0-based).
+//
+// remaining is the time left until the batch expires, by Postgres's clock.
+// retryAfter is what the upstream asked for, zero if nothing; it lengthens
+// the backoff and never shortens it. random is in [0, 1) and spreads the
+// jitter. The retry is refused when attempt ≥ MaxRetries, or when the delay
+// would end at or after the deadline less StopBeforeDeadline.
+func (p RetryPolicy) Next(reason Reason, attempt int, remaining, retryAfter time.Duration, random float64) (time.Duration, Denied) {
+	if !reason.Retriable() {
+		return 0, DeniedNotRetriable
+	}
+	if p.MaxRetries != nil && attempt >= *p.MaxRetries {
+		return 0, DeniedMaxRetries
+	}
+	delay := p.Delay(attempt)
+	delay += time.Duration(float64(delay) * Jitter * random)
+	delay = max(delay, retryAfter)
+	if p.StopBeforeDeadline != nil && delay >= remaining-*p.StopBeforeDeadline {
+		return 0, DeniedDeadline
+	}
+	return delay, Granted
+}
