@@ -1,0 +1,20 @@
+// Package testenv gives tests a real Postgres and a real NATS server.
+//
+//	func TestMain(m *testing.M) { testenv.Main(m) }
+//
+//	func TestClaim(t *testing.T) {
+//		t.Parallel()
+//		pool, err := pgxpool.New(t.Context(), testenv.DatabaseURL(t))
+//		...
+//	}
+//
+// Each test gets a database of its own, copied from one that is migrated once a
+// process. The server, found when the first test asks, is one of:
+//
+//  1. the one at FUSILLADE_TEST_DATABASE_URL, whose user may create databases;
+//  2. a container, if a Docker engine answers and has or quickly gets the image;
+//  3. one started from programs on the machine, or downloaded.
+//
+// Unlike other packages it reads the environment: FUSILLADE_TEST_DATABASE_URL,
+// and what Docker's own clients read.
+package testenv

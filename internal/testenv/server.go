@@ -1,0 +1,126 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fusillade/internal/embedded"
+)
+
+const (
+	urlVariable = "FUSILLADE_TEST_DATABASE_URL"
+	dataPattern = "fusillade-test-pg-*"
+	// abandonedAfter is how old what a killed run left behind must be before
+	// another run deletes it.
+	abandonedAfter = time.Hour
+)
+
+// localSettings trade durability, which no test's server needs, for speed.
+var localSettings = map[string]string{
+	"fsync":            "off",
+	"full_page_writes": "off",
+	"max_connections":  "400",
+	"shared_buffers":   "64MB",
+	"max_wal_size":     "512MB",
+	"min_wal_size":     "80MB",
+}
+
+// backend is a running Postgres.
+type backend struct {
+	url       *url.URL
+	source    string
+	container bool
+	// lasting is true for a server that others use and that stays.
+	lasting bool
+	stop    func(context.Context) error
+}
+
+// findBackend returns the first server that the package's documentation lists.
+func findBackend(ctx context.Context) (backend, error) {
+	if configured := os.Getenv(urlVariable); configured != "" {
+		return dialBackend(ctx, configured)
+	}
+	b, dockerErr := startContainer(ctx)
+	if dockerErr == nil {
+		return b, nil
+	}
+	b, err := startLocal(ctx)
+	if err != nil {
+		return b, fmt.Errorf("no Postgres for the tests: set %s, start Docker, or install Postgres: %w", urlVariable,
+			errors.Join(fmt.Errorf("docker: %w", dockerErr), err))
+	}
+	return b, nil
+}
+
+func dialBackend(ctx context.Context, configured string) (backend, error) {
+	p, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{URL: configured})
+	if err != nil {
+		return backend{}, fmt.Errorf("%s: %w", urlVariable, err)
+	}
+	u, err := parseURL(configured)
+	if err != nil {
+		return backend{}, fmt.Errorf("%s: %w", urlVariable, err)
+	}
+	return backend{url: u, source: p.Source(), lasting: true, stop: p.Stop}, nil
+}
+
+func startLocal(ctx context.Context) (backend, error) {
+	if err := removeAbandoned(ctx); err != nil {
+		return backend{}, err
+	}
+	dir, err := os.MkdirTemp("", dataPattern)
+	if err != nil {
+		return backend{}, err
+	}
+	p, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{
+		DataDir:  dir,
+		CacheDir: filepath.Join(os.TempDir(), "fusillade-test-cache"),
+		Settings: maps.Clone(localSettings),
+	})
+	if err != nil {
+		return backend{}, errors.Join(err, os.RemoveAll(dir))
+	}
+	u, err := parseURL(p.URL())
+	stop := func(ctx context.Context) error {
+		return errors.Join(p.Stop(ctx), os.RemoveAll(dir))
+	}
+	if err != nil {
+		return backend{}, errors.Join(err, stop(ctx))
+	}
+	return backend{url: u, source: p.Source(), stop: stop}, nil
+}
+
+// removeAbandoned deletes the servers of test processes that were killed.
+func removeAbandoned(ctx context.Context) error {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), dataPattern))
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		info, err := os.Stat(dir)
+		if err != nil || time.Since(info.ModTime()) < abandonedAfter {
+			continue // gone, or too young to tell from one that is starting
+		}
+		err = embedded.RemovePostgres(ctx, dir)
+		if err != nil && !errors.Is(err, embedded.ErrInUse) && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseURL accepts only the form that a database's name can be put into.
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return nil, embedded.ErrInvalidURL
+	}
+	return u, nil
+}

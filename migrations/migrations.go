@@ -1,0 +1,175 @@
+// Package migrations holds the database schema as numbered SQL files and
+// brings a database to the newest of them.
+//
+// Any number of processes may migrate one database at once: every session that
+// changes the schema holds one advisory lock, taken as the session begins and
+// released by the server when it ends, so a killed process never leaves the
+// lock behind.
+package migrations
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed *.sql
+var files embed.FS
+
+const (
+	connectTimeout = 10 * time.Second
+	// runLimit bounds one call of Up or Down, the wait for the lock included.
+	runLimit = 30 * time.Minute
+	// statusLimit bounds one call of Status.
+	statusLimit = 30 * time.Second
+)
+
+var (
+	// ErrNothingApplied is returned by Down on a database without migrations.
+	ErrNothingApplied = errors.New("no migration is applied")
+	// ErrInvalidURL is returned for a URL that is not a Postgres one. It
+	// carries no part of the URL, which may hold a password.
+	ErrInvalidURL = errors.New("invalid database URL: want postgres://user:password@host:port/database")
+)
+
+// Status is one migration and when it was applied.
+type Status struct {
+	// Version is the number that the file name starts with.
+	Version int64
+	// Name is the file's name.
+	Name string
+	// AppliedAt is zero for a migration that is not applied.
+	AppliedAt time.Time
+}
+
+// Up applies every migration that the database lacks, each in a transaction of
+// its own. A database that is newer than this build is left as it is. When Up
+// fails, the migrations before the one that the error names stay applied.
+func Up(ctx context.Context, databaseURL string) error {
+	return up(ctx, files, databaseURL)
+}
+
+// Down rolls the newest applied migration back. It returns ErrNothingApplied
+// when there is none.
+func Down(ctx context.Context, databaseURL string) error {
+	return down(ctx, files, databaseURL)
+}
+
+// List returns the migrations of this build in order, each with the time it was
+// applied. It waits for no lock and changes nothing.
+func List(ctx context.Context, databaseURL string) ([]Status, error) {
+	return list(ctx, files, databaseURL)
+}
+
+func up(ctx context.Context, fsys fs.FS, databaseURL string) error {
+	ctx, cancel := context.WithTimeout(ctx, runLimit)
+	defer cancel()
+	provider, err := open(fsys, databaseURL, stdlib.OptionAfterConnect(holdLock))
+	if err != nil {
+		return fmt.Errorf("migrating up: %w", err)
+	}
+	defer provider.Close()
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrating up: %w", naming(err))
+	}
+	return nil
+}
+
+func down(ctx context.Context, fsys fs.FS, databaseURL string) error {
+	ctx, cancel := context.WithTimeout(ctx, runLimit)
+	defer cancel()
+	provider, err := open(fsys, databaseURL, stdlib.OptionAfterConnect(holdLock))
+	if err != nil {
+		return fmt.Errorf("migrating down: %w", err)
+	}
+	defer provider.Close()
+	_, err = provider.Down(ctx)
+	switch {
+	case errors.Is(err, goose.ErrNoNextVersion):
+		return fmt.Errorf("migrating down: %w", ErrNothingApplied)
+	case errors.Is(err, goose.ErrVersionNotFound):
+		version, versionErr := provider.GetDBVersion(ctx)
+		if versionErr != nil {
+			return fmt.Errorf("migrating down: %w", versionErr)
+		}
+		return fmt.Errorf("migrating down: migration %d is not part of this build; use the build that applied it", version)
+	case err != nil:
+		return fmt.Errorf("migrating down: %w", naming(err))
+	}
+	return nil
+}
+
+func list(ctx context.Context, fsys fs.FS, databaseURL string) ([]Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusLimit)
+	defer cancel()
+	provider, db, err := openDB(fsys, databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("listing migrations: %w", err)
+	}
+	defer provider.Close()
+
+	// Provider.Status would create the version table.
+	var migrated bool
+	const q = `SELECT to_regclass($1) IS NOT NULL`
+	if err := db.QueryRowContext(ctx, q, goose.DefaultTablename).Scan(&migrated); err != nil {
+		return nil, fmt.Errorf("listing migrations: %w", err)
+	}
+	var all []Status
+	if !migrated {
+		for _, source := range provider.ListSources() {
+			all = append(all, Status{Version: source.Version, Name: path.Base(source.Path)})
+		}
+		return all, nil
+	}
+	statuses, err := provider.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing migrations: %w", err)
+	}
+	for _, s := range statuses {
+		all = append(all, Status{Version: s.Source.Version, Name: path.Base(s.Source.Path), AppliedAt: s.AppliedAt})
+	}
+	return all, nil
+}
+
+func open(fsys fs.FS, databaseURL string, opts ...stdlib.OptionOpenDB) (*goose.Provider, error) {
+	provider, _, err := openDB(fsys, databaseURL, opts...)
+	return provider, err
+}
+
+// openDB returns a provider and the database it owns: closing the provider
+// closes both. It connects to nothing yet.
+func openDB(fsys fs.FS, databaseURL string, opts ...stdlib.OptionOpenDB) (*goose.Provider, *sql.DB, error) {
+	cfg, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, nil, ErrInvalidURL
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTimeout
+	}
+	db := stdlib.OpenDB(*cfg, opts...)
+	// The lock belongs to a session, so all work must be done in one.
+	db.SetMaxOpenConns(1)
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, fsys,
+		goose.WithLogger(goose.NopLogger()), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return nil, nil, errors.Join(err, db.Close())
+	}
+	return provider, db, nil
+}
+
+// naming puts the file name of the migration that failed before its error.
+func naming(err error) error {
+	if partial, ok := errors.AsType[*goose.PartialError](err); ok {
+		return fmt.Errorf("%s: %w", path.Base(partial.Failed.Source.Path), partial.Err)
+	}
+	return err
+}

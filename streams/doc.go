@@ -1,0 +1,11 @@
+// Package streams spells every NATS name that fusillade uses: subjects, the
+// stream, its consumers, the KV buckets and their keys, as data. No other
+// package builds a subject.
+//
+//	fusillade.requests.<model>.<batch>.<line>   one message per claimed request
+//	fusillade.hints.drained.<model>             a consumer took work off the stream
+//	fusillade.hints.work                        there may be new work or new settings
+//
+// Hints are plain NATS messages: losing one costs latency, never correctness,
+// because a poll stands behind each.
+package streams

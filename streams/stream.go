@@ -1,0 +1,126 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+)
+
+// Names of the stream and the buckets.
+const (
+	Stream        = "REQUESTS"
+	DaemonsBucket = "DAEMONS" // key: daemon id; gone when its heartbeats stop
+	SlotsBucket   = "SLOTS"   // key: model token; who may run how many calls
+)
+
+// Config is what a deployment decides about its stream and buckets.
+type Config struct {
+	// Replicas of the stream and the buckets: 1, or 3 or 5 in a cluster.
+	Replicas int
+	// InMemory keeps all of it in the server's memory: for a server that lives
+	// and dies with the one process that uses it.
+	InMemory bool
+	// StaleDaemonThreshold is how long a heartbeat is good for.
+	StaleDaemonThreshold time.Duration
+}
+
+// StreamConfig describes the work queue. It keeps one message per subject and
+// refuses a second, so that a request can be published again at any time and
+// is still queued once.
+func (c Config) StreamConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:                 Stream,
+		Description:          "claimed requests, one message each",
+		Subjects:             []string{requestsPrefix + ">"},
+		Retention:            jetstream.WorkQueuePolicy,
+		Storage:              c.storage(),
+		Discard:              jetstream.DiscardNew,
+		MaxMsgsPerSubject:    1,
+		DiscardNewPerSubject: true,
+		AllowDirect:          true,
+		Replicas:             max(c.Replicas, 1),
+		// Postgres rebuilds whatever the broker loses, so nothing here waits
+		// for a disk.
+		Duplicates: time.Second,
+	}
+}
+
+func (c Config) storage() jetstream.StorageType {
+	if c.InMemory {
+		return jetstream.MemoryStorage
+	}
+	return jetstream.FileStorage
+}
+
+// DaemonsConfig describes the bucket of heartbeats. A key vanishes when no
+// heartbeat renewed it for the stale-daemon threshold, and watchers hear of it.
+func (c Config) DaemonsConfig() jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket:      DaemonsBucket,
+		Description: "heartbeats, one key per running daemon",
+		TTL:         c.StaleDaemonThreshold,
+		// The marker of an expired key lives as long as a key does.
+		LimitMarkerTTL: max(c.StaleDaemonThreshold, time.Second),
+		Storage:        c.storage(),
+		Replicas:       max(c.Replicas, 1),
+		History:        1,
+	}
+}
+
+// SlotsConfig describes the bucket of slots.
+func (c Config) SlotsConfig() jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket:      SlotsBucket,
+		Description: "concurrent calls each model allows, and which daemon holds how many",
+		Storage:     c.storage(),
+		Replicas:    max(c.Replicas, 1),
+		History:     1,
+	}
+}
+
+// maxWaiting is the number of open pulls a consumer accepts. It cannot be
+// changed once the consumer exists.
+const maxWaiting = 8192
+
+// ConsumerConfig describes the consumer that feeds one model.
+//
+// lease is AckWait: how long a message stays with a consumer that says
+// nothing. limit is the model's concurrency limit; MaxAckPending is only the
+// outer guard around it, wide enough for prefetched messages and for those
+// that wait out a backoff, which keep their place in it. When a model is down,
+// its backoff fills the guard and dispatch stops.
+func ConsumerConfig(m batch.Model, limit int, lease time.Duration) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       ConsumerName(m),
+		Description:   string(m),
+		FilterSubject: ModelSubjects(m),
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       lease,
+		MaxAckPending: MaxAckPending(limit),
+		// A message that reached MaxDeliver would stay in the stream for ever;
+		// the attempts are counted in Postgres.
+		MaxDeliver: -1,
+		MaxWaiting: maxWaiting,
+		Metadata:   map[string]string{"model": string(m)},
+	}
+}
+
+// MaxAckPending is the outer guard for a model of the given limit.
+func MaxAckPending(limit int) int { return 4*limit + 1024 }
+
+// Ensure creates the stream and the buckets, or brings them up to date.
+func Ensure(ctx context.Context, js jetstream.JetStream, c Config) error {
+	if _, err := js.CreateOrUpdateStream(ctx, c.StreamConfig()); err != nil {
+		return fmt.Errorf("creating stream %s: %w", Stream, err)
+	}
+	for _, kv := range []jetstream.KeyValueConfig{c.DaemonsConfig(), c.SlotsConfig()} {
+		if _, err := js.CreateOrUpdateKeyValue(ctx, kv); err != nil {
+			return fmt.Errorf("creating bucket %s: %w", kv.Bucket, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package streams
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"fusillade/internal/batch"
+)
+
+const requestsPrefix = "fusillade.requests."
+
+// Subjects of hints.
+const (
+	// HintWork tells dispatchers that there may be new work or new settings.
+	HintWork = "fusillade.hints.work"
+	// hintDrainedPrefix precedes the token of a model whose messages a
+	// consumer has taken off the stream.
+	hintDrainedPrefix = "fusillade.hints.drained."
+	// HintDrainedAll matches the drained hints of all models.
+	HintDrainedAll = hintDrainedPrefix + "*"
+	// DispatcherQueue is the queue group that shares out drained hints, so
+	// that one dispatcher refills, not all of them.
+	DispatcherQueue = "dispatchers"
+)
+
+// RequestSubject is where the message of one claimed request is published.
+func RequestSubject(m batch.Model, id batch.RequestID) string {
+	return requestsPrefix + Token(m) + "." + id.Batch.Token() + "." + strconv.Itoa(int(id.Line))
+}
+
+// ParseRequestSubject reverses RequestSubject. It returns ErrToken for what
+// RequestSubject never writes.
+func ParseRequestSubject(subject string) (batch.Model, batch.RequestID, error) {
+	rest, ok := strings.CutPrefix(subject, requestsPrefix)
+	parts := strings.Split(rest, ".")
+	if !ok || len(parts) != 3 {
+		return "", batch.RequestID{}, fmt.Errorf("subject %q: %w", subject, ErrToken)
+	}
+	m, err := ParseToken(parts[0])
+	if err != nil {
+		return "", batch.RequestID{}, fmt.Errorf("subject %q: %w", subject, err)
+	}
+	id, err := batch.ParseID(parts[1])
+	if err != nil {
+		return "", batch.RequestID{}, fmt.Errorf("subject %q: %w", subject, err)
+	}
+	line, err := strconv.ParseInt(parts[2], 10, 32)
+	if err != nil || line < 1 {
+		return "", batch.RequestID{}, fmt.Errorf("subject %q: %w", subject, ErrToken)
+	}
+	return m, batch.RequestID{Batch: id, Line: int32(line)}, nil
+}
+
+// ModelSubjects matches the messages of one model.
+func ModelSubjects(m batch.Model) string { return requestsPrefix + Token(m) + ".>" }
+
+// BatchSubjects matches the messages of one batch, of whatever model.
+func BatchSubjects(id batch.ID) string { return requestsPrefix + "*." + id.Token() + ".*" }
+
+// HintDrained is the subject by which a consumer says that it took messages
+// of the model off the stream.
+func HintDrained(m batch.Model) string { return hintDrainedPrefix + Token(m) }
+
+// ParseHintDrained reads the model from a drained hint's subject.
+func ParseHintDrained(subject string) (batch.Model, error) {
+	token, ok := strings.CutPrefix(subject, hintDrainedPrefix)
+	if !ok {
+		return "", fmt.Errorf("subject %q: %w", subject, ErrToken)
+	}
+	return ParseToken(token)
+}
