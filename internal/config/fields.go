@@ -1,0 +1,41 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// MetadataFields names batch columns and metadata keys. Each becomes the end
+// of a header's name.
+type MetadataFields []string
+
+var headerPart = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+// String returns the names, separated by commas.
+func (f MetadataFields) String() string { return strings.Join(f, ",") }
+
+// Set reads names separated by commas. The empty string is no name.
+func (f *MetadataFields) Set(text string) error {
+	*f = MetadataFields{}
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	seen := map[string]string{}
+	for i, name := range strings.Split(text, ",") {
+		name = strings.TrimSpace(name)
+		if name == "" {
+			return fmt.Errorf("has an empty element, number %d", i+1)
+		}
+		if !headerPart.MatchString(name) {
+			return fmt.Errorf("has the element %s, which cannot be part of a header's name", quote(name))
+		}
+		header := strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+		if first, ok := seen[header]; ok {
+			return fmt.Errorf("has the elements %s and %s, which make the same header", quote(first), quote(name))
+		}
+		seen[header] = name
+		*f = append(*f, name)
+	}
+	return nil
+}

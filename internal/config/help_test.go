@@ -1,0 +1,89 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// documented are all the variables, as the specification has them.
+var documented = strings.Fields(`
+	CLAIM_BATCH_SIZE DEFAULT_MODEL_CONCURRENCY MODEL_CONCURRENCY_LIMITS MODEL_ESCALATIONS CLAIM_INTERVAL_MS
+	MAX_RETRIES STOP_BEFORE_DEADLINE_MS BACKOFF_MS BACKOFF_FACTOR MAX_BACKOFF_MS TIMEOUT_MS STATUS_LOG_INTERVAL_MS
+	HEARTBEAT_INTERVAL_MS SHOULD_RETRY CLAIM_TIMEOUT_MS PROCESSING_TIMEOUT_MS STALE_DAEMON_THRESHOLD_MS
+	UNCLAIM_BATCH_SIZE CANCELLATION_POLL_INTERVAL_MS BATCH_METADATA_FIELDS PURGE_INTERVAL_MS PURGE_BATCH_SIZE
+	PURGE_THROTTLE_MS
+
+	MAX_IN_FLIGHT MAX_DELIVERIES UPSTREAM_URL UPSTREAM_API_KEY MODEL_UPSTREAMS ENCRYPTION_KEY DATABASE_URL
+	DATABASE_MAX_CONNS NATS_URL NATS_CREDS NATS_NKEY NATS_CERT NATS_KEY NATS_CA STREAM_REPLICAS DRAIN_TIMEOUT_MS
+	ADMIN_ADDR LOG_LEVEL LOG_FORMAT`)
+
+func TestWriteHelp(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	if err := WriteHelp(&out, new(Standalone)); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	column := strings.Index(lines[0], "DESCRIPTION")
+	var names []string
+	for _, line := range lines[1:] {
+		names = append(names, strings.TrimPrefix(strings.Fields(line)[0], "FUSILLADE_"))
+		if line[column-1] != ' ' || line[column] == ' ' {
+			t.Errorf("line is not aligned: %q", line)
+		}
+	}
+	if diff := cmp.Diff(documented, names); diff != "" {
+		t.Errorf("variables (-want +got):\n%s", diff)
+	}
+}
+
+// What the tags say about a setting is complete and consistent.
+func TestTags(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, s := range settingsOf(new(Standalone)) {
+		if seen[s.name] {
+			t.Errorf("%s is declared twice", s.name)
+		}
+		seen[s.name] = true
+		if desc := s.tag.Get("desc"); desc == "" || strings.HasSuffix(desc, ".") {
+			t.Errorf("%s: description %q", s.name, desc)
+		}
+		_, number := s.number()
+		if number != (s.tag.Get("unit") != "") || number != (s.tag.Get("min") != "") || number == (s.tag.Get("allowed") != "") {
+			t.Errorf("%s: a number has a unit and a range, anything else says what is allowed", s.name)
+		}
+		if ms := s.tag.Get("unit") == "ms"; ms != strings.HasSuffix(s.name, "_MS") {
+			t.Errorf("%s: unit %q", s.name, s.tag.Get("unit"))
+		}
+	}
+}
+
+func TestReplaceMarkdown(t *testing.T) {
+	t.Parallel()
+	stale := "# Title\n\n" + MarkdownBegin + "\nold\n" + MarkdownEnd + "\n\nMore.\n"
+	fresh, err := ReplaceMarkdown(stale, new(Dispatcher))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"# Title\n\n" + MarkdownBegin + "\n| variable |",
+		"| `FUSILLADE_PROCESSING_TIMEOUT_MS` | TIMEOUT_MS + 60000 | ms | ",
+		"| `FUSILLADE_NATS_URL` | required |",
+		"|\n" + MarkdownEnd + "\n\nMore.\n",
+	} {
+		if !strings.Contains(fresh, want) {
+			t.Errorf("lacks %q:\n%s", want, fresh)
+		}
+	}
+	if again, err := ReplaceMarkdown(fresh, new(Dispatcher)); err != nil || again != fresh {
+		t.Errorf("a fresh document is changed (error %v):\n%s", err, cmp.Diff(fresh, again))
+	}
+	for _, document := range []string{"", MarkdownBegin + "\n", MarkdownEnd + MarkdownBegin + "\n"} {
+		if _, err := ReplaceMarkdown(document, new(Dispatcher)); err == nil {
+			t.Errorf("%q has no place for the table, and no error", document)
+		}
+	}
+}

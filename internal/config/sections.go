@@ -1,0 +1,73 @@
+package config
+
+import "fusillade/internal/batch"
+
+// Work is what one consumer takes on.
+type Work struct {
+	MaxInFlight   int `env:"MAX_IN_FLIGHT" default:"1000" min:"1" max:"1000000" unit:"calls" desc:"most calls in flight in one consumer, over all models"`
+	MaxDeliveries int `env:"MAX_DELIVERIES" default:"5" min:"1" max:"1000" unit:"times" desc:"a request that has taken down its consumer this often fails as poisoned"`
+}
+
+// Upstream is where calls go.
+type Upstream struct {
+	URL    HTTPURL        `env:"UPSTREAM_URL" allowed:"an http or https URL without query and fragment, such as https://api.example.com" desc:"model endpoint of requests that bring none of their own"`
+	APIKey Secret         `env:"UPSTREAM_API_KEY" allowed:"printable ASCII without blanks" desc:"bearer token of calls whose batch brings none"`
+	Models ModelUpstreams `env:"MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"}" desc:"endpoints of single models, as model=url,… or JSON"`
+}
+
+// For is the endpoint of the model, without a slash at its end; empty if
+// there is none.
+func (u *Upstream) For(model batch.Model) string {
+	if own, ok := u.Models[model]; ok {
+		return own.Reveal()
+	}
+	return u.URL.Reveal()
+}
+
+// Encryption is how the API keys that batches bring are kept.
+type Encryption struct {
+	Key EncryptionKey `env:"ENCRYPTION_KEY" allowed:"32 bytes as 64 hexadecimal digits or as base64" desc:"key that encrypts the API keys batches bring, 32 bytes in hex or base64; unset: such batches are refused"`
+}
+
+// Postgres is the database.
+type Postgres struct {
+	URL      DatabaseURL `env:"DATABASE_URL" derived:"embedded" allowed:"a URL such as postgres://user@host:5432/database, with special characters in the password percent-encoded" desc:"Postgres database"`
+	MaxConns int         `env:"DATABASE_MAX_CONNS" default:"10" min:"2" max:"10000" unit:"connections" desc:"most connections of one process to Postgres"`
+}
+
+// NATS is the broker. Its credentials have the names that the nats command
+// line has for them; each is the path of a file.
+type NATS struct {
+	URL            NATSServers `env:"NATS_URL" alias:"true" derived:"embedded" allowed:"servers such as nats://host:4222, with scheme nats, tls, ws or wss, separated by commas" desc:"NATS servers, separated by commas"`
+	Creds          FilePath    `env:"NATS_CREDS" alias:"true" allowed:"a file that can be read" desc:"file with a user's JWT and seed"`
+	NKey           FilePath    `env:"NATS_NKEY" alias:"true" allowed:"a file that can be read" desc:"file with a user's seed"`
+	Cert           FilePath    `env:"NATS_CERT" alias:"true" allowed:"a file that can be read" desc:"file with the TLS client certificate, PEM"`
+	Key            FilePath    `env:"NATS_KEY" alias:"true" allowed:"a file that can be read" desc:"file with the TLS client key, PEM"`
+	CA             FilePath    `env:"NATS_CA" alias:"true" allowed:"a file that can be read" desc:"file with the TLS certificate authorities, PEM"`
+	StreamReplicas int         `env:"STREAM_REPLICAS" default:"1" min:"1" max:"5" unit:"servers" desc:"NATS servers that hold a copy of each stream and bucket"`
+}
+
+func (c *NATS) check(p *problems) {
+	p.relate(c.Creds != "" && c.NKey != "", "NATS_CREDS", "NATS_NKEY",
+		"and %s are both set: use one", prefixed("NATS_NKEY"))
+	p.relate(c.Cert != "" && c.Key == "", "NATS_CERT", "NATS_KEY",
+		"needs %s, the key of the certificate", prefixed("NATS_KEY"))
+	p.relate(c.Key != "" && c.Cert == "", "NATS_KEY", "NATS_CERT",
+		"needs %s, the certificate of the key", prefixed("NATS_CERT"))
+}
+
+// Shutdown is how a process ends.
+type Shutdown struct {
+	DrainTimeout Milliseconds `env:"DRAIN_TIMEOUT_MS" default:"30000" min:"0" unit:"ms" desc:"time that calls in flight have to finish after SIGTERM"`
+}
+
+// Admin is where health and metrics are served.
+type Admin struct {
+	Addr Address `env:"ADMIN_ADDR" allowed:"host:port such as :9090, or empty" desc:"address that serves health and metrics; empty: none"`
+}
+
+// Logging is what is logged, and how.
+type Logging struct {
+	Level  Level     `env:"LOG_LEVEL" default:"info" allowed:"debug, info, warn or error" desc:"least severe level that is logged"`
+	Format LogFormat `env:"LOG_FORMAT" derived:"json" allowed:"json or text" desc:"form of a log line, json or text"`
+}
