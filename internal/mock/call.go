@@ -1,0 +1,160 @@
+package mock
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+)
+
+type endpoint int
+
+const (
+	chatCompletionsEndpoint endpoint = iota
+	completionsEndpoint
+	responsesEndpoint
+	embeddingsEndpoint
+)
+
+const (
+	defaultDimensions = 32
+	maxDimensions     = 4096
+	maxInputs         = 2048
+)
+
+// call is one request to a model, read and checked.
+type call struct {
+	endpoint  endpoint
+	customID  string
+	bodyBytes int
+	draw      draw
+
+	Model          string          `json:"model"`
+	Stream         bool            `json:"stream"`
+	Input          json.RawMessage `json:"input"`
+	Dimensions     int             `json:"dimensions"`
+	EncodingFormat string          `json:"encoding_format"`
+}
+
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxPooledBytes keeps one large body from staying in memory.
+const maxPooledBytes = 1 << 20
+
+var errClientGone = errors.New("the client went away")
+
+// readCall reads a request. The error is errClientGone or meant for the
+// client.
+func (s *Server) readCall(w http.ResponseWriter, r *http.Request, e endpoint) (*call, error) {
+	body := bodies.Get().(*bytes.Buffer)
+	body.Reset()
+	defer func() {
+		if body.Cap() <= maxPooledBytes {
+			bodies.Put(body)
+		}
+	}()
+	source := io.Reader(r.Body)
+	if r.ContentLength < 0 || r.ContentLength > maxRequestBytes {
+		source = http.MaxBytesReader(w, r.Body, maxRequestBytes)
+	}
+	if _, err := body.ReadFrom(source); err != nil {
+		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+			return nil, fmt.Errorf("the body is longer than %d bytes", tooLarge.Limit)
+		}
+		return nil, errClientGone
+	}
+	c := &call{endpoint: e, customID: r.Header.Get("X-Fusillade-Custom-Id"), bodyBytes: body.Len()}
+	if err := c.decode(body.Bytes()); err != nil {
+		return nil, fmt.Errorf("the body is not the JSON object that is expected: %w", err)
+	}
+	switch {
+	case c.Model == "":
+		return nil, errors.New("model is missing")
+	case c.Stream:
+		return nil, errors.New("stream is not supported")
+	case c.Dimensions < 0 || c.Dimensions > maxDimensions:
+		return nil, fmt.Errorf("dimensions is %d: want 1 to %d", c.Dimensions, maxDimensions)
+	case e == embeddingsEndpoint && (c.inputs() < 1 || c.inputs() > maxInputs):
+		return nil, fmt.Errorf("input: want a string, tokens, or a list of 1 to %d of them", maxInputs)
+	}
+	if c.customID == "" {
+		c.draw = newDraw(s.seed, body.Bytes()).numbered(s.models.get(c.Model).calls.Load())
+		return c, nil
+	}
+	c.draw = newDraw(s.seed, c.customID)
+	c.draw = c.draw.numbered(s.callNumber(r, c))
+	return c, nil
+}
+
+// decode reads no further than the model where it can: a decoder that reads
+// all of a long prompt would cost more than the rest of the call.
+func (c *call) decode(body []byte) error {
+	if c.endpoint == embeddingsEndpoint || bytes.Contains(body, []byte(`"stream"`)) {
+		return json.Unmarshal(body, c)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	first, err := decoder.Token()
+	if err != nil {
+		return err
+	}
+	if first != json.Delim('{') {
+		return errors.New("it is no object")
+	}
+	for decoder.More() {
+		key, err := decoder.Token()
+		if err != nil {
+			return err
+		}
+		if key == "model" {
+			return decoder.Decode(&c.Model)
+		}
+		var skipped json.RawMessage
+		if err := decoder.Decode(&skipped); err != nil {
+			return err
+		}
+	}
+	_, err = decoder.Token()
+	return err
+}
+
+// callNumber returns how often the custom id was called before; or else which
+// attempt this is, if the client says so.
+func (s *Server) callNumber(r *http.Request, c *call) int64 {
+	if s.recordCustomIDs {
+		if n, ok := s.customIDs.next(c.customID, c.draw.identity); ok {
+			return n
+		}
+	}
+	attempt, err := strconv.ParseInt(r.Header.Get("X-Fusillade-Attempt"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return attempt
+}
+
+// inputs returns how many embeddings the call asks for.
+func (c *call) inputs() int {
+	input := bytes.TrimSpace(c.Input)
+	if len(input) == 0 || input[0] != '[' {
+		return min(len(input), 1)
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(input, &list) != nil || len(list) == 0 {
+		return 0
+	}
+	if first := list[0][0]; first == '"' || first == '[' {
+		return len(list)
+	}
+	return 1 // one text, given as tokens
+}
+
+func (c *call) dimensions() int {
+	if c.Dimensions == 0 {
+		return defaultDimensions
+	}
+	return c.Dimensions
+}

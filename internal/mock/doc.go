@@ -1,0 +1,16 @@
+// Package mock is a model server for demos, tests and benchmarks. It answers
+// like OpenAI's API, without streaming, and its answers, errors and latencies
+// depend only on the seed, the request's custom id and how often that custom
+// id has been called, so that a run can be repeated.
+//
+//	POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses
+//	GET  /v1/models
+//	GET  /stats[?custom_ids=1]   Stats: what was called, and how much at once
+//	POST /stats/reset            counts from here on
+//	GET  /config                 Settings in force
+//	PATCH /config                changes the fields of Settings that it names
+//
+// A call counts as in flight from when its body has been read until just
+// before its answer is written. So a client that starts its next call on
+// receipt of an answer is never seen with one call more than it has.
+package mock

@@ -1,0 +1,166 @@
+package mock
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// unparsedModel counts the calls that name no model.
+const unparsedModel = "(none)"
+
+// Server is a model server. It is safe for concurrent use and starts no
+// goroutine.
+type Server struct {
+	seed            uint64
+	recordCustomIDs bool
+	words           *words
+	mux             *http.ServeMux
+	models          *models
+	customIDs       *customIDs
+	settings        atomic.Pointer[settings]
+	patching        sync.Mutex // held from reading the settings to replacing them
+}
+
+// New returns a server. The error names every field that is wrong.
+func New(cfg Config) (*Server, error) {
+	outputTokens, err := cfg.outputTokens()
+	if err != nil {
+		return nil, fmt.Errorf("configuring mock: %w", err)
+	}
+	s := &Server{
+		seed:            cfg.Seed,
+		recordCustomIDs: !cfg.DropCustomIDs,
+		words:           newWords(outputTokens),
+		models:          newModels(),
+		customIDs:       newCustomIDs(),
+	}
+	if err := s.Configure(cfg.Settings); err != nil {
+		return nil, fmt.Errorf("configuring mock: %w", err)
+	}
+	s.mux = s.routes()
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// Settings returns the settings in force.
+func (s *Server) Settings() Settings { return s.settings.Load().Settings }
+
+// Configure replaces the settings. Calls that hang are answered at once; other
+// calls in flight keep the latency they have. On error nothing changes.
+func (s *Server) Configure(settings Settings) error {
+	parsed, err := settings.parse()
+	if err != nil {
+		return err
+	}
+	if old := s.settings.Swap(parsed); old != nil {
+		close(old.replaced)
+	}
+	return nil
+}
+
+func (s *Server) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	for path, e := range map[string]endpoint{
+		"/v1/chat/completions": chatCompletionsEndpoint,
+		"/v1/completions":      completionsEndpoint,
+		"/v1/responses":        responsesEndpoint,
+		"/v1/embeddings":       embeddingsEndpoint,
+	} {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { s.serveCall(w, r, e) })
+	}
+	mux.HandleFunc("GET /v1/models", s.serveModels)
+	mux.HandleFunc("GET /stats", s.serveStats)
+	mux.HandleFunc("POST /stats/reset", s.serveReset)
+	mux.HandleFunc("GET /config", s.serveConfig)
+	mux.HandleFunc("PATCH /config", s.serveConfigure)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeError(w, http.StatusNotFound, "no such endpoint: "+r.Method+" "+r.URL.Path)
+	})
+	return mux
+}
+
+func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
+	inForce := s.settings.Load()
+	c, err := s.readCall(w, r, e)
+	if err != nil {
+		m := s.models.get(unparsedModel)
+		m.begin()
+		if errors.Is(err, errClientGone) {
+			m.abort()
+			panic(http.ErrAbortHandler)
+		}
+		m.answer(http.StatusBadRequest)
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+
+	m := s.models.get(c.Model)
+	if inFlight, ceiling := m.begin(), inForce.ceilings.of(c.Model); inFlight > ceiling {
+		m.violations.Add(1)
+		m.answer(http.StatusTooManyRequests)
+		inForce.writeInjected(w, c, http.StatusTooManyRequests, "more than "+strconv.FormatInt(ceiling, 10)+" calls in flight")
+		return
+	}
+	if !inForce.wait(r, c.draw) {
+		m.abort()
+		panic(http.ErrAbortHandler) // net/http's way to cut the connection
+	}
+	if status := inForce.errors.status(c.draw); status != http.StatusOK {
+		m.answer(status)
+		inForce.writeInjected(w, c, status, "injected error")
+		return
+	}
+	body, err := s.answer(c)
+	if err != nil {
+		m.answer(http.StatusInternalServerError)
+		writeError(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	m.answer(http.StatusOK)
+	setRequestID(w, c)
+	writeBody(w, http.StatusOK, body)
+}
+
+// wait holds the call for its latency and reports whether its client is still
+// there.
+func (s *settings) wait(r *http.Request, d draw) bool {
+	if s.latency.hang {
+		select {
+		case <-s.replaced:
+			return true
+		case <-r.Context().Done():
+			return false
+		}
+	}
+	delay := s.latency.of(d)
+	if delay == 0 {
+		return true
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-r.Context().Done():
+		return false
+	}
+}
+
+func (s *settings) writeInjected(w http.ResponseWriter, c *call, status int, message string) {
+	if s.RetryAfterSeconds > 0 && (status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable) {
+		w.Header().Set("Retry-After", strconv.Itoa(s.RetryAfterSeconds))
+	}
+	setRequestID(w, c)
+	writeError(w, status, message)
+}
+
+func setRequestID(w http.ResponseWriter, c *call) {
+	w.Header()["X-Request-Id"] = []string{"req_" + strconv.FormatUint(c.draw.perCall(forID), 16)}
+}

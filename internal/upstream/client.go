@@ -1,0 +1,88 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"fusillade/internal/batch"
+)
+
+const (
+	maxIdleConns           = 8192
+	maxResponseHeaderBytes = 256 << 10
+	bufferBytes            = 16 << 10 // per connection and direction
+	pingInterval           = 15 * time.Second
+)
+
+var errTimeout = errors.New("call timed out")
+
+// Client makes calls. It is safe for concurrent use.
+type Client struct {
+	cfg       Config
+	transport *http.Transport
+}
+
+// New returns a client. The error names every field that is wrong.
+func New(cfg Config) (*Client, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("configuring upstream: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	dialer := &net.Dialer{Timeout: cfg.ConnectTimeout}
+	transport := &http.Transport{
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        cfg.TLS.Clone(),
+		TLSHandshakeTimeout:    cfg.ConnectTimeout,
+		MaxIdleConns:           max(maxIdleConns, cfg.MaxIdleConnsPerHost),
+		MaxIdleConnsPerHost:    cfg.MaxIdleConnsPerHost,
+		IdleConnTimeout:        cfg.IdleConnTimeout,
+		MaxResponseHeaderBytes: maxResponseHeaderBytes,
+		ReadBufferSize:         bufferBytes,
+		WriteBufferSize:        bufferBytes,
+		ForceAttemptHTTP2:      true,
+		// Notices a peer that is gone while a call waits for minutes.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingInterval, PingTimeout: pingInterval},
+		// Answers are short; a known Content-Length is worth more than gzip.
+		DisableCompression: true,
+	}
+	if cfg.ProxyURL != nil {
+		transport.Proxy = http.ProxyURL(cfg.ProxyURL)
+	}
+	return &Client{cfg: cfg, transport: transport}, nil
+}
+
+// Close closes the idle connections. Call it once the last Do has returned.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// Do makes one call and classifies what came of it. It returns when the
+// answer has been read, the timeout has passed or ctx is done, whichever is
+// first. It never panics on bad input; that is an Outcome too.
+func (c *Client) Do(ctx context.Context, request Request) Outcome {
+	started := time.Now()
+	outcome := c.call(ctx, &request)
+	outcome.Elapsed = time.Since(started)
+	return outcome
+}
+
+func (c *Client) call(ctx context.Context, request *Request) Outcome {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errTimeout)
+	defer cancel()
+	req, err := request.build(ctx, c.cfg.UserAgent)
+	if err != nil {
+		return Outcome{Reason: batch.BuilderError, Detail: detail(err.Error())}
+	}
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return c.broken(ctx, "waiting for the response", err)
+	}
+	defer resp.Body.Close()
+	body, err := readBody(req.Method, resp, c.cfg.MaxResponseBytes)
+	if err != nil && !errors.Is(err, errTooLarge) {
+		return c.broken(ctx, fmt.Sprintf("reading the body of status %d", resp.StatusCode), err)
+	}
+	return c.classify(resp, body, errors.Is(err, errTooLarge))
+}

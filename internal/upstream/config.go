@@ -1,0 +1,85 @@
+package upstream
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+)
+
+// Defaults of Config.
+const (
+	DefaultMaxResponseBytes    = 64 << 20
+	DefaultMaxIdleConnsPerHost = 1024
+	DefaultConnectTimeout      = 10 * time.Second
+	// DefaultIdleConnTimeout is below the 5 s after which uvicorn (vLLM, SGLang)
+	// and Node close an idle connection: a request that is sent into such a
+	// close fails, and nobody can tell whether it was seen.
+	DefaultIdleConnTimeout = 4 * time.Second
+	DefaultUserAgent       = "fusillade"
+)
+
+// Config configures a Client. Only Timeout is required.
+type Config struct {
+	// Timeout limits one call, from connecting to the last byte of the answer.
+	Timeout time.Duration
+	// ShouldRetry reports whether an answer is worth another attempt, whatever
+	// its status. It is called from many goroutines. Nil: DefaultRetryStatuses.
+	ShouldRetry func(Response) bool
+	// MaxResponseBytes is the longest body that is kept; see Outcome for what
+	// happens to a longer one. Zero: DefaultMaxResponseBytes.
+	MaxResponseBytes int64
+	// MaxIdleConnsPerHost is how many idle connections one endpoint may keep.
+	// Below the number of calls in flight to it, connections are opened and
+	// closed all the time. Zero: DefaultMaxIdleConnsPerHost.
+	MaxIdleConnsPerHost int
+	// ConnectTimeout limits connecting, and the TLS handshake again. Zero:
+	// DefaultConnectTimeout. Timeout applies if it is shorter.
+	ConnectTimeout time.Duration
+	// IdleConnTimeout is how long an unused connection is kept. Zero:
+	// DefaultIdleConnTimeout.
+	IdleConnTimeout time.Duration
+	// ProxyURL is the proxy of every call (http, https or socks5). Nil: none.
+	ProxyURL *url.URL
+	// TLS configures https. Nil: the system's roots.
+	TLS *tls.Config
+	// UserAgent is sent with every call. Empty: DefaultUserAgent.
+	UserAgent string
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.Timeout <= 0 {
+		errs = append(errs, fmt.Errorf("Timeout is %v: must be positive", c.Timeout))
+	}
+	if c.MaxResponseBytes < 0 {
+		errs = append(errs, fmt.Errorf("MaxResponseBytes is %d: must not be negative", c.MaxResponseBytes))
+	}
+	if c.MaxIdleConnsPerHost < 0 {
+		errs = append(errs, fmt.Errorf("MaxIdleConnsPerHost is %d: must not be negative", c.MaxIdleConnsPerHost))
+	}
+	if c.ConnectTimeout < 0 {
+		errs = append(errs, fmt.Errorf("ConnectTimeout is %v: must not be negative", c.ConnectTimeout))
+	}
+	if c.IdleConnTimeout < 0 {
+		errs = append(errs, fmt.Errorf("IdleConnTimeout is %v: must not be negative", c.IdleConnTimeout))
+	}
+	if ValidHeaderValue(c.UserAgent) != nil {
+		errs = append(errs, errors.New("UserAgent holds a character that no header may carry"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	c.MaxResponseBytes = cmp.Or(c.MaxResponseBytes, DefaultMaxResponseBytes)
+	c.MaxIdleConnsPerHost = cmp.Or(c.MaxIdleConnsPerHost, DefaultMaxIdleConnsPerHost)
+	c.ConnectTimeout = min(cmp.Or(c.ConnectTimeout, DefaultConnectTimeout), c.Timeout)
+	c.IdleConnTimeout = cmp.Or(c.IdleConnTimeout, DefaultIdleConnTimeout)
+	c.UserAgent = cmp.Or(c.UserAgent, DefaultUserAgent)
+	if c.ShouldRetry == nil {
+		c.ShouldRetry = func(r Response) bool { return defaultRetry(r.StatusCode) }
+	}
+	return c
+}

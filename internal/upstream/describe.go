@@ -1,0 +1,64 @@
+package upstream
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+)
+
+// describe says what broke a call. It goes by the error's type and not by its
+// text: net/http quotes what the upstream sent in some of its texts, and what
+// the upstream sent may be part of an answer.
+func describe(err error) string {
+	var (
+		dns    *net.DNSError
+		cert   *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+		alert  tls.AlertError
+		op     *net.OpError
+		errno  syscall.Errno
+		netErr net.Error
+	)
+	switch {
+	case errors.As(err, &dns):
+		return fmt.Sprintf("looking up %s: %s", dns.Name, dns.Err)
+	case errors.As(err, &cert):
+		return cert.Error()
+	case errors.As(err, &record):
+		return "upstream does not speak TLS; the endpoint may be http, not https"
+	case errors.As(err, &alert):
+		return alert.Error()
+	case errors.As(err, &op):
+		return describeOp(op)
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "upstream closed the connection"
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return "connecting timed out"
+	}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return fmt.Sprintf("connection broken or response malformed (%T)", err)
+}
+
+func describeOp(op *net.OpError) string {
+	where := op.Op
+	if op.Addr != nil {
+		where += " " + op.Addr.String()
+	}
+	var errno syscall.Errno
+	switch {
+	case errors.As(op.Err, &errno):
+		return where + ": " + errno.Error()
+	case op.Timeout():
+		return where + ": timed out"
+	case op.Op == "remote error", op.Op == "local error": // a TLS alert
+		return where + ": " + op.Err.Error()
+	}
+	return where + ": " + describe(op.Err)
+}

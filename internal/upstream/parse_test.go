@@ -1,0 +1,158 @@
+package upstream
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"fusillade/internal/batch"
+)
+
+func TestParseStatusSet(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		list    string
+		members []int
+		others  []int
+	}{
+		{DefaultRetryStatuses, []int{500, 599, 429, 408, 404}, []int{-1, 0, 200, 400, 499, 600, 10000}},
+		{" 500 - 502 , 4XX", []int{500, 502, 400, 499}, []int{503, 399}},
+		{"none", nil, []int{0, 200, 429, 500}},
+	} {
+		set, err := ParseStatusSet(test.list)
+		if err != nil {
+			t.Errorf("%q: %v", test.list, err)
+			continue
+		}
+		for _, status := range test.members {
+			if !set(status) {
+				t.Errorf("%q lacks %d", test.list, status)
+			}
+		}
+		for _, status := range test.others {
+			if set(status) {
+				t.Errorf("%q holds %d", test.list, status)
+			}
+		}
+	}
+	for list, named := range map[string]string{
+		"":            `""`,
+		"5xx,,429":    `""`,
+		"5xx,teapot":  `"teapot"`,
+		"6xx":         `"6xx"`,
+		"xx":          `"xx"`,
+		"55xx":        `"55xx"`,
+		"99":          `"99"`,
+		"600":         `"600"`,
+		"+429":        `"+429"`,
+		"429,502-500": `"502-500"`,
+		"500-":        `"500-"`,
+		"500-501-502": `"500-501-502"`,
+		"5xx,none":    `"none"`,
+	} {
+		if _, err := ParseStatusSet(list); err == nil || !strings.Contains(err.Error(), named) {
+			t.Errorf("%q: error does not name %s: %v", list, named, err)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
+	at := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
+	for _, test := range []struct {
+		name, seconds, ms, date string
+		want                    time.Duration
+	}{
+		{name: "none"},
+		{name: "seconds", seconds: "7", want: 7 * time.Second},
+		{name: "fraction", seconds: "0.5", want: 500 * time.Millisecond},
+		{name: "date", seconds: at(time.Minute), want: time.Minute},
+		{name: "old date formats", seconds: now.Add(time.Minute).Format(time.ANSIC), want: time.Minute},
+		{name: "date by their clock", seconds: at(time.Hour), date: at(time.Hour - time.Minute), want: time.Minute},
+		{name: "past", seconds: at(-time.Minute)},
+		{name: "milliseconds first", seconds: "7", ms: "250", want: 250 * time.Millisecond},
+		{name: "bad milliseconds", seconds: "7", ms: "soon", want: 7 * time.Second},
+		{name: "negative", seconds: "-7"},
+		{name: "not a number", seconds: "NaN"},
+		{name: "endless", seconds: "1e300", want: MaxRetryAfter},
+		{name: "far date", seconds: at(1000 * time.Hour), want: MaxRetryAfter},
+		{name: "words", seconds: "in a while"},
+	} {
+		h := make(http.Header)
+		h.Set("Retry-After", test.seconds)
+		h.Set("retry-after-ms", test.ms)
+		h.Set("Date", test.date)
+		if got := retryAfter(h, now); got != test.want {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+func TestReadUsage(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		body  string
+		model string
+		usage batch.Usage
+	}{
+		{``, "", batch.Usage{}},
+		{`[1]`, "", batch.Usage{}},
+		{`not json`, "", batch.Usage{}},
+		{`{"model":`, "", batch.Usage{}},
+		{`{"model":"`, "", batch.Usage{}},
+		{`{"model":"m`, "", batch.Usage{}},
+		{` {"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}`, "m", batch.Usage{PromptTokens: 1, CompletionTokens: 2}},
+		{`{"usage":{"input_tokens":1,"input_tokens_details":{"output_tokens":9},"output_tokens":2},"model":"m"}`, "m", batch.Usage{PromptTokens: 1, CompletionTokens: 2}},
+		{`{"choices":[{"model":"inner","usage":{"prompt_tokens":9}}],"model":"m\"\\\u00e9"}`, `m"\é`, batch.Usage{}},
+		{`{"model":null,"usage":null}`, "", batch.Usage{}},
+		{`{"model":7,"usage":[]}`, "", batch.Usage{}},
+		{`{"model":"a\u0000b","usage":{"prompt_tokens":-1,"completion_tokens":1e3}}`, "a\uFFFDb", batch.Usage{}},
+		{"{\"model\":\"\xff\"}", "\uFFFD", batch.Usage{}},
+		{`{"text":"\\\\\" \"model\":\"no\" ","model":"yes"}`, "yes", batch.Usage{}},
+	} {
+		model, usage := readUsage([]byte(test.body))
+		if model != test.model || usage != test.usage {
+			t.Errorf("%s: %q, %+v", test.body, model, usage)
+		}
+	}
+}
+
+func TestReadUsageAgreesWithJSON(t *testing.T) {
+	t.Parallel()
+	leaf := rapid.OneOf(
+		rapid.Map(rapid.StringMatching(`["\\{}\[\],: a-zé]{0,12}`), func(s string) any { return s }),
+		rapid.Map(rapid.Int(), func(n int) any { return n }),
+		rapid.Just[any](nil), rapid.Just[any](true),
+	)
+	value := rapid.Custom(func(t *rapid.T) any {
+		return map[string]any{"model": leaf.Draw(t, "inner"), "list": rapid.SliceOf(leaf).Draw(t, "list")}
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		object := rapid.MapOf(rapid.StringMatching(`[a-z"\\]{1,6}`), rapid.OneOf(leaf, value)).Draw(t, "others")
+		model := rapid.StringMatching(`["\\{}\[\],: a-z/.-]{0,12}`).Draw(t, "model")
+		want := batch.Usage{PromptTokens: rapid.Int64Min(0).Draw(t, "prompt"), CompletionTokens: rapid.Int64Min(0).Draw(t, "completion")}
+		object["model"] = model
+		object["usage"] = map[string]any{"prompt_tokens": want.PromptTokens, "completion_tokens": want.CompletionTokens, "details": value.Draw(t, "details")}
+		indent := rapid.SampledFrom([]string{"", "\t"}).Draw(t, "indent")
+		body, err := json.MarshalIndent(object, "", indent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gotModel, got := readUsage(body)
+		if diff := cmp.Diff(want, got); diff != "" || gotModel != model {
+			t.Fatalf("%s\nmodel %q, usage (-want +got):\n%s", body, gotModel, diff)
+		}
+	})
+}
+
+func FuzzReadUsage(f *testing.F) {
+	f.Add([]byte(`{"model":"m","usage":{"prompt_tokens":1}}`))
+	f.Add([]byte(`{"a":[{"b\\":"\""}],"model":"\u0041"}`))
+	f.Fuzz(func(_ *testing.T, body []byte) { readUsage(body) })
+}

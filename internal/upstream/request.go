@@ -1,0 +1,136 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"fusillade/internal/batch"
+)
+
+// Headers that say which request a call belongs to.
+const (
+	HeaderRequestID = "X-Fusillade-Request-Id"
+	HeaderCustomID  = "X-Fusillade-Custom-Id"
+	HeaderAttempt   = "X-Fusillade-Attempt"
+)
+
+// headerIdempotencyKey is spelled in lower case on purpose. Names are
+// case-insensitive on the wire, but net/http takes its canonical spelling as
+// leave to send a POST again after the upstream may have seen it.
+const headerIdempotencyKey = "idempotency-key"
+
+// Request is one attempt's call.
+type Request struct {
+	ID       batch.RequestID
+	CustomID string
+	Attempt  int // 0-based
+	// Method is an HTTP method; it has no default.
+	Method string
+	// BaseURL is the endpoint: http or https, a host, and optionally a path, a
+	// query (kept, before that of Path) and user:password (sent as Basic
+	// authorization if there is no APIKey).
+	BaseURL string
+	// Path is appended to the path of BaseURL; where that ends in /v1 and Path
+	// begins with it, it is there once.
+	Path string
+	// APIKey is sent as a bearer token. Empty: no such header.
+	APIKey string
+	// Header is sent as well, except for names that the call sets itself and
+	// those that belong to the connection. Values are sanitized.
+	Header http.Header
+	// Body is sent as JSON if it is not empty. It must not be changed, even
+	// after Do has returned: a cancelled call may still be reading it.
+	Body []byte
+}
+
+// ignoredHeaders belong to the connection or are set by the call under
+// another spelling.
+var ignoredHeaders = map[string]bool{
+	"Connection": true, "Content-Length": true, "Expect": true, "Host": true, "Idempotency-Key": true,
+	"Keep-Alive": true, "Proxy-Authorization": true, "Proxy-Connection": true, "Te": true, "Trailer": true,
+	"Transfer-Encoding": true, "Upgrade": true,
+}
+
+// IdempotencyKey returns the key of the request's attempt: the same for every
+// delivery of that attempt.
+func (r *Request) IdempotencyKey() string {
+	return idempotencyKey(r.ID.String(), strconv.Itoa(r.Attempt))
+}
+
+func idempotencyKey(id, attempt string) string { return id + "-" + attempt }
+
+// build returns an error that is safe to store: it holds nothing of the key,
+// the body or the URL.
+func (r *Request) build(ctx context.Context, userAgent string) (*http.Request, error) {
+	switch {
+	case r.Method == "":
+		return nil, errors.New("method is empty")
+	case ValidHeaderName(r.Method) != nil || r.Method == http.MethodConnect:
+		return nil, errors.New("method is not an HTTP method that can be sent")
+	}
+	target, err := joinURL(r.BaseURL, r.Path)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, target, bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, errors.New("base URL and path do not make a URL")
+	}
+	if err := checkURL(req.URL); err != nil {
+		return nil, err
+	}
+	req.Header, err = r.header(req.URL.User, userAgent)
+	if err != nil {
+		return nil, err
+	}
+	req.URL.User = nil
+	return req, nil
+}
+
+func (r *Request) header(user *url.Userinfo, userAgent string) (http.Header, error) {
+	h := make(http.Header, len(r.Header)+8)
+	for name, values := range r.Header {
+		if ValidHeaderName(name) != nil {
+			return nil, fmt.Errorf("header name %q is not legal", SanitizeHeaderValue(name))
+		}
+		name = http.CanonicalHeaderKey(name)
+		if ignoredHeaders[name] {
+			continue
+		}
+		for _, value := range values {
+			h[name] = append(h[name], SanitizeHeaderValue(value))
+		}
+	}
+	id, attempt := r.ID.String(), strconv.Itoa(r.Attempt)
+	own := make([]string, 0, 7)
+	set := func(name, value string) {
+		own = append(own, value)
+		n := len(own)
+		h[name] = own[n-1 : n : n]
+	}
+	set("User-Agent", userAgent)
+	set(HeaderRequestID, id)
+	set(HeaderCustomID, SanitizeHeaderValue(r.CustomID))
+	set(HeaderAttempt, attempt)
+	set(headerIdempotencyKey, idempotencyKey(id, attempt))
+	if len(r.Body) > 0 {
+		set("Content-Type", "application/json")
+	}
+	switch key := strings.TrimSpace(r.APIKey); {
+	case key != "" && ValidHeaderValue(key) != nil:
+		return nil, errors.New("API key holds a character that no header may carry")
+	case key != "":
+		set("Authorization", "Bearer "+key)
+	case user != nil:
+		password, _ := user.Password()
+		set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	return h, nil
+}
