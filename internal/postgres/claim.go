@@ -1,0 +1,248 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"fusillade/internal/batch"
+)
+
+// Cursor is a batch's unclaimed rest for one model.
+type Cursor struct {
+	Batch     batch.ID
+	Remaining int
+	ExpiresAt time.Time
+	CreatedAt time.Time
+	CreatedBy string
+}
+
+// A row per batch that still has unclaimed requests to the model: its cost
+// follows the number of such batches, not of their requests.
+const openCursorsSQL = `
+SELECT c.batch_id, c.total - c.claimed - c.skipped, b.expires_at, b.created_at, b.created_by
+  FROM cursors c JOIN batches b ON b.id = c.batch_id
+ WHERE c.model = $1 AND c.open AND b.status = 'in_progress'
+ ORDER BY b.expires_at, b.created_at, b.id`
+
+// OpenCursors lists the batches that have unclaimed requests to the model,
+// most urgent first.
+func (s *Store) OpenCursors(ctx context.Context, model batch.Model) ([]Cursor, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, openCursorsSQL, string(model))
+	if err != nil {
+		return nil, fmt.Errorf("listing cursors: %w", err)
+	}
+	cursors, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Cursor, error) {
+		var c Cursor
+		err := row.Scan((*[16]byte)(&c.Batch), &c.Remaining, &c.ExpiresAt, &c.CreatedAt, &c.CreatedBy)
+		return c, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing cursors: %w", err)
+	}
+	return cursors, nil
+}
+
+const waitingModelsSQL = `
+SELECT DISTINCT c.model FROM cursors c JOIN batches b ON b.id = c.batch_id
+ WHERE c.open AND b.status = 'in_progress'
+UNION
+SELECT DISTINCT routed_model FROM requests WHERE due_at IS NOT NULL`
+
+// WaitingModels lists the models that requests wait for.
+func (s *Store) WaitingModels(ctx context.Context) ([]batch.Model, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, waitingModelsSQL)
+	if err != nil {
+		return nil, fmt.Errorf("listing models: %w", err)
+	}
+	models, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("listing models: %w", err)
+	}
+	out := make([]batch.Model, len(models))
+	for i, m := range models {
+		out[i] = batch.Model(m)
+	}
+	return out, nil
+}
+
+// ClaimedRequest is a request that the caller must now publish or give back
+// by Unclaim.
+type ClaimedRequest struct {
+	ID       batch.RequestID
+	Claim    int
+	Delivery int // 0 when just claimed
+	Attempt  int
+}
+
+// Quota is how many requests to claim from one batch.
+type Quota struct {
+	Batch batch.ID
+	N     int
+}
+
+// Cursors that another dispatcher is claiming from are skipped, so the result
+// may be short. The lines come from the index (file, model, line), so the cost
+// is that of the lines claimed, however many wait behind them.
+const claimSQL = `
+WITH cur AS MATERIALIZED (
+    SELECT c.batch_id, c.file_id, c.last_line, w.quota
+      FROM unnest($2::uuid[], $3::int[]) WITH ORDINALITY AS w (batch_id, quota, place)
+      JOIN cursors c ON c.batch_id = w.batch_id AND c.model = $1
+      JOIN batches b ON b.id = c.batch_id
+     WHERE c.open AND b.status = 'in_progress'
+     ORDER BY w.place
+       FOR UPDATE OF c SKIP LOCKED
+), lines AS MATERIALIZED (
+    SELECT cur.batch_id, cur.file_id, t.line
+      FROM cur
+     CROSS JOIN LATERAL (
+           SELECT line FROM templates
+            WHERE file_id = cur.file_id AND model = $1 AND line > cur.last_line
+            ORDER BY file_id, model, line LIMIT cur.quota) t
+), moved AS (
+    UPDATE cursors c
+       SET claimed = c.claimed + m.n, last_line = m.last_line, open = c.claimed + m.n + c.skipped < c.total
+      FROM (SELECT batch_id, count(*)::int AS n, max(line) AS last_line FROM lines GROUP BY batch_id) m
+     WHERE c.batch_id = m.batch_id AND c.model = $1
+)
+INSERT INTO requests (batch_id, line, file_id, model, routed_model, state, claim)
+SELECT batch_id, line, file_id, $1, $1, 'claimed', 1 FROM lines
+RETURNING batch_id, line, claim, attempt`
+
+// Claim takes up to the given number of pending requests of each batch for
+// the model. It returns those that it took, in the order of the quotas and of
+// their lines.
+func (s *Store) Claim(ctx context.Context, model batch.Model, quotas []Quota) ([]ClaimedRequest, error) {
+	batches, ns := make([][16]byte, len(quotas)), make([]int32, len(quotas))
+	for i, q := range quotas {
+		batches[i], ns[i] = [16]byte(q.Batch), int32(q.N)
+	}
+	return s.claim(ctx, claimSQL, string(model), batches, ns)
+}
+
+const claimDueSQL = `
+WITH due AS MATERIALIZED (
+    SELECT batch_id, line FROM requests
+     WHERE routed_model = $1 AND due_at <= now()
+     ORDER BY routed_model, due_at LIMIT $2
+       FOR UPDATE SKIP LOCKED
+)
+UPDATE requests r
+   SET state = 'claimed', claim = r.claim + 1, delivery = 0, claimed_at = now(), due_at = NULL, not_before = NULL
+  FROM due
+ WHERE r.batch_id = due.batch_id AND r.line = due.line
+RETURNING r.batch_id, r.line, r.claim, r.attempt`
+
+// ClaimDue takes up to n requests that were returned to pending and are due.
+func (s *Store) ClaimDue(ctx context.Context, model batch.Model, n int) ([]ClaimedRequest, error) {
+	return s.claim(ctx, claimDueSQL, string(model), n)
+}
+
+func (s *Store) claim(ctx context.Context, sql string, args ...any) ([]ClaimedRequest, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("claiming requests: %w", err)
+	}
+	claimed, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (ClaimedRequest, error) {
+		var c ClaimedRequest
+		err := row.Scan((*[16]byte)(&c.ID.Batch), &c.ID.Line, &c.Claim, &c.Attempt)
+		return c, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claiming requests: %w", err)
+	}
+	return claimed, nil
+}
+
+// Fenced by claim and delivery: a request that was started or claimed anew in
+// the meantime is left alone.
+const unclaimSQL = `
+UPDATE requests r
+   SET state = 'pending', daemon_id = NULL, due_at = now() + $5::interval, not_before = NULL
+  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS i (batch_id, line, claim, delivery)
+ WHERE r.batch_id = i.batch_id AND r.line = i.line AND r.claim = i.claim AND r.delivery = i.delivery`
+
+// Unclaim returns requests that have no message to pending, to be claimed
+// again after the delay. It returns how many were returned.
+func (s *Store) Unclaim(ctx context.Context, requests []ClaimedRequest, delay time.Duration) (int, error) {
+	k := newKeys(len(requests))
+	for _, r := range requests {
+		k.add(r.ID, r.Claim, r.Delivery)
+	}
+	n, err := s.exec(ctx, unclaimSQL, k.batches, k.lines, k.claims, k.deliveries, delay)
+	if err != nil {
+		return 0, fmt.Errorf("unclaiming requests: %w", err)
+	}
+	return int(n), nil
+}
+
+// Overdue is a request that should have moved on by now. Its message may be
+// lost, or only waiting.
+type Overdue struct {
+	ClaimedRequest
+	Model batch.Model // the routed model
+}
+
+// OverdueAfter says when a request is overdue.
+type OverdueAfter struct {
+	Claim      time.Duration // since its claim, or since the end of its backoff, without a start
+	Processing time.Duration // since its start, whatever its daemon says
+	Heartbeat  time.Duration // since the last heartbeat of the daemon that started it
+}
+
+// Walks all of the live requests, which are few, in the order of their key.
+const overdueSQL = `
+SELECT r.batch_id, r.line, r.claim, r.delivery, r.attempt, r.routed_model FROM requests r
+ WHERE CASE WHEN r.due_at IS NOT NULL THEN false
+            WHEN r.state = 'processing' THEN r.started_at < now() - $2::interval OR NOT EXISTS (
+                 SELECT FROM daemons d
+                  WHERE d.id = r.daemon_id AND d.status <> 'dead' AND d.last_heartbeat > now() - $3::interval)
+            ELSE GREATEST(r.claimed_at, r.not_before) < now() - $1::interval END
+   AND (r.batch_id, r.line) > ($4, $5)
+ ORDER BY r.batch_id, r.line LIMIT $6`
+
+// Overdue lists up to n overdue requests after the given one.
+func (s *Store) Overdue(ctx context.Context, t OverdueAfter, after batch.RequestID, n int) ([]Overdue, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, overdueSQL, t.Claim, t.Processing, t.Heartbeat, [16]byte(after.Batch), after.Line, n)
+	if err != nil {
+		return nil, fmt.Errorf("listing overdue requests: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Overdue, error) {
+		var u Overdue
+		err := row.Scan((*[16]byte)(&u.ID.Batch), &u.ID.Line, &u.Claim, &u.Delivery, &u.Attempt, (*string)(&u.Model))
+		return u, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing overdue requests: %w", err)
+	}
+	return out, nil
+}
+
+// keys are the columns that fence a write, as arrays.
+type keys struct {
+	batches                   [][16]byte
+	lines, claims, deliveries []int32
+}
+
+func newKeys(n int) *keys {
+	ints := make([]int32, 3*n)
+	return &keys{batches: make([][16]byte, 0, n), lines: ints[0:0:n], claims: ints[n : n : 2*n], deliveries: ints[2*n : 2*n : 3*n]}
+}
+
+func (k *keys) add(id batch.RequestID, claim, delivery int) {
+	k.batches = append(k.batches, [16]byte(id.Batch))
+	k.lines = append(k.lines, id.Line)
+	k.claims = append(k.claims, int32(claim))
+	k.deliveries = append(k.deliveries, int32(delivery))
+}

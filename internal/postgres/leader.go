@@ -1,0 +1,59 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// leaderLock is the key of the advisory lock that the leading dispatcher
+// holds: the digits spell "fusillad" in ASCII.
+const leaderLock int64 = 0x667573696c6c6164
+
+// Lead runs f while this process holds the leader's lock, and returns what f
+// returned. It returns false at once if another process holds the lock. f's
+// context ends when the connection that holds the lock is lost.
+func (s *Store) Lead(ctx context.Context, f func(context.Context) error) (led bool, err error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return false, fmt.Errorf("taking the leader's lock: %w", err)
+	}
+	// A connection of its own: the lock lives and dies with it.
+	c := conn.Hijack()
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = c.Close(closing)
+	}()
+	bounded, cancel := s.bound(ctx)
+	defer cancel()
+	if err := c.QueryRow(bounded, `SELECT pg_try_advisory_lock($1)`, leaderLock).Scan(&led); err != nil {
+		return false, fmt.Errorf("taking the leader's lock: %w", err)
+	}
+	if !led {
+		return false, nil
+	}
+	leading, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- f(leading) }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return true, err
+		case <-tick.C:
+			ping, cancel := context.WithTimeout(ctx, 5*time.Second)
+			err := c.Ping(ping)
+			cancel()
+			if err != nil {
+				stop()
+				if fErr := <-done; fErr != nil && ctx.Err() != nil {
+					err = fErr
+				}
+				return true, fmt.Errorf("holding the leader's lock: %w", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,163 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"fusillade/internal/batch"
+)
+
+// Delivery is a message as a consumer received it.
+type Delivery struct {
+	ID     batch.RequestID
+	Claim  int
+	Number int // JetStream's delivery count of the message, from 1
+}
+
+// Verdict says what a consumer must do with a delivery.
+type Verdict int
+
+// The verdicts of a start.
+const (
+	// Started: the request is the caller's; make the call.
+	Started Verdict = iota
+	// Stale: the request has ended, was claimed anew or is to be; ack, make no call.
+	Stale
+	// Busy: a daemon that lives is making the call; nak with a short delay.
+	Busy
+	// Early: its backoff is not over; nak with Start.Wait.
+	Early
+)
+
+// Start is the answer to one Delivery.
+type Start struct {
+	Verdict   Verdict
+	Template  batch.Template // when Started, without Model
+	Attempt   int
+	Takeovers int           // daemons that died or hung in the middle of this request
+	Remaining time.Duration // until the batch expires, by Postgres's clock
+	Wait      time.Duration // when Early
+}
+
+// StartRules are the settings that decide about a takeover.
+type StartRules struct {
+	Daemon            batch.DaemonID
+	ProcessingTimeout time.Duration // a call older than this may be taken over
+	StaleThreshold    time.Duration // a daemon without a heartbeat for this long is dead
+}
+
+const (
+	// A lost start costs a repeated call and never a result, because the
+	// result's fence then finds no row that is processing. So it need not wait
+	// for the disk.
+	relaxSQL = `SELECT set_config('synchronous_commit', 'off', true)`
+
+	// Takeover only from the dead: a row that is processing is taken only if
+	// its owner is the caller itself, is dead or stale, or is past the
+	// processing timeout. The same delivery may be started twice by the same
+	// daemon, so that a start whose answer was lost can be repeated. 100 ms of
+	// a backoff may be missing, as the broker rounds after a restart. A request
+	// that is due waits for a new claim, whatever message of the last one
+	// turns up: a publish can fail and be stored all the same.
+	startSQL = `
+WITH s AS (
+    UPDATE requests r
+       SET state = 'processing', daemon_id = $5, delivery = i.delivery, started_at = now(), not_before = NULL,
+           takeovers = r.takeovers + CASE WHEN r.state = 'processing' AND r.daemon_id <> $5 THEN 1 ELSE 0 END
+      FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS i (batch_id, line, claim, delivery)
+     WHERE r.batch_id = i.batch_id AND r.line = i.line AND r.claim = i.claim
+       AND (r.delivery < i.delivery OR r.delivery = i.delivery AND r.daemon_id = $5)
+       AND r.due_at IS NULL
+       AND (r.not_before IS NULL OR r.not_before <= now() + interval '100 ms')
+       AND (r.state <> 'processing' OR r.daemon_id = $5 OR r.started_at < now() - $6::interval OR NOT EXISTS (
+            SELECT FROM daemons d
+             WHERE d.id = r.daemon_id AND d.status <> 'dead' AND d.last_heartbeat > now() - $7::interval))
+    RETURNING r.batch_id, r.line, r.file_id, r.attempt, r.takeovers
+)
+SELECT s.batch_id, s.line, s.attempt, s.takeovers, t.custom_id, t.method, t.path, t.body,
+       (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint
+  FROM s
+  JOIN templates t ON t.file_id = s.file_id AND t.line = s.line
+  JOIN batches b ON b.id = s.batch_id`
+
+	// Only for deliveries that startSQL refused.
+	refusedSQL = `
+SELECT r.batch_id, r.line, r.state = 'processing',
+       COALESCE((extract(epoch FROM r.not_before - now()) * 1e6)::bigint, 0)
+  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS i (batch_id, line, claim, delivery)
+  JOIN requests r ON r.batch_id = i.batch_id AND r.line = i.line AND r.claim = i.claim AND r.delivery < i.delivery
+ WHERE r.due_at IS NULL`
+)
+
+// Start marks the delivered requests as processing and returns, in the same
+// order, what is to be done with each. After an error none, some or all of
+// them may have started; calling again is safe. A request must not be given
+// twice in one call.
+func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delivery) ([]Start, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	k, index := newKeys(len(deliveries)), make(map[batch.RequestID]int, len(deliveries))
+	for i, d := range deliveries {
+		k.add(d.ID, d.Claim, d.Number)
+		index[d.ID] = i
+	}
+	out := make([]Start, len(deliveries))
+	for i := range out {
+		out[i].Verdict = Stale
+	}
+	started := 0
+	var b pgx.Batch
+	b.Queue(relaxSQL)
+	b.Queue(startSQL, k.batches, k.lines, k.claims, k.deliveries, [16]byte(rules.Daemon),
+		rules.ProcessingTimeout, rules.StaleThreshold).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var id batch.RequestID
+			var st Start
+			var micros int64
+			t := &st.Template
+			if err := rows.Scan((*[16]byte)(&id.Batch), &id.Line, &st.Attempt, &st.Takeovers,
+				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros); err != nil {
+				return err
+			}
+			st.Verdict, t.Line, st.Remaining = Started, id.Line, time.Duration(micros)*time.Microsecond
+			out[index[id]] = st
+			started++
+		}
+		return rows.Err()
+	})
+	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, fmt.Errorf("starting requests: %w", err)
+	}
+	if started == len(deliveries) {
+		return out, nil
+	}
+	if err := s.judgeRefused(ctx, k, index, out); err != nil {
+		return nil, fmt.Errorf("starting requests: %w", err)
+	}
+	return out, nil
+}
+
+func (s *Store) judgeRefused(ctx context.Context, k *keys, index map[batch.RequestID]int, out []Start) error {
+	rows, err := s.pool.Query(ctx, refusedSQL, k.batches, k.lines, k.claims, k.deliveries)
+	if err != nil {
+		return err
+	}
+	var id batch.RequestID
+	var busy bool
+	var micros int64
+	_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&id.Batch), &id.Line, &busy, &micros}, func() error {
+		st := &out[index[id]]
+		switch {
+		case st.Verdict == Started:
+		case busy:
+			st.Verdict = Busy
+		default:
+			st.Verdict, st.Wait = Early, max(time.Duration(micros)*time.Microsecond, 0)
+		}
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,141 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"fusillade/internal/batch"
+)
+
+// Config says where the database is and how it may be used.
+type Config struct {
+	// URL is a connection string as libpq reads it.
+	URL string
+	// MaxConns is the size of the connection pool; 0: 8.
+	MaxConns int
+	// ApplicationName is shown in pg_stat_activity; empty: fusillade.
+	ApplicationName string
+	// Timeout bounds one statement or transaction; 0: 30 s.
+	Timeout time.Duration
+}
+
+// Store is the database. It is safe for concurrent use. Its methods return
+// the sentinels of package batch, or the driver's error wrapped; Transient
+// tells which of those are worth a retry.
+type Store struct {
+	pool    *pgxpool.Pool
+	timeout time.Duration
+}
+
+// plannerSettings nail the plans down: every statement here walks an index
+// from a few rows given as arrays, and must never be planned otherwise because
+// statistics are young or `requests` was empty when they were taken.
+var plannerSettings = map[string]string{
+	"enable_seqscan":    "off",
+	"enable_bitmapscan": "off",
+	"enable_hashjoin":   "off",
+	"enable_mergejoin":  "off",
+	"jit":               "off",
+	"plan_cache_mode":   "force_generic_plan",
+}
+
+// Open connects to the database. It does not migrate it.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	pc, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil {
+		return nil, errors.New("database URL cannot be parsed") // the cause may quote the password
+	}
+	pc.MaxConns = int32(cmp.Or(cfg.MaxConns, 8))
+	pc.ConnConfig.RuntimeParams["application_name"] = cmp.Or(cfg.ApplicationName, "fusillade")
+	pc.ConnConfig.ConnectTimeout = 10 * time.Second
+	for name, value := range plannerSettings {
+		pc.ConnConfig.RuntimeParams[name] = value
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the database: %w", err)
+	}
+	s := &Store{pool: pool, timeout: cmp.Or(cfg.Timeout, 30*time.Second)}
+	if err := s.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close waits for connections in use and closes the pool.
+func (s *Store) Close() { s.pool.Close() }
+
+// Ping checks that the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	if err := s.pool.Ping(ctx); err != nil {
+		return fmt.Errorf("connecting to the database: %w", err)
+	}
+	return nil
+}
+
+// WALBytes is the write-ahead log's current position, for measuring what a
+// workload writes.
+func (s *Store) WALBytes(ctx context.Context) (int64, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	var n int64
+	err := s.pool.QueryRow(ctx, `SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint`).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("reading the WAL position: %w", err)
+	}
+	return n, nil
+}
+
+func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.timeout)
+}
+
+// inTx runs f in a transaction.
+func (s *Store) inTx(ctx context.Context, f func(context.Context, pgx.Tx) error) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return f(ctx, tx) })
+}
+
+// translate turns driver errors into the domain's.
+func translate(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return batch.ErrNotFound
+	}
+	return err
+}
+
+// Transient reports whether the same call may succeed later: the connection
+// broke, the server is starting or stopping, or transactions collided. What
+// Postgres refuses for its content is not transient.
+// Codes: PostgreSQL documentation, appendix A.
+func Transient(err error) bool {
+	if err == nil {
+		return false
+	}
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return !errors.Is(err, batch.ErrNotFound) && !errors.Is(err, batch.ErrConflict)
+	}
+	switch pgErr.Code[:2] {
+	case "08", "40", "53", "55", "57", "58", "XX":
+		return true
+	}
+	return false
+}
+
+// DiskFull reports whether the server said that it has no space left.
+func DiskFull(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && pgErr.Code == "53100"
+}
