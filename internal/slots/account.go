@@ -1,0 +1,293 @@
+package slots
+
+import (
+	"sync"
+	"time"
+
+	"fusillade/internal/batch"
+)
+
+// Account is one daemon's slots of one model. All methods are safe for
+// concurrent use and none of them waits for the network.
+type Account struct {
+	model    batch.Model
+	daemon   string
+	capacity int           // calls this daemon can run at most
+	changed  func()        // called, without the lock, when more may be acquired
+	wake     chan struct{} // to the keeper's goroutine: settle may have something to do
+
+	mu       sync.Mutex
+	entry    Entry
+	revision uint64
+	allowed  int // calls that may be in flight; never more than what the bucket says is held
+	target   int // what the last plan allows once it is written
+	// pending is the revision that a write replaces whose outcome is unknown;
+	// 0: none is. Until a later revision is seen, what it lowered may be another's.
+	pending uint64
+	inUse   int
+	ready   int  // requests that wait here for a slot
+	backlog bool // more wait in the stream
+	closed  bool
+	hold    time.Time // no call begins before
+
+	peak, lastPeak int       // highest need in this and the last window
+	window         time.Time // when this window began
+	pressed        time.Time // when work last waited for a slot with a backlog behind it
+	asked          time.Time // when it last asked for a slot without having work
+}
+
+const (
+	// peakWindow is how long a slot stays unused before it is given back.
+	peakWindow = time.Second
+	// contendedWindow is the same while another daemon waits for slots.
+	contendedWindow = 50 * time.Millisecond
+	// A daemon without work asks for one slot while others have a backlog, so
+	// that the next messages come to it too: so often, and it keeps the slot
+	// for so long if none comes.
+	askInterval = 2 * time.Second
+	askWindow   = 250 * time.Millisecond
+)
+
+// Model is the model whose slots these are.
+func (a *Account) Model() batch.Model { return a.model }
+
+// Acquire takes a slot for one call. False means that none is free; OnChange's
+// callback says when to try again.
+func (a *Account) Acquire() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.inUse >= a.allowed || time.Now().Before(a.hold) {
+		return false
+	}
+	a.inUse++
+	a.peak = max(a.peak, a.inUse+a.ready)
+	return true
+}
+
+// Release gives back the slot of a call that has ended.
+func (a *Account) Release() {
+	a.mu.Lock()
+	a.inUse--
+	lowering := a.allowed < a.entry.Holders[a.daemon].Held && a.inUse <= a.allowed
+	a.mu.Unlock()
+	if lowering {
+		a.poke()
+	}
+}
+
+// Hold lets no call of the model begin before the given time, in any daemon:
+// here at once, elsewhere as soon as they see the bucket change.
+func (a *Account) Hold(until time.Time) {
+	a.mu.Lock()
+	until = until.Round(0) // as others will read it
+	longer := until.After(a.hold)
+	if longer {
+		a.hold = until
+	}
+	a.mu.Unlock()
+	if longer {
+		a.poke()
+	}
+}
+
+// Report says how many requests wait here for a slot, and whether more wait
+// in the stream.
+func (a *Account) Report(ready int, backlog bool) {
+	a.mu.Lock()
+	a.ready, a.backlog = ready, backlog
+	need := a.inUse + ready
+	a.peak = max(a.peak, need)
+	short := need > a.allowed && a.entry.Holders[a.daemon].Want < min(max(need, a.capacity), a.entry.Limit)
+	a.mu.Unlock()
+	if short {
+		a.poke()
+	}
+}
+
+// Standing says how the daemon stands with this model.
+type Standing struct {
+	Limit   int // of the whole cluster
+	Allowed int // calls it may have in flight
+	InUse   int
+	Free    int           // slots that nobody holds
+	Share   int           // what it would hold if everyone gave back what is not theirs
+	Hold    time.Duration // how long no call may begin; 0: not held back
+}
+
+// Standing returns the current numbers.
+func (a *Account) Standing() Standing {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	held := a.entry.Holders[a.daemon]
+	return Standing{
+		Limit: a.entry.Limit, Allowed: a.allowed, InUse: a.inUse,
+		Free:  max(a.entry.Limit-a.entry.others(a.daemon)-held.Held, 0),
+		Share: a.entry.share(a.daemon),
+		Hold:  max(time.Until(a.hold), 0),
+	}
+}
+
+func (a *Account) poke() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// observe takes over what the bucket says. Older news than what is known is
+// ignored.
+func (a *Account) observe(e Entry, revision uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if revision <= a.revision {
+		return
+	}
+	a.entry, a.revision, a.pending = e, revision, 0
+	if e.HoldUntil.After(a.hold) {
+		a.hold = e.HoldUntil
+	}
+	// Another daemon may have dropped this one as dead.
+	a.allowed = min(a.allowed, e.Holders[a.daemon].Held)
+}
+
+// plan decides what to write, if anything. Where it lowers, the new number is
+// in force before it is written, so that the sum holds whatever happens to the
+// write; where it raises, only what was written is in force.
+func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revision uint64, write bool) {
+	a.mu.Lock()
+	entry := a.entry
+	for id := range dead {
+		if _, ok := entry.Holders[id]; ok && id != a.daemon {
+			entry, write = entry.with(id, Holder{}), true
+		}
+	}
+	if a.hold.After(entry.HoldUntil) && a.hold.After(now) {
+		entry.HoldUntil, write = a.hold, true
+	}
+	before := entry.Holders[a.daemon]
+	after, target := entry.settle(a.daemon, a.want(now, entry), a.inUse)
+	lower := target < before.Held && a.worthLowering(entry, before, target, after.Want)
+	inDoubt := a.pending != 0
+	write = write || inDoubt || after.Held > before.Held || after.Want > before.Want ||
+		after != before && (lower || after.Want <= before.Want*3/4)
+	write = write && a.revision != 0 && entry.Model != "" // else there is no entry
+
+	allowed := before.Held
+	a.target = after.Held
+	if lower {
+		a.target = target
+	}
+	if write || lower {
+		allowed = min(allowed, a.target)
+	}
+	if inDoubt {
+		allowed = min(allowed, a.allowed)
+	}
+	if write {
+		a.pending = a.revision
+	}
+	raised := allowed > a.allowed
+	if held := a.hold; !held.IsZero() && now.After(held) {
+		a.hold, raised = time.Time{}, true
+	}
+	a.allowed = allowed
+	next, revision = entry.with(a.daemon, after), a.revision
+	a.mu.Unlock()
+	if raised {
+		a.changed()
+	}
+	return next, revision, write
+}
+
+// worthLowering spares the bucket small and short-lived changes.
+func (a *Account) worthLowering(e Entry, before Holder, target, want int) bool {
+	short, _ := e.othersShort(a.daemon)
+	return short || e.Held() > e.Limit || target == 0 || want <= before.Want*3/4
+}
+
+// want is how many calls this daemon would run: all it can while it has a
+// backlog, else the most that it needed of late.
+func (a *Account) want(now time.Time, e Entry) int {
+	if a.closed {
+		return 0
+	}
+	short, backlogElsewhere := e.othersShort(a.daemon)
+	need := a.inUse + a.ready
+	if a.ready > 0 && a.backlog && a.inUse >= a.allowed {
+		a.pressed = now
+	}
+	window := peakWindow
+	if short {
+		window = contendedWindow
+	}
+	if now.Sub(a.window) >= window {
+		a.lastPeak, a.peak, a.window = a.peak, need, now
+	}
+	if now.Sub(a.pressed) < window || (a.backlog && need > 0 && need >= a.allowed) {
+		return max(min(a.capacity, e.Limit), need)
+	}
+	recent := max(a.peak, a.lastPeak, need)
+	if recent == 0 && backlogElsewhere && now.Sub(a.asked) >= askInterval &&
+		e.with(a.daemon, Holder{Want: 1}).share(a.daemon) > 0 {
+		a.asked = now
+	}
+	if now.Sub(a.asked) < askWindow {
+		return max(recent, 1)
+	}
+	return recent
+}
+
+// applied takes over an entry from plan that was written.
+func (a *Account) applied(e Entry, revision uint64) {
+	a.mu.Lock()
+	if revision <= a.revision { // the watch was faster, and has later news
+		a.mu.Unlock()
+		a.poke()
+		return
+	}
+	a.entry, a.revision, a.pending = e, revision, 0
+	allowed := min(e.Holders[a.daemon].Held, a.target)
+	raised := allowed > a.allowed && !a.closed
+	if !a.closed {
+		a.allowed = allowed
+	}
+	a.mu.Unlock()
+	if raised {
+		a.changed()
+	}
+}
+
+// close stops handing out slots. settled reports whether all were given back.
+func (a *Account) close() {
+	a.mu.Lock()
+	a.closed, a.allowed = true, 0
+	a.mu.Unlock()
+	a.poke()
+}
+
+func (a *Account) settled() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, holds := a.entry.Holders[a.daemon]
+	return !holds && a.pending == 0
+}
+
+// forget drops what is known of a bucket that is no more.
+func (a *Account) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.entry, a.revision, a.pending, a.allowed = Entry{}, 0, 0, 0
+}
+
+// short reports whether this daemon would have more slots if others had none.
+func (a *Account) short() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	mine, holds := a.entry.Holders[a.daemon]
+	if len(a.entry.Holders) == 0 || holds && len(a.entry.Holders) == 1 {
+		return false
+	}
+	// Without a slot and with none free it does not even look for work.
+	idle := a.allowed == 0 && a.entry.others(a.daemon) >= a.entry.Limit
+	return idle || max(a.inUse+a.ready, mine.Want) > a.allowed
+}

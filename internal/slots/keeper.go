@@ -1,0 +1,357 @@
+package slots
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"fusillade/internal/batch"
+	"fusillade/streams"
+)
+
+// Config says whose slots a Keeper keeps.
+type Config struct {
+	Conn   *nats.Conn
+	Daemon batch.DaemonID
+	// Capacity is the number of calls this daemon can run at once.
+	Capacity int
+	// HeartbeatInterval is how long after a reconnect the heartbeats of others
+	// are not judged, because they may just not have been renewed yet.
+	HeartbeatInterval time.Duration
+	// OnModel is called for each model that appears, one at a time. It returns
+	// what to call when more slots may be acquired. It must not call the Keeper.
+	OnModel func(*Account) (changed func())
+	Log     *slog.Logger
+}
+
+// Keeper keeps a daemon's accounts in step with the bucket.
+type Keeper struct {
+	cfg     Config
+	slots   jetstream.KeyValue
+	daemons jetstream.KeyValue
+	created time.Time     // when the bucket of slots was; owned by poll once it runs
+	anew    chan struct{} // to watch: the bucket is another one than before
+
+	mu       sync.Mutex
+	accounts map[string]*Account // by key
+	closing  bool
+	judgeAt  time.Time // no daemon is declared dead before
+}
+
+const (
+	// pollInterval backs up the watch, which is blind for up to 19 s after a
+	// server restart (nats-server 2.15, measured).
+	pollInterval = 2 * time.Second
+	// settleInterval is how often an account looks whether to give slots back.
+	settleInterval = 100 * time.Millisecond
+	// deathInterval is how often heartbeats of others are looked up while
+	// slots are short.
+	deathInterval = 500 * time.Millisecond
+	opTimeout     = 2 * time.Second
+)
+
+// NewKeeper binds to the buckets. The daemon's heartbeat must be in the bucket
+// of daemons before Run.
+func NewKeeper(ctx context.Context, cfg Config) (*Keeper, error) {
+	js, err := jetstream.New(cfg.Conn)
+	if err != nil {
+		return nil, fmt.Errorf("binding slots: %w", err)
+	}
+	k := &Keeper{cfg: cfg, accounts: make(map[string]*Account), anew: make(chan struct{}, 1)}
+	if k.slots, err = js.KeyValue(ctx, streams.SlotsBucket); err != nil {
+		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
+	}
+	if k.daemons, err = js.KeyValue(ctx, streams.DaemonsBucket); err != nil {
+		return nil, fmt.Errorf("binding bucket %s: %w", streams.DaemonsBucket, err)
+	}
+	if k.created, err = k.bucketCreated(ctx); err != nil {
+		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
+	}
+	return k, nil
+}
+
+// Run keeps the accounts until ctx ends.
+func (k *Keeper) Run(ctx context.Context) error {
+	k.postponeJudgement()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return k.watch(ctx, g) })
+	g.Go(func() error { return k.poll(ctx, g) })
+	return g.Wait()
+}
+
+// Close stops handing out slots and gives back those that are free, then the
+// others as their calls end. It returns when all are given back, or ctx ends.
+// Run must still be running.
+func (k *Keeper) Close(ctx context.Context) error {
+	k.mu.Lock()
+	k.closing = true
+	accounts := make([]*Account, 0, len(k.accounts))
+	for _, a := range k.accounts {
+		accounts = append(accounts, a)
+	}
+	k.mu.Unlock()
+	for _, a := range accounts {
+		a.close()
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for _, a := range accounts {
+		for !a.settled() {
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("giving back slots: %w", ctx.Err())
+			case <-tick.C:
+			}
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) postponeJudgement() {
+	k.mu.Lock()
+	k.judgeAt = time.Now().Add(k.cfg.HeartbeatInterval * 3 / 2)
+	k.mu.Unlock()
+}
+
+// watch follows the bucket, and starts over after each reconnect and error.
+func (k *Keeper) watch(ctx context.Context, g *errgroup.Group) error {
+	connected := k.cfg.Conn.StatusChanged(nats.CONNECTED)
+	defer k.cfg.Conn.RemoveStatusListener(connected)
+	for {
+		err := k.follow(ctx, g, connected)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			k.cfg.Log.Warn("watching slots", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(200*time.Millisecond + rand.N(200*time.Millisecond)):
+		}
+	}
+}
+
+func (k *Keeper) follow(ctx context.Context, g *errgroup.Group, connected <-chan nats.Status) error {
+	w, err := k.slots.WatchAll(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.Stop() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-connected:
+			k.postponeJudgement()
+			return nil
+		case <-k.anew:
+			return nil
+		case update, ok := <-w.Updates():
+			if !ok {
+				return errors.New("the watch ended")
+			}
+			if update != nil { // nil marks the end of the initial values
+				k.observe(ctx, g, update)
+			}
+		}
+	}
+}
+
+// poll reads the bucket now and then, as the authority behind the watch.
+func (k *Keeper) poll(ctx context.Context, g *errgroup.Group) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pollInterval + rand.N(pollInterval/4)):
+		}
+		if err := k.readAll(ctx, g); err != nil && ctx.Err() == nil {
+			k.cfg.Log.Warn("reading slots", "err", err)
+		}
+	}
+}
+
+func (k *Keeper) readAll(ctx context.Context, g *errgroup.Group) error {
+	listCtx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	created, err := k.bucketCreated(listCtx)
+	if err != nil {
+		return err
+	}
+	if !created.Equal(k.created) {
+		k.cfg.Log.Warn("the bucket of slots was lost and made anew")
+		k.created = created
+		k.forget()
+	}
+	keys, err := k.slots.Keys(listCtx)
+	if errors.Is(err, jetstream.ErrNoKeysFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		getCtx, cancel := context.WithTimeout(ctx, opTimeout)
+		entry, err := k.slots.Get(getCtx, key)
+		cancel()
+		if err != nil {
+			return err
+		}
+		k.observe(ctx, g, entry)
+	}
+	return nil
+}
+
+func (k *Keeper) bucketCreated(ctx context.Context) (time.Time, error) {
+	status, err := k.slots.Status(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
+	if !ok {
+		return time.Time{}, fmt.Errorf("status of the bucket is a %T", status)
+	}
+	return bucket.StreamInfo().Created, nil
+}
+
+// forget makes the keeper learn everything again: the revisions of another
+// bucket say nothing about this one's.
+func (k *Keeper) forget() {
+	k.mu.Lock()
+	for _, a := range k.accounts {
+		a.forget()
+	}
+	k.mu.Unlock()
+	select {
+	case k.anew <- struct{}{}:
+	default:
+	}
+}
+
+func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstream.KeyValueEntry) {
+	var e Entry
+	if update.Operation() == jetstream.KeyValuePut {
+		var err error
+		if e, err = decode(update.Value()); err != nil {
+			k.cfg.Log.Error("slots entry is malformed", "key", update.Key(), "err", err)
+			return
+		}
+	}
+	k.mu.Lock()
+	a, known := k.accounts[update.Key()]
+	if !known && (e.Model == "" || k.closing) {
+		k.mu.Unlock()
+		return
+	}
+	if !known {
+		a = &Account{model: e.Model, daemon: k.cfg.Daemon.String(), capacity: k.cfg.Capacity,
+			wake: make(chan struct{}, 1), changed: func() {}}
+		// Under the lock: others may use the account once they can see it.
+		if k.cfg.OnModel != nil {
+			a.changed = k.cfg.OnModel(a)
+		}
+		k.accounts[update.Key()] = a
+	}
+	k.mu.Unlock()
+	if !known {
+		g.Go(func() error { return k.settle(ctx, update.Key(), a) })
+	}
+	a.observe(e, update.Revision())
+	a.poke()
+	a.changed()
+}
+
+// settle brings one account's entry in line with its needs.
+func (k *Keeper) settle(ctx context.Context, key string, a *Account) error {
+	tick := time.NewTicker(settleInterval)
+	defer tick.Stop()
+	var judged time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.wake:
+		case <-tick.C:
+		}
+		for ctx.Err() == nil {
+			var dead map[string]bool
+			if now := time.Now(); a.short() && now.Sub(judged) >= deathInterval {
+				judged, dead = now, k.dead(ctx, a)
+			}
+			next, revision, write := a.plan(time.Now(), dead)
+			if !write || k.write(ctx, key, a, next, revision) {
+				break
+			}
+		}
+	}
+}
+
+// write applies a plan. False means that the entry had changed and that the
+// plan must be made anew.
+func (k *Keeper) write(ctx context.Context, key string, a *Account, next Entry, revision uint64) bool {
+	opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	written, err := k.slots.Update(opCtx, key, next.encode(), revision)
+	if err == nil {
+		a.applied(next, written)
+		return true
+	}
+	// Whether or not a write that failed was applied, what the bucket says now
+	// is what holds.
+	getCtx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	current, getErr := k.slots.Get(getCtx, key)
+	if getErr != nil {
+		if ctx.Err() == nil {
+			k.cfg.Log.Warn("changing slots", "model", a.model, "err", err)
+		}
+		return true // the next tick tries again
+	}
+	e, decodeErr := decode(current.Value())
+	if decodeErr != nil {
+		k.cfg.Log.Error("slots entry is malformed", "key", key, "err", decodeErr)
+		return true
+	}
+	a.observe(e, current.Revision())
+	return current.Revision() <= revision // not changed by another: leave it to the next tick
+}
+
+// dead looks up which of the other holders have lost their heartbeat.
+func (k *Keeper) dead(ctx context.Context, a *Account) map[string]bool {
+	k.mu.Lock()
+	tooEarly := time.Now().Before(k.judgeAt)
+	k.mu.Unlock()
+	if tooEarly || !k.cfg.Conn.IsConnected() {
+		return nil
+	}
+	a.mu.Lock()
+	holders := a.entry.Holders
+	a.mu.Unlock()
+	var dead map[string]bool
+	for id := range holders {
+		if id == a.daemon {
+			continue
+		}
+		getCtx, cancel := context.WithTimeout(ctx, opTimeout)
+		_, err := k.daemons.Get(getCtx, id)
+		cancel()
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			if dead == nil {
+				dead = make(map[string]bool)
+			}
+			dead[id] = true
+			k.cfg.Log.Warn("dropping the slots of a dead daemon", "daemon_id", id, "model", a.model)
+		}
+	}
+	return dead
+}

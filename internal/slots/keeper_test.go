@@ -1,0 +1,495 @@
+package slots
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/embedded"
+	"fusillade/internal/testenv"
+	"fusillade/streams"
+)
+
+const (
+	model = batch.Model("meta-llama/Llama-3.1:8b instruct")
+	// patience is how long a test waits for what must happen at last.
+	patience = 30 * time.Second
+)
+
+// until waits for a condition, which it asks again and again.
+func until(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("after %s still not: %s", patience, what)
+		}
+	}
+}
+
+// env is a broker with its buckets.
+type env struct {
+	server *embedded.NATS
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	slots  jetstream.KeyValue
+	// running is the number of calls in flight, of all workers.
+	running atomic.Int64
+	// ceiling is what running may not pass; passed is the highest that did.
+	ceiling, passed atomic.Int64
+}
+
+func newEnv(t *testing.T) *env {
+	t.Helper()
+	e := &env{server: testenv.NATS(t)}
+	e.ceiling.Store(1 << 40)
+	e.conn = testenv.Connect(t, e.server)
+	var err error
+	if e.js, err = jetstream.New(e.conn); err != nil {
+		t.Fatal(err)
+	}
+	e.ensure(t)
+	return e
+}
+
+func (e *env) ensure(t *testing.T) {
+	t.Helper()
+	var err error
+	if err = streams.Ensure(t.Context(), e.js, streams.Config{StaleDaemonThreshold: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if e.slots, err = e.js.KeyValue(t.Context(), streams.SlotsBucket); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (e *env) ensureModel(t *testing.T, limit int) {
+	t.Helper()
+	if err := EnsureModel(t.Context(), e.slots, model, limit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (e *env) setLimit(t *testing.T, limit int) {
+	t.Helper()
+	until(t, "the limit is written", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		return SetLimit(ctx, e.slots, model, limit) == nil
+	})
+}
+
+func (e *env) entry(t *testing.T) Entry {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	all, err := List(ctx, e.slots)
+	if err != nil {
+		return Entry{} // the broker is away: ask again
+	}
+	return all[model]
+}
+
+// worker is a keeper and simulated calls, one connection of its own.
+type worker struct {
+	env    *env
+	keeper *Keeper
+	id     batch.DaemonID
+	conn   *nats.Conn
+
+	calls sync.WaitGroup
+	made  atomic.Int64
+	// accounts gets the one account when it appears.
+	accounts chan *Account
+
+	mu      sync.Mutex
+	account *Account
+	backlog int           // calls that wait
+	endless bool          // there is always more work
+	gate    chan struct{} // if not nil, calls end when it closes
+}
+
+const ready = 2 // requests at hand, at most
+
+func (e *env) worker(t *testing.T, n byte, capacity int) *worker {
+	t.Helper()
+	w := &worker{env: e, id: batch.DaemonID{n}, conn: testenv.Connect(t, e.server), accounts: make(chan *Account, 1)}
+	daemons, err := e.js.KeyValue(t.Context(), streams.DaemonsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := daemons.Put(t.Context(), w.id.String(), nil); err != nil {
+		t.Fatal(err)
+	}
+	w.keeper, err = NewKeeper(t.Context(), Config{
+		Conn: w.conn, Daemon: w.id, Capacity: capacity, HeartbeatInterval: 10 * time.Millisecond,
+		OnModel: w.open, Log: testenv.Logger(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ran := make(chan error, 1)
+	go func() { ran <- w.keeper.Run(ctx) }()
+	t.Cleanup(func() {
+		w.work(0, false)
+		w.calls.Wait()
+		stop()
+		if err := <-ran; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	return w
+}
+
+func (w *worker) open(a *Account) func() {
+	w.mu.Lock()
+	w.account = a
+	w.mu.Unlock()
+	w.accounts <- a
+	return w.pump
+}
+
+// work sets what waits. Endless work is taken as slots allow.
+func (w *worker) work(backlog int, endless bool) {
+	w.mu.Lock()
+	w.backlog, w.endless = backlog, endless
+	w.mu.Unlock()
+	w.pump()
+}
+
+func (w *worker) pump() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.account == nil {
+		return
+	}
+	for (w.endless || w.backlog > 0) && w.account.Acquire() {
+		if !w.endless {
+			w.backlog--
+		}
+		running := w.env.running.Add(1)
+		if running > w.env.ceiling.Load() {
+			w.env.passed.Store(running)
+		}
+		gate := w.gate
+		w.calls.Go(func() { w.call(gate) })
+	}
+	if w.endless {
+		w.account.Report(ready, true)
+	} else {
+		w.account.Report(min(w.backlog, ready), w.backlog > ready)
+	}
+}
+
+func (w *worker) call(gate chan struct{}) {
+	if gate != nil {
+		<-gate
+	} else {
+		<-time.After(3 * time.Millisecond) // as long as a call takes
+	}
+	w.env.running.Add(-1)
+	w.account.Release()
+	w.made.Add(1)
+	w.pump()
+}
+
+// more waits until the workers have made so many calls more.
+func more(t *testing.T, workers []*worker, calls int64) {
+	t.Helper()
+	made := func() (n int64) {
+		for _, w := range workers {
+			n += w.made.Load()
+		}
+		return n
+	}
+	goal := made() + calls
+	until(t, "calls are made", func() bool { return made() >= goal })
+}
+
+func (e *env) workers(t *testing.T, n, capacity int) []*worker {
+	t.Helper()
+	var all []*worker
+	for i := range n {
+		all = append(all, e.worker(t, byte(i+1), capacity))
+	}
+	return all
+}
+
+func TestKeepersNeverPassTheLimit(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 8)
+	e.ceiling.Store(8)
+	workers := e.workers(t, 3, 100)
+	for _, w := range workers {
+		w.work(0, true)
+	}
+	for _, limit := range []int{8, 3, 12, 1, 8} {
+		if int64(limit) > e.ceiling.Load() {
+			e.ceiling.Store(int64(limit))
+		}
+		e.setLimit(t, limit)
+		until(t, "all slots and no more are held", func() bool { return e.entry(t).Held() == limit })
+		until(t, "calls have fallen to the limit", func() bool { return e.running.Load() <= int64(limit) })
+		e.ceiling.Store(int64(limit))
+		more(t, workers, 100)
+		until(t, "all slots are used", func() bool { return e.running.Load() == int64(limit) })
+		if n := e.passed.Load(); n > 0 {
+			t.Fatalf("%d calls in flight with a limit of %d", n, limit)
+		}
+	}
+}
+
+func TestKeepersShare(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 9)
+	workers := e.workers(t, 3, 100)
+	workers[0].work(0, true)
+	until(t, "the first has all slots", func() bool { return e.entry(t).Holders[workers[0].id.String()].Held == 9 })
+	workers[1].work(0, true)
+	workers[2].work(0, true)
+	until(t, "each has three slots", func() bool {
+		holders := e.entry(t).Holders
+		return holders[workers[0].id.String()].Held == 3 && holders[workers[1].id.String()].Held == 3 && holders[workers[2].id.String()].Held == 3
+	})
+
+	workers[1].work(0, false)
+	until(t, "the others have what one left", func() bool {
+		e := e.entry(t)
+		return e.Holders[workers[1].id.String()].Held == 0 && e.Held() == 9
+	})
+	workers[0].work(0, false)
+	workers[2].work(0, false)
+	until(t, "idle daemons hold nothing", func() bool { e := e.entry(t); return e.Limit == 9 && len(e.Holders) == 0 })
+}
+
+// A single slot goes from one to the next as each ends its work.
+func TestKeepersShareOneSlot(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 1)
+	e.ceiling.Store(1)
+	workers := e.workers(t, 3, 100)
+	for _, w := range workers {
+		w.work(40, false)
+	}
+	until(t, "all work is done", func() bool {
+		return workers[0].made.Load() == 40 && workers[1].made.Load() == 40 && workers[2].made.Load() == 40
+	})
+	if n := e.passed.Load(); n > 0 {
+		t.Errorf("%d calls in flight with a limit of 1", n)
+	}
+}
+
+// No daemon may begin a call while the calls of another, begun before the
+// limit was lowered, still take all slots.
+func TestKeepersLetCallsEndAfterALowering(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 6)
+	slow, other := e.worker(t, 1, 100), e.worker(t, 2, 100)
+	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(open) // before the worker's, which waits for its calls
+	slow.mu.Lock()
+	slow.gate = gate
+	slow.mu.Unlock()
+	slow.work(0, true)
+	until(t, "all slots are used", func() bool { return e.running.Load() == 6 })
+	e.setLimit(t, 2)
+	e.ceiling.Store(6)
+	other.work(0, true)
+	until(t, "the other asks for slots", func() bool { return e.entry(t).Holders[other.id.String()].Want > 0 })
+	if n := other.made.Load(); n > 0 {
+		t.Errorf("%d calls were begun beyond a lowered limit", n)
+	}
+	slow.mu.Lock()
+	slow.gate = nil
+	slow.mu.Unlock()
+	open()
+	more(t, []*worker{other}, 20)
+	until(t, "calls have fallen to the limit", func() bool { return e.running.Load() <= 2 && e.entry(t).Held() <= 2 })
+	if n := e.passed.Load(); n > 0 {
+		t.Errorf("%d calls in flight", n)
+	}
+}
+
+func TestKeepersDropTheDead(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		corpse Holder
+		work   bool
+	}{
+		"busy":                           {Holder{Held: 5, Want: 9}, true},
+		"holds all, and nobody has work": {Holder{Held: 9, Want: 9}, false},
+		"holds nothing and wants":        {Holder{Want: 9}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t)
+			e.ensureModel(t, 9)
+			dead := batch.DaemonID{99}.String()
+			entry := e.entry(t).with(dead, tt.corpse)
+			if _, err := e.slots.Put(t.Context(), streams.Token(model), entry.encode()); err != nil {
+				t.Fatal(err)
+			}
+			workers := e.workers(t, 2, 100)
+			if tt.work {
+				workers[0].work(0, true)
+			}
+			until(t, "the slots of the dead are free", func() bool {
+				e := e.entry(t)
+				_, there := e.Holders[dead]
+				return e.Limit == 9 && !there
+			})
+			if tt.work {
+				until(t, "all slots are used", func() bool { return e.running.Load() == 9 })
+			}
+		})
+	}
+}
+
+func TestKeeperGivesEverythingBack(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 6)
+	closing, staying := e.worker(t, 1, 100), e.worker(t, 2, 100)
+	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(open)
+	closing.mu.Lock()
+	closing.gate = gate
+	closing.mu.Unlock()
+	closing.work(0, true)
+	until(t, "all slots are used", func() bool { return e.running.Load() == 6 })
+
+	short, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := closing.keeper.Close(short); !errors.Is(err, context.Canceled) {
+		t.Errorf("Close with calls in flight = %v, want context.Canceled", err)
+	}
+	open()
+	if err := closing.keeper.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	entry := e.entry(t)
+	if _, holds := entry.Holders[closing.id.String()]; holds || entry.Limit != 6 {
+		t.Errorf("after Close the entry is %+v", entry)
+	}
+	if closing.account.Acquire() {
+		t.Error("a closed keeper hands out slots")
+	}
+	staying.work(0, true)
+	until(t, "all slots are used by the other", func() bool { return e.running.Load() == 6 })
+}
+
+func TestKeepersSeeAHold(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 6)
+	workers := e.workers(t, 3, 100)
+	var accounts []*Account
+	for _, w := range workers {
+		accounts = append(accounts, <-w.accounts)
+	}
+	accounts[0].Hold(time.Now().Add(time.Hour))
+	for _, w := range workers {
+		w.work(0, true)
+	}
+	for _, a := range accounts {
+		until(t, "the hold is seen", func() bool { return a.Standing().Hold > 0 })
+		if a.Acquire() {
+			t.Error("a slot was handed out during a hold")
+		}
+	}
+}
+
+// A hold that ends lets calls begin without another word.
+func TestKeeperResumesAfterAHold(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 6)
+	w := e.worker(t, 1, 100)
+	(<-w.accounts).Hold(time.Now().Add(50 * time.Millisecond))
+	w.work(20, false)
+	until(t, "calls are made after the hold", func() bool { return w.made.Load() == 20 })
+}
+
+func TestKeepersOutliveTheServer(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 4)
+	e.ceiling.Store(4)
+	workers := e.workers(t, 3, 100)
+	for _, w := range workers {
+		w.work(0, true)
+	}
+	until(t, "all slots are used", func() bool { return e.running.Load() == 4 })
+	if err := e.server.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	more(t, workers, 50)
+	e.ceiling.Store(9)
+	e.setLimit(t, 9)
+	until(t, "all slots are used after a restart", func() bool { return e.running.Load() == 9 })
+	workers[0].work(0, false)
+	until(t, "the others have what one left", func() bool {
+		e := e.entry(t)
+		return e.Holders[workers[0].id.String()].Held == 0 && e.Held() == 9
+	})
+	if n := e.passed.Load(); n > 0 {
+		t.Errorf("%d calls in flight with a limit of 9", n)
+	}
+}
+
+// The broker lost its data and a dispatcher made it anew: revisions begin
+// again at one.
+func TestKeepersOutliveTheBucket(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 4)
+	for limit := range 50 {
+		e.setLimit(t, limit+1)
+	}
+	w := e.worker(t, 1, 100)
+	w.work(0, true)
+	until(t, "all slots are used", func() bool { return e.running.Load() == 50 })
+	if err := e.js.DeleteKeyValue(t.Context(), streams.SlotsBucket); err != nil {
+		t.Fatal(err)
+	}
+	e.ensure(t)
+	e.ensureModel(t, 3)
+	until(t, "the new limit is in force", func() bool { return e.entry(t).Held() == 3 && e.running.Load() == 3 })
+}
+
+func TestKeeperFollowsADeletedModel(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 4)
+	w := e.worker(t, 1, 100)
+	w.work(0, true)
+	until(t, "all slots are used", func() bool { return e.running.Load() == 4 })
+	if err := e.slots.Delete(t.Context(), streams.Token(model)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "no call is made", func() bool { return e.running.Load() == 0 })
+	e.ensureModel(t, 2)
+	until(t, "calls are made again", func() bool { return e.running.Load() == 2 })
+	if got := e.entry(t).Model; got != model {
+		t.Errorf("the entry's model is %q, want %q", got, model)
+	}
+}

@@ -1,0 +1,93 @@
+package slots
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/streams"
+)
+
+// EnsureModel creates the model's entry with the given limit unless there is
+// one. Daemons then begin to pull the model's requests.
+func EnsureModel(ctx context.Context, kv jetstream.KeyValue, model batch.Model, limit int) error {
+	_, err := kv.Create(ctx, streams.Token(model), Entry{Model: model, Limit: limit}.encode())
+	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		return fmt.Errorf("creating slots of model %q: %w", model, err)
+	}
+	return nil
+}
+
+// SetLimit changes the limit of a model that has an entry. Calls in flight beyond a lower limit run
+// to their end; none is begun until there are fewer.
+func SetLimit(ctx context.Context, kv jetstream.KeyValue, model batch.Model, limit int) error {
+	key := streams.Token(model)
+	for {
+		current, err := kv.Get(ctx, key)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("changing limit of model %q: %w", model, err)
+		}
+		e, err := decode(current.Value())
+		if err != nil {
+			return fmt.Errorf("changing limit of model %q: %w", model, err)
+		}
+		if e.Limit == limit {
+			return nil
+		}
+		e.Limit = limit
+		_, err = kv.Update(ctx, key, e.encode(), current.Revision())
+		if err == nil {
+			return nil
+		}
+		// Changed by a daemon in the meantime: once more, until ctx ends.
+		if !lostRace(err) {
+			return fmt.Errorf("changing limit of model %q: %w", model, err)
+		}
+	}
+}
+
+// lostRace reports whether a compare-and-set found another revision.
+func lostRace(err error) bool {
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return true
+	}
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == wrongLastSequenceReplicated
+}
+
+// wrongLastSequenceReplicated is what a replicated stream answers to a
+// compare-and-set that races with another one still in flight.
+const wrongLastSequenceReplicated = 10164
+
+// List returns all entries, by model.
+func List(ctx context.Context, kv jetstream.KeyValue) (map[batch.Model]Entry, error) {
+	entries := make(map[batch.Model]Entry)
+	keys, err := kv.Keys(ctx)
+	if errors.Is(err, jetstream.ErrNoKeysFound) {
+		return entries, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing slots: %w", err)
+	}
+	for _, key := range keys {
+		current, err := kv.Get(ctx, key)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading slots: %w", err)
+		}
+		e, err := decode(current.Value())
+		if err != nil {
+			return nil, err
+		}
+		entries[e.Model] = e
+	}
+	return entries, nil
+}
