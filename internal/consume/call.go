@@ -1,0 +1,86 @@
+package consume
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/internal/upstream"
+)
+
+// call makes one call and passes what came of it to be written. The slot is
+// free before that: the limit counts calls in flight, not writes.
+func (c *Consumer) call(t *task) {
+	outcome := c.do(t)
+	c.callTime.Add(int64(outcome.Elapsed))
+	t.lane.called()
+	c.finish(c.decide(t, outcome))
+}
+
+func (c *Consumer) do(t *task) upstream.Outcome {
+	model := t.lane.account.Model()
+	to, ok := c.cfg.Upstream(model)
+	if !ok {
+		return upstream.Outcome{Reason: batch.BuilderError, Detail: "no upstream is configured for this model"}
+	}
+	// Beyond this time the lease is not renewed and another may take over.
+	ctx, cancel := context.WithDeadline(c.doing, t.started.Add(c.cfg.ProcessingTimeout))
+	defer cancel()
+	return c.cfg.Caller.Do(ctx, upstream.Request{
+		ID:       t.delivery.ID,
+		CustomID: t.start.Template.CustomID,
+		Attempt:  t.start.Attempt,
+		Method:   t.start.Template.Method,
+		BaseURL:  to.BaseURL,
+		Path:     t.start.Template.Path,
+		APIKey:   to.APIKey,
+		Header:   t.header(),
+		Body:     t.start.Template.Body,
+	})
+}
+
+// decide turns the outcome of a call into what is written about it.
+func (c *Consumer) decide(t *task, o upstream.Outcome) finished {
+	if o.Reason == batch.TaskTerminated && c.doing.Err() != nil {
+		return givenBack(t, 0) // cut off by a stop: not the request's fault
+	}
+	ending := &postgres.Ending{
+		Delivery:      t.delivery,
+		State:         batch.Completed,
+		Reason:        o.Reason,
+		Attempts:      t.start.Attempt + 1,
+		StatusCode:    o.Response.StatusCode,
+		RequestID:     o.Response.RequestID,
+		AnsweredModel: o.Response.Model,
+		Usage:         o.Response.Usage,
+		Body:          o.Response.Body,
+		Detail:        o.Detail,
+	}
+	if o.Reason == "" {
+		return finished{task: t, ending: ending}
+	}
+	now := time.Now()
+	c.trouble.Store(&Trouble{At: now, Model: t.lane.account.Model(), Detail: o.Detail})
+	if o.RetryAfter > 0 && (o.Response.StatusCode == http.StatusTooManyRequests || o.Response.StatusCode == http.StatusServiceUnavailable) {
+		t.lane.account.Hold(now.Add(o.RetryAfter))
+	}
+	delay, denied := c.cfg.Retry.Next(o.Reason, t.start.Attempt, t.deadline.Sub(now), o.RetryAfter, rand.Float64())
+	if denied != batch.Granted {
+		ending.State = batch.Failed
+		return finished{task: t, ending: ending}
+	}
+	return finished{task: t, back: &postgres.Return{
+		Delivery: t.delivery, Retry: true, Delay: delay, Reason: o.Reason, StatusCode: o.Response.StatusCode,
+	}}
+}
+
+// giveBack returns a started request without a call, for any consumer to
+// start after the delay.
+func (c *Consumer) giveBack(t *task, delay time.Duration) { c.finish(givenBack(t, delay)) }
+
+func givenBack(t *task, delay time.Duration) finished {
+	return finished{task: t, back: &postgres.Return{Delivery: t.delivery, Delay: delay}}
+}

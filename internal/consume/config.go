@@ -1,0 +1,75 @@
+package consume
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/internal/upstream"
+)
+
+// Store is where requests are started and finished. Both calls may be
+// repeated after an error, whether or not they took effect.
+type store interface {
+	Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error)
+	Finish(ctx context.Context, daemon batch.DaemonID, endings []postgres.Ending, returns []postgres.Return) (map[batch.RequestID]bool, error)
+}
+
+// caller makes one call. It must return soon after its context ends.
+type caller interface {
+	Do(ctx context.Context, r upstream.Request) upstream.Outcome
+}
+
+// Upstream is where a model's calls go.
+type Upstream struct {
+	BaseURL string
+	APIKey  string
+}
+
+// Config says what a Consumer works with.
+type Config struct {
+	Store  store
+	Caller caller
+	Conn   *nats.Conn
+	Daemon batch.DaemonID
+	// Upstream says where a model's calls go. False: nowhere; its requests fail.
+	Upstream func(batch.Model) (Upstream, bool)
+	Retry    batch.RetryPolicy
+	// Lease is how long the broker waits before it gives a silent consumer's
+	// message to another: the AckWait of the stream's consumers.
+	Lease time.Duration
+	// ProcessingTimeout is how long a request may be processing; the lease is
+	// not renewed beyond it.
+	ProcessingTimeout time.Duration
+	// StaleThreshold is the age of a heartbeat from which its daemon is dead.
+	StaleThreshold time.Duration
+	// HeartbeatInterval is that of all daemons.
+	HeartbeatInterval time.Duration
+	// DrainTimeout is how long calls may go on once Run was told to stop.
+	DrainTimeout time.Duration
+	// MaxInFlight is the number of calls at once, of all models together.
+	MaxInFlight int
+	// MaxDeliveries is how many consumers a request may take down before it
+	// fails as poisoned.
+	MaxDeliveries int
+	Log           *slog.Logger
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Store == nil || c.Caller == nil || c.Conn == nil || c.Upstream == nil || c.Log == nil:
+		return errors.New("consume: Store, Caller, Conn, Upstream and Log are required")
+	case c.Daemon == batch.DaemonID{}:
+		return errors.New("consume: Daemon is required")
+	case c.Lease <= 0 || c.ProcessingTimeout <= 0 || c.StaleThreshold <= 0 || c.HeartbeatInterval <= 0 || c.DrainTimeout < 0:
+		return errors.New("consume: Lease, ProcessingTimeout, StaleThreshold and HeartbeatInterval must be positive")
+	case c.MaxInFlight <= 0 || c.MaxDeliveries <= 0:
+		return errors.New("consume: MaxInFlight and MaxDeliveries must be positive")
+	}
+	return nil
+}

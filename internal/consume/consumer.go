@@ -1,0 +1,255 @@
+package consume
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/slots"
+)
+
+const (
+	brokerTimeout = 5 * time.Second
+	// busyDelay is how long a message waits whose request another daemon works
+	// on, before it is offered again.
+	busyDelay = 500 * time.Millisecond
+
+	startBatch, finishBatch   = 256, 512
+	startLinger, finishLinger = 3 * time.Millisecond, 8 * time.Millisecond
+	flushWorkers              = 2
+	// unwritten is how many messages may be in hand beyond the calls: fetched
+	// ahead, or with a result that waits for Postgres.
+	unwritten = 2048
+	// writeGrace is how long results may take to be written after the last call.
+	writeGrace = 10 * time.Second
+)
+
+// Consumer runs the calls of one daemon.
+type Consumer struct {
+	cfg    Config
+	js     jetstream.JetStream
+	keeper *slots.Keeper
+	hands  hands
+
+	starts   *batcher[*task]
+	finishes *batcher[finished]
+	pulls    sync.WaitGroup // a pull loop per lane
+	calls    sync.WaitGroup // calls in flight
+
+	// Set by Run before anything else runs.
+	taking  context.Context // ends when no more work is to be taken
+	doing   context.Context // ends when calls must stop
+	writing context.Context // ends when writes must stop
+
+	inFlight                           atomic.Int64 // calls
+	full                               atomic.Bool  // a call waits for this consumer's capacity
+	completed, failed, retried, fenced atomic.Int64
+
+	callTime atomic.Int64 // nanoseconds
+	trouble  atomic.Pointer[Trouble]
+
+	mu    sync.Mutex
+	lanes []*lane
+	done  bool // no lane is opened any more
+}
+
+// New returns a consumer. Its daemon must have its heartbeats running.
+func New(ctx context.Context, cfg Config) (*Consumer, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(cfg.Conn)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to JetStream: %w", err)
+	}
+	c := &Consumer{cfg: cfg, js: js, hands: hands{tasks: make(map[batch.RequestID]*task)}}
+	c.starts = newBatcher(startBatch, flushWorkers, startLinger, c.flushStarts)
+	c.finishes = newBatcher(finishBatch, flushWorkers, finishLinger, c.flushFinishes)
+	c.keeper, err = slots.NewKeeper(ctx, slots.Config{
+		Conn: cfg.Conn, Daemon: cfg.Daemon, Capacity: cfg.MaxInFlight,
+		HeartbeatInterval: cfg.HeartbeatInterval, OnModel: c.openLane, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Stats are counted since the start.
+type Stats struct {
+	Completed, Failed, Retried, Fenced int64
+	InFlight                           int
+	CallTime                           time.Duration // of all calls together
+	// Trouble is what last went wrong, nil if nothing did.
+	Trouble *Trouble
+}
+
+// Trouble is something that keeps requests from completing.
+type Trouble struct {
+	At     time.Time
+	Model  batch.Model // whose call failed; empty: a write did
+	Detail string      // safe to show
+	Err    error       // of a write
+}
+
+// Stats returns the current numbers.
+func (c *Consumer) Stats() Stats {
+	return Stats{
+		Completed: c.completed.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Fenced: c.fenced.Load(),
+		InFlight: int(c.inFlight.Load()), CallTime: time.Duration(c.callTime.Load()), Trouble: c.trouble.Load(),
+	}
+}
+
+// Run consumes until taking ends. It then takes no more work, hands back what
+// it has not begun to call, lets calls in flight end within DrainTimeout or
+// until doing ends, writes what came of them, and returns. It can be called
+// once.
+func (c *Consumer) Run(taking, doing context.Context) error {
+	doing, stopDoing := context.WithCancel(doing)
+	defer stopDoing()
+	// What came of the calls is still written after doing has ended.
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(doing))
+	defer stopWriting()
+	c.taking, c.doing, c.writing = taking, doing, writing
+
+	var starts, finishes sync.WaitGroup
+	starts.Go(c.starts.run)
+	finishes.Go(c.finishes.run)
+	background, keeping := errgroup.WithContext(writing)
+	background.Go(func() error { return c.keeper.Run(keeping) })
+	background.Go(func() error { return c.renewLeases(keeping) })
+	select {
+	case <-taking.Done():
+	case <-keeping.Done(): // the keeper failed
+	}
+
+	c.closeLanes()
+	drained := make(chan struct{})
+	go func() { // ends with the waits that follow it
+		defer close(drained)
+		c.pulls.Wait()
+		c.calls.Wait()
+	}()
+	timer := time.NewTimer(c.cfg.DrainTimeout)
+	defer timer.Stop()
+	select {
+	case <-drained:
+	case <-timer.C:
+		c.cfg.Log.Warn("calls are cut off after the drain timeout", "in_flight", c.inFlight.Load())
+	case <-doing.Done():
+	}
+	stopDoing()
+	<-drained
+	// All that was taken is now with one of the batchers.
+	hurry := time.AfterFunc(writeGrace, stopWriting)
+	defer hurry.Stop()
+	c.starts.close()
+	starts.Wait()
+	c.finishes.close()
+	finishes.Wait()
+	closing, cancel := context.WithTimeout(writing, brokerTimeout)
+	defer cancel()
+	err := c.keeper.Close(closing)
+	// Acks are written behind; a process that exits now would lose them.
+	if flushErr := c.cfg.Conn.FlushWithContext(closing); err == nil && flushErr != nil {
+		err = fmt.Errorf("flushing acks: %w", flushErr)
+	}
+	stopWriting()
+	if bgErr := background.Wait(); bgErr != nil {
+		return bgErr
+	}
+	return err
+}
+
+// openLane begins to consume a model.
+func (c *Consumer) openLane(a *slots.Account) func() {
+	l := &lane{c: c, account: a, room: make(chan struct{}, 1)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done {
+		return func() {}
+	}
+	c.lanes = append(c.lanes, l)
+	c.pulls.Go(func() { l.pull(c.taking) })
+	return l.pump
+}
+
+func (c *Consumer) closeLanes() {
+	c.mu.Lock()
+	c.done = true
+	c.mu.Unlock()
+	for _, l := range c.openLanes() {
+		l.close()
+	}
+}
+
+func (c *Consumer) openLanes() []*lane {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.lanes)
+}
+
+func (c *Consumer) pumpAll() {
+	for _, l := range c.openLanes() {
+		l.pump()
+	}
+}
+
+// acquire takes a place among the calls of this consumer.
+func (c *Consumer) acquire() bool {
+	for range 2 {
+		if c.inFlight.Add(1) <= int64(c.cfg.MaxInFlight) {
+			return true
+		}
+		c.inFlight.Add(-1)
+		c.full.Store(true) // and look again: the last call may just have ended
+	}
+	return false
+}
+
+// release gives the place back and reports whether another model may want it.
+func (c *Consumer) release() bool {
+	c.inFlight.Add(-1)
+	return c.full.Swap(false)
+}
+
+// room is how many more messages this consumer takes in hand. Results that
+// wait for Postgres are in hand too, so nothing is pulled while it is away.
+func (c *Consumer) room() int {
+	return max(c.cfg.MaxInFlight+unwritten-c.hands.count(), 0)
+}
+
+// renewLeases keeps the messages in hand from being redelivered, and gives
+// back those that wait in vain.
+func (c *Consumer) renewLeases(ctx context.Context) error {
+	tick := time.NewTicker(min(c.cfg.Lease/12, 250*time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		for _, t := range c.hands.due(time.Now(), c.cfg.Lease/3, c.cfg.ProcessingTimeout) {
+			c.report(t.msg.InProgress())
+		}
+		for _, l := range c.openLanes() {
+			l.shed()
+		}
+	}
+}
+
+// report logs that a word to the broker could not be sent. Nothing else is
+// needed: the message's lease runs out, and Postgres knows better.
+func (c *Consumer) report(err error) {
+	if err != nil {
+		c.cfg.Log.Debug("answering the broker", "err", err)
+	}
+}

@@ -1,0 +1,119 @@
+package consume
+
+import (
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+)
+
+// finished is a task and what is to be written about it: its ending, or its
+// return to the stream.
+type finished struct {
+	task   *task
+	ending *postgres.Ending
+	back   *postgres.Return
+}
+
+// finish queues a write. It waits while the queue is full, which holds up
+// nothing but the goroutine of a call that has ended.
+func (c *Consumer) finish(f finished) {
+	if err := c.finishes.add(c.writing, f); err != nil {
+		c.hands.drop(f.task) // stopped: the lease gives the request to another
+	}
+}
+
+// flushFinishes writes to Postgres, then answers the broker. A crash between
+// the two leaves a message whose request has ended, acked unseen by the next
+// start; or one in backoff, which the next start sends back for what remains.
+func (c *Consumer) flushFinishes(items []finished) {
+	pause := minRetryPause
+	for {
+		written, err := c.write(items)
+		if err == nil {
+			for _, f := range items {
+				c.answer(f, written[f.task.delivery.ID])
+			}
+			return
+		}
+		if !postgres.Transient(err) && c.writing.Err() == nil {
+			c.isolate(items, err)
+			return
+		}
+		if c.writing.Err() != nil {
+			c.cfg.Log.Error("results could not be written before the stop; their requests will be called again",
+				"requests", len(items), "err", err)
+			for _, f := range items {
+				c.hands.drop(f.task)
+			}
+			return
+		}
+		c.cfg.Log.Warn("writing results", "requests", len(items), "err", err)
+		c.trouble.Store(&Trouble{At: time.Now(), Detail: "results cannot be written", Err: err})
+		pause = c.wait(c.writing, pause)
+	}
+}
+
+func (c *Consumer) write(items []finished) (map[batch.RequestID]bool, error) {
+	var endings []postgres.Ending
+	var returns []postgres.Return
+	for _, f := range items {
+		if f.ending != nil {
+			endings = append(endings, *f.ending)
+		} else {
+			returns = append(returns, *f.back)
+		}
+	}
+	return c.cfg.Store.Finish(c.writing, c.cfg.Daemon, endings, returns)
+}
+
+// isolate finds the one write that Postgres refuses for what it holds, so that
+// it does not keep the others from landing. That request fails without the
+// content.
+func (c *Consumer) isolate(items []finished, err error) {
+	if len(items) > 1 {
+		c.flushFinishes(items[:len(items)/2])
+		c.flushFinishes(items[len(items)/2:])
+		return
+	}
+	f := items[0]
+	if f.ending == nil || f.ending.Body == nil && f.ending.RequestID == "" && f.ending.AnsweredModel == "" {
+		c.cfg.Log.Error("result was refused and dropped; its request will be tried again after its lease",
+			"request_id", f.task.delivery.ID, "err", err)
+		c.hands.drop(f.task)
+		return
+	}
+	f.ending = &postgres.Ending{
+		Delivery: f.ending.Delivery, State: batch.Failed, Reason: batch.NonRetriableHTTPStatus,
+		Attempts: f.ending.Attempts, StatusCode: f.ending.StatusCode, Detail: "the response could not be stored",
+	}
+	c.cfg.Log.Error("response could not be stored", "request_id", f.task.delivery.ID, "err", err)
+	c.flushFinishes([]finished{f})
+}
+
+// answer tells the broker what was written.
+func (c *Consumer) answer(f finished, written bool) {
+	c.hands.drop(f.task)
+	defer f.task.lane.wake()
+	switch {
+	case !written:
+		// A newer owner has it, or an earlier try of this write landed. The
+		// message is left to its lease: the next start finds out which.
+		c.fenced.Add(1)
+		c.cfg.Log.Warn("write was fenced", "request_id", f.task.delivery.ID)
+	case f.ending != nil:
+		if f.ending.State == batch.Completed {
+			c.completed.Add(1)
+		} else {
+			c.failed.Add(1)
+		}
+		c.report(f.task.msg.Ack())
+	case f.back.Retry:
+		c.retried.Add(1)
+		c.report(f.task.msg.NakWithDelay(f.back.Delay))
+	case f.back.Delay > 0:
+		c.report(f.task.msg.NakWithDelay(f.back.Delay))
+	default:
+		c.report(f.task.msg.Nak())
+	}
+}

@@ -1,0 +1,203 @@
+// Package daemon gives a process its identity in the cluster: a record in
+// Postgres, a heartbeat there and in the KV bucket, and a fence that stops its
+// work before others may take it for dead.
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/streams"
+)
+
+// Version is that of the program, set when it is built.
+var Version = "dev"
+
+// ErrFenced: the daemon could not renew its heartbeat in time and has stopped
+// its work, because others may soon do it.
+var ErrFenced = errors.New("heartbeat could not be renewed in time")
+
+// Config says who a daemon is.
+type Config struct {
+	Store    *postgres.Store
+	Conn     *nats.Conn
+	Role     string            // dispatcher, consumer or standalone
+	Snapshot map[string]string // configuration without secrets
+	Interval time.Duration     // between heartbeats
+	// Threshold is the age at which a heartbeat is stale. The daemon fences
+	// itself one interval before.
+	Threshold time.Duration
+	Log       *slog.Logger
+}
+
+// Daemon is one run of one process.
+type Daemon struct {
+	ID       batch.DaemonID
+	cfg      Config
+	beats    jetstream.KeyValue
+	progress atomic.Pointer[func() postgres.Progress]
+}
+
+// Work is what a daemon does: until taking ends it takes work, until doing
+// ends it may finish it.
+type Work func(taking, doing context.Context, d *Daemon) error
+
+// Run registers a daemon, keeps its heartbeats and does its work. When the
+// heartbeats fail for too long it ends the work and starts over as a new
+// daemon, so an outage of Postgres or NATS is survived. It returns when the
+// work does.
+func Run(taking, doing context.Context, cfg Config, work Work) error {
+	for {
+		err := runOnce(taking, doing, cfg, work)
+		if !errors.Is(err, ErrFenced) || taking.Err() != nil {
+			return err
+		}
+		cfg.Log.Error("work was stopped and begins again as a new daemon", "err", err)
+		select {
+		case <-taking.Done():
+			return nil
+		case <-time.After(cfg.Interval/2 + rand.N(cfg.Interval/2+1)):
+		}
+	}
+}
+
+func runOnce(taking, doing context.Context, cfg Config, work Work) error {
+	d, err := start(taking, cfg)
+	if err != nil {
+		return err
+	}
+	cfg.Log.Info("daemon is running", "daemon_id", d.ID, "role", cfg.Role)
+	taking, stopTaking := context.WithCancel(taking)
+	defer stopTaking()
+	doing, stopDoing := context.WithCancelCause(doing)
+	defer stopDoing(nil)
+	// The heart beats until the work is done, also while it drains.
+	beating, stopBeating := context.WithCancel(context.WithoutCancel(doing))
+	fenced := make(chan error, 1)
+	go func() {
+		err := d.beat(beating)
+		if err != nil { // fenced: take no more, and stop at once
+			stopTaking()
+			stopDoing(err)
+		}
+		fenced <- err
+	}()
+	workErr := work(taking, doing, d)
+	stopBeating()
+	if err := <-fenced; err != nil {
+		return errors.Join(err, workErr)
+	}
+	d.end(doing)
+	return workErr
+}
+
+// SetProgress says how to learn what the daemon has done, for its record.
+func (d *Daemon) SetProgress(f func() postgres.Progress) { d.progress.Store(&f) }
+
+func start(ctx context.Context, cfg Config) (*Daemon, error) {
+	js, err := jetstream.New(cfg.Conn)
+	if err != nil {
+		return nil, fmt.Errorf("starting daemon: %w", err)
+	}
+	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg}
+	bind, cancel := context.WithTimeout(ctx, cfg.Threshold)
+	defer cancel()
+	if d.beats, err = js.KeyValue(bind, streams.DaemonsBucket); err != nil {
+		return nil, fmt.Errorf("binding bucket %s: %w", streams.DaemonsBucket, err)
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = "unknown"
+	}
+	err = cfg.Store.RegisterDaemon(bind, postgres.Daemon{
+		ID: d.ID, Role: cfg.Role, Hostname: hostname, PID: os.Getpid(), Version: Version, Config: cfg.Snapshot,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := d.renew(bind, hostname); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// beat renews the heartbeats until ctx ends. It returns ErrFenced when one of
+// them could not be renewed until one interval before the threshold.
+func (d *Daemon) beat(ctx context.Context) error {
+	hostname, _ := os.Hostname()
+	last := time.Now()
+	fence := d.cfg.Threshold - d.cfg.Interval
+	wait := d.cfg.Interval
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		began := time.Now()
+		try, cancel := context.WithDeadline(ctx, last.Add(fence))
+		err := d.renew(try, hostname)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			last, wait = began, d.cfg.Interval
+			continue
+		case errors.Is(err, batch.ErrConflict) || time.Since(last) >= fence:
+			return fmt.Errorf("%w: %w", ErrFenced, err)
+		}
+		d.cfg.Log.Warn("heartbeat", "err", err)
+		wait = min(d.cfg.Interval/4, time.Until(last.Add(fence)))
+	}
+}
+
+// renew writes both heartbeats. A crash between the two is harmless: each
+// expires by itself.
+func (d *Daemon) renew(ctx context.Context, hostname string) error {
+	var p postgres.Progress
+	if f := d.progress.Load(); f != nil {
+		p = (*f)()
+	}
+	if err := d.cfg.Store.Heartbeat(ctx, d.ID, p); err != nil {
+		return err
+	}
+	value, err := json.Marshal(map[string]any{
+		"role": d.cfg.Role, "hostname": hostname, "pid": os.Getpid(), "version": Version, "in_flight": p.InFlight,
+	})
+	if err != nil {
+		return fmt.Errorf("writing heartbeat: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.Interval)
+	defer cancel()
+	if _, err := d.beats.Put(ctx, d.ID.String(), value); err != nil {
+		return fmt.Errorf("writing heartbeat to bucket %s: %w", streams.DaemonsBucket, err)
+	}
+	return nil
+}
+
+// end says that the daemon is gone, so that others need not wait for its
+// heartbeat to go stale.
+func (d *Daemon) end(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := d.cfg.Store.EndDaemon(ctx, d.ID); err != nil {
+		d.cfg.Log.Warn("ending daemon", "err", err)
+	}
+	if err := d.beats.Delete(ctx, d.ID.String()); err != nil {
+		d.cfg.Log.Warn("ending daemon", "err", err)
+	}
+	d.cfg.Log.Info("daemon has ended", "daemon_id", d.ID)
+}

@@ -1,0 +1,50 @@
+package dispatch
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+)
+
+// Config says what a Dispatcher works with.
+type Config struct {
+	Store *postgres.Store
+	Conn  *nats.Conn
+	// ClaimBatchSize is the most requests claimed in one statement.
+	ClaimBatchSize int
+	// ClaimInterval is how often to look for work that no hint told of.
+	ClaimInterval time.Duration
+	// DefaultLimit and Limits are the concurrency limits of models for which
+	// operators have set none.
+	DefaultLimit int
+	Limits       map[batch.Model]int
+	// Lease is the AckWait of the stream's consumers.
+	Lease time.Duration
+	// ClaimTimeout and the two after it say when a request is looked after:
+	// claimed without a start, processing for too long, or processing by a
+	// daemon whose heartbeat is older than StaleThreshold.
+	ClaimTimeout      time.Duration
+	ProcessingTimeout time.Duration
+	StaleThreshold    time.Duration
+	// MetadataFields are the columns or metadata keys of a batch that are sent
+	// with each of its requests.
+	MetadataFields []string
+	Log            *slog.Logger
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Store == nil || c.Conn == nil || c.Log == nil:
+		return errors.New("dispatch: Store, Conn and Log are required")
+	case c.ClaimBatchSize <= 0 || c.DefaultLimit <= 0:
+		return errors.New("dispatch: ClaimBatchSize and DefaultLimit must be positive")
+	case c.ClaimInterval <= 0 || c.Lease <= 0 || c.ClaimTimeout <= 0 || c.ProcessingTimeout <= 0 || c.StaleThreshold <= 0:
+		return errors.New("dispatch: ClaimInterval, Lease, ClaimTimeout, ProcessingTimeout and StaleThreshold must be positive")
+	}
+	return nil
+}

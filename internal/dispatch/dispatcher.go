@@ -1,0 +1,185 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/streams"
+)
+
+const (
+	brokerTimeout  = 5 * time.Second
+	publishPending = 1024 // publishes without an ack, of all lanes together
+	publishTimeout = 10 * time.Second
+	stallWait      = 5 * time.Second
+)
+
+// Dispatcher keeps every model's window filled.
+type Dispatcher struct {
+	cfg      Config
+	js       jetstream.JetStream
+	stream   jetstream.Stream
+	slots    jetstream.KeyValue
+	metadata *metadataCache
+	work     chan struct{} // there may be new work or new settings
+
+	mu     sync.Mutex
+	lanes  map[batch.Model]*lane
+	limits map[batch.Model]int // set by operators
+}
+
+// New binds to the stream and the buckets, which must exist.
+func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(cfg.Conn, jetstream.WithPublishAsyncMaxPending(publishPending),
+		jetstream.WithPublishAsyncTimeout(publishTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to JetStream: %w", err)
+	}
+	d := &Dispatcher{
+		cfg: cfg, js: js, metadata: newMetadataCache(cfg.Store, cfg.MetadataFields),
+		work: make(chan struct{}, 1), lanes: make(map[batch.Model]*lane), limits: make(map[batch.Model]int),
+	}
+	if d.stream, err = js.Stream(ctx, streams.Stream); err != nil {
+		return nil, fmt.Errorf("binding stream %s: %w", streams.Stream, err)
+	}
+	if d.slots, err = js.KeyValue(ctx, streams.SlotsBucket); err != nil {
+		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
+	}
+	return d, nil
+}
+
+// Run dispatches until ctx ends, and returns when nothing is on its way to
+// the stream any more.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	work, err := d.cfg.Conn.Subscribe(streams.HintWork, func(*nats.Msg) { poke(d.work) })
+	if err != nil {
+		return fmt.Errorf("listening for work: %w", err)
+	}
+	defer func() { _ = work.Unsubscribe() }()
+	drained, err := d.cfg.Conn.QueueSubscribe(streams.HintDrainedAll, streams.DispatcherQueue, d.drained)
+	if err != nil {
+		return fmt.Errorf("listening for drained work: %w", err)
+	}
+	defer func() { _ = drained.Unsubscribe() }()
+
+	var lanes sync.WaitGroup
+	defer lanes.Wait()
+	lanes.Go(func() { d.lead(ctx) })
+	for {
+		if err := d.survey(ctx, &lanes); err != nil && ctx.Err() == nil {
+			d.cfg.Log.Warn("looking for work", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.work:
+		case <-time.After(jittered(d.cfg.ClaimInterval)):
+		}
+	}
+}
+
+func (d *Dispatcher) drained(msg *nats.Msg) {
+	model, err := streams.ParseHintDrained(msg.Subject)
+	if err != nil {
+		return
+	}
+	if l := d.lane(model); l != nil {
+		poke(l.wake)
+	}
+}
+
+// survey reads the settings and the models with work, opens lanes for new
+// ones and wakes the others.
+func (d *Dispatcher) survey(ctx context.Context, lanes *sync.WaitGroup) error {
+	limits, err := d.cfg.Store.ModelLimits(ctx)
+	if err != nil {
+		return err
+	}
+	models, err := d.cfg.Store.WaitingModels(ctx)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	changed := !maps.Equal(limits, d.limits)
+	d.limits = limits
+	if changed {
+		for _, l := range d.lanes {
+			poke(l.wake)
+		}
+	}
+	for _, model := range models {
+		l := d.lanes[model]
+		if l == nil {
+			l = newLane(d, model)
+			d.lanes[model] = l
+			lanes.Go(func() { l.run(ctx) })
+		}
+		l.stale.Store(true)
+		poke(l.wake)
+	}
+	return nil
+}
+
+func (d *Dispatcher) lane(model batch.Model) *lane {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lanes[model]
+}
+
+// limit is a model's concurrency limit: what operators have set, else what the
+// environment says.
+func (d *Dispatcher) limit(model batch.Model) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n, ok := d.limits[model]; ok {
+		return n
+	}
+	if n, ok := d.cfg.Limits[model]; ok {
+		return n
+	}
+	return d.cfg.DefaultLimit
+}
+
+// models are those that have lanes here or a limit set by operators.
+func (d *Dispatcher) models() []batch.Model {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known := maps.Clone(d.limits)
+	for m := range d.lanes {
+		known[m] = 0
+	}
+	return slices.Collect(maps.Keys(known))
+}
+
+// unclaim returns requests that could not be published. A crash before it
+// lands leaves them to the leader's sweep.
+func (d *Dispatcher) unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
+	defer cancel()
+	if _, err := d.cfg.Store.Unclaim(ctx, requests, delay); err != nil {
+		d.cfg.Log.Warn("unclaiming requests; they return after the claim timeout", "requests", len(requests), "err", err)
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func jittered(d time.Duration) time.Duration { return d - d/8 + rand.N(d/4+1) }

@@ -1,0 +1,224 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/internal/slots"
+	"fusillade/streams"
+)
+
+const (
+	// cursorsAge is how long a list of cursors is used without a hint that it
+	// changed. The claim itself checks each again.
+	cursorsAge = time.Second
+	// contendedPause is how long to leave a cursor to the dispatcher that is
+	// claiming from it.
+	contendedPause = 3 * time.Millisecond
+	// unconfirmedGroups bounds the publishes of a lane that run behind its claims.
+	unconfirmedGroups = 4
+)
+
+// lane keeps one model's window filled.
+type lane struct {
+	d     *Dispatcher
+	model batch.Model
+	wake  chan struct{}
+	stale atomic.Bool // the cursors may have changed, or requests may be due
+
+	// Used by run alone.
+	consumer jetstream.Consumer
+	applied  int // the limit of the consumer's configuration
+	window   window
+	cursors  []postgres.Cursor
+	read     time.Time // when cursors were
+	due      bool      // requests may be due
+
+	groups      chan struct{} // a place per group being published
+	unconfirmed atomic.Int64  // messages in those groups
+	publishing  sync.WaitGroup
+}
+
+func newLane(d *Dispatcher, model batch.Model) *lane {
+	return &lane{d: d, model: model, wake: make(chan struct{}, 1), groups: make(chan struct{}, unconfirmedGroups)}
+}
+
+func (l *lane) run(ctx context.Context) {
+	defer l.publishing.Wait()
+	log := l.d.cfg.Log.With("model", l.model)
+	for {
+		wait := jittered(l.d.cfg.ClaimInterval)
+		switch err := l.fill(ctx); {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, errContended):
+			wait = jittered(contendedPause)
+		case err != nil:
+			log.Warn("dispatching requests", "err", err)
+			if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+				l.consumer = nil
+			}
+			wait = jittered(200 * time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.wake:
+		case <-time.After(wait):
+		}
+	}
+}
+
+var errContended = errors.New("another dispatcher is claiming")
+
+// fill claims and publishes until the window is full or nothing is left.
+func (l *lane) fill(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := l.refresh(ctx); err != nil {
+			return err
+		}
+		if len(l.cursors) == 0 && !l.due {
+			return nil
+		}
+		room, err := l.roomFor(ctx)
+		if err != nil || room <= 0 {
+			return err
+		}
+		for room > 0 && (len(l.cursors) > 0 || l.due) {
+			n, err := l.claim(ctx, min(room, l.d.cfg.ClaimBatchSize))
+			if err != nil {
+				return err
+			}
+			room -= n
+		}
+	}
+	return nil
+}
+
+// refresh reads the cursors if they may have changed.
+func (l *lane) refresh(ctx context.Context) error {
+	if !l.stale.Swap(false) && time.Since(l.read) < cursorsAge {
+		return nil
+	}
+	cursors, err := l.d.cfg.Store.OpenCursors(ctx, l.model)
+	if err != nil {
+		l.stale.Store(true)
+		return err
+	}
+	l.cursors, l.read, l.due = cursors, time.Now(), true
+	return nil
+}
+
+// roomFor asks the stream how full the window is.
+func (l *lane) roomFor(ctx context.Context) (int, error) {
+	limit := l.d.limit(l.model)
+	if err := l.ensureConsumer(ctx, limit); err != nil {
+		return 0, err
+	}
+	// Published and not confirmed messages may be counted by the stream as
+	// well; counting them twice only makes the window a little smaller. Read
+	// before the stream is, so that none is missed.
+	unconfirmed := int(l.unconfirmed.Load())
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	info, err := l.consumer.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("reading the window: %w", err)
+	}
+	return l.window.room(depth{
+		pending: int(info.NumPending) + unconfirmed, unacked: info.NumAckPending, delivered: info.Delivered.Consumer,
+	}, limit, streams.MaxAckPending(limit), time.Now()), nil
+}
+
+// ensureConsumer creates what the model needs, in the order in which it is
+// needed: consumers look for a model's stream consumer once its slots exist.
+func (l *lane) ensureConsumer(ctx context.Context, limit int) error {
+	if l.consumer != nil && l.applied == limit {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	consumer, err := l.d.stream.CreateOrUpdateConsumer(ctx, streams.ConsumerConfig(l.model, limit, l.d.cfg.Lease))
+	if err != nil {
+		return fmt.Errorf("creating consumer: %w", err)
+	}
+	if err := slots.EnsureModel(ctx, l.d.slots, l.model, limit); err != nil {
+		return err
+	}
+	l.consumer, l.applied = consumer, limit
+	return nil
+}
+
+// claim takes up to n requests and begins to publish them: first those that
+// were returned, then from the cursors.
+func (l *lane) claim(ctx context.Context, n int) (int, error) {
+	// A claim that was committed and whose answer is lost would leave claimed
+	// requests without messages, so a stop does not interrupt it.
+	steady := context.WithoutCancel(ctx)
+	if l.due {
+		claimed, err := l.d.cfg.Store.ClaimDue(steady, l.model, n)
+		if err != nil {
+			return 0, err
+		}
+		l.due = len(claimed) == n
+		if len(claimed) > 0 {
+			return len(claimed), l.publish(ctx, claimed)
+		}
+	}
+	quotas, asked := share(l.cursors, n)
+	if asked == 0 {
+		l.cursors = nil
+		return 0, nil
+	}
+	claimed, err := l.d.cfg.Store.Claim(steady, l.model, quotas)
+	if err != nil {
+		return 0, err
+	}
+	l.cursors = spend(l.cursors, quotas)
+	if err := l.publish(ctx, claimed); err != nil {
+		return len(claimed), err
+	}
+	if len(claimed) < asked {
+		l.stale.Store(true)
+		return len(claimed), errContended
+	}
+	return len(claimed), nil
+}
+
+// share divides n among the cursors, which are in the order of urgency.
+func share(cursors []postgres.Cursor, n int) (quotas []postgres.Quota, asked int) {
+	for _, c := range cursors {
+		take := min(c.Remaining, n-asked)
+		if take > 0 {
+			quotas = append(quotas, postgres.Quota{Batch: c.Batch, N: take})
+			asked += take
+		}
+		if asked == n {
+			break
+		}
+	}
+	return quotas, asked
+}
+
+// spend takes the quotas off the cursors and drops those that are used up.
+func spend(cursors []postgres.Cursor, quotas []postgres.Quota) []postgres.Cursor {
+	rest := cursors[:0]
+	for _, c := range cursors {
+		if len(quotas) > 0 && quotas[0].Batch == c.Batch {
+			c.Remaining -= quotas[0].N
+			quotas = quotas[1:]
+		}
+		if c.Remaining > 0 {
+			rest = append(rest, c)
+		}
+	}
+	return rest
+}

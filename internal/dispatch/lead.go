@@ -1,0 +1,150 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/internal/slots"
+	"fusillade/streams"
+)
+
+const (
+	sweepPage = 500
+	// followInterval is how often a dispatcher that does not lead tries to.
+	followInterval = 2 * time.Second
+	// limitRepeat is how often limits are written again, in case the bucket was
+	// lost or restored.
+	limitRepeat = 5 * time.Second
+	// uploadIdle is how long an upload may lie untouched before it is removed.
+	uploadIdle = time.Hour
+)
+
+// lead does what one dispatcher at a time must do, while it is this one's turn.
+func (d *Dispatcher) lead(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, err := d.cfg.Store.Lead(ctx, d.reign)
+		if err != nil && ctx.Err() == nil {
+			d.cfg.Log.Warn("leading", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(jittered(followInterval)):
+		}
+	}
+}
+
+func (d *Dispatcher) reign(ctx context.Context) error {
+	d.cfg.Log.Info("this dispatcher leads")
+	limits := time.NewTicker(d.limitInterval())
+	defer limits.Stop()
+	applied := make(map[batch.Model]int) // what was written and is not to be written again
+	repeats := time.NewTicker(limitRepeat)
+	defer repeats.Stop()
+	sweeps := time.NewTicker(d.sweepInterval())
+	defer sweeps.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-limits.C:
+			d.applyLimits(ctx, applied)
+		case <-repeats.C:
+			clear(applied)
+		case <-sweeps.C:
+			d.sweep(ctx)
+			if _, err := d.cfg.Store.RemoveAbandonedFiles(ctx, uploadIdle); err != nil && ctx.Err() == nil {
+				d.cfg.Log.Warn("removing abandoned uploads", "err", err)
+			}
+		}
+	}
+}
+
+// limitInterval: a changed limit is in force within a second.
+func (d *Dispatcher) limitInterval() time.Duration {
+	return min(d.cfg.ClaimInterval/2, 250*time.Millisecond)
+}
+
+func (d *Dispatcher) sweepInterval() time.Duration {
+	return max(min(d.cfg.ClaimTimeout, d.cfg.StaleThreshold)/4, 100*time.Millisecond)
+}
+
+// applyLimits writes the limits where consumers see them. Only the leader
+// does, so that dispatchers with different environments do not take turns.
+func (d *Dispatcher) applyLimits(ctx context.Context, applied map[batch.Model]int) {
+	for _, model := range d.models() {
+		limit := d.limit(model)
+		if applied[model] == limit {
+			continue
+		}
+		opCtx, cancel := context.WithTimeout(ctx, brokerTimeout)
+		err := slots.SetLimit(opCtx, d.slots, model, limit)
+		cancel()
+		if err == nil {
+			applied[model] = limit
+		} else if ctx.Err() == nil {
+			d.cfg.Log.Warn("applying limits", "model", model, "err", err)
+		}
+	}
+}
+
+// sweep returns to pending what should have moved on long ago and has no
+// message in the stream. What has one is the stream's business: it waits there
+// behind others, or its lease runs out.
+func (d *Dispatcher) sweep(ctx context.Context) {
+	after := batch.RequestID{}
+	limits := postgres.OverdueAfter{Claim: d.cfg.ClaimTimeout, Processing: d.cfg.ProcessingTimeout, Heartbeat: d.cfg.StaleThreshold}
+	for ctx.Err() == nil {
+		overdue, err := d.cfg.Store.Overdue(ctx, limits, after, sweepPage)
+		if err != nil {
+			if ctx.Err() == nil {
+				d.cfg.Log.Warn("looking for overdue requests", "err", err)
+			}
+			return
+		}
+		var lost []postgres.ClaimedRequest
+		models := make(map[batch.Model]bool)
+		for _, o := range overdue {
+			after = o.ID
+			missing, err := d.missing(ctx, o)
+			if err != nil {
+				if ctx.Err() == nil {
+					d.cfg.Log.Warn("looking for the message of an overdue request", "request_id", o.ID, "err", err)
+				}
+				return
+			}
+			if missing {
+				lost = append(lost, o.ClaimedRequest)
+				models[o.Model] = true
+			}
+		}
+		if len(lost) > 0 {
+			d.cfg.Log.Warn("requests without a message return to pending", "requests", len(lost))
+			d.unclaim(ctx, lost, 0)
+			poke(d.work)
+		}
+		if len(overdue) < sweepPage {
+			return
+		}
+	}
+}
+
+// missing looks a request's message up. One of another claim counts as none:
+// whoever receives it will ack it.
+func (d *Dispatcher) missing(ctx context.Context, o postgres.Overdue) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	msg, err := d.stream.GetLastMsgForSubject(ctx, streams.RequestSubject(o.Model, o.ID))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return msg.Header.Get(streams.HeaderClaim) != strconv.Itoa(o.Claim), nil
+}

@@ -1,0 +1,155 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/postgres"
+	"fusillade/streams"
+)
+
+// republishPause is how long a request waits that could not be published.
+const republishPause = time.Second
+
+type published struct {
+	request postgres.ClaimedRequest
+	future  jetstream.PubAckFuture
+	err     error
+}
+
+// publish puts a message on the stream for each claimed request, and goes on
+// while their acks arrive; those that are refused are unclaimed.
+//
+// The claim is committed. A crash before the publish leaves requests without
+// messages, found by the leader's sweep; a crash before the ack leaves
+// messages that the sweep finds waiting.
+func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) error {
+	if len(claimed) == 0 {
+		return nil
+	}
+	select {
+	case l.groups <- struct{}{}:
+	case <-ctx.Done():
+		l.d.unclaim(ctx, claimed, 0)
+		return ctx.Err()
+	}
+	group := make([]published, 0, len(claimed))
+	for _, r := range claimed {
+		p := published{request: r}
+		var msg *nats.Msg
+		if msg, p.err = l.message(ctx, r); p.err == nil {
+			p.future, p.err = l.d.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait))
+		}
+		group = append(group, p)
+	}
+	l.unconfirmed.Add(int64(len(group)))
+	l.publishing.Go(func() {
+		l.confirm(ctx, group)
+		l.unconfirmed.Add(-int64(len(group)))
+		<-l.groups
+	})
+	return nil
+}
+
+// confirm waits for the acks. Each arrives or fails within publishTimeout.
+func (l *lane) confirm(ctx context.Context, group []published) {
+	var lost []postgres.ClaimedRequest
+	var firstErr error
+	for _, p := range group {
+		err := p.err
+		if err == nil {
+			select {
+			case <-p.future.Ok():
+				continue
+			case err = <-p.future.Err():
+			}
+		}
+		if subjectTaken(err) {
+			if err = l.replace(ctx, p.request); err == nil {
+				continue
+			}
+		}
+		lost = append(lost, p.request)
+		if firstErr == nil {
+			firstErr = err
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	if ctx.Err() == nil {
+		l.d.cfg.Log.Warn("requests could not be published and return to pending", "model", l.model, "requests", len(lost), "err", firstErr)
+	}
+	l.d.unclaim(ctx, lost, republishPause)
+}
+
+// streamStoreFailed is the error code of a publish that the stream's limits
+// refuse; here that is always its one message per subject.
+const streamStoreFailed jetstream.ErrorCode = 10077
+
+func subjectTaken(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == streamStoreFailed
+}
+
+// replace deals with a message that holds the request's subject already. One
+// of this claim is as good as the one that was refused. One of an earlier
+// claim would be taken for stale by whoever receives it, so it makes way.
+func (l *lane) replace(ctx context.Context, r postgres.ClaimedRequest) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
+	defer cancel()
+	subject := streams.RequestSubject(l.model, r.ID)
+	old, err := l.d.stream.GetLastMsgForSubject(ctx, subject)
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return fmt.Errorf("looking for the message of %s: %w", r.ID, err)
+	}
+	if err == nil {
+		if old.Header.Get(streams.HeaderClaim) == strconv.Itoa(r.Claim) {
+			return nil
+		}
+		if err := l.d.stream.DeleteMsg(ctx, old.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return fmt.Errorf("removing a stale message of %s: %w", r.ID, err)
+		}
+	}
+	msg, err := l.message(ctx, r)
+	if err != nil {
+		return err
+	}
+	if _, err := l.d.js.PublishMsg(ctx, msg); err != nil {
+		return fmt.Errorf("publishing %s again: %w", r.ID, err)
+	}
+	return nil
+}
+
+// message builds what `nats stream view` shows: headers, and no body.
+func (l *lane) message(ctx context.Context, r postgres.ClaimedRequest) (*nats.Msg, error) {
+	meta, err := l.d.metadata.get(ctx, r.ID.Batch)
+	if err != nil {
+		return nil, err
+	}
+	msg := nats.NewMsg(streams.RequestSubject(l.model, r.ID))
+	msg.Header = make(nats.Header, 6+len(meta.headers))
+	for name, values := range meta.headers {
+		msg.Header[name] = values
+	}
+	msg.Header[streams.HeaderRequestID] = []string{r.ID.String()}
+	msg.Header[streams.HeaderModel] = []string{headerValue(string(l.model))}
+	msg.Header[streams.HeaderClaim] = []string{strconv.Itoa(r.Claim)}
+	msg.Header[streams.HeaderAttempt] = []string{strconv.Itoa(r.Attempt)}
+	msg.Header[streams.HeaderDeadline] = meta.deadline
+	msg.Header[streams.HeaderTrace] = []string{traceparent()}
+	return msg, nil
+}
+
+// traceparent gives every publish of a request a trace of its own.
+// Format: W3C Trace Context, version 00, sampled.
+func traceparent() string {
+	return fmt.Sprintf("00-%016x%016x-%016x-01", rand.Uint64(), rand.Uint64(), rand.Uint64()|1)
+}

@@ -1,0 +1,50 @@
+package dispatch
+
+import "time"
+
+const (
+	// minDepth messages always wait for a model, so that a slot that frees
+	// finds one.
+	minDepth = 4
+	// refillTime is the time from a message being taken to the next one being
+	// published in its place: hint, claim, publish.
+	refillTime = 25 * time.Millisecond
+	// sampleTime is the least time over which a rate is measured.
+	sampleTime = 50 * time.Millisecond
+)
+
+// depth is how a model's stream stands: what its consumer has not delivered
+// yet, what is delivered and not acked, and how many it has delivered ever.
+type depth struct {
+	pending   int
+	unacked   int
+	delivered uint64
+}
+
+// window decides how many more messages a model should have waiting. It
+// remembers how fast they are taken.
+type window struct {
+	rate  float64 // messages taken a second; the fastest of late
+	last  uint64
+	since time.Time
+}
+
+// room is how many messages to publish now.
+//
+// The window is what drains while it is refilled, plus what the free slots
+// can take at once; no more, so that deadlines, fairness and cancels are
+// decided late. (Urgent work behind a window waits for about window × call
+// time / limit.) Messages that wait out a backoff are unacked too and hold no
+// slot; that only makes the window look for fewer free slots than there are.
+func (w *window) room(d depth, limit, guard int, now time.Time) int {
+	if elapsed := now.Sub(w.since); elapsed >= sampleTime || d.delivered < w.last {
+		rate := float64(0)
+		if d.delivered >= w.last && !w.since.IsZero() {
+			rate = float64(d.delivered-w.last) / elapsed.Seconds()
+		}
+		w.rate = max(rate, 0.8*w.rate)
+		w.last, w.since = d.delivered, now
+	}
+	want := minDepth + int(w.rate*refillTime.Seconds()) + max(limit-d.unacked, 0)
+	return min(want, guard-d.unacked) - d.pending
+}

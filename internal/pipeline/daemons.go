@@ -1,0 +1,130 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/config"
+	"fusillade/internal/consume"
+	"fusillade/internal/daemon"
+	"fusillade/internal/dispatch"
+	"fusillade/internal/postgres"
+	"fusillade/internal/upstream"
+)
+
+// Consuming is what a consumer needs to know.
+type Consuming struct {
+	config.Daemon
+	config.Work
+	config.Upstream
+	config.Shutdown
+	// ShouldRetry tells which answers are worth another attempt; nil: those of
+	// the Daemon's ShouldRetry. A program that embeds the pipeline may judge
+	// answers by more than their status.
+	ShouldRetry func(upstream.Response) bool
+	// Observe is given each consumer that begins; nil: nobody watches.
+	Observe func(*consume.Consumer)
+}
+
+// Dispatch runs a dispatcher as a daemon until taking ends.
+func Dispatch(taking, doing context.Context, r Resources, cfg config.Daemon, snapshot map[string]string) error {
+	return daemon.Run(taking, doing, daemonConfig(r, cfg, "dispatcher", snapshot),
+		func(taking, _ context.Context, _ *daemon.Daemon) error { return dispatchUntil(taking, r, cfg) })
+}
+
+// Consume runs a consumer as a daemon until taking ends and its work is done.
+func Consume(taking, doing context.Context, r Resources, cfg Consuming, snapshot map[string]string) error {
+	return daemon.Run(taking, doing, daemonConfig(r, cfg.Daemon, "consumer", snapshot),
+		func(taking, doing context.Context, d *daemon.Daemon) error {
+			return consumeUntil(taking, doing, r, cfg, d)
+		})
+}
+
+// Standalone runs a dispatcher and a consumer as one daemon.
+func Standalone(taking, doing context.Context, r Resources, cfg Consuming, snapshot map[string]string) error {
+	return daemon.Run(taking, doing, daemonConfig(r, cfg.Daemon, "standalone", snapshot),
+		func(taking, doing context.Context, d *daemon.Daemon) error {
+			g, taking := errgroup.WithContext(taking)
+			g.Go(func() error { return dispatchUntil(taking, r, cfg.Daemon) })
+			g.Go(func() error { return consumeUntil(taking, doing, r, cfg, d) })
+			return g.Wait()
+		})
+}
+
+func dispatchUntil(taking context.Context, r Resources, cfg config.Daemon) error {
+	d, err := dispatch.New(taking, dispatch.Config{
+		Store: r.Store, Conn: r.Conn,
+		ClaimBatchSize: cfg.ClaimBatchSize, ClaimInterval: cfg.ClaimInterval.Duration(),
+		DefaultLimit: cfg.DefaultModelConcurrency, Limits: cfg.ModelConcurrencyLimits,
+		Lease: lease(cfg), ClaimTimeout: cfg.ClaimTimeout.Duration(),
+		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
+		MetadataFields: cfg.BatchMetadataFields, Log: r.Log,
+	})
+	if err != nil {
+		return ignoreStop(taking, err)
+	}
+	return d.Run(taking)
+}
+
+func consumeUntil(taking, doing context.Context, r Resources, cfg Consuming, d *daemon.Daemon) error {
+	shouldRetry := cfg.ShouldRetry
+	if shouldRetry == nil {
+		byStatus, err := upstream.ParseStatusSet(cfg.Daemon.ShouldRetry)
+		if err != nil {
+			return err
+		}
+		shouldRetry = func(r upstream.Response) bool { return byStatus(r.StatusCode) }
+	}
+	client, err := upstream.New(upstream.Config{
+		Timeout: cfg.Timeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight, ShouldRetry: shouldRetry,
+	})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	c, err := consume.New(taking, consume.Config{
+		Store: r.Store, Caller: client, Conn: r.Conn, Daemon: d.ID,
+		Upstream: func(m batch.Model) (consume.Upstream, bool) {
+			to := consume.Upstream{BaseURL: cfg.Upstream.For(m), APIKey: cfg.APIKey.Reveal()}
+			return to, to.BaseURL != ""
+		},
+		Retry: cfg.RetryPolicy(), Lease: lease(cfg.Daemon),
+		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
+		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),
+		MaxInFlight: cfg.MaxInFlight, MaxDeliveries: cfg.MaxDeliveries, Log: r.Log,
+	})
+	if err != nil {
+		return ignoreStop(taking, err)
+	}
+	if cfg.Observe != nil {
+		cfg.Observe(c)
+	}
+	d.SetProgress(func() postgres.Progress {
+		s := c.Stats()
+		return postgres.Progress{Completed: s.Completed, Failed: s.Failed, InFlight: s.InFlight}
+	})
+	return c.Run(taking, doing)
+}
+
+// lease is AckWait: a message of a dead consumer is redelivered when its
+// daemon is taken for dead, neither sooner nor later.
+func lease(cfg config.Daemon) time.Duration { return cfg.StaleDaemonThreshold.Duration() }
+
+func daemonConfig(r Resources, cfg config.Daemon, role string, snapshot map[string]string) daemon.Config {
+	return daemon.Config{
+		Store: r.Store, Conn: r.Conn, Role: role, Snapshot: snapshot,
+		Interval: cfg.HeartbeatInterval.Duration(), Threshold: cfg.StaleDaemonThreshold.Duration(), Log: r.Log,
+	}
+}
+
+// ignoreStop: what a stop interrupted did not fail.
+func ignoreStop(taking context.Context, err error) error {
+	if taking.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
