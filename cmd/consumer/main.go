@@ -1,0 +1,25 @@
+// Command consumer takes requests from JetStream, calls their model endpoints
+// and writes the results to Postgres. Any number of them may run.
+package main
+
+import (
+	"os"
+
+	"fusillade/internal/config"
+	"fusillade/internal/pipeline"
+)
+
+func main() {
+	var cfg config.Consumer
+	pipeline.Main(pipeline.Binary{
+		Role:     "consumer",
+		Settings: &cfg,
+		About:    "Takes requests from JetStream, calls model endpoints and writes results to Postgres.",
+		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Logging: &cfg.Logging,
+		Run: func(t pipeline.Turn) error {
+			return pipeline.Consume(t.Taking, t.Doing, t.Resources, pipeline.Consuming{
+				Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Shutdown: cfg.Shutdown,
+			}, config.Snapshot(&cfg))
+		},
+	}, os.Args[1:])
+}

@@ -1,0 +1,23 @@
+// Command dispatcher claims requests from Postgres and publishes them to
+// JetStream. Any number of them may run.
+package main
+
+import (
+	"os"
+
+	"fusillade/internal/config"
+	"fusillade/internal/pipeline"
+)
+
+func main() {
+	var cfg config.Dispatcher
+	pipeline.Main(pipeline.Binary{
+		Role:     "dispatcher",
+		Settings: &cfg,
+		About:    "Claims requests from Postgres and publishes them to JetStream.",
+		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Logging: &cfg.Logging,
+		Run: func(t pipeline.Turn) error {
+			return pipeline.Dispatch(t.Taking, t.Doing, t.Resources, cfg.Daemon, config.Snapshot(&cfg))
+		},
+	}, os.Args[1:])
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+
+	"fusillade/internal/config"
+	"fusillade/internal/pipeline"
+	"fusillade/streams"
+)
+
+// connectCluster opens what commands on a cluster need, from the environment.
+func connectCluster(ctx context.Context) (pipeline.Resources, error) {
+	cfg := new(config.Dispatcher)
+	if err := config.Load(cfg, pipeline.RetryRule(&cfg.Daemon)); err != nil {
+		return pipeline.Resources{}, usage(err)
+	}
+	return pipeline.Connect(ctx, "cli", cfg.Postgres, cfg.NATS, cfg.Daemon, slog.New(slog.DiscardHandler))
+}
+
+// hintWork wakes the dispatchers. A hint that is lost costs one claim interval.
+func hintWork(conn *nats.Conn) {
+	if conn.Publish(streams.HintWork, nil) == nil {
+		_ = conn.FlushTimeout(dialTimeout)
+	}
+}

@@ -1,0 +1,119 @@
+// Command fusillade is the one command for people: run a file of requests on
+// this machine, prepare a database, set a model's limit, measure, or mock a
+// model endpoint.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"fusillade/internal/config"
+	"fusillade/internal/daemon"
+	"fusillade/internal/pipeline"
+)
+
+// Exit codes. Errors of any other kind end with exitFailed too.
+const (
+	exitFailed      = 1   // some requests failed, or a command could not do its work
+	exitUsage       = 2   // bad usage or bad input, or nothing could be started
+	exitInterrupted = 130 // stopped by a signal; the job can be taken up again
+)
+
+type cli struct {
+	Run     runCmd           `cmd:"" help:"Run a file of requests on this machine and write every result."`
+	Mock    mockCmd          `cmd:"" help:"Serve a mock model endpoint."`
+	Bench   benchCmd         `cmd:"" help:"Measure the pipeline on this machine against a bare HTTP loop."`
+	Batches batchesCmd       `cmd:"" help:"Create a batch in a cluster, see how far one is, write its results."`
+	Models  modelsCmd        `cmd:"" help:"Show or change models' concurrency limits in a cluster."`
+	Migrate migrateCmd       `cmd:"" help:"Bring a database's schema up to date."`
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+// signals are the two contexts of a command: a first signal ends taking, a
+// second one ends doing.
+type signals struct{ taking, doing context.Context }
+
+// exitError ends the program with a code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func usage(err error) error { return &exitError{exitUsage, err} }
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, out, errOut io.Writer) int {
+	var c cli
+	code := -1
+	parser := kong.Must(&c,
+		kong.Name("fusillade"),
+		kong.Description("Pushes huge batches of LLM requests through model endpoints."),
+		kong.Vars{"version": daemon.Version},
+		kong.Writers(out, errOut),
+		kong.Exit(func(n int) { code = n }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Help(help),
+	)
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	k, err := parser.Parse(args)
+	if code >= 0 { // help or version was printed
+		return code
+	}
+	if err != nil {
+		fmt.Fprintf(errOut, "fusillade: %v\nTry: fusillade --help\n", err)
+		return exitUsage
+	}
+	taking, doing, stop := daemon.OnSignals(context.Background())
+	defer stop()
+	k.BindTo(taking, (*context.Context)(nil))
+	return exitCode(k.Run(signals{taking, doing}, &terminal{out: out, err: errOut}), errOut)
+}
+
+func exitCode(err error, errOut io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(errOut, "fusillade: %v\n", err)
+	var exit *exitError
+	switch {
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.Is(err, pipeline.ErrUsage):
+		return exitUsage
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	return exitFailed
+}
+
+// help adds the settings to the help of the program itself and of run.
+func help(options kong.HelpOptions, k *kong.Context) error {
+	if err := kong.DefaultHelpPrinter(options, k); err != nil {
+		return err
+	}
+	if command := k.Selected(); command != nil && command.Name != "run" {
+		return nil
+	}
+	fmt.Fprint(k.Stdout, "\nSettings, by environment variable:\n\n")
+	return config.WriteHelp(k.Stdout, new(config.Standalone))
+}
+
+// loadSettings reads the environment of a command that has all settings.
+func loadSettings() (*config.Standalone, error) {
+	cfg := new(config.Standalone)
+	if err := config.Load(cfg, pipeline.RetryRule(&cfg.Daemon)); err != nil {
+		return nil, usage(err)
+	}
+	return cfg, nil
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/ingest"
+	"fusillade/internal/postgres"
+)
+
+// outputs are the files that the results go to. Each appears whole or not at
+// all: it is written beside its place and renamed.
+type outputs struct {
+	results, errors string
+}
+
+// newOutputs checks the paths. Without a name of its own the errors file has
+// the output's, with .errors before its extension.
+func newOutputs(results, failures string) (*outputs, error) {
+	if failures == "" {
+		ext := filepath.Ext(results)
+		failures = strings.TrimSuffix(results, ext) + ".errors" + ext
+	}
+	o := &outputs{results: results, errors: failures}
+	return o, o.check()
+}
+
+// check finds out before any work is done whether the files can be written.
+func (o *outputs) check() error {
+	for flag, path := range map[string]string{"--output": o.results, "--errors": o.errors} {
+		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+			return fmt.Errorf("%s: %s is not a file", flag, path)
+		}
+		probe, err := os.CreateTemp(filepath.Dir(path), ".fusillade-*")
+		if err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+		if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+	}
+	if o.results == o.errors {
+		return fmt.Errorf("--output and --errors are the same file: %s", o.results)
+	}
+	return nil
+}
+
+const resultsPage = 1000
+
+// write streams the results of a batch to the files, in output order. The
+// errors file is written if there is an error, or if there is one of an
+// earlier run.
+func (o *outputs) write(ctx context.Context, store *postgres.Store, id batch.ID) error {
+	results, err := create(o.results)
+	if err != nil {
+		return err
+	}
+	defer results.abandon()
+	failures, err := create(o.errors)
+	if err != nil {
+		return err
+	}
+	defer failures.abandon()
+	failed := false
+	var line []byte
+	for next := int64(0); ; {
+		page, err := store.Results(ctx, id, next, resultsPage)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, r := range page {
+			w := results
+			if r.State == batch.Completed {
+				line = ingest.AppendOutputLine(line[:0], r)
+			} else {
+				line, w, failed = ingest.AppendErrorLine(line[:0], r), failures, true
+			}
+			if _, err := w.Write(line); err != nil {
+				return fmt.Errorf("writing results: %w", err)
+			}
+			next = r.Seq + 1
+		}
+	}
+	if err := results.keep(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(o.errors); failed || err == nil {
+		return failures.keep()
+	}
+	return nil
+}
+
+// summary says how the run went, as its exit code does.
+func (o *outputs) summary(t *terminal, b postgres.Batch) error {
+	t.say("%d of %d requests completed: %s", b.Counts.Completed, b.Counts.Total, o.results)
+	if failed := b.Counts.Done() - b.Counts.Completed; failed > 0 {
+		return &exitError{exitFailed, fmt.Errorf("%d requests failed: see %s", failed, o.errors)}
+	}
+	return nil
+}
+
+// wholeFile is a file that takes its name when it is complete.
+type wholeFile struct {
+	*bufio.Writer
+	file *os.File
+	path string
+	kept bool
+}
+
+func create(path string) (*wholeFile, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".fusillade-*")
+	if err != nil {
+		return nil, fmt.Errorf("writing results: %w", err)
+	}
+	return &wholeFile{Writer: bufio.NewWriterSize(f, 1<<20), file: f, path: path}, nil
+}
+
+func (w *wholeFile) keep() error {
+	err := errors.Join(w.Flush(), w.file.Chmod(0o644), w.file.Sync(), w.file.Close())
+	if err == nil {
+		err = os.Rename(w.file.Name(), w.path)
+	}
+	if err != nil {
+		return fmt.Errorf("writing results: %w", err)
+	}
+	w.kept = true
+	return nil
+}
+
+func (w *wholeFile) abandon() {
+	if !w.kept {
+		_ = w.file.Close()
+		_ = os.Remove(w.file.Name())
+	}
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"fusillade/internal/consume"
+	"fusillade/internal/postgres"
+)
+
+const (
+	barInterval  = 100 * time.Millisecond
+	lineInterval = 5 * time.Second
+	// troubleAge is how long a failure is shown after it happened.
+	troubleAge = 10 * time.Second
+)
+
+// progress shows how far a batch is: as a bar to a person, else as a line
+// every few seconds.
+type progress struct {
+	terminal *terminal
+	bar      *progressbar.ProgressBar // nil: lines
+	began    time.Time
+	first    int64 // requests that were done at the beginning
+	started  bool
+	said     time.Time
+}
+
+func newProgress(t *terminal) *progress { return &progress{terminal: t} }
+
+func (p *progress) show(b postgres.Batch, s consume.Stats) {
+	if b.Counts.Total == 0 {
+		return // not read yet
+	}
+	now := time.Now()
+	if !p.started {
+		p.started, p.began, p.first, p.said = true, now, b.Counts.Done(), now
+		if p.terminal.interactive() {
+			p.bar = progressbar.NewOptions64(b.Counts.Total,
+				progressbar.OptionSetWriter(p.terminal.err), progressbar.OptionThrottle(barInterval),
+				progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("req"),
+				progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(20), progressbar.OptionUseANSICodes(true))
+		}
+	}
+	state := fmt.Sprintf("failed %d, in flight %d", b.Counts.Failed, s.InFlight)
+	if s.Retried > 0 {
+		state += fmt.Sprintf(", retried %d", s.Retried)
+	}
+	if t := s.Trouble; t != nil && now.Sub(t.At) < troubleAge {
+		state += " (" + t.Detail + ")"
+	}
+	if p.bar != nil {
+		p.bar.Describe(state)
+		_ = p.bar.Set64(b.Counts.Done())
+		return
+	}
+	if now.Sub(p.said) >= lineInterval {
+		p.said = now
+		p.terminal.say("%s", p.line(b, state, now))
+	}
+}
+
+func (p *progress) line(b postgres.Batch, state string, now time.Time) string {
+	done, elapsed := b.Counts.Done(), now.Sub(p.began)
+	rate := float64(done-p.first) / elapsed.Seconds()
+	left := "unknown"
+	if rate > 0 {
+		left = time.Duration(float64(b.Counts.Total-done) / rate * float64(time.Second)).Round(time.Second).String()
+	}
+	return fmt.Sprintf("done %d of %d (%d%%), %s, %.0f/s, time left %s",
+		done, b.Counts.Total, done*100/b.Counts.Total, state, rate, left)
+}
+
+// note says something without disturbing the bar.
+func (p *progress) note(format string, args ...any) {
+	p.end()
+	p.terminal.say(format, args...)
+}
+
+// end leaves the bar as it stands.
+func (p *progress) end() {
+	if p.bar != nil {
+		_ = p.bar.Exit()
+		fmt.Fprintln(p.terminal.err)
+		p.bar = nil
+	}
+}

@@ -1,0 +1,264 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/checker"
+	"fusillade/internal/mock"
+	"fusillade/internal/postgres"
+	"fusillade/internal/testenv"
+)
+
+// patience is how long a test waits for what must happen at some time. It is
+// generous: it decides only how long a failure takes.
+const patience = 2 * time.Minute
+
+// cluster is a database, a broker, a mock endpoint and the processes that a
+// test starts on them.
+type cluster struct {
+	t      *testing.T
+	env    []string
+	store  *postgres.Store
+	db     *pgxpool.Pool // to look at the tables themselves
+	broker *nats.Conn
+	mock   *mock.Server
+}
+
+// newCluster prepares everything but the processes. Settings win over those
+// that make tests quick.
+func newCluster(t *testing.T, answers mock.Settings, settings ...string) *cluster {
+	t.Helper()
+	databaseURL, broker := testenv.DatabaseURL(t), testenv.NATS(t)
+	endpoint, err := mock.New(mock.Config{Settings: answers, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(endpoint)
+	t.Cleanup(server.Close)
+	store, err := postgres.Open(t.Context(), postgres.Config{URL: databaseURL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	db, err := pgxpool.New(t.Context(), databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	env := append(withoutSettings(os.Environ()),
+		"FUSILLADE_DATABASE_URL="+databaseURL, "FUSILLADE_NATS_URL="+broker.URL(), "FUSILLADE_UPSTREAM_URL="+server.URL,
+		"FUSILLADE_BACKOFF_MS=50", "FUSILLADE_MAX_BACKOFF_MS=400",
+		"FUSILLADE_HEARTBEAT_INTERVAL_MS=500", "FUSILLADE_STALE_DAEMON_THRESHOLD_MS=3000",
+		"FUSILLADE_DATABASE_MAX_CONNS=6")
+	return &cluster{t: t, env: append(env, settings...), store: store, db: db, broker: testenv.Connect(t, broker), mock: endpoint}
+}
+
+func withoutSettings(env []string) []string {
+	var rest []string
+	for _, v := range env {
+		if !strings.HasPrefix(v, "FUSILLADE_") {
+			rest = append(rest, v)
+		}
+	}
+	return rest
+}
+
+// process is a running program.
+type process struct {
+	t    *testing.T
+	name string
+	cmd  *exec.Cmd
+	logs *lockedBuffer
+	done chan struct{}
+	err  error
+}
+
+// start runs a program of the cluster. It is killed at the end of the test if
+// it still runs then, and its log is shown if the test failed.
+func (c *cluster) start(name string, args ...string) *process {
+	c.t.Helper()
+	p := &process{t: c.t, name: name, cmd: exec.Command(program(name), args...), logs: new(lockedBuffer), done: make(chan struct{})}
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = c.env, p.logs, p.logs
+	if err := p.cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	go func() {
+		defer close(p.done)
+		p.err = p.cmd.Wait()
+	}()
+	c.t.Cleanup(func() {
+		p.kill()
+		if c.t.Failed() {
+			c.t.Logf("%s said:\n%s", name, p.logs.tail(8000))
+		}
+	})
+	return p
+}
+
+func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
+
+// kill ends the process with no chance to clean up, and waits until it is gone.
+func (p *process) kill() {
+	p.signal(syscall.SIGKILL)
+	<-p.done
+}
+
+// wait returns the exit code of a process that ends by itself.
+func (p *process) wait() int {
+	p.t.Helper()
+	select {
+	case <-p.done:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(patience):
+		p.t.Fatalf("%s did not end; it said:\n%s", p.name, p.logs.tail(8000))
+		return -1
+	}
+}
+
+// run runs the fusillade command to its end and returns what it printed.
+func (c *cluster) run(args ...string) string {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program("fusillade"), args...)
+	cmd.Env = c.env
+	var errOut bytes.Buffer
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
+	if err != nil {
+		c.t.Fatalf("fusillade %s: %v\n%s", strings.Join(args, " "), err, errOut.String())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// createBatch stores a file of requests and begins a batch.
+func (c *cluster) createBatch(path string) batch.ID {
+	c.t.Helper()
+	id, err := batch.ParseID(c.run("batches", "create", path))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return id
+}
+
+// await reads the batch until the condition holds, and checks at every look
+// that its counts sum to the total.
+func (c *cluster) await(id batch.ID, what string, holds func(postgres.Batch) bool) postgres.Batch {
+	c.t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		b, err := c.store.GetBatch(c.t.Context(), id)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		n := b.Counts
+		if n.Pending+n.InProgress+n.Done() != n.Total || min(n.Pending, n.InProgress) < 0 {
+			c.t.Fatalf("counts do not sum to the total: %+v", n)
+		}
+		if holds(b) {
+			return b
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("%s: not within %v: %+v", what, patience, b)
+		}
+		time.Sleep(10 * time.Millisecond) // between two looks
+	}
+}
+
+func (c *cluster) awaitEnd(id batch.ID) postgres.Batch {
+	c.t.Helper()
+	return c.await(id, "the batch has ended", func(b postgres.Batch) bool { return b.Status.Final() })
+}
+
+// check verifies the rows of a batch.
+func (c *cluster) check(id batch.ID) {
+	c.t.Helper()
+	if err := checker.Check(c.t.Context(), c.db, id); err != nil {
+		c.t.Error(err)
+	}
+}
+
+// requests writes a file of n requests spread over the models, with custom
+// ids r0, r1, ….
+func requests(t *testing.T, n int, models ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	for i := range n {
+		line, err := json.Marshal(map[string]any{
+			"custom_id": fmt.Sprintf("r%d", i), "method": "POST", "url": "/v1/chat/completions",
+			"body": map[string]any{"model": models[i%len(models)], "messages": []map[string]string{{"role": "user", "content": fmt.Sprintf("question %d", i)}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(append(line, '\n'))
+	}
+	path := filepath.Join(t.TempDir(), "requests.jsonl")
+	if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// customIDs reads the custom ids of result files; one that comes twice fails
+// the test.
+func customIDs(t *testing.T, paths ...string) map[string]bool {
+	t.Helper()
+	seen := make(map[string]bool)
+	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(raw) {
+			var r struct {
+				CustomID string `json:"custom_id"`
+			}
+			if err := json.Unmarshal(line, &r); err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			if seen[r.CustomID] {
+				t.Errorf("%s comes twice", r.CustomID)
+			}
+			seen[r.CustomID] = true
+		}
+	}
+	return seen
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) tail(n int) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	raw := b.buf.Bytes()
+	return string(raw[max(len(raw)-n, 0):])
+}

@@ -1,0 +1,36 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"fusillade/internal/testenv"
+)
+
+// programs is where the binaries under test are: a directory that git ignores
+// and `make clean` removes.
+var programs string
+
+func TestMain(m *testing.M) {
+	dir, err := filepath.Abs(filepath.Join("..", "build", "e2e"))
+	if err == nil {
+		err = build(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "building the programs:", err)
+		os.Exit(1)
+	}
+	programs = dir
+	testenv.Main(m)
+}
+
+func build(dir string) error {
+	cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "fusillade/cmd/...")
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	return cmd.Run()
+}
+
+func program(name string) string { return filepath.Join(programs, name) }
