@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"fusillade/internal/batch"
@@ -150,13 +151,25 @@ func (j *job) load(ctx context.Context) (batch.FileID, batch.FileSummary, error)
 	file, summary, err := ingest.Load(ctx, j.store, reader, j.input.name, createdBy)
 	var invalid *ingest.InvalidFileError
 	if errors.As(err, &invalid) {
-		return file, summary, fmt.Errorf("%s was refused, and nothing of it was kept:\n%w", j.input.name, err)
+		return file, summary, refused(j.input.name, invalid)
 	}
 	if err != nil {
 		return file, summary, fmt.Errorf("reading %s: %w", j.input.name, err)
 	}
 	j.terminal.say("read %d requests to %d models in %v", summary.Requests, len(summary.Models), time.Since(began).Round(time.Millisecond))
 	return file, summary, nil
+}
+
+// refused lists every bad line that the error lists.
+func refused(name string, invalid *ingest.InvalidFileError) error {
+	var list strings.Builder
+	for _, line := range invalid.Lines {
+		fmt.Fprintf(&list, "\n  %s", line.Message)
+	}
+	if more := invalid.Total - len(invalid.Lines); more > 0 {
+		fmt.Fprintf(&list, "\n  and %d more", more)
+	}
+	return fmt.Errorf("%s was refused, and nothing of it was kept:%s", name, list.String())
 }
 
 func (j *job) create(ctx context.Context, file batch.FileID) (batch.ID, error) {

@@ -47,6 +47,9 @@ type exitError struct {
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
+// errInterrupted: the user stopped the command, which has said what that means.
+var errInterrupted = errors.New("interrupted")
+
 func usage(err error) error { return &exitError{exitUsage, err} }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -81,8 +84,11 @@ func run(args []string, out, errOut io.Writer) int {
 }
 
 func exitCode(err error, errOut io.Writer) int {
-	if err == nil {
+	switch {
+	case err == nil:
 		return 0
+	case errors.Is(err, errInterrupted): // and was told so
+		return exitInterrupted
 	}
 	fmt.Fprintf(errOut, "fusillade: %v\n", err)
 	var exit *exitError

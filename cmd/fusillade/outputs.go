@@ -37,6 +37,9 @@ func (o *outputs) check() error {
 		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 			return fmt.Errorf("%s: %s is not a file", flag, path)
 		}
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("%s: the directory of %s: %w", flag, path, err)
+		}
 		probe, err := os.CreateTemp(filepath.Dir(path), ".fusillade-*")
 		if err != nil {
 			return fmt.Errorf("%s: %w", flag, err)

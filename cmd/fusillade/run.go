@@ -77,7 +77,7 @@ func (c *runCmd) Run(s signals, t *terminal) error {
 		MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: log,
 	})
 	if err != nil {
-		return stopped(s, err)
+		return stopped(s, t, err)
 	}
 	defer func() {
 		if err := local.Stop(); err != nil {
@@ -91,26 +91,27 @@ func (c *runCmd) Run(s signals, t *terminal) error {
 	j := &job{store: local.Store, input: input, window: window, windowText: c.CompletionWindow, again: c.Again, terminal: t}
 	id, err := j.batch(s.taking)
 	if err != nil {
-		return stopped(s, err)
+		return stopped(s, t, err)
 	}
 	b, err := c.work(s, t, local, cfg, id)
 	if err != nil {
-		return stopped(s, err)
+		return stopped(s, t, err)
 	}
 	if !b.Status.Final() {
 		t.say("stopped with %d of %d requests done; run the same command again to go on", b.Counts.Done(), b.Counts.Total)
-		return context.Canceled
+		return errInterrupted
 	}
 	if err := outputs.write(s.doing, local.Store, id); err != nil {
-		return stopped(s, err)
+		return stopped(s, t, err)
 	}
 	return outputs.summary(t, b)
 }
 
 // stopped says whether an error is that of a stop by the user.
-func stopped(s signals, err error) error {
+func stopped(s signals, t *terminal, err error) error {
 	if s.taking.Err() != nil {
-		return fmt.Errorf("interrupted; run the same command again to go on: %w", context.Canceled)
+		t.say("interrupted; run the same command again to go on")
+		return errInterrupted
 	}
 	if postgres.DiskFull(err) {
 		return usage(fmt.Errorf("the data directory's disk is full; free some space and run the same command again, it goes on where it was: %w", err))
