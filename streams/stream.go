@@ -82,6 +82,11 @@ func (c Config) SlotsConfig() jetstream.KeyValueConfig {
 	}
 }
 
+// StreamNames are the names of the stream and of those behind the buckets.
+func (Config) StreamNames() []string {
+	return []string{Stream, "KV_" + DaemonsBucket, "KV_" + SlotsBucket}
+}
+
 // maxWaiting is the number of open pulls a consumer accepts. It cannot be
 // changed once the consumer exists.
 const maxWaiting = 8192

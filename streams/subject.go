@@ -41,15 +41,17 @@ func ParseRequestSubject(subject string) (batch.Model, batch.RequestID, error) {
 	if err != nil {
 		return "", batch.RequestID{}, fmt.Errorf("subject %q: %w", subject, err)
 	}
-	id, err := batch.ParseID(parts[1])
+	batchID, err := batch.ParseID(parts[1])
 	if err != nil {
-		return "", batch.RequestID{}, fmt.Errorf("subject %q: %w", subject, err)
-	}
-	line, err := strconv.ParseInt(parts[2], 10, 32)
-	if err != nil || line < 1 {
 		return "", batch.RequestID{}, fmt.Errorf("subject %q: %w", subject, ErrToken)
 	}
-	return m, batch.RequestID{Batch: id, Line: int32(line)}, nil
+	line, err := strconv.ParseInt(parts[2], 10, 32)
+	id := batch.RequestID{Batch: batchID, Line: int32(line)}
+	// Both parsers take more spellings than one.
+	if err != nil || line < 1 || RequestSubject(m, id) != subject {
+		return "", batch.RequestID{}, fmt.Errorf("subject %q: %w", subject, ErrToken)
+	}
+	return m, id, nil
 }
 
 // ModelSubjects matches the messages of one model.

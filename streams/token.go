@@ -80,12 +80,12 @@ func plainByte(c byte) bool {
 const maxConsumerName = 200
 
 // ConsumerName is the durable consumer that feeds a model: its token, or for
-// very long names a prefix of it and a hash.
+// very long names a prefix of it and a hash, joined by what no token holds.
 func ConsumerName(m batch.Model) string {
 	token := Token(m)
 	if len(token) <= maxConsumerName {
 		return token
 	}
 	sum := sha256.Sum256([]byte(m))
-	return token[:maxConsumerName-33] + "_" + hex.EncodeToString(sum[:16])
+	return token[:maxConsumerName-34] + "==" + hex.EncodeToString(sum[:16])
 }

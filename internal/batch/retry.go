@@ -66,10 +66,22 @@ func (p RetryPolicy) Next(reason Reason, attempt int, remaining, retryAfter time
 		return 0, DeniedMaxRetries
 	}
 	delay := p.Delay(attempt)
-	delay += time.Duration(float64(delay) * Jitter * random)
+	delay += min(time.Duration(float64(delay)*Jitter*random), math.MaxInt64-delay)
 	delay = max(delay, retryAfter)
-	if p.StopBeforeDeadline != nil && delay >= remaining-*p.StopBeforeDeadline {
+	if p.StopBeforeDeadline != nil && delay >= subtract(remaining, *p.StopBeforeDeadline) {
 		return 0, DeniedDeadline
 	}
 	return delay, Granted
+}
+
+// subtract is a − b, which saturates.
+func subtract(a, b time.Duration) time.Duration {
+	d := a - b
+	switch {
+	case b > 0 && d > a:
+		return math.MinInt64
+	case b < 0 && d < a:
+		return math.MaxInt64
+	}
+	return d
 }

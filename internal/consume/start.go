@@ -43,14 +43,34 @@ func (c *Consumer) flushStarts(tasks []*task) {
 			}
 			return
 		}
-		if c.taking.Err() == nil {
-			c.cfg.Log.Warn("starting requests", "requests", len(tasks), "err", err)
+		if c.taking.Err() != nil {
+			break
 		}
+		if !postgres.Transient(err) {
+			c.isolateStart(tasks, err)
+			return
+		}
+		c.cfg.Log.Warn("starting requests", "requests", len(tasks), "err", err)
 		pause = c.wait(c.taking, pause)
 	}
 	for _, t := range tasks {
 		c.unstarted(t)
 	}
+}
+
+// isolateStart finds the one request whose start Postgres refuses for what it
+// holds, so that it does not keep the others from starting.
+func (c *Consumer) isolateStart(tasks []*task, err error) {
+	if len(tasks) > 1 {
+		c.flushStarts(tasks[:len(tasks)/2])
+		c.flushStarts(tasks[len(tasks)/2:])
+		return
+	}
+	t := tasks[0]
+	c.cfg.Log.Error("request could not be started and is tried again later", "request_id", t.delivery.ID, "err", err)
+	c.hands.drop(t)
+	t.lane.unstarting()
+	c.report(t.msg.NakWithDelay(c.cfg.Lease))
 }
 
 // wait pauses between tries of one write and returns the next pause.

@@ -57,27 +57,42 @@ type Work func(taking, doing context.Context, d *Daemon) error
 // Run registers a daemon, keeps its heartbeats and does its work. When the
 // heartbeats fail for too long it ends the work and starts over as a new
 // daemon, so an outage of Postgres or NATS is survived. It returns when the
-// work does.
+// work does, and with an error when it cannot begin.
 func Run(taking, doing context.Context, cfg Config, work Work) error {
-	for {
-		err := runOnce(taking, doing, cfg, work)
+	d, err := start(taking, cfg)
+	for err == nil && d != nil {
+		err = d.run(taking, doing, work)
 		if !errors.Is(err, ErrFenced) || taking.Err() != nil {
 			return err
 		}
 		cfg.Log.Error("work was stopped and begins again as a new daemon", "err", err)
+		d, err = restart(taking, cfg)
+	}
+	return err
+}
+
+// restart starts a new daemon as soon as Postgres and NATS let it; nil if
+// taking ends before. A bucket that is gone does not come back by waiting:
+// that is returned as an error.
+func restart(taking context.Context, cfg Config) (*Daemon, error) {
+	for {
 		select {
 		case <-taking.Done():
-			return nil
+			return nil, nil
 		case <-time.After(cfg.Interval/2 + rand.N(cfg.Interval/2+1)):
+		}
+		d, err := start(taking, cfg)
+		if err == nil || errors.Is(err, jetstream.ErrBucketNotFound) {
+			return d, err
+		}
+		if taking.Err() == nil {
+			cfg.Log.Warn("starting again", "err", err)
 		}
 	}
 }
 
-func runOnce(taking, doing context.Context, cfg Config, work Work) error {
-	d, err := start(taking, cfg)
-	if err != nil {
-		return err
-	}
+func (d *Daemon) run(taking, doing context.Context, work Work) error {
+	cfg := d.cfg
 	cfg.Log.Info("daemon is running", "daemon_id", d.ID, "role", cfg.Role)
 	taking, stopTaking := context.WithCancel(taking)
 	defer stopTaking()

@@ -9,12 +9,15 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/streams"
 )
 
 // Config says what a Dispatcher works with.
 type Config struct {
 	Store *postgres.Store
 	Conn  *nats.Conn
+	// Streams are re-created as described here should the broker lose them.
+	Streams streams.Config
 	// ClaimBatchSize is the most requests claimed in one statement.
 	ClaimBatchSize int
 	// ClaimInterval is how often to look for work that no hint told of.

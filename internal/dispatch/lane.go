@@ -23,6 +23,8 @@ const (
 	// contendedPause is how long to leave a cursor to the dispatcher that is
 	// claiming from it.
 	contendedPause = 3 * time.Millisecond
+	// minPause and maxPause are between tries after errors.
+	minPause, maxPause = 100 * time.Millisecond, 2 * time.Second
 	// unconfirmedGroups bounds the publishes of a lane that run behind its claims.
 	unconfirmedGroups = 4
 )
@@ -51,9 +53,12 @@ func newLane(d *Dispatcher, model batch.Model) *lane {
 	return &lane{d: d, model: model, wake: make(chan struct{}, 1), groups: make(chan struct{}, unconfirmedGroups)}
 }
 
+// run fills the window whenever it is woken. Without a wake it looks again
+// after the claim interval, as long as there is something to claim.
 func (l *lane) run(ctx context.Context) {
 	defer l.publishing.Wait()
 	log := l.d.cfg.Log.With("model", l.model)
+	pause := minPause
 	for {
 		wait := jittered(l.d.cfg.ClaimInterval)
 		switch err := l.fill(ctx); {
@@ -66,7 +71,10 @@ func (l *lane) run(ctx context.Context) {
 			if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 				l.consumer = nil
 			}
-			wait = jittered(200 * time.Millisecond)
+			wait = jittered(pause)
+			pause = min(2*pause, maxPause)
+		default:
+			pause = minPause
 		}
 		select {
 		case <-ctx.Done():
@@ -103,9 +111,11 @@ func (l *lane) fill(ctx context.Context) error {
 	return nil
 }
 
-// refresh reads the cursors if they may have changed.
+// refresh reads the cursors if they may have changed. An idle lane leaves it to
+// the dispatcher's survey to find out that there is work.
 func (l *lane) refresh(ctx context.Context) error {
-	if !l.stale.Swap(false) && time.Since(l.read) < cursorsAge {
+	idle := len(l.cursors) == 0 && !l.due
+	if !l.stale.Swap(false) && (idle || time.Since(l.read) < cursorsAge) {
 		return nil
 	}
 	cursors, err := l.d.cfg.Store.OpenCursors(ctx, l.model)

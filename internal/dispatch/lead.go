@@ -56,6 +56,7 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 			d.applyLimits(ctx, applied)
 		case <-repeats.C:
 			clear(applied)
+			d.restoreStreams(ctx)
 		case <-sweeps.C:
 			d.sweep(ctx)
 			if _, err := d.cfg.Store.RemoveAbandonedFiles(ctx, uploadIdle); err != nil && ctx.Err() == nil {
@@ -74,6 +75,28 @@ func (d *Dispatcher) sweepInterval() time.Duration {
 	return max(min(d.cfg.ClaimTimeout, d.cfg.StaleThreshold)/4, 100*time.Millisecond)
 }
 
+// restoreStreams creates the stream and the buckets anew if the broker has
+// lost one. What was in them is rebuilt from Postgres: lanes create their
+// consumers again, and the sweep returns requests without messages.
+func (d *Dispatcher) restoreStreams(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*brokerTimeout)
+	defer cancel()
+	for _, name := range d.cfg.Streams.StreamNames() {
+		_, err := d.js.Stream(ctx, name)
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			d.cfg.Log.Warn("the broker has lost a stream, which is created anew", "stream", name)
+			err = streams.Ensure(ctx, d.js, d.cfg.Streams)
+		}
+		if err != nil && ctx.Err() == nil {
+			d.cfg.Log.Warn("restoring streams", "err", err)
+		}
+		return
+	}
+}
+
 // applyLimits writes the limits where consumers see them. Only the leader
 // does, so that dispatchers with different environments do not take turns.
 func (d *Dispatcher) applyLimits(ctx context.Context, applied map[batch.Model]int) {
@@ -84,6 +107,12 @@ func (d *Dispatcher) applyLimits(ctx context.Context, applied map[batch.Model]in
 		}
 		opCtx, cancel := context.WithTimeout(ctx, brokerTimeout)
 		err := slots.SetLimit(opCtx, d.slots, model, limit)
+		if errors.Is(err, batch.ErrNotFound) {
+			err = nil                 // its first request creates it
+			if d.lane(model) != nil { // or the bucket was lost
+				err = slots.EnsureModel(opCtx, d.slots, model, limit)
+			}
+		}
 		cancel()
 		if err == nil {
 			applied[model] = limit

@@ -21,7 +21,9 @@ import (
 type Resources struct {
 	Store *postgres.Store
 	Conn  *nats.Conn
-	Log   *slog.Logger
+	// Streams describes the broker's stream and buckets.
+	Streams streams.Config
+	Log     *slog.Logger
 }
 
 // Close closes the connections.
@@ -60,17 +62,16 @@ func Connect(ctx context.Context, role string, pg config.Postgres, broker config
 	if r.Conn, err = dial(broker, role, log); err != nil {
 		return r, err
 	}
-	return r, ensureStreams(ctx, r.Conn, streams.Config{
-		Replicas: broker.StreamReplicas, StaleDaemonThreshold: d.StaleDaemonThreshold.Duration(),
-	})
+	r.Streams = streams.Config{Replicas: broker.StreamReplicas, StaleDaemonThreshold: d.StaleDaemonThreshold.Duration()}
+	return r, r.ensureStreams(ctx)
 }
 
-func ensureStreams(ctx context.Context, conn *nats.Conn, cfg streams.Config) error {
-	js, err := jetstream.New(conn)
+func (r Resources) ensureStreams(ctx context.Context) error {
+	js, err := jetstream.New(r.Conn)
 	if err != nil {
 		return fmt.Errorf("connecting to JetStream: %w", err)
 	}
-	return streams.Ensure(ctx, js, cfg)
+	return streams.Ensure(ctx, js, r.Streams)
 }
 
 // ErrNotMigrated: the database lacks migrations that this program needs.

@@ -58,7 +58,7 @@ func Standalone(taking, doing context.Context, r Resources, cfg Consuming, snaps
 
 func dispatchUntil(taking context.Context, r Resources, cfg config.Daemon) error {
 	d, err := dispatch.New(taking, dispatch.Config{
-		Store: r.Store, Conn: r.Conn,
+		Store: r.Store, Conn: r.Conn, Streams: r.Streams,
 		ClaimBatchSize: cfg.ClaimBatchSize, ClaimInterval: cfg.ClaimInterval.Duration(),
 		DefaultLimit: cfg.DefaultModelConcurrency, Limits: cfg.ModelConcurrencyLimits,
 		Lease: lease(cfg), ClaimTimeout: cfg.ClaimTimeout.Duration(),

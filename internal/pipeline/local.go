@@ -78,8 +78,8 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (l *Local, err error) {
 	if err = l.startBroker(cfg); err != nil {
 		return l, err
 	}
-	err = ensureStreams(ctx, l.Conn, streams.Config{InMemory: true, StaleDaemonThreshold: cfg.Daemon.StaleDaemonThreshold.Duration()})
-	if err != nil {
+	l.Streams = streams.Config{InMemory: true, StaleDaemonThreshold: cfg.Daemon.StaleDaemonThreshold.Duration()}
+	if err = l.ensureStreams(ctx); err != nil {
 		return l, err
 	}
 	l.Recovered, err = l.Store.Recover(ctx)

@@ -21,14 +21,14 @@ func EnsureModel(ctx context.Context, kv jetstream.KeyValue, model batch.Model, 
 	return nil
 }
 
-// SetLimit changes the limit of a model that has an entry. Calls in flight beyond a lower limit run
+// SetLimit changes a model's limit, or returns batch.ErrNotFound. Calls in flight beyond a lower limit run
 // to their end; none is begun until there are fewer.
 func SetLimit(ctx context.Context, kv jetstream.KeyValue, model batch.Model, limit int) error {
 	key := streams.Token(model)
 	for {
 		current, err := kv.Get(ctx, key)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			return nil
+			return fmt.Errorf("changing limit of model %q: %w", model, batch.ErrNotFound)
 		}
 		if err != nil {
 			return fmt.Errorf("changing limit of model %q: %w", model, err)

@@ -26,8 +26,8 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	list(map[batch.Model]Entry{})
-	if err := SetLimit(t.Context(), e.slots, model, 7); err != nil {
-		t.Errorf("SetLimit of a model without an entry = %v", err)
+	if err := SetLimit(t.Context(), e.slots, model, 7); !errors.Is(err, batch.ErrNotFound) {
+		t.Errorf("SetLimit of a model without an entry = %v, want ErrNotFound", err)
 	}
 	list(map[batch.Model]Entry{})
 

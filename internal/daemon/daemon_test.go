@@ -1,0 +1,274 @@
+package daemon_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/daemon"
+	"fusillade/internal/embedded"
+	"fusillade/internal/postgres"
+	"fusillade/internal/testenv"
+	"fusillade/streams"
+)
+
+func TestDaemonLife(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.NATS(t), time.Minute)
+	lives, ended, stopTaking := e.run(t, e.config(20*time.Millisecond, time.Minute))
+	l := await(t, "work begins", lives)
+	id := l.daemon.ID
+	hostname, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := record{
+		Role: "consumer", Hostname: hostname, Version: daemon.Version, Status: "running", PID: os.Getpid(),
+		Config: map[string]string{"FUSILLADE_MAX_IN_FLIGHT": "7"},
+	}
+	got, _ := e.record(t, id)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("record as work begins (-want +got):\n%s", diff)
+	}
+	if e.revision(t, id) == 0 {
+		t.Error("no heartbeat in NATS as work begins")
+	}
+
+	e.beatsOn(t, id)
+	l.daemon.SetProgress(func() postgres.Progress { return postgres.Progress{Completed: 5, Failed: 2, InFlight: 3} })
+	want.Completed, want.Failed, want.InFlight = 5, 2, 3
+	until(t, "progress is recorded", func() bool { got, _ := e.record(t, id); return cmp.Equal(want, got) })
+
+	// The heart beats while the work drains.
+	stopTaking()
+	<-l.taking.Done()
+	e.beatsOn(t, id)
+	if l.doing.Err() != nil {
+		t.Error("the end of taking ended doing")
+	}
+
+	l.end <- nil
+	if err := await(t, "Run returns", ended); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+	want.Status, want.Stopped, want.InFlight = "dead", true, 0
+	got, _ = e.record(t, id)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("record at the end (-want +got):\n%s", diff)
+	}
+	if _, err := e.beats.Get(t.Context(), id.String()); !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Errorf("heartbeat in NATS at the end: %v, want none", err)
+	}
+}
+
+func TestDaemonReturnsTheErrorOfItsWork(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.NATS(t), time.Minute)
+	lives, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
+	l := await(t, "work begins", lives)
+	broken := errors.New("broken")
+	l.end <- broken
+	if err := await(t, "Run returns", ended); !errors.Is(err, broken) {
+		t.Errorf("Run = %v, want %v", err, broken)
+	}
+	if got, _ := e.record(t, l.daemon.ID); got.Status != "dead" {
+		t.Errorf("status %q after the work failed", got.Status)
+	}
+}
+
+func TestDaemonDeclaredDead(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.NATS(t), time.Minute)
+	lives, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
+	first := await(t, "work begins", lives)
+	e.exec(t, `UPDATE daemons SET status = 'dead', stopped_at = now() WHERE id = $1`, [16]byte(first.daemon.ID))
+	await(t, "taking ends", first.taking.Done())
+	await(t, "doing ends", first.doing.Done())
+	if err := context.Cause(first.doing); !errors.Is(err, daemon.ErrFenced) || !errors.Is(err, batch.ErrConflict) {
+		t.Errorf("doing ended for %v, want ErrFenced", err)
+	}
+	second := await(t, "work begins again", lives)
+	if second.daemon.ID == first.daemon.ID {
+		t.Error("a dead daemon came back to life")
+	}
+	if got, _ := e.record(t, first.daemon.ID); got.Status != "dead" {
+		t.Errorf("the first is %q", got.Status)
+	}
+	e.beatsOn(t, second.daemon.ID)
+	second.end <- nil
+	if err := await(t, "Run returns", ended); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+// failingHeartbeats makes Postgres refuse heartbeats until the returned
+// function is called.
+func (e *env) failingHeartbeats(t *testing.T) (repair func()) {
+	t.Helper()
+	e.exec(t, `ALTER TABLE daemons RENAME TO away`)
+	return func() {
+		t.Helper()
+		e.exec(t, `ALTER TABLE away RENAME TO daemons`)
+	}
+}
+
+func TestDaemonOutlivesAFailingPostgres(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.NATS(t), 400*time.Millisecond)
+	lives, ended, _ := e.run(t, e.config(50*time.Millisecond, 400*time.Millisecond))
+	first := await(t, "work begins", lives)
+	repair := e.failingHeartbeats(t)
+	await(t, "doing ends", first.doing.Done())
+	if err := context.Cause(first.doing); !errors.Is(err, daemon.ErrFenced) {
+		t.Errorf("doing ended for %v, want ErrFenced", err)
+	}
+	until(t, "it has tried to start again", func() bool { return e.log.count("starting again") > 1 })
+	repair()
+	second := await(t, "work begins again", lives)
+	if second.daemon.ID == first.daemon.ID {
+		t.Error("a fenced daemon came back to life")
+	}
+	second.end <- nil
+	if err := await(t, "Run returns", ended); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+// A daemon that must stop while it cannot begin again stops.
+func TestDaemonStopsWhileFenced(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.NATS(t), 400*time.Millisecond)
+	lives, ended, stopTaking := e.run(t, e.config(50*time.Millisecond, 400*time.Millisecond))
+	await(t, "work begins", lives)
+	e.failingHeartbeats(t)
+	until(t, "it has tried to start again", func() bool { return e.log.count("starting again") > 0 })
+	stopTaking()
+	if err := await(t, "Run returns", ended); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+func TestDaemonOutlivesARestartOfNATS(t *testing.T) {
+	t.Parallel()
+	server := testenv.NATS(t)
+	e := newEnv(t, server, time.Minute)
+	lives, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
+	l := await(t, "work begins", lives)
+	if err := server.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	e.beatsOn(t, l.daemon.ID)
+	if l.doing.Err() != nil || l.taking.Err() != nil {
+		t.Error("work ended though NATS was away for less than the threshold")
+	}
+	l.end <- nil
+	if err := await(t, "Run returns", ended); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+func TestDaemonOutlivesAnOutageOfNATS(t *testing.T) {
+	t.Parallel()
+	const interval, threshold = 500 * time.Millisecond, 2 * time.Second
+	dir := t.TempDir()
+	start := func(listen string) *embedded.NATS {
+		t.Helper()
+		server, err := embedded.StartNATS(embedded.NATSConfig{DataDir: dir, Listen: listen})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := server.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		return server
+	}
+	server := start("127.0.0.1:0")
+	listen := strings.TrimPrefix(server.URL(), "nats://")
+	e := newEnv(t, server, threshold)
+	lives, ended, _ := e.run(t, e.config(interval, threshold))
+	first := await(t, "work begins", lives)
+	e.beatsOn(t, first.daemon.ID)
+	// The last heartbeat is older than this.
+	stale, cancel := context.WithTimeout(t.Context(), threshold)
+	defer cancel()
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "doing ends", first.doing.Done())
+	if stale.Err() != nil {
+		t.Error("work went on after others may have begun it")
+	}
+	if first.taking.Err() == nil {
+		t.Error("a fenced daemon takes work")
+	}
+	if err := context.Cause(first.doing); !errors.Is(err, daemon.ErrFenced) {
+		t.Errorf("doing ended for %v, want ErrFenced", err)
+	}
+	until(t, "it has tried to start again", func() bool { return e.log.count("starting again") > 0 })
+	start(listen)
+	second := await(t, "work begins again", lives)
+	if second.daemon.ID == first.daemon.ID {
+		t.Error("a fenced daemon came back to life")
+	}
+	e.beatsOn(t, second.daemon.ID)
+	second.end <- nil
+	if err := await(t, "Run returns", ended); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+func TestDaemonNeedsItsBucket(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.NATS(t), time.Minute)
+	js, err := jetstream.New(e.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteKeyValue(t.Context(), streams.DaemonsBucket); err != nil {
+		t.Fatal(err)
+	}
+	_, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
+	err = await(t, "Run returns", ended)
+	if !errors.Is(err, jetstream.ErrBucketNotFound) || !strings.Contains(err.Error(), streams.DaemonsBucket) {
+		t.Errorf("Run = %v, want ErrBucketNotFound and the bucket's name", err)
+	}
+}
+
+// NATS was wiped while the daemon ran.
+func TestDaemonEndsWhenItsBucketIsLost(t *testing.T) {
+	t.Parallel()
+	const threshold = 400 * time.Millisecond
+	e := newEnv(t, testenv.NATS(t), threshold)
+	js, err := jetstream.New(e.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lives, ended, _ := e.run(t, e.config(50*time.Millisecond, threshold))
+	l := await(t, "work begins", lives)
+	if err := js.DeleteKeyValue(t.Context(), streams.DaemonsBucket); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "doing ends", l.doing.Done())
+	if err := await(t, "Run returns", ended); !errors.Is(err, jetstream.ErrBucketNotFound) {
+		t.Errorf("Run = %v, want ErrBucketNotFound", err)
+	}
+}
+
+func TestDaemonNeedsItsDatabase(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.NATS(t), time.Minute)
+	e.failingHeartbeats(t)
+	_, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
+	if err := await(t, "Run returns", ended); err == nil {
+		t.Error("Run begins without a database")
+	}
+}

@@ -1,0 +1,228 @@
+package slots
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/embedded"
+	"fusillade/internal/testenv"
+	"fusillade/streams"
+)
+
+const (
+	model = batch.Model("meta-llama/Llama-3.1:8b instruct")
+	// patience is how long a test waits for what must happen at last.
+	patience = 30 * time.Second
+)
+
+// until waits for a condition, which it asks again and again.
+func until(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("after %s still not: %s", patience, what)
+		}
+	}
+}
+
+// env is a broker with its buckets.
+type env struct {
+	server *embedded.NATS
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	slots  jetstream.KeyValue
+	// running is the number of calls in flight, of all workers.
+	running atomic.Int64
+	// ceiling is what running may not pass; passed is the highest that did.
+	ceiling, passed atomic.Int64
+}
+
+func newEnv(t *testing.T) *env {
+	t.Helper()
+	e := &env{server: testenv.NATS(t)}
+	e.ceiling.Store(1 << 40)
+	e.conn = testenv.Connect(t, e.server)
+	var err error
+	if e.js, err = jetstream.New(e.conn); err != nil {
+		t.Fatal(err)
+	}
+	e.ensure(t)
+	return e
+}
+
+func (e *env) ensure(t *testing.T) {
+	t.Helper()
+	var err error
+	if err = streams.Ensure(t.Context(), e.js, streams.Config{StaleDaemonThreshold: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if e.slots, err = e.js.KeyValue(t.Context(), streams.SlotsBucket); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (e *env) ensureModel(t *testing.T, limit int) {
+	t.Helper()
+	if err := EnsureModel(t.Context(), e.slots, model, limit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (e *env) setLimit(t *testing.T, limit int) {
+	t.Helper()
+	until(t, "the limit is written", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		return SetLimit(ctx, e.slots, model, limit) == nil
+	})
+}
+
+func (e *env) entry(t *testing.T) Entry {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	all, err := List(ctx, e.slots)
+	if err != nil {
+		return Entry{} // the broker is away: ask again
+	}
+	return all[model]
+}
+
+// worker is a keeper and simulated calls, one connection of its own.
+type worker struct {
+	env    *env
+	keeper *Keeper
+	id     batch.DaemonID
+	conn   *nats.Conn
+
+	calls sync.WaitGroup
+	made  atomic.Int64
+	// accounts gets the one account when it appears.
+	accounts chan *Account
+
+	mu      sync.Mutex
+	account *Account
+	backlog int           // calls that wait
+	endless bool          // there is always more work
+	gate    chan struct{} // if not nil, calls end when it closes
+}
+
+const ready = 2 // requests at hand, at most
+
+func (e *env) worker(t *testing.T, n byte, capacity int) *worker {
+	t.Helper()
+	w := &worker{env: e, id: batch.DaemonID{n}, conn: testenv.Connect(t, e.server), accounts: make(chan *Account, 1)}
+	daemons, err := e.js.KeyValue(t.Context(), streams.DaemonsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := daemons.Put(t.Context(), w.id.String(), nil); err != nil {
+		t.Fatal(err)
+	}
+	w.keeper, err = NewKeeper(t.Context(), Config{
+		Conn: w.conn, Daemon: w.id, Capacity: capacity, HeartbeatInterval: 10 * time.Millisecond,
+		OnModel: w.open, Log: testenv.Logger(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ran := make(chan error, 1)
+	go func() { ran <- w.keeper.Run(ctx) }()
+	t.Cleanup(func() {
+		w.work(0, false)
+		w.calls.Wait()
+		stop()
+		if err := <-ran; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	return w
+}
+
+func (w *worker) open(a *Account) func() {
+	w.mu.Lock()
+	w.account = a
+	w.mu.Unlock()
+	w.accounts <- a
+	return w.pump
+}
+
+// work sets what waits. Endless work is taken as slots allow.
+func (w *worker) work(backlog int, endless bool) {
+	w.mu.Lock()
+	w.backlog, w.endless = backlog, endless
+	w.mu.Unlock()
+	w.pump()
+}
+
+func (w *worker) pump() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.account == nil {
+		return
+	}
+	for (w.endless || w.backlog > 0) && w.account.Acquire() {
+		if !w.endless {
+			w.backlog--
+		}
+		running := w.env.running.Add(1)
+		if running > w.env.ceiling.Load() {
+			w.env.passed.Store(running)
+		}
+		gate := w.gate
+		w.calls.Go(func() { w.call(gate) })
+	}
+	if w.endless {
+		w.account.Report(ready, true)
+	} else {
+		w.account.Report(min(w.backlog, ready), w.backlog > ready)
+	}
+}
+
+func (w *worker) call(gate chan struct{}) {
+	if gate != nil {
+		<-gate
+	} else {
+		<-time.After(3 * time.Millisecond) // as long as a call takes
+	}
+	w.env.running.Add(-1)
+	w.account.Release()
+	w.made.Add(1)
+	w.pump()
+}
+
+// more waits until the workers have made so many calls more.
+func more(t *testing.T, workers []*worker, calls int64) {
+	t.Helper()
+	made := func() (n int64) {
+		for _, w := range workers {
+			n += w.made.Load()
+		}
+		return n
+	}
+	goal := made() + calls
+	until(t, "calls are made", func() bool { return made() >= goal })
+}
+
+func (e *env) workers(t *testing.T, n, capacity int) []*worker {
+	t.Helper()
+	var all []*worker
+	for i := range n {
+		all = append(all, e.worker(t, byte(i+1), capacity))
+	}
+	return all
+}
