@@ -6,7 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -161,17 +160,11 @@ func (c *cluster) awaitSlots(holds func(slots.Entry) bool) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(patience); ; {
+	poll(c.t, "the slots have settled", func() bool {
 		entries, err := slots.List(c.t.Context(), kv)
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		if holds(entries[oddModel]) {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("slots are %+v", entries[oddModel])
-		}
-		time.Sleep(5 * time.Millisecond) // between two looks
-	}
+		return holds(entries[oddModel])
+	})
 }

@@ -157,28 +157,36 @@ func (c *cluster) createBatch(path string) batch.ID {
 	return id
 }
 
+// poll looks until done says so.
+func poll(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for enough := time.After(patience); !done(); {
+		select {
+		case <-look.C:
+		case <-enough:
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
+
 // await reads the batch until the condition holds, and checks at every look
 // that its counts sum to the total.
-func (c *cluster) await(id batch.ID, what string, holds func(postgres.Batch) bool) postgres.Batch {
+func (c *cluster) await(id batch.ID, what string, holds func(postgres.Batch) bool) (b postgres.Batch) {
 	c.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		b, err := c.store.GetBatch(c.t.Context(), id)
-		if err != nil {
+	poll(c.t, what, func() bool {
+		var err error
+		if b, err = c.store.GetBatch(c.t.Context(), id); err != nil {
 			c.t.Fatal(err)
 		}
 		n := b.Counts
 		if n.Pending+n.InProgress+n.Done() != n.Total || min(n.Pending, n.InProgress) < 0 {
 			c.t.Fatalf("counts do not sum to the total: %+v", n)
 		}
-		if holds(b) {
-			return b
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("%s: not within %v: %+v", what, patience, b)
-		}
-		time.Sleep(10 * time.Millisecond) // between two looks
-	}
+		return holds(b)
+	})
+	return b
 }
 
 func (c *cluster) awaitEnd(id batch.ID) postgres.Batch {

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -73,10 +72,5 @@ func (c *cluster) finished() map[string]bool {
 
 func awaitCalls(t *testing.T, endpoint *mock.Server, n int64) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); endpoint.Stats().Calls < n; {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d calls, want %d", endpoint.Stats().Calls, n)
-		}
-		time.Sleep(5 * time.Millisecond) // between two looks
-	}
+	poll(t, "calls are made", func() bool { return endpoint.Stats().Calls >= n })
 }

@@ -69,7 +69,7 @@ func TestPostgresKeepsItsData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unlock()
+	defer func() { _ = unlock() }()
 	dir := filepath.Join(app, "postgres")
 
 	p := startPostgres(t, dir)
@@ -178,7 +178,7 @@ func TestPostgresStopsAnOrphan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unlock()
+	defer func() { _ = unlock() }()
 	stopPostgres(t, startPostgres(t, dir))
 
 	as, err := serverAccount(filepath.Join(dir, clusterName))

@@ -69,7 +69,7 @@ func (l *lines) next() ([]byte, error) {
 			l.fill()
 			continue
 		}
-		if l.err == io.EOF && (skipping || l.start < l.end) {
+		if errors.Is(l.err, io.EOF) && (skipping || l.start < l.end) {
 			line := l.buf[l.start:l.end]
 			l.start = l.end
 			return l.take(line, skipping)
@@ -146,7 +146,7 @@ func read(source io.Reader, p []byte) (int, error) {
 		switch {
 		case err == nil && n == 0:
 			continue
-		case err == nil || err == io.EOF:
+		case err == nil || err == io.EOF: //nolint:errorlint // the end itself, not what wraps it
 			return n, err
 		case errors.Is(err, io.EOF):
 			// Callers take io.EOF for "all is well", which this is not.

@@ -73,7 +73,7 @@ func load(ctx context.Context, store templateStore, r *Reader, id batch.FileID) 
 func readChunks(ctx context.Context, r *Reader, chunks chan<- []batch.Template) error {
 	for {
 		chunk, err := readChunk(r)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		if len(chunk) > 0 {
@@ -83,7 +83,7 @@ func readChunks(ctx context.Context, r *Reader, chunks chan<- []batch.Template) 
 				return ctx.Err()
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 	}

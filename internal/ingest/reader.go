@@ -65,13 +65,13 @@ func (r *Reader) Next() (batch.Template, error) {
 	for r.err == nil {
 		line, err := r.lines.next()
 		switch {
-		case err == errLineTooLong:
+		case errors.Is(err, errLineTooLong):
 			if r.admit() {
 				r.reject(&problem{"", CodeRequestTooLarge, fmt.Sprintf("longer than %d bytes", r.cfg.MaxRequestBytes)})
 			}
-		case err == errFileTooLarge:
+		case errors.Is(err, errFileTooLarge):
 			r.stop(r.lines.number+1, problem{"", CodeFileTooLarge, r.fileTooLarge()})
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			r.err = r.finish()
 		case err != nil:
 			r.err = err

@@ -43,6 +43,7 @@ type Local struct {
 	pg     *embedded.Postgres
 	broker *embedded.NATS
 	unlock func() error
+	disown func()
 }
 
 const stopTimeout = 30 * time.Second
@@ -73,6 +74,9 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (l *Local, err error) {
 	}
 	l.Store, err = postgres.Open(ctx, postgres.Config{URL: l.pg.URL(), MaxConns: cfg.MaxConns, ApplicationName: "fusillade"})
 	if err != nil {
+		return l, err
+	}
+	if l.disown, err = l.Store.Own(ctx, cfg.Daemon.StaleDaemonThreshold.Duration()); err != nil {
 		return l, err
 	}
 	if err = l.startBroker(cfg); err != nil {
@@ -115,6 +119,9 @@ func (l *Local) DatabaseURL() string { return l.pg.URL() }
 
 // Stop stops what was started and releases the data directory.
 func (l *Local) Stop() error {
+	if l.disown != nil {
+		l.disown()
+	}
 	l.Resources.Close()
 	var errs []error
 	if l.broker != nil {

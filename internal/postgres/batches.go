@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,7 +74,7 @@ func (s *Store) CreateBatch(ctx context.Context, n NewBatch) (batch.ID, bool, er
 	if err == nil {
 		return batch.ID(id), true, nil
 	}
-	if err != batch.ErrNotFound || n.IdempotencyKey == "" {
+	if !errors.Is(err, batch.ErrNotFound) || n.IdempotencyKey == "" {
 		return batch.ID{}, false, fmt.Errorf("creating batch: %w", err)
 	}
 	found, err := s.FindBatch(ctx, n.CreatedBy, n.IdempotencyKey)

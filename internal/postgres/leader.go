@@ -6,9 +6,12 @@ import (
 	"time"
 )
 
-// leaderLock is the key of the advisory lock that the leading dispatcher
-// holds: the digits spell "fusillad" in ASCII.
-const leaderLock int64 = 0x667573696c6c6164
+// Keys of advisory locks. The digits spell "fuleader" and "fuowners" in
+// ASCII; migrations have a key of their own.
+const (
+	leaderLock int64 = 0x66756c6561646572
+	ownerLock  int64 = 0x66756f776e657273
+)
 
 // Lead runs f while this process holds the leader's lock, and returns what f
 // returned. It returns false at once if another process holds the lock. f's

@@ -2,12 +2,77 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"fusillade/internal/batch"
 )
+
+// ErrDatabaseInUse: other daemons work on this database.
+var ErrDatabaseInUse = errors.New("the database is in use")
+
+const clusterDaemonsSQL = `
+SELECT count(*) FROM daemons
+ WHERE role <> 'standalone' AND status <> 'dead' AND last_heartbeat > now() - $1::interval`
+
+// ownPatience is how long Own waits for the connection of a killed process to
+// be noticed as closed.
+const ownPatience = 5 * time.Second
+
+// Own makes this process the only one that works on the database, for as long
+// as it lives or until release. It returns ErrDatabaseInUse if another process
+// owns it, or a dispatcher or consumer has had a heartbeat within stale.
+func (s *Store) Own(ctx context.Context, stale time.Duration) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	pooled, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("owning the database: %w", err)
+	}
+	// The lock lives and dies with a connection of its own.
+	conn := pooled.Hijack()
+	release = func() {
+		closing, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = conn.Close(closing)
+	}
+	if err := s.own(ctx, conn, stale); err != nil {
+		release()
+		return nil, fmt.Errorf("owning the database: %w", err)
+	}
+	return release, nil
+}
+
+func (s *Store) own(ctx context.Context, conn *pgx.Conn, stale time.Duration) error {
+	for deadline := time.Now().Add(ownPatience); ; {
+		var locked bool
+		if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, ownerLock).Scan(&locked); err != nil {
+			return err
+		}
+		if locked {
+			break
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%w by another fusillade run", ErrDatabaseInUse)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	var daemons int
+	if err := conn.QueryRow(ctx, clusterDaemonsSQL, stale).Scan(&daemons); err != nil {
+		return err
+	}
+	if daemons > 0 {
+		return fmt.Errorf("%w by a cluster: %d dispatchers and consumers", ErrDatabaseInUse, daemons)
+	}
+	return nil
+}
 
 const (
 	endAllDaemonsSQL = `
@@ -22,7 +87,7 @@ UPDATE requests SET state = 'pending', daemon_id = NULL, due_at = GREATEST(now()
 // Recover puts everything that an earlier process left in the middle back to
 // pending, at once. It is only for a database and a stream that this process
 // has to itself: it assumes that no other daemon lives and that the stream is
-// empty. It returns how many requests were returned.
+// empty; see Own. It returns how many requests were returned.
 func (s *Store) Recover(ctx context.Context) (int, error) {
 	var n int64
 	err := s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -33,7 +34,7 @@ func TestSanitizeHeaderValue(t *testing.T) {
 
 func TestSanitizedIsLegal(t *testing.T) {
 	t.Parallel()
-	transport := &http.Transport{Dial: func(string, string) (net.Conn, error) { return nil, errDialed }}
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, errDialed }}
 	anyBytes := rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) })
 	rapid.Check(t, func(t *rapid.T) {
 		value := rapid.OneOf(rapid.String(), anyBytes).Draw(t, "value")

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -71,10 +72,10 @@ func (c *Client) classify(resp *http.Response, body []byte, tooLarge bool) Outco
 
 // broken classifies a call that got no complete answer. ctx is the call's own.
 func (c *Client) broken(ctx context.Context, doing string, err error) Outcome {
-	switch context.Cause(ctx) {
-	case nil:
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
 		return Outcome{Reason: batch.NetworkError, Detail: detail(doing + ": " + describe(err))}
-	case errTimeout:
+	case errors.Is(cause, errTimeout):
 		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out after %v %s", c.cfg.Timeout, doing)}
 	}
 	return Outcome{Reason: batch.TaskTerminated, Detail: "call cancelled " + doing}

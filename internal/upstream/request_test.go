@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -56,7 +57,7 @@ var errDialed = errors.New("dialed")
 // net/http agrees that it can be sent.
 func TestBuildMeetsTransport(t *testing.T) {
 	t.Parallel()
-	transport := &http.Transport{Dial: func(string, string) (net.Conn, error) { return nil, errDialed }}
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, errDialed }}
 	rapid.Check(t, func(t *rapid.T) {
 		base := rapid.OneOf(
 			rapid.String(),

@@ -1,0 +1,76 @@
+.DEFAULT_GOAL := help
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+ARCHS   ?= amd64 arm64
+IMAGE   ?= fusillade:dev
+FUZZTIME ?= 20s
+
+# The version is stamped by the linker, so the build needs no version control.
+BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath \
+	-ldflags '-s -w -X fusillade/internal/daemon.Version=$(VERSION)'
+
+# The race detector needs a C compiler.
+RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
+TEST := $(GO) test $(RACE) -shuffle=on -timeout 10m
+
+# Where the common systems keep their certificate authorities.
+CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
+
+.PHONY: help build demo test bench fuzz lint readme dist image clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the commands into build/
+	@mkdir -p build
+	$(BUILD) -o build/ ./cmd/...
+
+# Postgres refuses to run as root. Where we are root it runs as another user,
+# who must be able to enter the data directory, wherever this checkout is.
+demo: build ## Run examples/requests.jsonl against a mock model endpoint
+	@data=build/demo; \
+	if [ "$$(id -u)" = 0 ]; then \
+		data=$$(mktemp -d) && chmod 755 "$$data" && trap 'rm -rf "$$data"' EXIT INT TERM; \
+	fi; \
+	set -- build/fusillade run -i examples/requests.jsonl -o build/results.jsonl --mock --again --data-dir "$$data"; \
+	echo "$$*"; "$$@" || exit; \
+	echo; echo "The first lines of build/results.jsonl:"; head -n 3 build/results.jsonl | cut -c 1-200
+
+test: ## Run all tests, with the race detector, on real Postgres and NATS
+	@test -n "$(RACE)" || echo "no C compiler was found: testing without the race detector"
+	$(TEST) ./...
+
+bench: build ## Measure the pipeline on this machine, in a minute
+	build/fusillade bench --requests 5000
+
+fuzz: ## Run each fuzz target for FUZZTIME (20s)
+	@grep -rnoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | \
+	sed -E 's|^(.*)/[^/]*:[0-9]+:func (.*)$$|\1 \2|' | \
+	while read -r package target; do \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+	done
+
+lint: build/golangci-lint ## Run the linters
+	build/golangci-lint run ./...
+
+build/golangci-lint: tools/go.mod tools/go.sum
+	$(GO) build -C tools -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+readme: ## Refresh the table of settings in README.md
+	$(GO) test ./internal/config -run '^TestReadme$$' -update
+
+dist: ## Cross-build static binaries into build/linux-ARCH/
+	@test -n "$(CERTS)" || { echo "no certificate authorities were found; set CERTS=FILE" >&2; exit 1; }
+	@for arch in $(ARCHS); do \
+		echo "build/linux-$$arch"; \
+		mkdir -p build/linux-$$arch/bin && cp "$(CERTS)" build/linux-$$arch/ca-certificates.crt && \
+		GOOS=linux GOARCH=$$arch $(BUILD) -o build/linux-$$arch/bin/ ./cmd/... || exit 1; \
+	done
+
+image: ## Build the container image fusillade:dev
+	$(MAKE) dist ARCHS=$$($(GO) env GOARCH)
+	docker build --build-arg DIST=build/linux-$$($(GO) env GOARCH) --tag $(IMAGE) .
+
+clean: ## Remove build/
+	rm -rf build
