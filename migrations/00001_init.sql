@@ -124,7 +124,8 @@ CREATE TABLE requests (
     CHECK ((state = 'processing') = (daemon_id IS NOT NULL)),
     CHECK ((state = 'processing') <= (started_at IS NOT NULL)),
     CHECK (due_at IS NULL OR state = 'pending')
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+-- Room for a second version of every row, so that the start of each is HOT.
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 CREATE INDEX requests_due ON requests (routed_model, due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE results (

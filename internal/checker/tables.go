@@ -56,8 +56,9 @@ const (
 SELECT file_id, status, finished_at IS NOT NULL, total, next_seq, completed, failed, canceled, expired
   FROM batches WHERE id = $1`
 	cursorsSQL   = `SELECT model, file_id, total, claimed, skipped, last_line, open FROM cursors WHERE batch_id = $1`
-	templatesSQL = `SELECT line, model FROM templates WHERE file_id = $1 ORDER BY line`
-	requestsSQL  = `
+	templatesSQL = `
+SELECT line, model FROM templates WHERE file_id = (SELECT file_id FROM batches WHERE id = $1) ORDER BY line`
+	requestsSQL = `
 SELECT line, file_id, model, state::text, claim, delivery, daemon_id IS NOT NULL, due_at IS NOT NULL
   FROM requests WHERE batch_id = $1 ORDER BY line`
 	resultsSQL = `
@@ -66,46 +67,33 @@ SELECT s.line, s.seq, s.state::text, COALESCE(s.reason, ''), s.finished_at <= cl
 )
 
 func (t *tables) load(ctx context.Context, tx pgx.Tx, id batch.ID) error {
-	key := [16]byte(id)
-	err := tx.QueryRow(ctx, batchSQL, key).Scan(&t.file, &t.status, &t.stamped, &t.total, &t.next,
-		&t.completed, &t.failed, &t.canceled, &t.expired)
-	if err != nil {
-		return err
-	}
 	t.cursors = make(map[string]cursor)
+	key := [16]byte(id)
+	var b pgx.Batch
+	b.Queue(batchSQL, key).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&t.file, &t.status, &t.stamped, &t.total, &t.next, &t.completed, &t.failed, &t.canceled, &t.expired)
+	})
 	var model string
 	var c cursor
-	rows, _ := tx.Query(ctx, cursorsSQL, key)
-	_, err = pgx.ForEachRow(rows, []any{&model, &c.file, &c.total, &c.claimed, &c.skipped, &c.last, &c.open}, func() error {
-		t.cursors[model] = c
-		return nil
-	})
-	if err != nil {
-		return err
-	}
+	each(b.Queue(cursorsSQL, key), func() { t.cursors[model] = c },
+		&model, &c.file, &c.total, &c.claimed, &c.skipped, &c.last, &c.open)
 	var l template
-	rows, _ = tx.Query(ctx, templatesSQL, t.file)
-	_, err = pgx.ForEachRow(rows, []any{&l.line, &l.model}, func() error {
-		t.lines = append(t.lines, l)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
+	each(b.Queue(templatesSQL, key), func() { t.lines = append(t.lines, l) }, &l.line, &l.model)
 	var r request
-	rows, _ = tx.Query(ctx, requestsSQL, key)
-	_, err = pgx.ForEachRow(rows, []any{&r.line, &r.file, &r.model, &r.state, &r.claim, &r.delivery, &r.owned, &r.due}, func() error {
-		t.requests = append(t.requests, r)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
+	each(b.Queue(requestsSQL, key), func() { t.requests = append(t.requests, r) },
+		&r.line, &r.file, &r.model, &r.state, &r.claim, &r.delivery, &r.owned, &r.due)
 	var s result
-	rows, _ = tx.Query(ctx, resultsSQL, key)
-	_, err = pgx.ForEachRow(rows, []any{&s.line, &s.seq, &s.state, &s.reason, &s.dated}, func() error {
-		t.results = append(t.results, s)
-		return nil
+	each(b.Queue(resultsSQL, key), func() { t.results = append(t.results, s) }, &s.line, &s.seq, &s.state, &s.reason, &s.dated)
+	return tx.SendBatch(ctx, &b).Close()
+}
+
+// each scans every row of a queued query into the same places, and calls f.
+func each(q *pgx.QueuedQuery, f func(), into ...any) {
+	q.Query(func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, into, func() error {
+			f()
+			return nil
+		})
+		return err
 	})
-	return err
 }

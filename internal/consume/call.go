@@ -11,13 +11,13 @@ import (
 	"fusillade/internal/upstream"
 )
 
-// call makes one call and passes what came of it to be written. The slot is
-// free before that: the limit counts calls in flight, not writes.
-func (c *Consumer) call(t *task) {
+// call makes one call and says what is to be written about it. The slot is
+// freed before that is written: the limit counts calls in flight, not writes.
+// It is not freed before the decision, which may hold the model back.
+func (c *Consumer) call(t *task) finished {
 	outcome := c.do(t)
 	c.callTime.Add(int64(outcome.Elapsed))
-	t.lane.called()
-	c.finish(c.decide(t, outcome))
+	return c.decide(t, outcome)
 }
 
 func (c *Consumer) do(t *task) upstream.Outcome {
@@ -26,9 +26,14 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 	if !ok {
 		return upstream.Outcome{Reason: batch.BuilderError, Detail: "no upstream is configured for this model"}
 	}
-	// Beyond this time the lease is not renewed and another may take over.
-	ctx, cancel := context.WithDeadline(c.doing, t.started.Add(c.cfg.ProcessingTimeout))
-	defer cancel()
+	ctx := c.doing
+	// Beyond the processing timeout the lease is not renewed and another may
+	// take over. The call's own timeout is shorter, unless it begins late.
+	if c.cfg.CallTimeout == 0 || time.Since(t.started)+c.cfg.CallTimeout > c.cfg.ProcessingTimeout {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, t.started.Add(c.cfg.ProcessingTimeout))
+		defer cancel()
+	}
 	return c.cfg.Caller.Do(ctx, upstream.Request{
 		ID:       t.delivery.ID,
 		CustomID: t.start.Template.CustomID,

@@ -46,6 +46,8 @@ type Config struct {
 	// ProcessingTimeout is how long a request may be processing; the lease is
 	// not renewed beyond it.
 	ProcessingTimeout time.Duration
+	// CallTimeout is the most that Caller takes for a call; 0: not known.
+	CallTimeout time.Duration
 	// StaleThreshold is the age of a heartbeat from which its daemon is dead.
 	StaleThreshold time.Duration
 	// HeartbeatInterval is that of all daemons.

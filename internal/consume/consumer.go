@@ -22,12 +22,13 @@ const (
 	busyDelay = 500 * time.Millisecond
 
 	startBatch, finishBatch   = 256, 512
-	startLinger, finishLinger = 3 * time.Millisecond, 8 * time.Millisecond
+	startLinger, finishLinger = 8 * time.Millisecond, 15 * time.Millisecond
 	flushWorkers              = 2
 	// unwritten is how many messages may be in hand beyond the calls: fetched
 	// ahead, or with a result that waits for Postgres.
 	unwritten = 2048
-	// writeGrace is how long results may take to be written after the last call.
+	// writeGrace is how long results may take to be written once calls have
+	// ended or been cut off.
 	writeGrace = 10 * time.Second
 )
 
@@ -41,7 +42,7 @@ type Consumer struct {
 	starts   *batcher[*task]
 	finishes *batcher[finished]
 	pulls    sync.WaitGroup // a pull loop per lane
-	calls    sync.WaitGroup // calls in flight
+	calls    sync.WaitGroup // calls in flight, and tasks being given back without one
 
 	// Set by Run before anything else runs.
 	taking  context.Context // ends when no more work is to be taken
@@ -50,6 +51,7 @@ type Consumer struct {
 
 	inFlight                           atomic.Int64 // calls
 	full                               atomic.Bool  // a call waits for this consumer's capacity
+	turn                               atomic.Int64 // of the lanes at that capacity
 	completed, failed, retried, fenced atomic.Int64
 
 	callTime atomic.Int64 // nanoseconds
@@ -118,11 +120,14 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(doing))
 	defer stopWriting()
 	c.taking, c.doing, c.writing = taking, doing, writing
+	// Leases and slots are kept to the end.
+	kept, stopKeeping := context.WithCancel(context.WithoutCancel(doing))
+	defer stopKeeping()
 
 	var starts, finishes sync.WaitGroup
 	starts.Go(c.starts.run)
 	finishes.Go(c.finishes.run)
-	background, keeping := errgroup.WithContext(writing)
+	background, keeping := errgroup.WithContext(kept)
 	background.Go(func() error { return c.keeper.Run(keeping) })
 	background.Go(func() error { return c.renewLeases(keeping) })
 	select {
@@ -130,10 +135,10 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	case <-keeping.Done(): // the keeper failed
 	}
 
-	c.closeLanes()
 	drained := make(chan struct{})
 	go func() { // ends with the waits that follow it
 		defer close(drained)
+		c.closeLanes()
 		c.pulls.Wait()
 		c.calls.Wait()
 	}()
@@ -146,22 +151,23 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	case <-doing.Done():
 	}
 	stopDoing()
-	<-drained
-	// All that was taken is now with one of the batchers.
+	// Calls end now; what came of them may have to wait for room to be written.
 	hurry := time.AfterFunc(writeGrace, stopWriting)
 	defer hurry.Stop()
+	<-drained
+	// All that was taken is now with one of the batchers.
 	c.starts.close()
 	starts.Wait()
 	c.finishes.close()
 	finishes.Wait()
-	closing, cancel := context.WithTimeout(writing, brokerTimeout)
+	closing, cancel := context.WithTimeout(kept, brokerTimeout)
 	defer cancel()
 	err := c.keeper.Close(closing)
 	// Acks are written behind; a process that exits now would lose them.
 	if flushErr := c.cfg.Conn.FlushWithContext(closing); err == nil && flushErr != nil {
 		err = fmt.Errorf("flushing acks: %w", flushErr)
 	}
-	stopWriting()
+	stopKeeping()
 	if bgErr := background.Wait(); bgErr != nil {
 		return bgErr
 	}
@@ -196,19 +202,24 @@ func (c *Consumer) openLanes() []*lane {
 	return slices.Clone(c.lanes)
 }
 
+// pumpAll gives each lane its turn, beginning with another one each time, so
+// that no backlog keeps the others from the capacity of this consumer.
 func (c *Consumer) pumpAll() {
-	for _, l := range c.openLanes() {
-		l.pump()
+	lanes := c.openLanes()
+	first := int(c.turn.Add(1))
+	for i := range lanes {
+		lanes[(first+i)%len(lanes)].pump()
 	}
 }
 
 // acquire takes a place among the calls of this consumer.
 func (c *Consumer) acquire() bool {
 	for range 2 {
-		if c.inFlight.Add(1) <= int64(c.cfg.MaxInFlight) {
-			return true
+		for n := c.inFlight.Load(); n < int64(c.cfg.MaxInFlight); n = c.inFlight.Load() {
+			if c.inFlight.CompareAndSwap(n, n+1) {
+				return true
+			}
 		}
-		c.inFlight.Add(-1)
 		c.full.Store(true) // and look again: the last call may just have ended
 	}
 	return false

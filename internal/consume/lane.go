@@ -22,7 +22,7 @@ const (
 
 	// prefetchTime is how much work is fetched ahead, in time: about the way
 	// from the broker through the start to the call.
-	prefetchTime = 25 * time.Millisecond
+	prefetchTime = 40 * time.Millisecond
 	maxPrefetch  = 1024
 	maxFetch     = 512
 )
@@ -246,35 +246,67 @@ func (l *lane) judged(t *task) {
 func (l *lane) pump() {
 	l.mu.Lock()
 	var run []*task
-	for len(l.ready) > 0 && !l.closed && l.c.acquire() {
-		if !l.account.Acquire() {
-			l.c.release()
-			break
-		}
-		run = append(run, l.ready[0])
-		l.ready[0] = nil
-		l.ready = l.ready[1:]
+	for t := l.next(); t != nil; t = l.next() {
+		l.c.calls.Add(1) // under the lock: a drain waits for calls once the lane is closed
+		run = append(run, t)
 	}
 	ready, backlog := len(l.ready), l.backlog
 	l.mu.Unlock()
 	l.account.Report(ready, backlog)
 	for _, t := range run {
-		l.c.calls.Go(func() { l.c.call(t) })
+		go func() {
+			defer l.c.calls.Done()
+			l.work(t)
+		}()
 	}
 	l.wake()
 }
 
-// called frees the slot of a call that has ended.
-func (l *lane) called() {
+// next takes a ready task and a slot for it, if there are both. The caller
+// holds the lock.
+func (l *lane) next() *task {
+	if len(l.ready) == 0 || l.closed || !l.c.acquire() {
+		return nil
+	}
+	if !l.account.Acquire() {
+		l.c.release()
+		return nil
+	}
+	t := l.ready[0]
+	l.ready[0] = nil
+	l.ready = l.ready[1:]
+	return t
+}
+
+// work makes a call, and those after it as long as there are some: a goroutine
+// that goes on has its stack already.
+func (l *lane) work(t *task) {
+	for t != nil {
+		f := l.c.call(t)
+		t = l.called()
+		l.c.finish(f)
+	}
+}
+
+// called frees the slot of a call that has ended, and takes the next task if
+// one is ready.
+func (l *lane) called() *task {
 	l.account.Release()
 	l.mu.Lock()
 	l.rate.add(time.Now())
-	l.mu.Unlock()
-	if l.c.release() {
-		l.c.pumpAll() // other models waited for this consumer's capacity
-		return
+	wanted := l.c.release()
+	var t *task
+	if !wanted {
+		t = l.next()
 	}
-	l.pump()
+	ready, backlog := len(l.ready), l.backlog
+	l.mu.Unlock()
+	l.account.Report(ready, backlog)
+	if wanted {
+		l.c.pumpAll() // other models waited for this consumer's capacity
+	}
+	l.wake()
+	return t
 }
 
 // shed gives back the tasks that wait here in vain: this daemon is due no
@@ -301,9 +333,11 @@ func (l *lane) giveBackReady(delay time.Duration) {
 	l.mu.Lock()
 	tasks := l.ready
 	l.ready = nil
+	l.c.calls.Add(len(tasks)) // so that a drain waits for these too
 	l.mu.Unlock()
 	for _, t := range tasks {
 		l.c.giveBack(t, delay)
+		l.c.calls.Done()
 	}
 	if len(tasks) > 0 {
 		l.account.Report(0, false)

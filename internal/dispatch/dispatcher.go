@@ -73,10 +73,10 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening for drained work: %w", err)
 	}
-	defer func() { _ = drained.Unsubscribe() }()
 
 	var lanes sync.WaitGroup
 	defer lanes.Wait()
+	defer func() { _ = drained.Unsubscribe() }() // first: hints are for those who go on
 	lanes.Go(func() { d.lead(ctx) })
 	for {
 		if err := d.survey(ctx, &lanes); err != nil && ctx.Err() == nil {
@@ -98,7 +98,9 @@ func (d *Dispatcher) drained(msg *nats.Msg) {
 	}
 	if l := d.lane(model); l != nil {
 		poke(l.wake)
+		return
 	}
+	poke(d.work) // others were not told
 }
 
 // survey reads the settings and the models with work, opens lanes for new

@@ -35,6 +35,8 @@ type lane struct {
 	model batch.Model
 	wake  chan struct{}
 	stale atomic.Bool // the cursors may have changed, or requests may be due
+	// refused: requests could not be published and are due after republishPause
+	refused atomic.Bool
 
 	// Used by run alone.
 	consumer jetstream.Consumer
@@ -59,8 +61,20 @@ func (l *lane) run(ctx context.Context) {
 	defer l.publishing.Wait()
 	log := l.d.cfg.Log.With("model", l.model)
 	pause := minPause
+	var again time.Time // when refused requests are due; zero: there are none
 	for {
 		wait := jittered(l.d.cfg.ClaimInterval)
+		if l.refused.Swap(false) {
+			again = time.Now().Add(republishPause + jittered(republishPause/4))
+		}
+		if !again.IsZero() {
+			if left := time.Until(again); left > 0 {
+				wait = min(wait, left)
+			} else {
+				again = time.Time{}
+				l.stale.Store(true)
+			}
+		}
 		switch err := l.fill(ctx); {
 		case ctx.Err() != nil:
 			return

@@ -88,6 +88,8 @@ func (l *lane) confirm(ctx context.Context, group []published) {
 		l.d.cfg.Log.Warn("requests could not be published and return to pending", "model", l.model, "requests", len(lost), "err", firstErr)
 	}
 	l.d.unclaim(ctx, lost, republishPause)
+	l.refused.Store(true)
+	poke(l.wake)
 }
 
 // streamStoreFailed is the error code of a publish that the stream's limits

@@ -146,11 +146,11 @@ func read(source io.Reader, p []byte) (int, error) {
 		switch {
 		case err == nil && n == 0:
 			continue
-		case err == nil || err == io.EOF: //nolint:errorlint // the end itself, not what wraps it
+		case err == nil || err == io.EOF:
 			return n, err
 		case errors.Is(err, io.EOF):
 			// Callers take io.EOF for "all is well", which this is not.
-			return n, fmt.Errorf("reading input: %w: %v", io.ErrUnexpectedEOF, err)
+			return n, fmt.Errorf("reading input: %w: %v", io.ErrUnexpectedEOF, err) //nolint:errorlint // it must not be found in the chain
 		}
 		return n, fmt.Errorf("reading input: %w", err)
 	}

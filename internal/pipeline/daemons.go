@@ -101,7 +101,8 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg Consuming, d *
 			return to, to.BaseURL != ""
 		},
 		Retry: cfg.RetryPolicy(), Lease: lease(cfg.Daemon),
-		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
+		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
+		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),
 		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),
 		MaxInFlight: cfg.MaxInFlight, MaxDeliveries: cfg.MaxDeliveries, Log: r.Log,
 	})

@@ -129,7 +129,7 @@ func (s *Store) Claim(ctx context.Context, model batch.Model, quotas []Quota) ([
 
 const claimDueSQL = `
 WITH due AS MATERIALIZED (
-    SELECT batch_id, line FROM requests
+    SELECT ctid AS place FROM requests
      WHERE routed_model = $1 AND due_at <= now()
      ORDER BY routed_model, due_at LIMIT $2
        FOR UPDATE SKIP LOCKED
@@ -137,7 +137,7 @@ WITH due AS MATERIALIZED (
 UPDATE requests r
    SET state = 'claimed', claim = r.claim + 1, delivery = 0, claimed_at = now(), due_at = NULL, not_before = NULL
   FROM due
- WHERE r.batch_id = due.batch_id AND r.line = due.line
+ WHERE r.ctid = due.place
 RETURNING r.batch_id, r.line, r.claim, r.attempt`
 
 // ClaimDue takes up to n requests that were returned to pending and are due.
@@ -166,16 +166,22 @@ func (s *Store) claim(ctx context.Context, sql string, args ...any) ([]ClaimedRe
 // Fenced by claim and delivery: a request that was started or claimed anew in
 // the meantime is left alone.
 const unclaimSQL = `
+WITH i AS (
+    SELECT i.claim, i.delivery, r.ctid AS place
+      FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS i (batch_id, line, claim, delivery)
+     CROSS JOIN LATERAL (SELECT ctid FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r
+     LIMIT cardinality($1)
+)
 UPDATE requests r
    SET state = 'pending', daemon_id = NULL, due_at = now() + $5::interval, not_before = NULL
-  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS i (batch_id, line, claim, delivery)
- WHERE r.batch_id = i.batch_id AND r.line = i.line AND r.claim = i.claim AND r.delivery = i.delivery`
+  FROM i
+ WHERE r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery`
 
 // Unclaim returns requests that have no message to pending, to be claimed
 // again after the delay. It returns how many were returned.
 func (s *Store) Unclaim(ctx context.Context, requests []ClaimedRequest, delay time.Duration) (int, error) {
 	k := newKeys(len(requests))
-	for _, r := range requests {
+	for _, r := range inOrder(requests, func(r *ClaimedRequest) batch.RequestID { return r.ID }) {
 		k.add(r.ID, r.Claim, r.Delivery)
 	}
 	n, err := s.exec(ctx, unclaimSQL, k.batches, k.lines, k.claims, k.deliveries, delay)
@@ -227,22 +233,4 @@ func (s *Store) Overdue(ctx context.Context, t OverdueAfter, after batch.Request
 		return nil, fmt.Errorf("listing overdue requests: %w", err)
 	}
 	return out, nil
-}
-
-// keys are the columns that fence a write, as arrays.
-type keys struct {
-	batches                   [][16]byte
-	lines, claims, deliveries []int32
-}
-
-func newKeys(n int) *keys {
-	ints := make([]int32, 3*n)
-	return &keys{batches: make([][16]byte, 0, n), lines: ints[0:0:n], claims: ints[n : n : 2*n], deliveries: ints[2*n : 2*n : 3*n]}
-}
-
-func (k *keys) add(id batch.RequestID, claim, delivery int) {
-	k.batches = append(k.batches, [16]byte(id.Batch))
-	k.lines = append(k.lines, id.Line)
-	k.claims = append(k.claims, int32(claim))
-	k.deliveries = append(k.deliveries, int32(delivery))
 }

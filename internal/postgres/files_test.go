@@ -75,7 +75,7 @@ func TestFileInChunks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(lines, got); diff != "" {
+	if diff := cmp.Diff(lines, got, asBytes); diff != "" {
 		t.Errorf("stored lines (-want +got):\n%s", diff)
 	}
 }

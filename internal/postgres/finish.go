@@ -14,7 +14,7 @@ import (
 // Ending is the result of a request, to be written once.
 type Ending struct {
 	Delivery
-	State         batch.State // completed or failed
+	State         batch.State // a terminal one
 	Reason        batch.Reason
 	Attempts      int
 	StatusCode    int // 0: no response
@@ -47,19 +47,24 @@ SELECT id FROM batches WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 	// the counters and, with the last request, the batch's status. Lines of a
 	// newer owner, or that have ended, match nothing.
 	endSQL = `
-WITH gone AS (
-    DELETE FROM requests r
-     USING unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[], $8::int[], $9::int[], $10::text[],
+WITH i AS (
+    SELECT i.*, r.ctid AS place
+      FROM unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[], $8::int[], $9::int[], $10::text[],
                   $11::text[], $12::bigint[], $13::bigint[], $14::bytea[], $15::text[])
         AS i (batch_id, line, claim, delivery, state, reason, attempts, status_code, request_id,
               answered_model, prompt_tokens, completion_tokens, body, detail)
-     WHERE r.batch_id = i.batch_id AND r.line = i.line AND r.claim = i.claim AND r.delivery = i.delivery
+     CROSS JOIN LATERAL (SELECT ctid FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r
+     LIMIT cardinality($2)
+), gone AS (
+    DELETE FROM requests r USING i
+     WHERE r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery
        AND r.state = 'processing' AND r.daemon_id = $1
     RETURNING r.batch_id, r.line, r.started_at, r.routed_model, i.state::request_state AS state, i.reason, i.attempts,
               i.status_code, i.request_id, i.answered_model, i.prompt_tokens, i.completion_tokens, i.body, i.detail
 ), numbered AS (
     SELECT g.*, b.next_seq + (row_number() OVER (PARTITION BY g.batch_id ORDER BY g.line))::int - 1 AS seq
-      FROM gone g JOIN batches b ON b.id = g.batch_id
+      FROM gone g
+     CROSS JOIN LATERAL (SELECT next_seq FROM batches WHERE id = g.batch_id LIMIT 1) b
 ), stored AS (
     INSERT INTO results (batch_id, line, seq, state, status_code, attempts, prompt_tokens, completion_tokens, started_at,
                          reason, routed_model, answered_model, upstream_request_id, body, detail)
@@ -68,27 +73,36 @@ WITH gone AS (
       FROM numbered
 ), counted AS (
     UPDATE batches b
-       SET completed = b.completed + n.completed, failed = b.failed + n.failed, next_seq = b.next_seq + n.ended,
+       SET completed = b.completed + n.completed, failed = b.failed + n.failed,
+           canceled = b.canceled + n.canceled, expired = b.expired + n.expired, next_seq = b.next_seq + n.ended,
            status = CASE WHEN b.completed + b.failed + b.canceled + b.expired + n.ended < b.total THEN b.status
                          WHEN b.completed + n.completed > 0 THEN 'completed' ELSE 'failed' END,
            finished_at = CASE WHEN b.completed + b.failed + b.canceled + b.expired + n.ended < b.total THEN NULL
                               ELSE clock_timestamp() END
       FROM (SELECT batch_id, count(*)::int AS ended,
                    (count(*) FILTER (WHERE state = 'completed'))::int AS completed,
-                   (count(*) FILTER (WHERE state = 'failed'))::int AS failed
+                   (count(*) FILTER (WHERE state = 'failed'))::int AS failed,
+                   (count(*) FILTER (WHERE state = 'canceled'))::int AS canceled,
+                   (count(*) FILTER (WHERE state = 'expired'))::int AS expired
               FROM gone GROUP BY batch_id) n
      WHERE b.id = n.batch_id
 )
 SELECT batch_id, line FROM gone`
 
 	returnSQL = `
+WITH i AS (
+    SELECT i.*, r.ctid AS place
+      FROM unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::bool[], $7::bigint[], $8::text[], $9::int[])
+        AS i (batch_id, line, claim, delivery, retry, delay_us, reason, status)
+     CROSS JOIN LATERAL (SELECT ctid FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r
+     LIMIT cardinality($2)
+)
 UPDATE requests r
    SET state = 'pending', daemon_id = NULL, not_before = now() + i.delay_us * interval '1 us',
        attempt = r.attempt + CASE WHEN i.retry THEN 1 ELSE 0 END,
        last_reason = COALESCE(NULLIF(i.reason, ''), r.last_reason), last_status = COALESCE(NULLIF(i.status, 0), r.last_status)
-  FROM unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::bool[], $7::bigint[], $8::text[], $9::int[])
-       AS i (batch_id, line, claim, delivery, retry, delay_us, reason, status)
- WHERE r.batch_id = i.batch_id AND r.line = i.line AND r.claim = i.claim AND r.delivery = i.delivery
+  FROM i
+ WHERE r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery
    AND r.state = 'processing' AND r.daemon_id = $1
 RETURNING r.batch_id, r.line`
 )
@@ -133,8 +147,7 @@ func queueEndings(b *pgx.Batch, daemon batch.DaemonID, endings []Ending, collect
 	attempts, codes := make([]int32, n), make([]int32, n)
 	prompt, completion := make([]int64, n), make([]int64, n)
 	bodies := make([][]byte, n)
-	for i := range endings {
-		e := &endings[i]
+	for i, e := range inOrder(endings, func(e *Ending) batch.RequestID { return e.ID }) {
 		k.add(e.ID, e.Claim, e.Number)
 		states[i], reasons[i], ids[i], models[i] = string(e.State), string(e.Reason), e.RequestID, e.AnsweredModel
 		attempts[i], codes[i] = int32(e.Attempts), int32(e.StatusCode)
@@ -150,8 +163,7 @@ func queueReturns(b *pgx.Batch, daemon batch.DaemonID, returns []Return, collect
 	n := len(returns)
 	k := newKeys(n)
 	retries, delays, reasons, codes := make([]bool, n), make([]int64, n), make([]string, n), make([]int32, n)
-	for i := range returns {
-		r := &returns[i]
+	for i, r := range inOrder(returns, func(r *Return) batch.RequestID { return r.ID }) {
 		k.add(r.ID, r.Claim, r.Number)
 		retries[i], delays[i], reasons[i], codes[i] = r.Retry, r.Delay.Microseconds(), string(r.Reason), int32(r.StatusCode)
 	}

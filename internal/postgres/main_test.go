@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/checker"
@@ -232,6 +235,9 @@ func counts(t testing.TB, s *Store, id batch.ID) batch.Counts {
 	}
 	return b.Counts
 }
+
+// asBytes compares large bodies at once, and tells none from an empty one.
+var asBytes = cmp.Comparer(func(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) })
 
 func wantErr(t testing.TB, err, want error) {
 	t.Helper()

@@ -17,7 +17,7 @@ SELECT line, seq, state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESC
                sum(COALESCE(octet_length(r.body), 0)) OVER (ORDER BY r.seq) - COALESCE(octet_length(r.body), 0) AS before
           FROM (SELECT * FROM results WHERE batch_id = $1 AND seq >= $2 ORDER BY batch_id, seq LIMIT $3) r
           JOIN batches b ON b.id = r.batch_id
-          JOIN templates t ON t.file_id = b.file_id AND t.line = r.line) p
+         CROSS JOIN LATERAL (SELECT custom_id FROM templates WHERE file_id = b.file_id AND line = r.line LIMIT 1) t) p
  WHERE before < $4
  ORDER BY seq`
 

@@ -63,12 +63,17 @@ const (
 	// that is due waits for a new claim, whatever message of the last one
 	// turns up: a publish can fail and be stored all the same.
 	startSQL = `
-WITH s AS (
+WITH i AS (
+    SELECT i.claim, i.delivery, r.ctid AS place
+      FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS i (batch_id, line, claim, delivery)
+     CROSS JOIN LATERAL (SELECT ctid FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r
+     LIMIT cardinality($1)
+), s AS (
     UPDATE requests r
        SET state = 'processing', daemon_id = $5, delivery = i.delivery, started_at = now(), not_before = NULL,
            takeovers = r.takeovers + CASE WHEN r.state = 'processing' AND r.daemon_id <> $5 THEN 1 ELSE 0 END
-      FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS i (batch_id, line, claim, delivery)
-     WHERE r.batch_id = i.batch_id AND r.line = i.line AND r.claim = i.claim
+      FROM i
+     WHERE r.ctid = i.place AND r.claim = i.claim
        AND (r.delivery < i.delivery OR r.delivery = i.delivery AND r.daemon_id = $5)
        AND r.due_at IS NULL
        AND (r.not_before IS NULL OR r.not_before <= now() + interval '100 ms')
@@ -80,16 +85,16 @@ WITH s AS (
 SELECT s.batch_id, s.line, s.attempt, s.takeovers, t.custom_id, t.method, t.path, t.body,
        (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint
   FROM s
-  JOIN templates t ON t.file_id = s.file_id AND t.line = s.line
-  JOIN batches b ON b.id = s.batch_id`
+ CROSS JOIN LATERAL (SELECT custom_id, method, path, body FROM templates WHERE file_id = s.file_id AND line = s.line LIMIT 1) t
+ CROSS JOIN LATERAL (SELECT expires_at FROM batches WHERE id = s.batch_id LIMIT 1) b`
 
 	// Only for deliveries that startSQL refused.
 	refusedSQL = `
 SELECT r.batch_id, r.line, r.state = 'processing',
        COALESCE((extract(epoch FROM r.not_before - now()) * 1e6)::bigint, 0)
   FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS i (batch_id, line, claim, delivery)
-  JOIN requests r ON r.batch_id = i.batch_id AND r.line = i.line AND r.claim = i.claim AND r.delivery < i.delivery
- WHERE r.due_at IS NULL`
+ CROSS JOIN LATERAL (SELECT * FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r
+ WHERE r.claim = i.claim AND r.delivery < i.delivery AND r.due_at IS NULL`
 )
 
 // Start marks the delivered requests as processing and returns, in the same
@@ -101,8 +106,10 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 	defer cancel()
 	k, index := newKeys(len(deliveries)), make(map[batch.RequestID]int, len(deliveries))
 	for i, d := range deliveries {
-		k.add(d.ID, d.Claim, d.Number)
 		index[d.ID] = i
+	}
+	for _, d := range inOrder(deliveries, func(d *Delivery) batch.RequestID { return d.ID }) {
+		k.add(d.ID, d.Claim, d.Number)
 	}
 	out := make([]Start, len(deliveries))
 	for i := range out {

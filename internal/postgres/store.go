@@ -116,8 +116,9 @@ func translate(err error) error {
 }
 
 // Transient reports whether the same call may succeed later: the connection
-// broke, the server is starting or stopping, or transactions collided. What
-// Postgres refuses for its content is not transient.
+// broke or was refused, the server is starting, stopping or no longer the
+// primary, or transactions collided. What Postgres refuses for its content is
+// not transient.
 // Codes: PostgreSQL documentation, appendix A.
 func Transient(err error) bool {
 	if err == nil {
@@ -127,8 +128,8 @@ func Transient(err error) bool {
 	if !errors.As(err, &pgErr) {
 		return !errors.Is(err, batch.ErrNotFound) && !errors.Is(err, batch.ErrConflict)
 	}
-	switch pgErr.Code[:2] {
-	case "08", "40", "53", "55", "57", "58", "XX":
+	switch class := pgErr.Code[:min(2, len(pgErr.Code))]; class {
+	case "08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX":
 		return true
 	}
 	return false

@@ -1,0 +1,126 @@
+package consume
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"fusillade/internal/upstream"
+)
+
+// call is what the endpoint saw of a request.
+type call struct {
+	at       time.Time
+	customID string
+	model    string
+	attempt  int
+	nth      int // of this custom id, from 0
+	header   http.Header
+	body     []byte
+}
+
+// endpoint records its calls. It answers 200 unless told otherwise.
+type endpoint struct {
+	mu      sync.Mutex
+	answer  func(w http.ResponseWriter, r *http.Request, c call)
+	calls   []call
+	running int
+	peak    int
+}
+
+func (e *endpoint) set(answer func(w http.ResponseWriter, r *http.Request, c call)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.answer = answer
+}
+
+// ServeHTTP implements http.Handler.
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	at := time.Now()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client went away
+	}
+	var request struct {
+		Model string `json:"model"`
+	}
+	_ = json.Unmarshal(body, &request) // a body that is no JSON has no model
+	attempt, err := strconv.Atoi(r.Header.Get("X-Fusillade-Attempt"))
+	if err != nil {
+		http.Error(w, "no attempt", http.StatusBadRequest)
+		return
+	}
+	c := call{at: at, customID: r.Header.Get("X-Fusillade-Custom-Id"), model: request.Model, attempt: attempt, header: r.Header, body: body}
+	e.mu.Lock()
+	for _, earlier := range e.calls {
+		if earlier.customID == c.customID {
+			c.nth++
+		}
+	}
+	e.calls = append(e.calls, c)
+	e.running++
+	e.peak = max(e.peak, e.running)
+	answer := e.answer
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		e.running--
+		e.mu.Unlock()
+	}()
+	if answer != nil {
+		answer(w, r, c)
+		return
+	}
+	_, _ = io.WriteString(w, `{"ok":true}`)
+}
+
+func (e *endpoint) all() []call {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]call(nil), e.calls...)
+}
+
+// of are the calls of one custom id.
+func (e *endpoint) of(customID string) (calls []call) {
+	for _, c := range e.all() {
+		if c.customID == customID {
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
+
+func (e *endpoint) inFlight() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.running
+}
+
+// gate holds calls until it is opened or their client goes away.
+type gate chan struct{}
+
+func (g gate) answer(w http.ResponseWriter, r *http.Request, _ call) {
+	select {
+	case <-g:
+		_, _ = io.WriteString(w, `{"ok":true}`)
+	case <-r.Context().Done():
+	}
+}
+
+// corrupting spoils the answer to one request in a way that Postgres refuses.
+type corrupting struct {
+	caller
+	customID string
+}
+
+func (c *corrupting) Do(ctx context.Context, r upstream.Request) upstream.Outcome {
+	o := c.caller.Do(ctx, r)
+	if r.CustomID == c.customID {
+		o.Response.RequestID = "a\x00b"
+	}
+	return o
+}

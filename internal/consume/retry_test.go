@@ -1,0 +1,193 @@
+package consume
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/internal/slots"
+	"fusillade/streams"
+)
+
+func TestRetries(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	retries := 3
+	r := c.start(func(cfg *Config) { cfg.Retry.MaxRetries = &retries })
+	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) {
+		switch {
+		case c.customID == "final":
+			w.WriteHeader(http.StatusBadRequest)
+		case c.customID == "always", c.customID == "twice" && c.nth < 2:
+			w.WriteHeader(http.StatusInternalServerError)
+		case c.customID == "cut" && c.nth == 0:
+			panic(http.ErrAbortHandler)
+		case c.customID == "changing" && c.nth < 3:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case c.customID == "changing":
+			w.WriteHeader(http.StatusUnprocessableEntity)
+		}
+		fmt.Fprintf(w, "answer %d", c.nth)
+	})
+	var requests []batch.Template
+	for _, customID := range []string{"good", "final", "always", "twice", "cut", "changing"} {
+		requests = append(requests, line(customID, testModel))
+	}
+	results := c.awaitEnd(c.begin(requests))
+
+	ok := func(attempts int) batch.Result {
+		return batch.Result{State: batch.Completed, StatusCode: 200, Attempts: attempts, Body: fmt.Appendf(nil, "answer %d", attempts-1)}
+	}
+	failed := func(reason batch.Reason, status, attempts int) batch.Result {
+		return batch.Result{
+			State: batch.Failed, Reason: reason, StatusCode: status, Attempts: attempts,
+			Body: fmt.Appendf(nil, "answer %d", attempts-1), Detail: fmt.Sprintf("upstream answered with status %d", status),
+		}
+	}
+	for customID, want := range map[string]batch.Result{
+		"good": ok(1), "twice": ok(3), "cut": ok(2),
+		"final":    failed(batch.NonRetriableHTTPStatus, 400, 1),
+		"always":   failed(batch.RetriableHTTPStatus, 500, 4),
+		"changing": failed(batch.NonRetriableHTTPStatus, 422, 4),
+	} {
+		got := results[customID]
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(batch.Result{}, "ID", "Seq", "CustomID")); diff != "" {
+			t.Errorf("%s: result (-want +got):\n%s", customID, diff)
+		}
+		calls := c.endpoint.of(customID)
+		if len(calls) != want.Attempts {
+			t.Errorf("%s: %d calls, want %d", customID, len(calls), want.Attempts)
+		}
+		for i, call := range calls {
+			if key := fmt.Sprintf("%s-%d", got.ID, i); call.attempt != i || call.header.Get("Idempotency-Key") != key {
+				t.Errorf("%s: call %d says attempt %d, key %s", customID, i, call.attempt, call.header.Get("Idempotency-Key"))
+			}
+		}
+	}
+	until(t, "the stream is empty", func() bool { return c.queued() == 0 })
+	if s := r.Stats(); s.Completed != 3 || s.Failed != 3 || s.Retried != 9 || s.Fenced != 0 || s.Trouble == nil {
+		t.Errorf("stats are %+v, want 3 completed, 3 failed, 9 retried", s)
+	}
+}
+
+// The batch expires before the first backoff would end.
+func TestRetriesEndAtTheDeadline(t *testing.T) {
+	t.Parallel()
+	ptr := func(d time.Duration) *time.Duration { return &d }
+	for name, tt := range map[string]struct {
+		stop *time.Duration
+		want batch.State
+	}{
+		"stops at the deadline":      {ptr(0), batch.Failed},
+		"stops long before it":       {ptr(time.Hour), batch.Failed},
+		"goes on for a buffer":       {ptr(-time.Hour), batch.Completed},
+		"the deadline plays no part": {nil, batch.Completed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const window = 3 * time.Second
+			c := newCluster(t)
+			c.start(func(cfg *Config) {
+				cfg.Retry.StopBeforeDeadline, cfg.Retry.Backoff, cfg.Retry.MaxBackoff = tt.stop, window, window
+			})
+			c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) {
+				if c.nth == 0 {
+					w.WriteHeader(http.StatusInternalServerError)
+				}
+			})
+			results := c.awaitEnd(c.begin(lines(1, testModel), func(n *postgres.NewBatch) { n.CompletionWindow = window }))
+			got, calls := results["r0"], len(c.endpoint.all())
+			if got.State != tt.want || got.Attempts != calls {
+				t.Errorf("the request is %s after %d attempts and %d calls, want %s", got.State, got.Attempts, calls, tt.want)
+			}
+			if tt.want == batch.Failed && (calls != 1 || got.Reason != batch.RetriableHTTPStatus || got.StatusCode != 500) {
+				t.Errorf("%d calls, then it failed for %s, status %d; want 1 call and its own reason", calls, got.Reason, got.StatusCode)
+			}
+		})
+	}
+}
+
+// A model whose upstream asks for a pause is left alone by all consumers, and
+// others go on. With one slot, the call that was asked to wait is the last.
+func TestRetryAfterHoldsEveryConsumer(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	c := newCluster(t, limits(map[batch.Model]int{testModel: 1, otherModel: 4}))
+	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) {
+		if c.customID == "r150" && c.model == string(testModel) {
+			w.Header().Set("Retry-After", "3600")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+	})
+	c.start()
+	c.start()
+	held := c.begin(lines(n, testModel))
+	until(t, "the model is held in the bucket", func() bool { return c.slots(testModel).HoldUntil.After(time.Now()) })
+	c.awaitEnd(c.begin(lines(200, otherModel)))
+	if done := c.batch(held).Counts.Done(); done == n {
+		t.Errorf("all %d requests of the held model have ended", done)
+	}
+	if _, later := c.afterPause("r150"); len(later) > 0 {
+		t.Errorf("%d calls were made after the upstream had asked for a pause", len(later))
+	}
+}
+
+// By the endpoint's own record no call begins before the pause is over, and
+// then they do, all by themselves.
+func TestCallsGoOnAfterRetryAfter(t *testing.T) {
+	t.Parallel()
+	const pause = 2 * time.Second
+	c := newCluster(t, limits(map[batch.Model]int{testModel: 1}))
+	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) {
+		if c.customID == "r50" && c.nth == 0 {
+			w.Header().Set("Retry-After-Ms", fmt.Sprint(pause.Milliseconds()))
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	c.start()
+	c.start()
+	c.awaitEnd(c.begin(lines(100, testModel)))
+	asked, later := c.afterPause("r50")
+	for i, call := range later {
+		if since := call.at.Sub(asked.at); since < pause {
+			t.Errorf("call %d after the one that was asked to wait %v began %v after it", i+1, pause, since)
+		}
+	}
+	if calls := c.endpoint.of("r50"); len(calls) != 2 || calls[1].attempt != 1 {
+		t.Errorf("%d calls of the request that was asked to wait, want 2", len(calls))
+	}
+}
+
+// afterPause returns the first call of a custom id, which was asked to wait,
+// and those of its model that came after it.
+func (c *cluster) afterPause(customID string) (asked call, later []call) {
+	c.t.Helper()
+	for _, call := range c.endpoint.all() {
+		switch {
+		case asked.customID == "" && call.customID == customID && call.model == string(testModel):
+			asked = call
+		case asked.customID != "" && call.model == asked.model:
+			later = append(later, call)
+		}
+	}
+	return asked, later
+}
+
+func (c *cluster) slots(m batch.Model) slots.Entry {
+	c.t.Helper()
+	kv, err := c.js.KeyValue(c.t.Context(), streams.SlotsBucket)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	entries, err := slots.List(c.t.Context(), kv)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return entries[m]
+}

@@ -1,0 +1,310 @@
+package dispatch
+
+import (
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/internal/slots"
+	"fusillade/streams"
+)
+
+// A message says which request it stands for, and nothing of what it asks.
+func TestMessage(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.start(func(cfg *Config) {
+		cfg.MetadataFields = []string{"id", "completion_window", "created_by", "cancelling_at", "team", "absent"}
+	})
+	id := c.begin(lines(1, testModel), func(n *postgres.NewBatch) { n.Metadata = map[string]string{"team": "red\r\nEvil: 1", "private": "x"} })
+	c.queued(1)
+	request := batch.RequestID{Batch: id, Line: 1}
+	msg, err := c.stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject(testModel, request))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(msg.Data) != 0 {
+		t.Errorf("the message has a body of %d bytes", len(msg.Data))
+	}
+	b, err := c.store.GetBatch(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trace := msg.Header.Get(streams.HeaderTrace)
+	if !regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-01$`).MatchString(trace) {
+		t.Errorf("the trace is %q", trace)
+	}
+	for _, name := range []string{"Nats-Sequence", "Nats-Stream", "Nats-Subject", "Nats-Time-Stamp"} {
+		msg.Header.Del(name) // the server's, of a message that is read and not delivered
+	}
+	want := nats.Header{
+		streams.HeaderRequestID:               {request.String()},
+		streams.HeaderModel:                   {string(testModel)},
+		streams.HeaderClaim:                   {"1"},
+		streams.HeaderAttempt:                 {"0"},
+		streams.HeaderDeadline:                {b.ExpiresAt.UTC().Format("2006-01-02T15:04:05.000000Z")},
+		streams.HeaderTrace:                   {trace},
+		"x-fusillade-batch-id":                {id.String()},
+		"x-fusillade-batch-completion-window": {"24h"},
+		"x-fusillade-batch-created-by":        {"tester"},
+		"x-fusillade-batch-team":              {"red  Evil: 1"},
+	}
+	if diff := cmp.Diff(want, msg.Header); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+}
+
+// Without a poll: work is found by its hint, the window is filled and no more,
+// and refilled as it drains, until each line has come once.
+func TestWindowIsKeptFilled(t *testing.T) {
+	t.Parallel()
+	const n, limit = 120, 8
+	for _, dispatchers := range []int{1, 3} {
+		c := newCluster(t)
+		for range dispatchers {
+			c.start(func(cfg *Config) { cfg.Limits = map[batch.Model]int{testModel: limit}; cfg.ClaimBatchSize = 3 })
+		}
+		id := c.begin(lines(n, testModel))
+		if dispatchers == 1 {
+			c.queued(limit + minDepth)
+		}
+		seen := make(map[string]bool)
+		until(t, "each line has come", func() bool {
+			for _, msg := range c.take(testModel, limit) {
+				if seen[msg.Subject()] {
+					t.Errorf("%s came twice", msg.Subject())
+				}
+				seen[msg.Subject()] = true
+			}
+			return len(seen) == n
+		})
+		if again := c.count(`SELECT count(*) FROM requests WHERE batch_id = $1 AND claim <> 1`, [16]byte(id)); again != 0 {
+			t.Errorf("%d requests were claimed more than once", again)
+		}
+	}
+}
+
+// What is urgent is published next, whatever waits for the same model.
+func TestMostUrgentFirst(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.start(func(cfg *Config) { cfg.DefaultLimit = 1 })
+	c.begin(lines(50, testModel))
+	c.queued(1 + minDepth)
+	urgent := c.begin(lines(5, testModel), func(n *postgres.NewBatch) { n.CompletionWindow = time.Hour })
+	until(t, "the cursors are known", func() bool { // a survey after the hint
+		return len(c.take(testModel, 1)) == 1
+	})
+	first := make(map[string]bool)
+	published := 0
+	until(t, "the urgent batch is published", func() bool {
+		for _, msg := range c.take(testModel, 1) {
+			_, id, err := streams.ParseRequestSubject(msg.Subject())
+			if err != nil {
+				t.Fatal(err)
+			}
+			published++
+			first[id.Batch.Token()] = true
+		}
+		return first[urgent.Token()]
+	})
+	if published > 3*(1+minDepth) {
+		t.Errorf("%d messages came before the first of the urgent batch", published)
+	}
+}
+
+// A message of an earlier claim makes way; one of this claim is as good as a
+// new one.
+func TestSubjectIsTaken(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		claim    string
+		replaced bool
+	}{
+		"of an earlier claim": {"7", true},
+		"without a claim":     {"", true},
+		"of this claim":       {"1", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			id := batch.RequestID{Batch: c.begin(lines(2, testModel)), Line: 2}
+			old := nats.NewMsg(streams.RequestSubject(testModel, id))
+			old.Header.Set(streams.HeaderClaim, tt.claim)
+			ack, err := c.js.PublishMsg(t.Context(), old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, stop := c.start()
+			until(t, "the request is published", func() bool {
+				msg, err := c.stream.GetLastMsgForSubject(t.Context(), old.Subject)
+				return err == nil && msg.Header.Get(streams.HeaderClaim) == "1" && c.state().Msgs == 2
+			})
+			stop()
+			msg, err := c.stream.GetLastMsgForSubject(t.Context(), old.Subject)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if replaced := msg.Sequence != ack.Sequence; replaced != tt.replaced {
+				t.Errorf("the message was replaced: %t, want %t", replaced, tt.replaced)
+			}
+			if n := c.count(`SELECT count(*) FROM requests WHERE state = 'claimed' AND claim = 1`); n != 2 {
+				t.Errorf("%d requests are claimed, want 2", n)
+			}
+		})
+	}
+}
+
+// What the stream refuses returns to pending and is published once the stream
+// takes it, without a poll to find it.
+func TestStreamRefuses(t *testing.T) {
+	t.Parallel()
+	const n = 5
+	c := newCluster(t)
+	cfg := c.stream.CachedInfo().Config
+	cfg.MaxMsgs = 2
+	c.update(cfg)
+	c.start()
+	c.begin(lines(n, testModel))
+	until(t, "the others are pending", func() bool {
+		return c.count(`SELECT count(*) FROM requests WHERE state = 'pending' AND due_at IS NOT NULL`) == n-2
+	})
+	cfg.MaxMsgs = -1
+	c.update(cfg)
+	c.queued(n)
+	until(t, "all are claimed", func() bool { return c.count(`SELECT count(*) FROM requests WHERE state = 'claimed'`) == n })
+}
+
+func (c *cluster) update(cfg jetstream.StreamConfig) {
+	c.t.Helper()
+	if _, err := c.js.UpdateStream(c.t.Context(), cfg); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// A dispatcher that is told to stop leaves nothing claimed without a message,
+// and another goes on at once.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	c := newCluster(t)
+	many := func(cfg *Config) { cfg.DefaultLimit = n; cfg.ClaimBatchSize = 7 }
+	_, stop := c.start(many)
+	id := c.begin(lines(n, testModel))
+	until(t, "some are published", func() bool { return c.state().Msgs > 0 })
+	stop()
+	claimed := c.count(`SELECT count(*) FROM requests WHERE state = 'claimed'`)
+	if msgs := c.state().Msgs; msgs != uint64(claimed) {
+		t.Errorf("%d requests are claimed and %d messages are queued", claimed, msgs)
+	}
+	c.start(many)
+	c.queued(n)
+	if n := c.count(`SELECT count(*) FROM requests WHERE batch_id = $1 AND claim > 2`, [16]byte(id)); n > 0 {
+		t.Errorf("%d requests were claimed more than twice", n)
+	}
+}
+
+// A limit that operators set is in force for slots and the stream without a
+// poll, and so is its removal.
+func TestLimitsChange(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.start(func(cfg *Config) { cfg.Limits = map[batch.Model]int{testModel: 3} })
+	c.begin(lines(500, testModel, otherModel))
+	kv, err := c.js.KeyValue(t.Context(), streams.SlotsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inForce := func(m batch.Model, limit int) {
+		t.Helper()
+		until(t, "the limit is in force", func() bool {
+			entries, err := slots.List(t.Context(), kv)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.take(m, 1)
+			consumer, err := c.stream.Consumer(t.Context(), streams.ConsumerName(m))
+			return err == nil && entries[m].Limit == limit && consumer.CachedInfo().Config.MaxAckPending == streams.MaxAckPending(limit)
+		})
+	}
+	inForce(testModel, 3)
+	inForce(otherModel, 4)
+	for _, change := range []struct{ set, want int }{{17, 17}, {2, 2}, {0, 3}} {
+		if err := c.store.SetModelLimit(t.Context(), testModel, change.set); err != nil {
+			t.Fatal(err)
+		}
+		c.hint(streams.HintWork)
+		inForce(testModel, change.want)
+	}
+	inForce(otherModel, 4)
+}
+
+// A hint that comes to a dispatcher that does not know the model yet, though
+// it has work, is not lost.
+func TestHintOfAnUnknownModel(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	d, stop := c.start()
+	stop()
+	d.drained(nats.NewMsg(streams.HintDrained(testModel)))
+	select {
+	case <-d.work:
+	default:
+		t.Error("the dispatcher does not look for the model's work")
+	}
+	d.drained(nats.NewMsg("fusillade.hints.drained.=zz"))
+	select {
+	case <-d.work:
+		t.Error("a malformed hint has an effect")
+	default:
+	}
+}
+
+// A dispatcher that is stopping leaves the hints to the others.
+func TestHintsDuringAStop(t *testing.T) {
+	t.Parallel()
+	const n, limit = 60, 2
+	c := newCluster(t)
+	var stops []func()
+	for range 4 {
+		_, stop := c.start(func(cfg *Config) { cfg.DefaultLimit = limit })
+		stops = append(stops, stop)
+	}
+	c.begin(lines(n, testModel))
+	seen := 0
+	var stopping sync.WaitGroup
+	defer stopping.Wait()
+	until(t, "each line has come", func() bool {
+		seen += len(c.take(testModel, 1))
+		if len(stops) > 1 && seen > n/5*(5-len(stops)) {
+			stopping.Go(stops[0])
+			stops = stops[1:]
+		}
+		return seen == n
+	})
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"nothing": "Store", "sizes": "ClaimBatchSize", "times": "ClaimInterval"} {
+		cfg := Config{}
+		if name != "nothing" {
+			c := newCluster(t)
+			cfg = Config{Store: c.store, Conn: c.conn, Log: discard()}
+			if name == "times" {
+				cfg.ClaimBatchSize, cfg.DefaultLimit = 1, 1
+			}
+		}
+		if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error that names %s", name, err, want)
+		}
+	}
+}

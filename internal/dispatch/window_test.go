@@ -1,0 +1,172 @@
+package dispatch
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/streams"
+)
+
+func TestWindowFillsAndIsFull(t *testing.T) {
+	t.Parallel()
+	const limit = 10
+	guard := streams.MaxAckPending(limit)
+	for name, tt := range map[string]struct {
+		d    depth
+		want int
+	}{
+		"nothing is there":                    {depth{}, limit + minDepth},
+		"as much waits as there should":       {depth{pending: limit + minDepth}, 0},
+		"all slots are used":                  {depth{unacked: limit}, minDepth},
+		"all are used, and enough waits":      {depth{unacked: limit, pending: minDepth}, 0},
+		"a message was taken":                 {depth{unacked: limit, pending: minDepth - 1}, 1},
+		"some slots are free":                 {depth{unacked: limit - 3, pending: minDepth}, 3},
+		"more is out than slots":              {depth{unacked: 5 * limit}, minDepth},
+		"the guard has room for two":          {depth{unacked: guard - 2}, 2},
+		"backoff fills the guard":             {depth{unacked: guard}, 0},
+		"the limit was lowered under a guard": {depth{unacked: guard + 7, pending: 3}, -10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var w window
+			if got := w.room(tt.d, limit, guard, time.Now()); got != tt.want {
+				t.Errorf("room is %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// The faster messages are taken, the more wait; when they are taken slowly for
+// a while, few do.
+func TestWindowFollowsTheRate(t *testing.T) {
+	t.Parallel()
+	const limit, each = 10, 100 * time.Millisecond
+	now := time.Now()
+	var w window
+	var delivered uint64
+	room := func(taken uint64) int {
+		now = now.Add(each)
+		delivered += taken
+		return w.room(depth{unacked: limit, delivered: delivered}, limit, streams.MaxAckPending(limit), now)
+	}
+	room(0)
+	if got, want := room(1000), minDepth+int(10_000*refillTime.Seconds()); got != want {
+		t.Errorf("room is %d at 10,000 messages a second, want %d", got, want)
+	}
+	for range 30 {
+		room(1)
+	}
+	if got, want := room(1), minDepth; got != want {
+		t.Errorf("room is %d at 10 messages a second, want %d", got, want)
+	}
+	// A consumer that was made anew counts from zero.
+	delivered = 0
+	if got, want := room(0), minDepth; got != want {
+		t.Errorf("room is %d after the counts began anew, want %d", got, want)
+	}
+}
+
+// Whatever is asked in whatever order: what would then wait is never more than
+// what a limit and a rate account for, nor than the guard lets out, and free
+// slots always find enough.
+func TestWindowBounds(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.Now()
+		var w window
+		var delivered uint64
+		var fastest float64
+		for range rapid.IntRange(1, 30).Draw(t, "looks") {
+			limit := rapid.IntRange(1, 2000).Draw(t, "limit")
+			guard := streams.MaxAckPending(limit)
+			step := time.Duration(rapid.Int64Range(0, int64(10*time.Second)).Draw(t, "step"))
+			taken := uint64(rapid.IntRange(0, 5000).Draw(t, "taken"))
+			now = now.Add(step)
+			if rapid.IntRange(0, 20).Draw(t, "anew") == 0 {
+				delivered = 0
+			}
+			delivered += taken
+			d := depth{
+				pending:   rapid.IntRange(0, 10000).Draw(t, "pending"),
+				unacked:   rapid.IntRange(0, 2*guard).Draw(t, "unacked"),
+				delivered: delivered,
+			}
+			room := w.room(d, limit, guard, now)
+			fastest = max(fastest, w.rate)
+			waiting := d.pending + room
+			if most := minDepth + limit + int(fastest*refillTime.Seconds()); waiting > most {
+				t.Fatalf("%d would wait, at most %d are accounted for", waiting, most)
+			}
+			if waiting > guard-d.unacked {
+				t.Fatalf("%d would wait, the guard lets out %d more", waiting, guard-d.unacked)
+			}
+			if least := min(max(limit-d.unacked, 0)+minDepth, guard-d.unacked); waiting < least {
+				t.Fatalf("%d would wait, the free slots need %d", waiting, least)
+			}
+		}
+	})
+}
+
+func TestShareAndSpend(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var cursors []postgres.Cursor
+		total := 0
+		for i, n := range rapid.SliceOfN(rapid.IntRange(1, 50), 0, 8).Draw(t, "remaining") {
+			cursors = append(cursors, postgres.Cursor{Batch: batch.ID{byte(i + 1)}, Remaining: n})
+			total += n
+		}
+		for total > 0 {
+			n := rapid.IntRange(1, 60).Draw(t, "n")
+			before := append([]postgres.Cursor(nil), cursors...)
+			quotas, asked := share(cursors, n)
+			if asked != min(n, total) {
+				t.Fatalf("%d are asked for, want %d of %d", asked, n, total)
+			}
+			sum := 0
+			for i, q := range quotas {
+				sum += q.N
+				if q.Batch != before[i].Batch || q.N > before[i].Remaining || q.N < 1 {
+					t.Fatalf("quota %d is %+v of %+v", i, q, before[i])
+				}
+				if last := i == len(quotas)-1; !last && q.N < before[i].Remaining {
+					t.Fatalf("quota %d leaves some of a more urgent batch", i)
+				}
+			}
+			if sum != asked {
+				t.Fatalf("the quotas sum to %d, not %d", sum, asked)
+			}
+			cursors = spend(cursors, quotas)
+			total -= asked
+			left := 0
+			for _, c := range cursors {
+				left += c.Remaining
+				if c.Remaining < 1 {
+					t.Fatalf("a cursor that is used up is kept: %+v", c)
+				}
+			}
+			if left != total {
+				t.Fatalf("%d remain, want %d", left, total)
+			}
+		}
+		if quotas, asked := share(cursors, 5); len(quotas) != 0 || asked != 0 {
+			t.Errorf("%d are asked for of nothing", asked)
+		}
+	})
+}
+
+func TestSpendKeepsTheOrder(t *testing.T) {
+	t.Parallel()
+	a, b, c := batch.ID{1}, batch.ID{2}, batch.ID{3}
+	cursors := []postgres.Cursor{{Batch: a, Remaining: 5}, {Batch: b, Remaining: 2}, {Batch: c, Remaining: 9}}
+	got := spend(cursors, []postgres.Quota{{Batch: a, N: 5}, {Batch: b, N: 1}})
+	want := []postgres.Cursor{{Batch: b, Remaining: 1}, {Batch: c, Remaining: 9}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("cursors (-want +got):\n%s", diff)
+	}
+}

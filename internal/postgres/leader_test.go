@@ -1,0 +1,122 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"fusillade/internal/testenv"
+)
+
+// reign is one call of Lead.
+type reign struct {
+	began chan context.Context // what f got
+	end   chan error           // f returns what is sent
+	done  chan error           // what Lead returned
+	led   bool                 // once done
+}
+
+func lead(ctx context.Context, s *Store) *reign {
+	r := &reign{began: make(chan context.Context, 1), end: make(chan error), done: make(chan error, 1)}
+	go func() {
+		led, err := s.Lead(ctx, func(ctx context.Context) error {
+			r.began <- ctx
+			return <-r.end
+		})
+		r.led = led
+		r.done <- err
+	}()
+	return r
+}
+
+func wait[T any](t *testing.T, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-t.Context().Done():
+		t.Fatal("the test ended first")
+	}
+	return v
+}
+
+// wantRefused fails unless another leads.
+func wantRefused(t *testing.T, s *Store) {
+	t.Helper()
+	led, err := s.Lead(t.Context(), func(context.Context) error {
+		t.Error("two lead")
+		return nil
+	})
+	if led || err != nil {
+		t.Errorf("led: %t, %v", led, err)
+	}
+}
+
+func TestOneLeads(t *testing.T) {
+	t.Parallel()
+	url := testenv.DatabaseURL(t)
+	a, b := openStore(t, url), openStore(t, url)
+	first := lead(t.Context(), a)
+	wait(t, first.began)
+	wantRefused(t, b)
+	wantRefused(t, a) // nor twice in one process
+	want := errors.New("f's own")
+	first.end <- want
+	if err := wait(t, first.done); !errors.Is(err, want) || !first.led {
+		t.Errorf("led: %t, %v", first.led, err)
+	}
+	// The connection that held the lock is closed when Lead returns.
+	second := lead(t.Context(), b)
+	wait(t, second.began)
+	wantRefused(t, a)
+	close(second.end)
+	if err := wait(t, second.done); err != nil || !second.led {
+		t.Errorf("led: %t, %v", second.led, err)
+	}
+}
+
+func TestLostConnectionEndsTheReign(t *testing.T) {
+	t.Parallel()
+	url := testenv.DatabaseURL(t)
+	a, b := openStore(t, url), openStore(t, url)
+	first := lead(t.Context(), a)
+	ctx := wait(t, first.began)
+	n := sqlExec(t, b, `
+SELECT pg_terminate_backend(pid, 10000) FROM pg_locks
+ WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
+	if n != 1 {
+		t.Fatalf("%d connections hold the lock", n)
+	}
+	wait(t, ctx.Done())
+	// The other takes over at once, be the first done or not.
+	second := lead(t.Context(), b)
+	wait(t, second.began)
+	close(first.end)
+	if err := wait(t, first.done); err == nil || !first.led {
+		t.Errorf("led: %t, %v, want an error", first.led, err)
+	}
+	wantRefused(t, a)
+	close(second.end)
+	if err := wait(t, second.done); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReignEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	url := testenv.DatabaseURL(t)
+	a, b := openStore(t, url), openStore(t, url)
+	ctx, cancel := context.WithCancel(t.Context())
+	first := lead(ctx, a)
+	inner := wait(t, first.began)
+	cancel()
+	wait(t, inner.Done())
+	close(first.end)
+	_ = wait(t, first.done)
+	second := lead(t.Context(), b)
+	wait(t, second.began)
+	close(second.end)
+	_ = wait(t, second.done)
+	if led, err := a.Lead(ctx, nil); led || !errors.Is(err, context.Canceled) {
+		t.Errorf("led: %t, %v", led, err)
+	}
+}

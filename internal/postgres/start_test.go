@@ -1,0 +1,293 @@
+package postgres
+
+import (
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fusillade/internal/batch"
+)
+
+// A request of line 1 is claimed; each case does something to it and then
+// delivers its message.
+func TestStartVerdict(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	type scene struct {
+		t     *testing.T
+		first Delivery       // of claim 1
+		a, b  batch.DaemonID // both live
+	}
+	again := func(d Delivery, number int) Delivery { d.Number = number; return d }
+	set := func(sc scene, column, value string) {
+		sqlExec(sc.t, s, `UPDATE requests SET `+column+` = `+value+` WHERE batch_id = $1`, [16]byte(sc.first.ID.Batch))
+	}
+	back := func(sc scene, d Delivery, delay time.Duration) {
+		if _, err := s.Finish(sc.t.Context(), sc.a, nil, []Return{{Delivery: d, Retry: true, Delay: delay}}); err != nil {
+			sc.t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name      string
+		before    func(scene)
+		daemon    func(scene) batch.DaemonID // nil: b
+		claim     int                        // of the message; 0: 1
+		number    int
+		want      Verdict
+		takeovers int
+	}{
+		{name: "first", number: 1, want: Started},
+		{name: "first, late", number: 7, want: Started},
+		{name: "message of an earlier claim", number: 5, want: Stale, before: func(sc scene) { set(sc, "claim", "2") }},
+		{name: "message of a later claim", number: 1, claim: 2, want: Stale},
+		{name: "the answer of its start was lost", number: 1, want: Started,
+			before: func(sc scene) { start(sc.t, s, rules(sc.b), sc.first) }},
+		{name: "redelivered to the same daemon", number: 2, want: Started,
+			before: func(sc scene) { start(sc.t, s, rules(sc.b), sc.first) }},
+		{name: "the same delivery at another daemon", number: 1, want: Stale,
+			before: func(sc scene) { start(sc.t, s, rules(sc.a), sc.first) }},
+		{name: "its daemon lives", number: 2, want: Busy,
+			before: func(sc scene) { start(sc.t, s, rules(sc.a), sc.first) }},
+		{name: "its daemon was heard of 59 s ago, 59 min into the call", number: 2, want: Busy, before: func(sc scene) {
+			start(sc.t, s, rules(sc.a), sc.first)
+			set(sc, "started_at", "now() - interval '59 min'")
+			sqlExec(sc.t, s, `UPDATE daemons SET last_heartbeat = now() - interval '59 s' WHERE id = $1`, [16]byte(sc.a))
+		}},
+		{name: "its daemon is stale", number: 2, want: Started, takeovers: 1, before: func(sc scene) {
+			start(sc.t, s, rules(sc.a), sc.first)
+			silence(sc.t, s, sc.a)
+		}},
+		{name: "its daemon said it is stopping", number: 2, want: Started, takeovers: 1, before: func(sc scene) {
+			start(sc.t, s, rules(sc.a), sc.first)
+			if err := s.EndDaemon(sc.t.Context(), sc.a); err != nil {
+				sc.t.Fatal(err)
+			}
+		}},
+		{name: "nobody knows its daemon", number: 2, want: Started, takeovers: 1,
+			before: func(sc scene) { start(sc.t, s, rules(NewDaemonID()), sc.first) }},
+		{name: "past the processing timeout", number: 2, want: Started, takeovers: 1, before: func(sc scene) {
+			start(sc.t, s, rules(sc.a), sc.first)
+			set(sc, "started_at", "now() - interval '61 min'")
+		}},
+		{name: "second takeover", number: 3, want: Started, takeovers: 2, before: func(sc scene) {
+			start(sc.t, s, rules(NewDaemonID()), sc.first)
+			start(sc.t, s, rules(NewDaemonID()), again(sc.first, 2))
+		}},
+		{name: "an earlier delivery, its daemon is dead", number: 1, want: Stale,
+			before: func(sc scene) { start(sc.t, s, rules(NewDaemonID()), again(sc.first, 2)) }},
+		{name: "an earlier delivery at the same daemon", number: 1, want: Stale,
+			before: func(sc scene) { start(sc.t, s, rules(sc.b), again(sc.first, 2)) }},
+		{name: "in backoff", number: 2, want: Early, before: func(sc scene) {
+			start(sc.t, s, rules(sc.a), sc.first)
+			back(sc, sc.first, time.Hour)
+		}},
+		{name: "in backoff, the same delivery", number: 1, want: Stale, before: func(sc scene) {
+			start(sc.t, s, rules(sc.b), sc.first)
+			sc.a = sc.b
+			back(sc, sc.first, time.Hour)
+		}},
+		{name: "backoff ends within 100 ms", number: 2, want: Started, before: func(sc scene) {
+			start(sc.t, s, rules(sc.a), sc.first)
+			back(sc, sc.first, 90*time.Millisecond)
+		}},
+		{name: "backoff is over", number: 2, want: Started, before: func(sc scene) {
+			start(sc.t, s, rules(sc.a), sc.first)
+			back(sc, sc.first, time.Hour)
+			set(sc, "not_before", "now() - interval '1 ms'")
+		}},
+		{name: "given back", number: 2, want: Started, before: func(sc scene) {
+			start(sc.t, s, rules(sc.a), sc.first)
+			back(sc, sc.first, 0)
+		}},
+		{name: "ended", number: 2, want: Stale, before: func(sc scene) {
+			start(sc.t, s, rules(sc.a), sc.first)
+			finish(sc.t, s, sc.a, completed(sc.first))
+		}},
+		{name: "waits for a new claim", number: 1, want: Stale, before: func(sc scene) {
+			r := ClaimedRequest{ID: sc.first.ID, Claim: 1}
+			if n, err := s.Unclaim(sc.t.Context(), []ClaimedRequest{r}, time.Hour); err != nil || n != 1 {
+				sc.t.Fatal(n, err)
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			sc := scene{t: t, first: claimed(t, s, newBatch(t, s, 1), 1)[0], a: newDaemon(t, s), b: newDaemon(t, s)}
+			if test.before != nil {
+				test.before(sc)
+			}
+			d := again(sc.first, test.number)
+			d.Claim = max(test.claim, 1)
+			row := func() (out string) {
+				const sql = `SELECT COALESCE((SELECT r::text FROM requests r WHERE batch_id = $1), 'none')`
+				if err := s.queryRow(t.Context(), sql, []any{[16]byte(d.ID.Batch)}, &out); err != nil {
+					t.Fatal(err)
+				}
+				return out
+			}
+			before := row()
+			got := start(t, s, rules(sc.b), d)[0]
+			if got.Verdict != test.want || got.Takeovers != test.takeovers {
+				t.Errorf("verdict %d with %d takeovers, want %d with %d", got.Verdict, got.Takeovers, test.want, test.takeovers)
+			}
+			if (row() != before) != (test.want == Started) {
+				t.Errorf("verdict %d; the row was %s and is %s", got.Verdict, before, row())
+			}
+			if early := got.Wait > 59*time.Minute && got.Wait <= time.Hour; early != (test.want == Early) || !early && got.Wait != 0 {
+				t.Errorf("wait %s", got.Wait)
+			}
+			if test.want == Started {
+				n := sqlInt(t, s, `SELECT count(*) FROM requests WHERE batch_id = $1 AND state = 'processing' AND daemon_id = $2
+					AND delivery = $3 AND not_before IS NULL AND started_at > now() - interval '1 min'`,
+					[16]byte(d.ID.Batch), [16]byte(sc.b), test.number)
+				if n != 1 {
+					t.Errorf("the row is %s", row())
+				}
+			}
+			check(t, s)
+		})
+	}
+}
+
+func TestStartOfWhatIsNotThere(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := newDaemon(t, s)
+	id := newBatch(t, s, 3)
+	claimed(t, s, id, 1)
+	for _, st := range start(t, s, rules(d),
+		Delivery{ID: batch.RequestID{Batch: id, Line: 2}, Claim: 1, Number: 1}, // pending
+		Delivery{ID: batch.RequestID{Batch: id, Line: 99}, Claim: 1, Number: 1},
+		Delivery{ID: batch.RequestID{Batch: batch.ID{1}, Line: 1}, Claim: 1, Number: 1},
+	) {
+		if st.Verdict != Stale {
+			t.Errorf("verdict %d", st.Verdict)
+		}
+	}
+	if got := start(t, s, rules(d)); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+	check(t, s)
+}
+
+func TestStartReturnsTheTemplate(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	lines := templates(1, 5, testModel)
+	lines[0].Body = []byte("\x00\x01\xff, not text")
+	lines[1].Body = []byte{}
+	lines[2].Body = make([]byte, 1<<20)
+	lines[3].Method, lines[3].Path, lines[3].CustomID = "PUT", "/v1/ö?x=%20", "日本語"
+	id := batchOf(t, s, newFile(t, s, lines))
+	deliveries := claimed(t, s, id, 5)
+	rand.Shuffle(5, func(i, j int) { deliveries[i], deliveries[j] = deliveries[j], deliveries[i] })
+	for i, st := range start(t, s, rules(newDaemon(t, s)), deliveries...) {
+		want := lines[deliveries[i].ID.Line-1]
+		want.Model = ""
+		if diff := cmp.Diff(want, st.Template, asBytes); diff != "" {
+			t.Errorf("template of line %d (-want +got):\n%s", want.Line, diff)
+		}
+	}
+}
+
+// The time that remains is judged by Postgres's clock.
+func TestStartRemaining(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	for _, hours := range []int{-2, 0, 3} {
+		id := newBatch(t, s, 1)
+		sqlExec(t, s, `UPDATE batches SET expires_at = now() + $2 * interval '1 h' WHERE id = $1`, [16]byte(id), hours)
+		got := start(t, s, rules(newDaemon(t, s)), claimed(t, s, id, 1)...)[0].Remaining
+		want := time.Duration(hours) * time.Hour
+		if got > want || got < want-time.Minute {
+			t.Errorf("%s remain, want %s", got, want)
+		}
+	}
+}
+
+func TestStartAttempt(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := newDaemon(t, s)
+	delivery := started(t, s, d, newBatch(t, s, 1), 1)[0]
+	for i, b := range []Return{
+		{Retry: true, Reason: batch.RetriableHTTPStatus, StatusCode: 503},
+		{Retry: false},
+		{Retry: true, Reason: batch.NetworkError},
+	} {
+		b.Delivery = delivery
+		if written, err := s.Finish(t.Context(), d, nil, []Return{b}); err != nil || !written[delivery.ID] {
+			t.Fatalf("return %d: %v, %v", i, written, err)
+		}
+		delivery.Number++
+		want := []int{1, 1, 2}[i]
+		if got := start(t, s, rules(d), delivery)[0]; got.Verdict != Started || got.Attempt != want || got.Takeovers != 0 {
+			t.Errorf("after return %d: %+v, want attempt %d", i, got, want)
+		}
+	}
+	// The last reason stays until there is another, and so does the status.
+	n := sqlInt(t, s, `SELECT count(*) FROM requests WHERE last_reason = 'network_error' AND last_status = 503`)
+	if n != 1 {
+		t.Errorf("%d requests have the last reason", n)
+	}
+}
+
+// Many daemons are given the same requests, in different orders: by whatever
+// order they come, one daemon has each in the end, and none waits for another.
+func TestConcurrentTakeovers(t *testing.T) {
+	t.Parallel()
+	const daemons, lines, rounds = 6, 60, 5
+	s := newStore(t)
+	id := newBatch(t, s, lines*rounds)
+	ids := make([]batch.DaemonID, daemons)
+	for i := range ids {
+		ids[i] = newDaemon(t, s)
+	}
+	for range rounds {
+		dead := NewDaemonID()
+		first := started(t, s, dead, id, lines)
+		owners := make([]map[batch.RequestID]Delivery, daemons)
+		var wg sync.WaitGroup
+		for i, d := range ids {
+			deliveries := make([]Delivery, lines)
+			for j, k := range rand.Perm(lines) {
+				deliveries[j] = first[k]
+				deliveries[j].Number = 2 + i
+			}
+			wg.Go(func() {
+				starts, err := s.Start(t.Context(), rules(d), deliveries)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				owners[i] = make(map[batch.RequestID]Delivery)
+				for j, st := range starts {
+					if st.Verdict == Started {
+						owners[i][deliveries[j].ID] = deliveries[j]
+					}
+				}
+			})
+		}
+		wg.Wait()
+		owned := make(map[batch.RequestID]int)
+		for i, d := range ids {
+			for _, delivery := range owners[i] {
+				owned[delivery.ID]++
+				if finish(t, s, d, completed(delivery)) != 1 {
+					t.Errorf("%s: the result of its owner was not written", delivery.ID)
+				}
+			}
+		}
+		if len(owned) != lines {
+			t.Errorf("%d of %d were started", len(owned), lines)
+		}
+		for id, n := range owned {
+			if n != 1 {
+				t.Errorf("%s was started by %d daemons", id, n)
+			}
+		}
+	}
+	check(t, s)
+}
