@@ -26,6 +26,9 @@ func (s *Store) Lead(ctx context.Context, f func(context.Context) error) (led bo
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
+		// The server would release the lock some time after the connection is
+		// closed; who leads next need not wait for that.
+		_, _ = c.Exec(closing, `SELECT pg_advisory_unlock_all()`)
 		_ = c.Close(closing)
 	}()
 	bounded, cancel := s.bound(ctx)
@@ -47,7 +50,7 @@ func (s *Store) Lead(ctx context.Context, f func(context.Context) error) (led bo
 		case err := <-done:
 			return true, err
 		case <-tick.C:
-			ping, cancel := context.WithTimeout(ctx, 5*time.Second)
+			ping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			err := c.Ping(ping)
 			cancel()
 			if err != nil {

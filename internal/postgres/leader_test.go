@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"fusillade/internal/testenv"
 )
 
-// reign is one call of Lead.
+// reign is a call of Lead, made again until it leads or fails.
 type reign struct {
 	began chan context.Context // what f got
 	end   chan error           // f returns what is sent
@@ -19,12 +20,17 @@ type reign struct {
 func lead(ctx context.Context, s *Store) *reign {
 	r := &reign{began: make(chan context.Context, 1), end: make(chan error), done: make(chan error, 1)}
 	go func() {
-		led, err := s.Lead(ctx, func(ctx context.Context) error {
-			r.began <- ctx
-			return <-r.end
-		})
-		r.led = led
-		r.done <- err
+		for {
+			led, err := s.Lead(ctx, func(ctx context.Context) error {
+				r.began <- ctx
+				return <-r.end
+			})
+			if led || err != nil {
+				r.led = led
+				r.done <- err
+				return
+			}
+		}
 	}()
 	return r
 }
@@ -33,8 +39,8 @@ func wait[T any](t *testing.T, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-t.Context().Done():
-		t.Fatal("the test ended first")
+	case <-time.After(time.Minute):
+		t.Fatal("it did not happen within a minute")
 	}
 	return v
 }
