@@ -69,6 +69,7 @@ func TestCheckFinds(t *testing.T) {
 		{"result of no line", `UPDATE results SET line = 12 WHERE line = 3`, "result 12 is no line"},
 		{"wrong model", `UPDATE requests SET model = 'b' WHERE line = 5`, "request 5 is not of its line's file and model"},
 		{"delivery", `UPDATE requests SET delivery = 0 WHERE line = 5`, "at claim 2, delivery 0"},
+		{"backoff of a claimed request", `UPDATE requests SET not_before = now() WHERE line = 4`, "request 4 is claimed, due: false, and in backoff"},
 		{"gap in seq", `UPDATE results SET seq = 7 WHERE line = 3`, "line 3 has seq 7, want 2"},
 		{"next_seq", `UPDATE batches SET next_seq = 4`, "next_seq is 4, want 3"},
 		{"completed", `UPDATE batches SET completed = 3`, "completed is 3, want 2"},

@@ -93,6 +93,9 @@ func checkRequest(p *problems, file [16]byte, l template, r request) {
 	if r.due && r.state != batch.Pending {
 		p.addf("request %d is %s and due", r.line, r.state)
 	}
+	if r.backoff && (r.due || r.state != batch.Pending) {
+		p.addf("request %d is %s, due: %t, and in backoff in the stream", r.line, r.state, r.due)
+	}
 	if r.claim < 1 || r.delivery < 0 || r.state == batch.Processing && r.delivery < 1 {
 		p.addf("request %d is %s at claim %d, delivery %d", r.line, r.state, r.claim, r.delivery)
 	}

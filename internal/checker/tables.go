@@ -41,6 +41,7 @@ type request struct {
 	state           batch.State
 	claim, delivery int32
 	owned, due      bool
+	backoff         bool // not_before is set
 }
 
 type result struct {
@@ -59,7 +60,7 @@ SELECT file_id, status, finished_at IS NOT NULL, total, next_seq, completed, fai
 	templatesSQL = `
 SELECT line, model FROM templates WHERE file_id = (SELECT file_id FROM batches WHERE id = $1) ORDER BY line`
 	requestsSQL = `
-SELECT line, file_id, model, state::text, claim, delivery, daemon_id IS NOT NULL, due_at IS NOT NULL
+SELECT line, file_id, model, state::text, claim, delivery, daemon_id IS NOT NULL, due_at IS NOT NULL, not_before IS NOT NULL
   FROM requests WHERE batch_id = $1 ORDER BY line`
 	resultsSQL = `
 SELECT s.line, s.seq, s.state::text, COALESCE(s.reason, ''), s.finished_at <= clock_timestamp()
@@ -81,7 +82,7 @@ func (t *tables) load(ctx context.Context, tx pgx.Tx, id batch.ID) error {
 	each(b.Queue(templatesSQL, key), func() { t.lines = append(t.lines, l) }, &l.line, &l.model)
 	var r request
 	each(b.Queue(requestsSQL, key), func() { t.requests = append(t.requests, r) },
-		&r.line, &r.file, &r.model, &r.state, &r.claim, &r.delivery, &r.owned, &r.due)
+		&r.line, &r.file, &r.model, &r.state, &r.claim, &r.delivery, &r.owned, &r.due, &r.backoff)
 	var s result
 	each(b.Queue(resultsSQL, key), func() { t.results = append(t.results, s) }, &s.line, &s.seq, &s.state, &s.reason, &s.dated)
 	return tx.SendBatch(ctx, &b).Close()

@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	// A pull that waits is renewed after its expiry, and noticed as lost after
-	// two heartbeats. Short where work is frequent, since a drain waits for it.
-	busyExpiry, busyHeartbeat = time.Second, 400 * time.Millisecond
+	// A pull that waits is renewed after its expiry, and noticed as lost a second
+	// later, or after two heartbeats. Short where work is frequent, since a
+	// drain waits for it; and there without a heartbeat, since on a busy machine
+	// one that is missed would cut a pull that is served.
+	busyExpiry                = time.Second
 	idleExpiry, idleHeartbeat = 5 * time.Second, time.Second
 	idleAfter                 = 10 * time.Second
 
@@ -113,15 +115,13 @@ func (l *lane) bind(ctx context.Context) (jetstream.Consumer, error) {
 // ends. So a drain waits for the pull to expire, unless the lane is idle and
 // none is to be expected; only a hard stop cuts it.
 func (l *lane) fetch(ctx context.Context, consumer jetstream.Consumer, n int, idle bool) (got int, err error) {
-	expiry, heartbeat := busyExpiry, busyHeartbeat
+	opts := []jetstream.FetchOpt{jetstream.FetchContext(pullContext{l.c.doing, time.Now().Add(busyExpiry)})}
 	if idle {
-		expiry, heartbeat = idleExpiry, idleHeartbeat
-	} else {
-		ctx = l.c.doing
+		opts = []jetstream.FetchOpt{
+			jetstream.FetchContext(pullContext{ctx, time.Now().Add(idleExpiry)}), jetstream.FetchHeartbeat(idleHeartbeat),
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, expiry)
-	defer cancel()
-	messages, err := consumer.Fetch(n, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(heartbeat))
+	messages, err := consumer.Fetch(n, opts...)
 	if err != nil {
 		return 0, err
 	}
@@ -139,6 +139,18 @@ func (l *lane) fetch(ctx context.Context, consumer jetstream.Consumer, n int, id
 	}
 	return got, nil
 }
+
+// pullContext tells Fetch when the server is to end the pull, and does not end
+// then itself. Fetch goes on for a second after the server should have ended
+// it; a context that ends with its deadline would cut it a tenth of its time
+// after the server, and on a busy machine a message is on its way for longer.
+type pullContext struct {
+	context.Context
+	expires time.Time
+}
+
+// Deadline implements context.Context.
+func (c pullContext) Deadline() (time.Time, bool) { return c.expires, true }
 
 // awaitRoom waits until some messages should be fetched and says how many.
 // False means that ctx has ended.

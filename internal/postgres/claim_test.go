@@ -92,6 +92,53 @@ func TestClaimTakesLinesInOrder(t *testing.T) {
 	}
 }
 
+func TestClaimTakesOnlyLinesOfItsFile(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	short := newFile(t, s, templates(5, 3, testModel))
+	long := newFile(t, s, templates(1, 20, testModel))
+	for file, want := range map[batch.FileID][]int32{short: {5, 6, 7}, long: {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}} {
+		got, err := s.Claim(t.Context(), testModel, []Quota{{Batch: batchOf(t, s, file), N: 10}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, linesOf(got)); diff != "" {
+			t.Errorf("lines (-want +got):\n%s", diff)
+		}
+	}
+	check(t, s)
+}
+
+// What another dispatcher is claiming is passed over, not waited for.
+func TestClaimsDoNotWait(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	busy, free := newBatch(t, s, 5), newBatch(t, s, 5)
+	unclaimed(t, s, busy, 2, 0)
+	unclaimed(t, s, free, 2, 0)
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"cursors", "requests"} {
+		if _, err := tx.Exec(t.Context(), `SELECT FROM `+table+` WHERE batch_id = $1 FOR UPDATE`, [16]byte(busy)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.Claim(t.Context(), testModel, []Quota{{busy, 5}, {free, 5}})
+	if err != nil || !slices.Equal(linesOf(got), []int32{3, 4, 5}) || got[0].ID.Batch != free {
+		t.Errorf("claimed %v, %v", got, err)
+	}
+	got, err = s.ClaimDue(t.Context(), testModel, 5)
+	if err != nil || !slices.Equal(linesOf(got), []int32{1, 2}) || got[0].ID.Batch != free {
+		t.Errorf("claimed of what is due %v, %v", got, err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check(t, s)
+}
+
 // The caller gives the most urgent batch first, and publishes in the order of
 // what it gets.
 func TestClaimKeepsTheOrderOfQuotas(t *testing.T) {
