@@ -22,7 +22,7 @@ const (
 	busyDelay = 500 * time.Millisecond
 
 	startBatch, finishBatch   = 256, 512
-	startLinger, finishLinger = 8 * time.Millisecond, 15 * time.Millisecond
+	startLinger, finishLinger = 20 * time.Millisecond, 50 * time.Millisecond
 	flushWorkers              = 2
 	// unwritten is how many messages may be in hand beyond the calls: fetched
 	// ahead, or with a result that waits for Postgres.

@@ -24,7 +24,7 @@ const (
 
 	// prefetchTime is how much work is fetched ahead, in time: about the way
 	// from the broker through the start to the call.
-	prefetchTime = 40 * time.Millisecond
+	prefetchTime = 100 * time.Millisecond
 	maxPrefetch  = 1024
 	maxFetch     = 512
 )
