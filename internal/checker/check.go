@@ -64,11 +64,12 @@ func Check(ctx context.Context, db DB, id batch.ID) error {
 	return p.err(id)
 }
 
-// CheckAll checks every batch of the database.
+// CheckAll checks every batch of the database that is not deleted: of others
+// some may be purged already.
 func CheckAll(ctx context.Context, db DB) error {
 	var ids [][16]byte
 	err := read(ctx, db, func(tx pgx.Tx) (err error) {
-		rows, _ := tx.Query(ctx, `SELECT id FROM batches ORDER BY id`)
+		rows, _ := tx.Query(ctx, `SELECT id FROM batches WHERE deleted_at IS NULL ORDER BY id`)
 		ids, err = pgx.CollectRows(rows, pgx.RowTo[[16]byte])
 		return err
 	})
@@ -80,6 +81,22 @@ func CheckAll(ctx context.Context, db DB) error {
 		errs = append(errs, Check(ctx, db, batch.ID(id)))
 	}
 	return errors.Join(errs...)
+}
+
+// Erased returns an error if a table holds anything of the batch.
+func Erased(ctx context.Context, db DB, id batch.ID) error {
+	var p problems
+	err := read(ctx, db, func(tx pgx.Tx) error {
+		for table, key := range map[string]string{"batches": "id", "cursors": "batch_id", "requests": "batch_id", "results": "batch_id"} {
+			var n int64
+			if err := tx.QueryRow(ctx, `SELECT count(*) FROM `+table+` WHERE `+key+` = $1`, [16]byte(id)).Scan(&n); err != nil {
+				return err
+			}
+			p.want("rows in "+table, n, 0)
+		}
+		return nil
+	})
+	return errors.Join(err, p.err(id))
 }
 
 // read runs f in one snapshot.

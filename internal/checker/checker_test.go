@@ -29,6 +29,17 @@ VALUES (b(), 5, f(), 'a', 'a', 'processing', 2, 1, f(), now());
 INSERT INTO results (batch_id, line, seq, state, attempts, routed_model, reason) VALUES
 (b(), 2, 0, 'completed', 1, 'b', NULL), (b(), 1, 1, 'failed', 3, 'a', 'timeout'), (b(), 3, 2, 'completed', 1, 'a', NULL);`
 
+const resetSQL = `TRUNCATE files, file_models, templates, batches, cursors, requests, results`
+
+// cancelSQL ends the same batch as a cancel does.
+const cancelSQL = `
+WITH gone AS (DELETE FROM requests RETURNING line)
+INSERT INTO results (batch_id, line, seq, state, attempts, routed_model, reason)
+SELECT b(), line, line - 1, 'canceled', 0, '', 'batch_cancelled' FROM gone;
+UPDATE cursors SET skipped = total - claimed, open = false;
+UPDATE batches SET status = 'cancelled', canceled = 7, next_seq = 10, finished_at = now(), cancelling_at = now(),
+       skipped_as = 'canceled', skip_seq = 5, skip_line = 6, skip_end = 10`
+
 const idsSQL = `
 CREATE FUNCTION b() RETURNS uuid IMMUTABLE LANGUAGE sql AS $$ SELECT '00000000-0000-7000-8000-00000000000b'::uuid $$;
 CREATE FUNCTION f() RETURNS uuid IMMUTABLE LANGUAGE sql AS $$ SELECT '00000000-0000-7000-8000-00000000000f'::uuid $$;`
@@ -60,6 +71,12 @@ func TestCheckFinds(t *testing.T) {
 	if err := checker.CheckAll(t.Context(), pool); err != nil {
 		t.Fatalf("a sound batch: %v", err)
 	}
+	exec(t, pool, cancelSQL)
+	if err := checker.CheckAll(t.Context(), pool); err != nil {
+		t.Fatalf("a cancelled batch: %v", err)
+	}
+	exec(t, pool, resetSQL)
+	exec(t, pool, soundSQL)
 	for _, test := range []struct{ name, damage, want string }{
 		{"lost request", `DELETE FROM requests WHERE line = 4`, "line 4 is lost"},
 		{"lost result", `DELETE FROM results WHERE line = 3`, "line 3 is lost"},
@@ -74,12 +91,18 @@ func TestCheckFinds(t *testing.T) {
 		{"next_seq", `UPDATE batches SET next_seq = 4`, "next_seq is 4, want 3"},
 		{"completed", `UPDATE batches SET completed = 3`, "completed is 3, want 2"},
 		{"failed", `UPDATE batches SET failed = 0`, "failed is 0, want 1"},
-		{"canceled", `UPDATE batches SET canceled = 1`, "canceled and expired is 1, want 0"},
+		{"canceled", `UPDATE batches SET canceled = 1`, "canceled is 1, want 0"},
 		{"total", `UPDATE batches SET total = 11`, "total is 11, want 10"},
 		{"claimed", `UPDATE cursors SET claimed = 4 WHERE model = 'a'`, `claimed is 4, want 3`},
 		{"last line", `UPDATE cursors SET last_line = 6 WHERE model = 'a'`, "last_line 6 is no line of its model"},
 		{"cursor behind", `UPDATE cursors SET last_line = 3, claimed = 2 WHERE model = 'a'`, "line 5 is beyond its cursor"},
 		{"part skipped", `UPDATE cursors SET skipped = 1 WHERE model = 'a'`, "skipped is 1, want none or the rest, 2"},
+		{"hole", `UPDATE requests SET line = 9 WHERE line = 5; UPDATE cursors SET holes = 1, claimed = 4 WHERE model = 'a'`, "line 5 is lost"},
+		{"skipped as nothing", `UPDATE cursors SET skipped = total - claimed, open = false`, `5 lines were skipped, as ""`},
+		{"skipped without a place", cancelSQL + `; UPDATE batches SET skip_end = 9, next_seq = 9`, "line 10 was skipped and has no place"},
+		{"skipped place taken", cancelSQL + `; UPDATE results SET seq = 6 WHERE line = 5`, "result of line 5 has seq 6, want 4"},
+		{"skipped and counted otherwise", cancelSQL + `; UPDATE batches SET skipped_as = 'expired'`, "expired is 0, want 5"},
+		{"cancelled, by its status", cancelSQL + `; UPDATE batches SET status = 'completed'`, "status is completed, want cancelled"},
 		{"no cursor", `DELETE FROM cursors WHERE model = 'b'`, `model "b" has lines and no cursor`},
 		{"finished with live requests", `UPDATE batches SET status = 'completed', finished_at = now(), completed = 9`, "with 2 live requests"},
 		{"not finished", `UPDATE batches SET completed = 9`, "status is in_progress with 10 of 10 requests ended"},
@@ -90,7 +113,7 @@ func TestCheckFinds(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q", err, test.want)
 			}
-			exec(t, pool, `TRUNCATE files, file_models, templates, batches, cursors, requests, results`)
+			exec(t, pool, resetSQL)
 			exec(t, pool, soundSQL)
 		})
 	}
@@ -112,6 +135,29 @@ func TestUnchanged(t *testing.T) {
 		{"body", `UPDATE results SET body = 'x' WHERE line = 2`, "the result of line 2 changed"},
 		{"gone", `DELETE FROM results WHERE line = 1`, "the result of line 1 is gone"},
 		{"put before", `UPDATE results SET seq = 1 WHERE line = 5`, "the result of line 5 was put before others"},
+	} {
+		exec(t, pool, test.sql)
+		err := before.Unchanged(t.Context(), pool)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.want)
+		}
+	}
+}
+
+// After a retry, what did not complete may be gone or have a new place.
+func TestUnchangedByARetry(t *testing.T) {
+	t.Parallel()
+	pool := newPool(t)
+	before, err := checker.Snapshot(t.Context(), pool, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, pool, `UPDATE batches SET retries = 1`)
+	for _, test := range []struct{ name, sql, want string }{
+		{"gone", `DELETE FROM results WHERE line = 1`, ""},
+		{"again", `INSERT INTO results (batch_id, line, seq, state, attempts, routed_model) VALUES (b(), 1, 3, 'completed', 1, 'a')`, ""},
+		{"again in its old place", `UPDATE results SET seq = 1 WHERE line = 1`, "the result of line 1 changed"},
+		{"completed", `DELETE FROM results WHERE line = 2`, "the result of line 2 is gone"},
 	} {
 		exec(t, pool, test.sql)
 		err := before.Unchanged(t.Context(), pool)

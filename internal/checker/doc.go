@@ -5,8 +5,10 @@
 //	each line of the file   pending, live or ended: one of the three
 //	cursors                 pending = lines beyond them
 //	requests                in progress = their rows; none in a finished batch
-//	results                 the counters = their rows; seq is 0..n-1, next_seq n
+//	results                 the counters = their rows and the skipped lines; seq has
+//	                        no gap but where lines were skipped or retried
 //
-// A result never changes once it is written: Snapshot keeps what there is, and
-// Unchanged compares.
+// A result never changes once it is written, but by an explicit retry: Snapshot
+// keeps what there is, and Unchanged compares. Erased looks for what is left of
+// a batch that was purged.
 package checker

@@ -9,13 +9,16 @@ import (
 // checkCursors: a cursor per model of the file, whose counts follow from the
 // lines up to its last one.
 func (t *tables) checkCursors(p *problems) {
-	totals, upto := make(map[string]int64), make(map[string]int64)
+	totals, upto, beyond := make(map[string]int64), make(map[string]int64), make(map[string]int64)
+	rows := t.rows()
 	isLine := make(map[string]bool)
 	for _, l := range t.lines {
 		totals[l.model]++
 		c := t.cursors[l.model]
 		if l.line <= c.last {
 			upto[l.model]++
+		} else if rows[l.line] {
+			beyond[l.model]++
 		}
 		if l.line == c.last {
 			isLine[l.model] = true
@@ -32,7 +35,10 @@ func (t *tables) checkCursors(p *problems) {
 			p.addf("%sit is of another file than the batch", name)
 		}
 		p.want(name+"total", c.total, totals[model])
-		p.want(name+"claimed", c.claimed, upto[model])
+		p.want(name+"claimed", c.claimed, upto[model]+beyond[model])
+		if beyond[model] > c.holes {
+			p.addf("%s%d lines beyond it have rows, of %d holes", name, beyond[model], c.holes)
+		}
 		if c.last != 0 && !isLine[model] {
 			p.addf("%slast_line %d is no line of its model", name, c.last)
 		}
@@ -46,7 +52,8 @@ func (t *tables) checkCursors(p *problems) {
 }
 
 // checkLines: a line up to its cursor is live or has ended, and is not both; a
-// line beyond it is neither; and what is live or has ended is a line.
+// line beyond it is neither, unless the cursor has holes; and what is live or
+// has ended is a line.
 func (t *tables) checkLines(p *problems) {
 	live, ended := make(map[int32]request, len(t.requests)), make(map[int32]int, len(t.results))
 	for _, r := range t.requests {
@@ -66,7 +73,7 @@ func (t *tables) checkLines(p *problems) {
 			p.addf("line %d is %s and has a result", l.line, r.state)
 		case claimed && !isLive && n == 0:
 			p.addf("line %d is lost: claimed, neither live nor ended", l.line)
-		case !claimed && (isLive || n > 0):
+		case !claimed && (isLive || n > 0) && t.cursors[l.model].holes == 0:
 			p.addf("line %d is beyond its cursor and has a row", l.line)
 		}
 		if isLive {
@@ -101,14 +108,30 @@ func checkRequest(p *problems, file [16]byte, l template, r request) {
 	}
 }
 
-// checkResults: numbered without a gap.
+// checkResults: numbered without a gap but for the places of skipped lines; once
+// there was a retry, in places that it left.
 func (t *tables) checkResults(p *problems) {
-	for i, s := range t.results {
-		if s.seq != int64(i) {
-			p.addf("result of line %d has seq %d, want %d", s.line, s.seq, i)
+	next := int64(0)
+	for _, s := range t.results {
+		if t.skippedAs != "" && next == t.skipSeq {
+			next = t.skipEnd
+		}
+		if s.seq != next && (t.retries == 0 || s.seq < next) {
+			p.addf("result of line %d has seq %d, want %d", s.line, s.seq, next)
 			break // all that follow would be listed
 		}
+		if t.skippedAs != "" && s.seq >= t.skipSeq && s.seq < t.skipEnd {
+			p.addf("result of line %d has seq %d, reserved for a skipped line", s.line, s.seq)
+		}
+		next = s.seq + 1
 	}
+	if t.skippedAs != "" && next <= t.skipSeq {
+		next = t.skipEnd
+	}
+	if t.retries == 0 || t.next < next {
+		p.want("next_seq", t.next, next)
+	}
+	t.checkSkipped(p)
 	for _, s := range t.results {
 		switch {
 		case !s.state.Terminal():
@@ -120,7 +143,40 @@ func (t *tables) checkResults(p *problems) {
 			p.addf("result of line %d finished in the future", s.line)
 		}
 	}
-	p.want("next_seq", t.next, int64(len(t.results)))
+}
+
+// checkSkipped: skipped lines have a state and a place each.
+func (t *tables) checkSkipped(p *problems) {
+	var skipped int64
+	for _, c := range t.cursors {
+		skipped += c.skipped
+	}
+	if (skipped > 0) != (t.skippedAs != "") {
+		p.addf("%d lines were skipped, as %q", skipped, t.skippedAs)
+	}
+	if skipped == 0 {
+		return
+	}
+	rows := t.rows()
+	for _, l := range t.lines {
+		c := t.cursors[l.model]
+		seq := t.skipSeq + int64(l.line) - t.skipLine
+		if c.skipped > 0 && l.line > c.last && !rows[l.line] && (seq < t.skipSeq || seq >= t.skipEnd) {
+			p.addf("line %d was skipped and has no place in the output", l.line)
+		}
+	}
+}
+
+// rows are the lines with a row of their own.
+func (t *tables) rows() map[int32]bool {
+	rows := make(map[int32]bool, len(t.requests)+len(t.results))
+	for _, r := range t.requests {
+		rows[r.line] = true
+	}
+	for _, s := range t.results {
+		rows[s.line] = true
+	}
+	return rows
 }
 
 // checkCounters: the counters are the rows, and sum to the total. Lines that
@@ -138,16 +194,29 @@ func (t *tables) checkCounters(p *problems) {
 	p.want("total", t.total, int64(len(t.lines)))
 	p.want("completed", t.completed, rows[batch.Completed])
 	p.want("failed", t.failed, rows[batch.Failed])
-	p.want("canceled and expired", t.canceled+t.expired, rows[batch.Canceled]+rows[batch.Expired]+skipped)
-	if t.canceled < rows[batch.Canceled] || t.expired < rows[batch.Expired] {
-		p.addf("canceled is %d and expired %d, of which %d and %d have results",
-			t.canceled, t.expired, rows[batch.Canceled], rows[batch.Expired])
-	}
+	rows[t.skippedAs] += skipped
+	p.want("canceled", t.canceled, rows[batch.Canceled])
+	p.want("expired", t.expired, rows[batch.Expired])
 	counts := batch.Counts{
 		Total: t.total, Pending: t.total - claimed - skipped, InProgress: int64(len(t.requests)),
 		Completed: t.completed, Failed: t.failed, Canceled: t.canceled, Expired: t.expired,
 	}
 	p.want("sum of the counts", counts.Pending+counts.InProgress+counts.Done(), counts.Total)
+	t.checkView(p, counts)
+}
+
+// checkView: the view shows each line once, in the states that are counted.
+func (t *tables) checkView(p *problems, counts batch.Counts) {
+	live := make(map[batch.State]int64)
+	for _, r := range t.requests {
+		live[r.state]++
+	}
+	for state, want := range map[batch.State]int64{
+		batch.Pending: counts.Pending + live[batch.Pending], batch.Claimed: live[batch.Claimed], batch.Processing: live[batch.Processing],
+		batch.Completed: counts.Completed, batch.Failed: counts.Failed, batch.Canceled: counts.Canceled, batch.Expired: counts.Expired,
+	} {
+		p.want("the number of requests that the view shows as "+string(state), t.states[state], want)
+	}
 }
 
 // checkStatus: a batch has finished if and only if all of its requests have.
@@ -170,8 +239,20 @@ func (t *tables) checkStatus(p *problems) {
 			p.addf("status is %s and the cursor of model %q is open", t.status, model)
 		}
 	}
-	called := t.status == batch.StatusCompleted || t.status == batch.StatusFailed
-	if called && t.status != counts.Outcome() {
-		p.addf("status is %s with %d completed", t.status, t.completed)
+	var want batch.Status
+	switch {
+	case t.cancelling:
+		want = batch.StatusCancelled
+	case t.expired > 0:
+		want = batch.StatusExpired
+	case t.completed > 0:
+		want = batch.StatusCompleted
+	case t.failed > 0:
+		want = batch.StatusFailed
+	default:
+		want = batch.StatusCancelled
+	}
+	if t.status != want {
+		p.addf("status is %s, want %s", t.status, want)
 	}
 }

@@ -13,19 +13,25 @@ type tables struct {
 	file                                 [16]byte
 	status                               batch.Status
 	stamped                              bool // finished_at is set
+	cancelling                           bool // cancelling_at is set
+	retries                              int64
+	skippedAs                            batch.State
+	skipSeq, skipLine, skipEnd           int64
 	total, next                          int64
 	completed, failed, canceled, expired int64
 
 	cursors  map[string]cursor
 	lines    []template // in order
 	requests []request
-	results  []result // in order of seq
+	results  []result              // in order of seq
+	states   map[batch.State]int64 // of the view
 }
 
 type cursor struct {
 	file                    [16]byte
 	total, claimed, skipped int64
 	last                    int32
+	holes                   int64
 	open                    bool
 }
 
@@ -54,9 +60,10 @@ type result struct {
 
 const (
 	batchSQL = `
-SELECT file_id, status, finished_at IS NOT NULL, total, next_seq, completed, failed, canceled, expired
+SELECT file_id, status, finished_at IS NOT NULL, cancelling_at IS NOT NULL, total, next_seq, completed, failed, canceled, expired,
+       retries, COALESCE(skipped_as::text, ''), COALESCE(skip_seq, 0), COALESCE(skip_line, 0), COALESCE(skip_end, 0)
   FROM batches WHERE id = $1`
-	cursorsSQL   = `SELECT model, file_id, total, claimed, skipped, last_line, open FROM cursors WHERE batch_id = $1`
+	cursorsSQL   = `SELECT model, file_id, total, claimed, skipped, last_line, holes, open FROM cursors WHERE batch_id = $1`
 	templatesSQL = `
 SELECT line, model FROM templates WHERE file_id = (SELECT file_id FROM batches WHERE id = $1) ORDER BY line`
 	requestsSQL = `
@@ -65,19 +72,21 @@ SELECT line, file_id, model, state::text, claim, delivery, daemon_id IS NOT NULL
 	resultsSQL = `
 SELECT s.line, s.seq, s.state::text, COALESCE(s.reason, ''), s.finished_at <= clock_timestamp()
   FROM results s WHERE s.batch_id = $1 ORDER BY s.seq, s.line`
+	statesSQL = `SELECT COALESCE(state::text, ''), count(*) FROM request_states WHERE batch_id = $1 GROUP BY state`
 )
 
 func (t *tables) load(ctx context.Context, tx pgx.Tx, id batch.ID) error {
-	t.cursors = make(map[string]cursor)
+	t.cursors, t.states = make(map[string]cursor), make(map[batch.State]int64)
 	key := [16]byte(id)
 	var b pgx.Batch
 	b.Queue(batchSQL, key).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&t.file, &t.status, &t.stamped, &t.total, &t.next, &t.completed, &t.failed, &t.canceled, &t.expired)
+		return row.Scan(&t.file, &t.status, &t.stamped, &t.cancelling, &t.total, &t.next, &t.completed, &t.failed, &t.canceled, &t.expired,
+			&t.retries, (*string)(&t.skippedAs), &t.skipSeq, &t.skipLine, &t.skipEnd)
 	})
 	var model string
 	var c cursor
 	each(b.Queue(cursorsSQL, key), func() { t.cursors[model] = c },
-		&model, &c.file, &c.total, &c.claimed, &c.skipped, &c.last, &c.open)
+		&model, &c.file, &c.total, &c.claimed, &c.skipped, &c.last, &c.holes, &c.open)
 	var l template
 	each(b.Queue(templatesSQL, key), func() { t.lines = append(t.lines, l) }, &l.line, &l.model)
 	var r request
@@ -85,6 +94,9 @@ func (t *tables) load(ctx context.Context, tx pgx.Tx, id batch.ID) error {
 		&r.line, &r.file, &r.model, &r.state, &r.claim, &r.delivery, &r.owned, &r.due, &r.backoff)
 	var s result
 	each(b.Queue(resultsSQL, key), func() { t.results = append(t.results, s) }, &s.line, &s.seq, &s.state, &s.reason, &s.dated)
+	var state string
+	var n int64
+	each(b.Queue(statesSQL, key), func() { t.states[batch.State(state)] = n }, &state, &n)
 	return tx.SendBatch(ctx, &b).Close()
 }
 

@@ -35,15 +35,16 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 		defer cancel()
 	}
 	return c.cfg.Caller.Do(ctx, upstream.Request{
-		ID:       t.delivery.ID,
-		CustomID: t.start.Template.CustomID,
-		Attempt:  t.start.Attempt,
-		Method:   t.start.Template.Method,
-		BaseURL:  to.BaseURL,
-		Path:     t.start.Template.Path,
-		APIKey:   to.APIKey,
-		Header:   t.header(),
-		Body:     t.start.Template.Body,
+		ID:         t.delivery.ID,
+		CustomID:   t.start.Template.CustomID,
+		Attempt:    t.start.Attempt,
+		Generation: t.start.Generation,
+		Method:     t.start.Template.Method,
+		BaseURL:    to.BaseURL,
+		Path:       t.start.Template.Path,
+		APIKey:     to.APIKey,
+		Header:     t.header(),
+		Body:       t.start.Template.Body,
 	})
 }
 

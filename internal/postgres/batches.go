@@ -33,18 +33,21 @@ type Batch struct {
 	CreatedAt        time.Time
 	ExpiresAt        time.Time
 	FinishedAt       time.Time // zero: not yet
+	CancellingAt     time.Time // zero: was not cancelled
 	Counts           batch.Counts
 }
 
 // One row per model of the file, whatever the number of requests. The batch
 // is inserted only from a ready file; an idempotency key that is taken
-// inserts nothing.
+// inserts nothing. The lock keeps the file from being deleted meanwhile, so that
+// whoever deletes it finds all of its batches.
 const createBatchSQL = `
 WITH b AS (
     INSERT INTO batches (id, file_id, endpoint, completion_window, expires_at, metadata, created_by, idempotency_key, total)
     SELECT $1, f.id, COALESCE(NULLIF($3, ''), f.endpoint), $4, now() + $5::interval, $6::jsonb, $7, NULLIF($8, ''), f.requests
       FROM files f
      WHERE f.id = $2 AND f.status = 'ready'
+       FOR SHARE
     ON CONFLICT (created_by, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, file_id
 ), c AS (
@@ -93,12 +96,12 @@ func (s *Store) FindBatch(ctx context.Context, createdBy, idempotencyKey string)
 
 const getBatchSQL = `
 SELECT b.file_id, b.endpoint, b.completion_window, b.metadata, b.created_by, b.status, b.created_at, b.expires_at,
-       COALESCE(b.finished_at, '-infinity'::timestamptz) = '-infinity', COALESCE(b.finished_at, b.created_at),
+       COALESCE(b.finished_at, '-infinity'::timestamptz) = '-infinity', COALESCE(b.finished_at, b.created_at), b.cancelling_at,
        b.total, b.completed, b.failed, b.canceled, b.expired, c.claimed, c.skipped
   FROM batches b
  CROSS JOIN LATERAL (SELECT sum(claimed)::bigint AS claimed, sum(skipped)::bigint AS skipped
                        FROM cursors WHERE batch_id = b.id) c
- WHERE b.id = $1`
+ WHERE b.id = $1 AND b.deleted_at IS NULL`
 
 // GetBatch reads a batch and its counters in one snapshot, in time
 // proportional to the number of its models. It returns batch.ErrNotFound.
@@ -106,9 +109,10 @@ func (s *Store) GetBatch(ctx context.Context, id batch.ID) (Batch, error) {
 	b := Batch{ID: id}
 	var file [16]byte
 	var unfinished bool
+	var cancelling *time.Time
 	var claimed, skipped int64
 	err := s.queryRow(ctx, getBatchSQL, []any{[16]byte(id)}, &file, &b.Endpoint, &b.CompletionWindow, &b.Metadata,
-		&b.CreatedBy, &b.Status, &b.CreatedAt, &b.ExpiresAt, &unfinished, &b.FinishedAt,
+		&b.CreatedBy, &b.Status, &b.CreatedAt, &b.ExpiresAt, &unfinished, &b.FinishedAt, &cancelling,
 		&b.Counts.Total, &b.Counts.Completed, &b.Counts.Failed, &b.Counts.Canceled, &b.Counts.Expired, &claimed, &skipped)
 	if err != nil {
 		return Batch{}, fmt.Errorf("reading batch: %w", err)
@@ -116,6 +120,9 @@ func (s *Store) GetBatch(ctx context.Context, id batch.ID) (Batch, error) {
 	b.File = batch.FileID(file)
 	if unfinished {
 		b.FinishedAt = time.Time{}
+	}
+	if cancelling != nil {
+		b.CancellingAt = *cancelling
 	}
 	b.Counts.Pending = b.Counts.Total - claimed - skipped
 	b.Counts.InProgress = claimed + skipped - b.Counts.Done()

@@ -90,13 +90,19 @@ type Quota struct {
 // Cursors that another dispatcher is claiming from are skipped, so the result
 // may be short. The lines come from the index (file, model, line), so the cost
 // is that of the lines claimed, however many wait behind them.
+//
+// A cursor with holes is one of whose lines some were given a row out of turn;
+// those are passed over. If that happened since this statement's snapshot,
+// which cannot show those rows, the cursor as it is now differs from the one in
+// the snapshot and is left for the next claim.
 const claimSQL = `
 WITH cur AS MATERIALIZED (
-    SELECT c.batch_id, c.file_id, c.last_line, w.quota
+    SELECT c.batch_id, c.file_id, c.last_line, c.holes, w.quota
       FROM unnest($2::uuid[], $3::int[]) WITH ORDINALITY AS w (batch_id, quota, place)
       JOIN cursors c ON c.batch_id = w.batch_id AND c.model = $1
       JOIN batches b ON b.id = c.batch_id
      WHERE c.open AND b.status = 'in_progress'
+       AND (c.holes = 0 OR c.holes = (SELECT holes FROM cursors WHERE batch_id = c.batch_id AND model = c.model))
      ORDER BY w.place
        FOR UPDATE OF c SKIP LOCKED
 ), lines AS MATERIALIZED (
@@ -105,6 +111,8 @@ WITH cur AS MATERIALIZED (
      CROSS JOIN LATERAL (
            SELECT line FROM templates
             WHERE file_id = cur.file_id AND model = $1 AND line > cur.last_line
+              AND (cur.holes = 0 OR (SELECT 1 FROM requests r WHERE r.batch_id = cur.batch_id AND r.line = templates.line) IS NULL
+                                AND (SELECT 1 FROM results s WHERE s.batch_id = cur.batch_id AND s.line = templates.line) IS NULL)
             ORDER BY file_id, model, line LIMIT cur.quota) t
 ), moved AS (
     UPDATE cursors c

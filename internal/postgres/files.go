@@ -71,14 +71,16 @@ func (r *templateRows) Values() ([]any, error) {
 
 const (
 	finishFileSQL = `
-UPDATE files SET status = 'ready', bytes = $2, requests = $3, sha256 = $4, endpoint = $5, touched_at = now()
+UPDATE files SET status = 'ready', bytes = $2, requests = $3, sha256 = $4, endpoint = $5, touched_at = now(),
+       expires_at = COALESCE(expires_at, now() + interval '30 days')
  WHERE id = $1 AND status = 'uploading'`
 	finishFileModelsSQL = `
 INSERT INTO file_models (file_id, model, requests, bytes)
 SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[])`
 )
 
-// FinishFile makes an uploaded file ready. It returns batch.ErrConflict if
+// FinishFile makes an uploaded file ready. It expires in 30 days if it was not
+// given another time; see ExpireFiles. It returns batch.ErrConflict if
 // the file is not being uploaded.
 func (s *Store) FinishFile(ctx context.Context, id batch.FileID, f batch.FileSummary) error {
 	n := len(f.Models)
@@ -109,22 +111,22 @@ UPDATE files SET status = 'deleted', deleted_at = now() WHERE id = $1 AND status
 	emptyFileSQL = `
 DELETE FROM templates WHERE file_id = $1
    AND line <= (SELECT max(line) FROM (SELECT line FROM templates WHERE file_id = $1 ORDER BY line LIMIT 10000) t)`
-	dropFileSQL = `DELETE FROM files WHERE id = $1 AND status = 'deleted'`
+	dropFileSQL = `DELETE FROM files WHERE id = $1 AND status = 'deleted' AND requests = 0`
 )
 
 // RemoveFile drops a file that was never finished, and all its lines, some
-// thousands at a time. A file that is ready is left alone, with
+// thousands at a time. A file that was finished is left alone, with
 // batch.ErrConflict; one that is gone already is no error.
 func (s *Store) RemoveFile(ctx context.Context, id batch.FileID) error {
 	if _, err := s.exec(ctx, hideFileSQL, [16]byte(id)); err != nil {
 		return fmt.Errorf("removing file: %w", err)
 	}
-	var ready bool
-	if err := s.queryRow(ctx, `SELECT EXISTS (SELECT FROM files WHERE id = $1 AND status = 'ready')`, []any{[16]byte(id)}, &ready); err != nil {
+	var finished bool
+	if err := s.queryRow(ctx, `SELECT EXISTS (SELECT FROM files WHERE id = $1 AND requests > 0)`, []any{[16]byte(id)}, &finished); err != nil {
 		return fmt.Errorf("removing file: %w", err)
 	}
-	if ready {
-		return fmt.Errorf("removing file: %s is ready: %w", id, batch.ErrConflict)
+	if finished {
+		return fmt.Errorf("removing file: %s was finished: %w", id, batch.ErrConflict)
 	}
 	for {
 		n, err := s.exec(ctx, emptyFileSQL, [16]byte(id))
@@ -143,7 +145,7 @@ func (s *Store) RemoveFile(ctx context.Context, id batch.FileID) error {
 
 const abandonedFilesSQL = `
 SELECT id FROM files
- WHERE status IN ('uploading', 'deleted') AND touched_at <= now() - $1::interval
+ WHERE status <> 'ready' AND requests = 0 AND touched_at <= now() - $1::interval
  ORDER BY touched_at LIMIT 1000`
 
 // RemoveAbandonedFiles removes uploads that nobody has added to for the given

@@ -59,7 +59,7 @@ WITH i AS (
     DELETE FROM requests r USING i
      WHERE r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery
        AND r.state = 'processing' AND r.daemon_id = $1
-    RETURNING r.batch_id, r.line, r.started_at, r.routed_model, i.state::request_state AS state, i.reason, i.attempts,
+    RETURNING r.batch_id, r.line, r.claim, r.started_at, r.routed_model, i.state::request_state AS state, i.reason, i.attempts,
               i.status_code, i.request_id, i.answered_model, i.prompt_tokens, i.completion_tokens, i.body, i.detail
 ), numbered AS (
     SELECT g.*, b.next_seq + (row_number() OVER (PARTITION BY g.batch_id ORDER BY g.line))::int - 1 AS seq
@@ -67,16 +67,17 @@ WITH i AS (
      CROSS JOIN LATERAL (SELECT next_seq FROM batches WHERE id = g.batch_id LIMIT 1) b
 ), stored AS (
     INSERT INTO results (batch_id, line, seq, state, status_code, attempts, prompt_tokens, completion_tokens, started_at,
-                         reason, routed_model, answered_model, upstream_request_id, body, detail)
+                         reason, routed_model, answered_model, upstream_request_id, body, detail, claim)
     SELECT batch_id, line, seq, state, NULLIF(status_code, 0), attempts, prompt_tokens, completion_tokens, started_at,
-           NULLIF(reason, ''), routed_model, NULLIF(answered_model, ''), NULLIF(request_id, ''), body, NULLIF(detail, '')
+           NULLIF(reason, ''), routed_model, NULLIF(answered_model, ''), NULLIF(request_id, ''), body, NULLIF(detail, ''), claim
       FROM numbered
 ), counted AS (
     UPDATE batches b
        SET completed = b.completed + n.completed, failed = b.failed + n.failed,
            canceled = b.canceled + n.canceled, expired = b.expired + n.expired, next_seq = b.next_seq + n.ended,
            status = CASE WHEN b.completed + b.failed + b.canceled + b.expired + n.ended < b.total THEN b.status
-                         WHEN b.completed + n.completed > 0 THEN 'completed' ELSE 'failed' END,
+                         WHEN b.expired + n.expired > 0 THEN 'expired' WHEN b.completed + n.completed > 0 THEN 'completed'
+                         WHEN b.failed + n.failed > 0 THEN 'failed' ELSE 'cancelled' END,
            finished_at = CASE WHEN b.completed + b.failed + b.canceled + b.expired + n.ended < b.total THEN NULL
                               ELSE clock_timestamp() END
       FROM (SELECT batch_id, count(*)::int AS ended,

@@ -31,8 +31,9 @@ type world struct {
 	s        *Store
 	model    batch.Model // of this world alone
 	batches  []batch.ID
-	lines    map[batch.ID]int // claimed so far
-	size     int              // lines of each batch
+	lines    map[batch.ID]int         // up to the cursor
+	skipped  map[batch.ID]batch.State // what lines beyond a closed cursor ended as
+	size     int                      // lines of each batch
 	requests map[batch.RequestID]*request
 	daemons  []batch.DaemonID
 	alive    map[batch.DaemonID]bool
@@ -81,11 +82,11 @@ func (w *world) claim(t *rapid.T) {
 	n := rapid.IntRange(0, w.size).Draw(t, "n")
 	got, err := w.s.Claim(t.Context(), w.model, []Quota{{Batch: id, N: n}})
 	must(t, got, err)
-	if want := min(n, w.size-w.lines[id]); len(got) != want {
+	if want := min(n, len(w.pending(id))); len(got) != want {
 		t.Fatalf("%d claimed, want %d", len(got), want)
 	}
 	for _, r := range got {
-		w.lines[id]++
+		w.lines[id] = int(w.pending(id)[0])
 		if want := (batch.RequestID{Batch: id, Line: int32(w.lines[id])}); r.ID != want || r.Claim != 1 {
 			t.Fatalf("claimed %+v, want line %d", r, want.Line)
 		}
@@ -117,9 +118,30 @@ func (w *world) claimDue(t *rapid.T) {
 	}
 }
 
+// pending are the lines that were never claimed.
+func (w *world) pending(id batch.ID) (lines []int32) {
+	if w.skipped[id] != "" {
+		return nil
+	}
+	return w.beyond(id)
+}
+
+// beyond are the lines beyond the cursor that have no row.
+func (w *world) beyond(id batch.ID) (lines []int32) {
+	for line := int32(w.lines[id] + 1); line <= int32(w.size); line++ {
+		if w.requests[batch.RequestID{Batch: id, Line: line}] == nil {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
 // verdict predicts the answer to a start.
 func (w *world) verdict(d batch.DaemonID, delivery Delivery) Verdict {
 	r := w.requests[delivery.ID]
+	if r == nil {
+		return Stale // skipped and pending again
+	}
 	own := r.State == batch.Processing && r.Daemon == d
 	switch {
 	case r.State.Terminal() || r.Claim != delivery.Claim || r.Due:
@@ -204,8 +226,7 @@ func (w *world) finish(t *rapid.T) {
 	}
 	for _, e := range set {
 		if r := mine(e.Delivery); r != nil {
-			*r = request{State: e.State}
-			w.ended[e.ID.Batch]++
+			w.conclude(e.ID, e.State)
 		}
 	}
 	for _, b := range returns {
@@ -232,7 +253,7 @@ func (w *world) unclaim(t *rapid.T) {
 	want := 0
 	for _, c := range set {
 		r := w.requests[c.ID]
-		if r.State.Terminal() || r.Claim != c.Claim || r.Delivery != c.Delivery {
+		if r == nil || r.State.Terminal() || r.Claim != c.Claim || r.Delivery != c.Delivery {
 			continue
 		}
 		r.State, r.Daemon, r.Due, r.Later = batch.Pending, batch.DaemonID{}, true, delay > 0
@@ -307,7 +328,7 @@ SELECT batch_id, line, state::text, claim, delivery, attempt, takeovers, COALESC
        due_at IS NOT NULL, COALESCE(COALESCE(due_at, not_before) > now(), false)
   FROM requests WHERE batch_id = ANY ($1)
 UNION ALL
-SELECT batch_id, line, state::text, 0, 0, 0, 0, '00000000-0000-0000-0000-000000000000', false, false
+SELECT batch_id, line, state::text, claim, 0, 0, 0, '00000000-0000-0000-0000-000000000000', false, false
   FROM results WHERE batch_id = ANY ($1)`, w.keys())
 	if err != nil {
 		t.Fatal(err)
@@ -334,6 +355,7 @@ SELECT batch_id, line, state::text, 0, 0, 0, 0, '00000000-0000-0000-0000-0000000
 		if before := w.results[id]; before != nil {
 			must(t, 0, before.Unchanged(t.Context(), w.s.pool))
 		}
+		w.checkCounts(t, id)
 		if w.ended[id] != w.kept[id] {
 			now, err := checker.Snapshot(t.Context(), w.s.pool, id)
 			w.results[id], w.kept[id] = must(t, now, err), w.ended[id]
@@ -351,7 +373,7 @@ func TestStoreAgreesWithModel(t *testing.T) {
 		worlds++
 		w := &world{
 			s: s, model: batch.Model(fmt.Sprintf("model-%d", worlds)), size: 8, lines: make(map[batch.ID]int),
-			requests: make(map[batch.RequestID]*request), alive: make(map[batch.DaemonID]bool), results: make(map[batch.ID]*checker.Results),
+			skipped: make(map[batch.ID]batch.State), requests: make(map[batch.RequestID]*request), alive: make(map[batch.DaemonID]bool), results: make(map[batch.ID]*checker.Results),
 			ended: make(map[batch.ID]int), kept: make(map[batch.ID]int),
 		}
 		file := newFile(t, s, templates(1, w.size, w.model))
@@ -359,6 +381,7 @@ func TestStoreAgreesWithModel(t *testing.T) {
 		w.daemons = []batch.DaemonID{w.begin(rt), w.begin(rt), w.begin(rt)}
 		rt.Repeat(map[string]func(*rapid.T){
 			"claim": w.claim, "claimDue": w.claimDue, "unclaim": w.unclaim, "silence": w.silence, "end": w.end, "hang": w.hang, "elapse": w.elapse, "": w.check,
+			"cancel lines": w.cancelLines, "expire": w.expire, "cancel": w.cancel, "retry": w.retry, "retry lines": w.retryLines,
 			// More often than what disturbs them.
 			"start": w.start, "start 2": w.start, "start 3": w.start, "finish": w.finish, "finish 2": w.finish, "finish 3": w.finish,
 		})

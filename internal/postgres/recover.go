@@ -106,7 +106,7 @@ func (s *Store) Recover(ctx context.Context) (int, error) {
 
 const newestBatchSQL = `
 SELECT b.id FROM batches b JOIN files f ON f.id = b.file_id
- WHERE f.sha256 = $1 AND f.status = 'ready' AND b.created_by = $2
+ WHERE f.sha256 = $1 AND f.status = 'ready' AND b.created_by = $2 AND b.deleted_at IS NULL
  ORDER BY b.created_at DESC LIMIT 1`
 
 // NewestBatch returns this creator's newest batch of a file with exactly this

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -10,31 +12,97 @@ import (
 )
 
 // Bounded by rows and by bytes, since bodies can be large: the page ends with
-// the line that passes the byte limit.
+// the line that passes the byte limit, or before the places reserved for lines
+// that were skipped. The row without a line says where those are.
 const resultsSQL = `
+WITH b AS MATERIALIZED (
+    SELECT id, file_id, skipped_as, skip_seq, skip_line, skip_end FROM batches WHERE id = $1 AND deleted_at IS NULL
+)
 SELECT line, seq, state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESCE(upstream_request_id, ''), body, attempts, custom_id, COALESCE(detail, '')
   FROM (SELECT r.*, t.custom_id,
                sum(COALESCE(octet_length(r.body), 0)) OVER (ORDER BY r.seq) - COALESCE(octet_length(r.body), 0) AS before
-          FROM (SELECT * FROM results WHERE batch_id = $1 AND seq >= $2 ORDER BY batch_id, seq LIMIT $3) r
-          JOIN batches b ON b.id = r.batch_id
+          FROM b
+         CROSS JOIN LATERAL (
+               SELECT * FROM results
+                WHERE batch_id = b.id AND seq >= $2 AND seq < CASE WHEN $2 < b.skip_end THEN b.skip_seq ELSE 2147483647 END
+                ORDER BY batch_id, seq LIMIT $3) r
          CROSS JOIN LATERAL (SELECT custom_id FROM templates WHERE file_id = b.file_id AND line = r.line LIMIT 1) t) p
  WHERE before < $4
- ORDER BY seq`
+ UNION ALL
+SELECT 0, skip_seq, skipped_as, '', skip_line, '', NULL, skip_end, '', '' FROM b WHERE $2 < skip_end
+ ORDER BY 2`
 
-// resultsPageBytes is about how much of bodies one page of Results holds.
-const resultsPageBytes = 16 << 20
+// Walks the file from a line on and says which of its lines were skipped: it
+// is for as long as the skip that the caller knows of stands.
+const skippedSQL = `
+SELECT t.line, t.custom_id, c.skipped IS NOT NULL
+  FROM batches b
+ CROSS JOIN LATERAL (
+       SELECT line, model, custom_id FROM templates WHERE file_id = b.file_id AND line >= $3 ORDER BY file_id, line LIMIT $4) t
+  LEFT JOIN LATERAL (
+       SELECT skipped FROM cursors c
+        WHERE batch_id = b.id AND model = t.model AND skipped > 0 AND last_line < t.line
+          AND (holes = 0 OR (SELECT 1 FROM requests WHERE batch_id = b.id AND line = t.line) IS NULL
+                        AND (SELECT 1 FROM results WHERE batch_id = b.id AND line = t.line) IS NULL)
+        LIMIT 1) c ON true
+ WHERE b.id = $1 AND b.skip_seq = $2 AND b.deleted_at IS NULL
+ ORDER BY t.line`
+
+const (
+	// resultsPageBytes is about how much of bodies one page of Results holds.
+	resultsPageBytes = 16 << 20
+	// skippedWalk is the most lines of a file that one statement walks.
+	skippedWalk = 5000
+)
 
 // Results reads up to n results of a batch in output order, from the given
-// sequence number. An empty page means that there are no more yet. Results
-// are numbered in commit order without gaps, so a reader that goes on from the
-// last number plus one misses none.
+// sequence number. An empty page means that there are no more yet. Numbers
+// follow the order of commits, so a reader that goes on from the last number
+// plus one misses none.
+//
+// They have no gaps until lines are skipped or retried. Lines that were never
+// claimed when their batch was cancelled or expired have no row, but a place in
+// the output. What is retried leaves its place empty, and gets another at the
+// end; so a reader that is ahead of a retry sees such a request again, with its
+// new result.
 func (s *Store) Results(ctx context.Context, id batch.ID, fromSeq int64, n int) ([]batch.Result, error) {
+	for {
+		page, skip, err := s.storedResults(ctx, id, fromSeq, n)
+		if err != nil {
+			return nil, fmt.Errorf("reading results: %w", err)
+		}
+		if len(page) > 0 || skip == nil || n <= 0 {
+			return page, nil
+		}
+		// No stored result is left before the skipped lines.
+		page, err = s.skippedResults(ctx, id, *skip, fromSeq, n)
+		if err != nil {
+			return nil, fmt.Errorf("reading results: %w", err)
+		}
+		if len(page) > 0 {
+			return page, nil
+		}
+		fromSeq = skip.end
+	}
+}
+
+// skip are the places in the output of lines that were skipped.
+type skip struct {
+	as       batch.State
+	seq, end int64
+	line     int32 // whose place is seq
+}
+
+// storedResults also returns the next skipped lines, nil if there are none.
+func (s *Store) storedResults(ctx context.Context, id batch.ID, fromSeq int64, n int) ([]batch.Result, *skip, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	fromSeq = min(max(fromSeq, 0), math.MaxInt32)
 	rows, err := s.pool.Query(ctx, resultsSQL, [16]byte(id), fromSeq, n, resultsPageBytes)
 	if err != nil {
-		return nil, fmt.Errorf("reading results: %w", err)
+		return nil, nil, err
 	}
+	var skipped *skip
 	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (batch.Result, error) {
 		r := batch.Result{ID: batch.RequestID{Batch: id}}
 		err := row.Scan(&r.ID.Line, &r.Seq, (*string)(&r.State), (*string)(&r.Reason), &r.StatusCode, &r.RequestID, &r.Body,
@@ -42,9 +110,58 @@ func (s *Store) Results(ctx context.Context, id batch.ID, fromSeq int64, n int) 
 		return r, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading results: %w", err)
+		return nil, nil, err
+	}
+	out = slices.DeleteFunc(out, func(r batch.Result) bool {
+		if r.ID.Line > 0 {
+			return false
+		}
+		skipped = &skip{as: r.State, seq: r.Seq, line: int32(r.StatusCode), end: int64(r.Attempts)}
+		return true
+	})
+	return out, skipped, nil
+}
+
+func (s *Store) skippedResults(ctx context.Context, id batch.ID, skip skip, fromSeq int64, n int) (out []batch.Result, err error) {
+	result := batch.Result{State: skip.as, Reason: batch.BatchCancelled}
+	if skip.as == batch.Expired {
+		result.Reason = batch.BatchExpired
+	}
+	line := skip.line + int32(max(fromSeq-skip.seq, 0))
+	for walk, more := min(max(n, 100), skippedWalk), true; more && len(out) == 0; {
+		var custom string
+		var skipped bool
+		walked := 0
+		err := s.forEach(ctx, skippedSQL, []any{[16]byte(id), skip.seq, line, walk}, []any{&line, &custom, &skipped}, func() {
+			if walked++; skipped && len(out) < n {
+				result.ID = batch.RequestID{Batch: id, Line: line}
+				result.CustomID, result.Seq = custom, skip.seq+int64(line-skip.line)
+				out = append(out, result)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		line++
+		more = walked == walk
+		walk = skippedWalk
 	}
 	return out, nil
+}
+
+// forEach runs a query and calls f after each row was scanned.
+func (s *Store) forEach(ctx context.Context, sql string, args, into []any, f func()) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return err
+	}
+	_, err = pgx.ForEachRow(rows, into, func() error {
+		f()
+		return nil
+	})
+	return err
 }
 
 const stateCountsSQL = `SELECT state, count(*) FROM request_states WHERE batch_id = $1 GROUP BY state`

@@ -31,6 +31,9 @@ type Request struct {
 	ID       batch.RequestID
 	CustomID string
 	Attempt  int // 0-based
+	// Generation tells lives of a request that was retried by hand apart, whose
+	// attempts begin again at 0; 0: its first.
+	Generation int
 	// Method is an HTTP method; it has no default.
 	Method string
 	// BaseURL is the endpoint: http or https, a host, and optionally a path, a
@@ -59,12 +62,17 @@ var ignoredHeaders = map[string]bool{
 }
 
 // IdempotencyKey returns the key of the request's attempt: the same for every
-// delivery of that attempt.
+// delivery of that attempt, and another after a manual retry.
 func (r *Request) IdempotencyKey() string {
-	return idempotencyKey(r.ID.String(), strconv.Itoa(r.Attempt))
+	return r.idempotencyKey(r.ID.String(), strconv.Itoa(r.Attempt))
 }
 
-func idempotencyKey(id, attempt string) string { return id + "-" + attempt }
+func (r *Request) idempotencyKey(id, attempt string) string {
+	if r.Generation > 0 {
+		return id + "-r" + strconv.Itoa(r.Generation) + "-" + attempt
+	}
+	return id + "-" + attempt
+}
 
 // build returns an error that is safe to store: it holds nothing of the key,
 // the body or the URL.
@@ -119,7 +127,7 @@ func (r *Request) header(user *url.Userinfo, userAgent string) (http.Header, err
 	set(HeaderRequestID, id)
 	set(HeaderCustomID, SanitizeHeaderValue(r.CustomID))
 	set(HeaderAttempt, attempt)
-	set(headerIdempotencyKey, idempotencyKey(id, attempt))
+	set(headerIdempotencyKey, r.idempotencyKey(id, attempt))
 	if len(r.Body) > 0 {
 		set("Content-Type", "application/json")
 	}

@@ -120,6 +120,11 @@ func TestIdempotencyKey(t *testing.T) {
 		t.Error("the same attempt has two keys")
 	}
 	second.Attempt++
+	again := first
+	again.Generation = 1
+	if again.IdempotencyKey() == first.IdempotencyKey() {
+		t.Error("a manual retry has the key of the first life")
+	}
 	if first.IdempotencyKey() == second.IdempotencyKey() {
 		t.Error("two attempts share a key")
 	}

@@ -1,0 +1,255 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"fusillade/internal/batch"
+)
+
+// retryChunk is how many results one transaction of a retry takes back.
+const retryChunk = 10_000
+
+const (
+	// Before the batch, as whoever deletes or expires a file locks the two.
+	lockFileSQL = `
+SELECT f.status = 'ready' FROM batches b JOIN files f ON f.id = b.file_id WHERE b.id = $1 FOR SHARE OF f`
+
+	// What was skipped is pending again, as if it had never been otherwise.
+	reopenCursorsSQL = `
+WITH reopened AS (
+    UPDATE cursors SET open = true, skipped = 0 WHERE batch_id = $1 AND skipped > 0
+    RETURNING batch_id
+), before AS (
+    SELECT sum(skipped)::int AS n FROM cursors WHERE batch_id = $1
+)
+SELECT n FROM before`
+
+	// Results become live requests that are due, in a new generation, and go on
+	// counting claims: nothing that was sent or is being called of an earlier
+	// life fits any more.
+	backSQL = `, gone AS (
+    DELETE FROM results r USING chosen c WHERE r.ctid = c.place
+    RETURNING r.line, r.seq, r.state, r.claim
+), back AS (
+    INSERT INTO requests (batch_id, line, file_id, model, routed_model, state, claim, generation, due_at)
+    SELECT $1, g.line, b.file_id, t.model, t.model, 'pending', GREATEST(g.claim, 1), $2::int, now()
+      FROM gone g
+     CROSS JOIN LATERAL (SELECT file_id FROM batches WHERE id = $1 LIMIT 1) b
+     CROSS JOIN LATERAL (SELECT model FROM templates WHERE file_id = b.file_id AND line = g.line LIMIT 1) t
+)
+SELECT line, seq, state::text FROM gone`
+
+	// Of a range of seq, so that what ends again meanwhile is not taken again.
+	retryStatesSQL = `
+WITH chosen AS MATERIALIZED (
+    SELECT ctid AS place FROM results
+     WHERE batch_id = $1 AND seq >= $3 AND seq < $4 AND state = ANY ($5::text[]::request_state[])
+     ORDER BY batch_id, seq LIMIT $6
+)` + backSQL
+
+	retryLinesSQL = `
+WITH chosen AS MATERIALIZED (
+    SELECT ctid AS place FROM results
+     WHERE batch_id = $1 AND line = ANY ($3::int[]) AND state IN ('failed', 'canceled', 'expired')
+)` + backSQL
+
+	// Lines that were skipped come back one by one: each gets a row out of turn,
+	// and the cursor a hole.
+	retrySkippedSQL = `
+WITH beyond AS MATERIALIZED (
+    SELECT b.file_id, t.line, t.model
+      FROM batches b
+     CROSS JOIN unnest($2::int[]) AS i (line)
+     CROSS JOIN LATERAL (SELECT line, model FROM templates WHERE file_id = b.file_id AND line = i.line LIMIT 1) t
+     CROSS JOIN LATERAL (SELECT FROM cursors WHERE batch_id = b.id AND model = t.model AND skipped > 0 AND last_line < t.line LIMIT 1) c
+     WHERE b.id = $1
+       AND (SELECT 1 FROM requests WHERE batch_id = $1 AND line = t.line) IS NULL
+       AND (SELECT 1 FROM results WHERE batch_id = $1 AND line = t.line) IS NULL
+), holed AS (
+    UPDATE cursors c SET claimed = c.claimed + h.n, holes = c.holes + h.n, skipped = c.skipped - h.n
+      FROM (SELECT model, count(*)::int AS n FROM beyond GROUP BY model) h
+     WHERE c.batch_id = $1 AND c.model = h.model
+), back AS (
+    INSERT INTO requests (batch_id, line, file_id, model, routed_model, state, claim, generation, due_at)
+    SELECT $1, line, file_id, model, model, 'pending', 1, $3::int, now() FROM beyond
+)
+SELECT line FROM beyond`
+
+	// Counters move back and the batch is in progress again. If its time is
+	// over, a new completion window of the same length begins. Places in the
+	// output are never used twice.
+	reopenBatchSQL = `
+UPDATE batches b
+   SET failed = b.failed - $2, canceled = b.canceled - $3, expired = b.expired - $4, retries = $5,
+       status = 'in_progress', finished_at = NULL, cancelling_at = NULL,
+       skipped_as = CASE WHEN s.left THEN b.skipped_as END, skip_seq = CASE WHEN s.left THEN b.skip_seq END,
+       skip_line = CASE WHEN s.left THEN b.skip_line END, skip_end = CASE WHEN s.left THEN b.skip_end END,
+       expires_at = CASE WHEN b.expires_at > now() THEN b.expires_at
+                         ELSE now() + (b.expires_at - COALESCE(b.renewed_at, b.created_at)) END,
+       renewed_at = CASE WHEN b.expires_at > now() THEN b.renewed_at ELSE now() END
+  FROM (SELECT EXISTS (SELECT FROM cursors WHERE batch_id = $1 AND skipped > 0) AS left) s
+ WHERE b.id = $1`
+)
+
+// retry is one transaction of a retry, in a batch that is locked.
+type retry struct {
+	id         [16]byte
+	generation int
+	nextSeq    int
+	skippedAs  batch.State
+	cancelled  bool
+	moved      map[batch.State]int
+}
+
+// inRetry locks the batch for a retry, runs f and, if that moved anything,
+// reopens the batch.
+func (s *Store) inRetry(ctx context.Context, id batch.ID, f func(context.Context, pgx.Tx, *retry) error) error {
+	return s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		var ready bool
+		if err := tx.QueryRow(ctx, lockFileSQL, [16]byte(id)).Scan(&ready); err != nil {
+			return translate(err)
+		}
+		if _, err := lockBatch(ctx, tx, id); err != nil {
+			return err
+		}
+		if !ready {
+			return fmt.Errorf("its file was deleted: %w", batch.ErrConflict)
+		}
+		r := &retry{id: [16]byte(id), moved: make(map[batch.State]int)}
+		err := tx.QueryRow(ctx, `
+SELECT retries, next_seq, COALESCE(skipped_as::text, ''), cancelling_at IS NOT NULL FROM batches WHERE id = $1`, r.id).Scan(
+			&r.generation, &r.nextSeq, &r.skippedAs, &r.cancelled)
+		if err != nil {
+			return err
+		}
+		if err := f(ctx, tx, r); err != nil || len(r.moved) == 0 {
+			return err
+		}
+		_, err = tx.Exec(ctx, reopenBatchSQL, r.id, r.moved[batch.Failed], r.moved[batch.Canceled], r.moved[batch.Expired], r.generation)
+		return err
+	})
+}
+
+// back runs a statement that takes results back. It returns their lines and
+// the highest seq.
+func (r *retry) back(ctx context.Context, tx pgx.Tx, sql string, args ...any) (lines []int32, seq int, err error) {
+	rows, _ := tx.Query(ctx, sql, append([]any{r.id, r.generation}, args...)...)
+	var line int32
+	var n int
+	var state batch.State
+	_, err = pgx.ForEachRow(rows, []any{&line, &n, (*string)(&state)}, func() error {
+		lines, seq = append(lines, line), max(seq, n)
+		r.moved[state]++
+		return nil
+	})
+	return lines, seq, err
+}
+
+// retryable checks the states of a retry and returns them as text.
+func retryable(states []batch.State) ([]string, error) {
+	out := make([]string, len(states))
+	for i, state := range states {
+		if !state.CanMove(batch.Pending) || !state.Terminal() {
+			return nil, fmt.Errorf("requests that are %s: %w", state, batch.ErrConflict)
+		}
+		out[i] = string(state)
+	}
+	return out, nil
+}
+
+// RetryRequests puts all requests of a batch that ended in one of the states,
+// which may be failed, canceled and expired, back to pending: as they were at
+// the beginning, but in a new generation. It returns how many. If there is
+// one, the batch is in progress again; a deadline that has passed is renewed.
+//
+// Their results are gone from the output, and those that follow have places
+// beyond all that were ever used.
+//
+// Lines that were never claimed come back at once, whatever their number.
+// Results are taken back some thousands in one transaction; after an error or
+// a crash the rest of them is as it was, and calling again goes on. It stops
+// with batch.ErrConflict when the batch is cancelled or retried by another
+// meanwhile. It returns batch.ErrConflict also if the file was deleted, and
+// batch.ErrNotFound.
+func (s *Store) RetryRequests(ctx context.Context, id batch.ID, states ...batch.State) (n int, err error) {
+	names, err := retryable(states)
+	if err != nil {
+		return 0, fmt.Errorf("retrying requests of %s: %w", id, err)
+	}
+	var from, end, generation int
+	for more := true; more; {
+		chunk := 0
+		err := s.inRetry(ctx, id, func(ctx context.Context, tx pgx.Tx, r *retry) error {
+			if generation == 0 {
+				r.generation++
+				generation, end = r.generation, r.nextSeq
+				if err := r.reopenCursors(ctx, tx, states); err != nil {
+					return err
+				}
+			} else if r.generation != generation || r.cancelled {
+				return fmt.Errorf("cancelled or retried by another: %w", batch.ErrConflict)
+			}
+			lines, last, err := r.back(ctx, tx, retryStatesSQL, from, end, names, retryChunk)
+			from, more = last+1, len(lines) == retryChunk
+			for _, moved := range r.moved {
+				chunk += moved
+			}
+			return err
+		})
+		if err != nil {
+			return n, fmt.Errorf("retrying requests of %s: %w", id, err)
+		}
+		n += chunk
+	}
+	return n, nil
+}
+
+// reopenCursors makes skipped lines pending, if they ended in one of the states.
+func (r *retry) reopenCursors(ctx context.Context, tx pgx.Tx, states []batch.State) error {
+	for _, state := range states {
+		if state != r.skippedAs {
+			continue
+		}
+		var n int
+		if err := tx.QueryRow(ctx, reopenCursorsSQL, r.id).Scan(&n); err != nil {
+			return err
+		}
+		if n > 0 {
+			r.moved[state] += n
+		}
+		return nil
+	}
+	return nil
+}
+
+// RetryLines does the same for single requests, in one transaction. It returns
+// batch.ErrNotFound, and changes nothing, if one of the lines does not exist.
+func (s *Store) RetryLines(ctx context.Context, id batch.ID, lines []int32) (out Lines, err error) {
+	err = s.inRetry(ctx, id, func(ctx context.Context, tx pgx.Tx, r *retry) error {
+		if lines, err = checkLines(ctx, tx, id, lines); err != nil {
+			return err
+		}
+		r.generation++
+		changed, _, err := r.back(ctx, tx, retryLinesSQL, lines)
+		if err != nil {
+			return err
+		}
+		rows, _ := tx.Query(ctx, retrySkippedSQL, r.id, without(lines, changed), r.generation)
+		skipped, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+		if err != nil {
+			return err
+		}
+		if len(skipped) > 0 {
+			r.moved[r.skippedAs] += len(skipped)
+		}
+		out = sortLines(lines, append(changed, skipped...))
+		return nil
+	})
+	if err != nil {
+		return Lines{}, fmt.Errorf("retrying requests of %s: %w", id, err)
+	}
+	return out, nil
+}
