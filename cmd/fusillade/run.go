@@ -88,7 +88,7 @@ func (c *runCmd) Run(s signals, t *terminal) error {
 	if local.NATSURL != "" {
 		t.say("broker: %s", local.NATSURL)
 	}
-	stopAdmin, err := local.ServeAdmin(s.taking, string(cfg.Admin.Addr))
+	stopAdmin, err := local.ServeAdmin(s.taking, string(cfg.Admin.Addr), true)
 	if err != nil {
 		return usage(err)
 	}

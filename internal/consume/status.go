@@ -17,8 +17,8 @@ const statusModels = 20
 type status struct{ inFlight, completed, failed, retried int64 }
 
 // logStatus says every StatusInterval how the consumer stands: as long as
-// calls are in flight, and once more when they have ended. Nothing is said
-// while nothing happens.
+// calls are in flight, and once more when they have ended, or ctx has. Nothing
+// is said while nothing happens.
 func (c *Consumer) logStatus(ctx context.Context) error {
 	if c.cfg.StatusInterval <= 0 {
 		return nil
@@ -26,23 +26,28 @@ func (c *Consumer) logStatus(ctx context.Context) error {
 	tick := time.NewTicker(c.cfg.StatusInterval)
 	defer tick.Stop()
 	var last status
-	lastTime := time.Now()
-	for {
+	for lastTime := time.Now(); ; {
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-tick.C:
 		}
 		now := time.Now()
 		current := status{c.inFlight.Load(), c.completed.Load(), c.failed.Load(), c.retried.Load()}
 		if current != last || current.inFlight > 0 {
-			rate := float64(current.completed+current.failed-last.completed-last.failed) / now.Sub(lastTime).Seconds()
-			c.cfg.Log.Info("status", "in_flight", current.inFlight, "in_flight_by_model", c.inFlightByModel(),
-				"completed", current.completed, "failed", current.failed, "retried", current.retried,
-				"ended_per_second", math.Round(10*rate)/10)
+			c.say(current, last, now.Sub(lastTime))
+		}
+		if ctx.Err() != nil {
+			return nil
 		}
 		last, lastTime = current, now
 	}
+}
+
+func (c *Consumer) say(current, last status, elapsed time.Duration) {
+	ended := float64(current.completed + current.failed - last.completed - last.failed)
+	c.cfg.Log.Info("status", "in_flight", current.inFlight, "in_flight_by_model", c.inFlightByModel(),
+		"completed", current.completed, "failed", current.failed, "retried", current.retried,
+		"ended_per_second", math.Round(10*ended/max(elapsed.Seconds(), 0.001))/10)
 }
 
 // inFlightByModel is the number of calls of the busiest models, without the

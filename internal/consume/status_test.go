@@ -96,9 +96,15 @@ func TestStatusLog(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", step.what, diff)
 			}
 		}
+		time.Sleep(time.Second) //nolint:forbidigo // as above
+		c.completed.Store(13)
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+		want := []statusLine{{Msg: "status", InFlightByModel: map[string]int{}, Completed: 13, Failed: 2, Retried: 1, EndedPerSecond: 3}}
+		if diff := cmp.Diff(want, log.take(t)); diff != "" {
+			t.Errorf("at the end (-want +got):\n%s", diff)
 		}
 	})
 }

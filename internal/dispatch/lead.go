@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
 	"fusillade/streams"
@@ -155,7 +156,7 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 		}
 		if len(lost) > 0 {
 			d.cfg.Log.Warn("requests without a message return to pending", "requests", len(lost))
-			d.metrics.lostMessages.Add(float64(d.unclaim(ctx, lost, 0)))
+			d.metrics.reclaimed(metric.MessageLost, d.unclaim(ctx, lost, 0))
 			poke(d.work)
 		}
 		if len(overdue) < sweepPage {

@@ -16,7 +16,8 @@ type metrics struct {
 	claimTime, claimSize, sweepTime       prometheus.Histogram
 	escalations                           *prometheus.CounterVec
 	cancelled, purgedRows, purgeErrors    prometheus.Counter
-	fencedUnclaims, lostMessages          prometheus.Counter
+	reclaims                              *prometheus.CounterVec
+	fencedUnclaims                        prometheus.Counter
 	lostHints, lostPublishes, lostUnclaim prometheus.Counter
 
 	models metric.Models
@@ -36,7 +37,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		purgedRows:     metric.Counter(reg, "rows_purged_total", "Rows of deleted files and batches that were removed."),
 		purgeErrors:    metric.Counter(reg, "purge_errors_total", "Purges that failed and are tried again."),
 		fencedUnclaims: metric.FencedWrites(reg).WithLabelValues(metric.FencedUnclaim),
-		lostMessages:   metric.Reclaimed(reg).WithLabelValues(metric.MessageLost),
+		reclaims:       metric.Reclaimed(reg),
 		lostHints:      drops.WithLabelValues(metric.DroppedHint),
 		lostPublishes:  drops.WithLabelValues(metric.DroppedPublish),
 		lostUnclaim:    drops.WithLabelValues(metric.DroppedUnclaim),
@@ -76,6 +77,11 @@ func (m *metrics) unclaimed(requests, returned int, err error) {
 		return
 	}
 	m.fencedUnclaims.Add(float64(requests - returned))
+}
+
+// reclaimed counts requests that were returned to pending for the cause.
+func (m *metrics) reclaimed(cause string, n int) {
+	m.reclaims.WithLabelValues(cause).Add(float64(n))
 }
 
 // swept notes the end of a sweep that began then.

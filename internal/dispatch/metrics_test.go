@@ -13,6 +13,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/testenv"
 )
 
 func TestMetricsOfUpkeep(t *testing.T) {
@@ -137,4 +138,30 @@ func TestDispatcherCountsDrops(t *testing.T) {
 	c.update(cfg)
 	c.begin(lines(3, "m"))
 	until(t, "the publishes are counted", func() bool { return testutil.ToFloat64(d.metrics.lostPublishes) >= 2 })
+}
+
+// Who leads no more shows nothing of what it saw as the leader.
+func TestQueueOfAFormerLeader(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.begin(lines(7, "m"))
+	reg := prometheus.NewRegistry()
+	d, err := New(t.Context(), Config{
+		Store: c.store, Conn: c.conn, Streams: described, ClaimBatchSize: 1, ClaimInterval: never, DefaultLimit: 1,
+		Lease: never, ClaimTimeout: never, ProcessingTimeout: never, StaleThreshold: never, Metrics: reg, Log: testenv.Logger(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg.MustRegister(&d.metrics.queue)
+	err = d.measured(func(context.Context) error {
+		until(t, "the queue is reported", func() bool { return depthOf(t, reg, "m", batch.Pending) == 7 })
+		return nil
+	})(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	if n := depthOf(t, reg, "m", batch.Pending); n != -1 {
+		t.Errorf("a former leader reports %v pending", n)
+	}
 }

@@ -39,11 +39,13 @@ func FencedWrites(reg prometheus.Registerer) *prometheus.CounterVec {
 // The values of the label cause: why a request was taken back.
 const (
 	MessageLost = "message_lost" // it had no message in the stream
-	Takeover    = "takeover"     // its daemon died, or outlived the processing timeout
+	StaleDaemon = "stale_daemon" // its daemon died, and the leader took it back
+	Takeover    = "takeover"     // its daemon died or hung, and a consumer took it over
 )
 
 // Reclaimed registers the counter of requests that were taken back.
 func Reclaimed(reg prometheus.Registerer) *prometheus.CounterVec {
 	return Counters(reg, "stale_requests_reclaimed_total",
-		"Requests taken back: message_lost when their message was gone, takeover when their daemon died or hung (counted as they end).", "cause")
+		"Requests taken back: message_lost when their message was gone, stale_daemon by the leader when their daemon died, "+
+			"takeover by a consumer when it died or hung (counted as they end).", "cause")
 }

@@ -27,16 +27,17 @@ type observedDaemon struct {
 }
 
 // ServeAdmin serves health and metrics at addr, or nothing if it is empty. From
-// the end of taking on the process is not ready. Daemons that run with these
+// the end of taking on the process is not ready; nor is it while no daemon
+// runs, unless it is of a kind that runs none. Daemons that run with these
 // resources afterwards are shown. The caller must call stop, before it closes
 // the resources.
-func (r *Resources) ServeAdmin(taking context.Context, addr string) (stop func(), err error) {
+func (r *Resources) ServeAdmin(taking context.Context, addr string, runsDaemon bool) (stop func(), err error) {
 	if addr == "" {
 		return func() {}, nil
 	}
 	observed := &Observed{registry: admin.NewRegistry(daemon.Version)}
 	server, err := admin.New(taking, admin.Config{
-		Addr: addr, Alive: observed.alive, Ready: r.checks(taking, observed), Metrics: observed.registry, Log: r.Log,
+		Addr: addr, Alive: observed.alive, Ready: r.checks(taking, observed, runsDaemon), Metrics: observed.registry, Log: r.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -55,7 +56,7 @@ func (r *Resources) ServeAdmin(taking context.Context, addr string) (stop func()
 	}, nil
 }
 
-func (r *Resources) checks(taking context.Context, observed *Observed) []admin.Check {
+func (r *Resources) checks(taking context.Context, observed *Observed, runsDaemon bool) []admin.Check {
 	return []admin.Check{
 		{Name: "stop", Do: func(context.Context) error {
 			if taking.Err() != nil {
@@ -63,7 +64,12 @@ func (r *Resources) checks(taking context.Context, observed *Observed) []admin.C
 			}
 			return nil
 		}},
-		{Name: "daemon", Do: func(context.Context) error { return observed.working() }},
+		{Name: "daemon", Do: func(context.Context) error {
+			if runsDaemon {
+				return observed.working()
+			}
+			return nil
+		}},
 		{Name: "nats", Do: func(context.Context) error {
 			if status := r.Conn.Status(); !r.Conn.IsConnected() {
 				return fmt.Errorf("the connection is %s", status)

@@ -70,7 +70,7 @@ func (b Binary) main(args []string, out, logs io.Writer) error {
 		return err
 	}
 	defer resources.Close()
-	stopAdmin, err := resources.ServeAdmin(taking, string(b.Admin.Addr))
+	stopAdmin, err := resources.ServeAdmin(taking, string(b.Admin.Addr), b.Daemon != nil)
 	if err != nil {
 		return err
 	}
