@@ -88,6 +88,14 @@ func (c *runCmd) Run(s signals, t *terminal) error {
 	if local.NATSURL != "" {
 		t.say("broker: %s", local.NATSURL)
 	}
+	stopAdmin, err := local.ServeAdmin(s.taking, string(cfg.Admin.Addr), true)
+	if err != nil {
+		return usage(err)
+	}
+	defer stopAdmin()
+	if local.AdminAddr != "" {
+		t.say("health and metrics: http://%s", local.AdminAddr)
+	}
 	j := &job{store: local.Store, input: input, window: window, windowText: c.CompletionWindow, again: c.Again, terminal: t}
 	id, err := j.batch(s.taking)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
@@ -59,7 +60,13 @@ type Config struct {
 	// MaxDeliveries is how many consumers a request may take down before it
 	// fails as poisoned.
 	MaxDeliveries int
-	Log           *slog.Logger
+	// StatusInterval is the pause between log lines about the calls in flight;
+	// 0: no such lines.
+	StatusInterval time.Duration
+	// Metrics is where metrics are registered, of one consumer at a time; nil:
+	// nowhere.
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
 }
 
 func (c Config) validate() error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fusillade/internal/metric"
 	"fusillade/internal/slots"
 	"fusillade/streams"
 )
@@ -33,6 +34,7 @@ const (
 type lane struct {
 	c       *Consumer
 	account *slots.Account
+	metrics *modelMetrics
 	room    chan struct{} // there may be room for more messages
 
 	mu       sync.Mutex
@@ -208,10 +210,12 @@ func (l *lane) wake() {
 func (l *lane) received(msg jetstream.Msg) {
 	t, err := newTask(l, msg, time.Now())
 	if err != nil {
+		l.c.metrics.dropped(metric.DroppedMessage, 1)
 		l.c.cfg.Log.Error("message is malformed and was dropped", "subject", msg.Subject(), "err", err)
 		l.c.report(msg.TermWithReason("malformed"))
 		return
 	}
+	l.metrics.received(t)
 	l.mu.Lock()
 	closed := l.closed
 	l.backlog = t.pending > 0

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 )
 
@@ -67,6 +68,7 @@ func (c *Consumer) isolateStart(tasks []*task, err error) {
 		return
 	}
 	t := tasks[0]
+	c.metrics.dropped(metric.DroppedStart, 1)
 	c.cfg.Log.Error("request could not be started and is tried again later", "request_id", t.delivery.ID, "err", err)
 	c.hands.drop(t)
 	t.lane.unstarting()

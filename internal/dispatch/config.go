@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
@@ -37,7 +38,10 @@ type Config struct {
 	// MetadataFields are the columns or metadata keys of a batch that are sent
 	// with each of its requests.
 	MetadataFields []string
-	Log            *slog.Logger
+	// Metrics is where metrics are registered, of one dispatcher at a time; nil:
+	// nowhere.
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
 }
 
 func (c Config) validate() error {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
@@ -31,6 +32,7 @@ type Dispatcher struct {
 	stream   jetstream.Stream
 	slots    jetstream.KeyValue
 	metadata *metadataCache
+	metrics  *metrics
 	work     chan struct{} // there may be new work or new settings
 
 	mu     sync.Mutex
@@ -49,7 +51,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 		return nil, fmt.Errorf("connecting to JetStream: %w", err)
 	}
 	d := &Dispatcher{
-		cfg: cfg, js: js, metadata: newMetadataCache(cfg.Store, cfg.MetadataFields),
+		cfg: cfg, js: js, metadata: newMetadataCache(cfg.Store, cfg.MetadataFields), metrics: newMetrics(cfg.Metrics),
 		work: make(chan struct{}, 1), lanes: make(map[batch.Model]*lane), limits: make(map[batch.Model]int),
 	}
 	if d.stream, err = js.Stream(ctx, streams.Stream); err != nil {
@@ -64,6 +66,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 // Run dispatches until ctx ends, and returns when nothing is on its way to
 // the stream any more.
 func (d *Dispatcher) Run(ctx context.Context) error {
+	defer metric.Attach(d.cfg.Metrics, &d.metrics.queue)()
 	work, err := d.cfg.Conn.Subscribe(streams.HintWork, func(*nats.Msg) { poke(d.work) })
 	if err != nil {
 		return fmt.Errorf("listening for work: %w", err)
@@ -94,6 +97,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 func (d *Dispatcher) drained(msg *nats.Msg) {
 	model, err := streams.ParseHintDrained(msg.Subject)
 	if err != nil {
+		d.metrics.lostHints.Inc()
+		d.cfg.Log.Warn("hint is malformed and was dropped", "subject", msg.Subject, "err", err)
 		return
 	}
 	if l := d.lane(model); l != nil {
@@ -167,14 +172,17 @@ func (d *Dispatcher) models() []batch.Model {
 	return slices.Collect(maps.Keys(known))
 }
 
-// unclaim returns requests that could not be published. A crash before it
-// lands leaves them to the leader's sweep.
-func (d *Dispatcher) unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) {
+// unclaim returns requests that could not be published, and says how many it
+// returned. A crash before it lands leaves them to the leader's sweep.
+func (d *Dispatcher) unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) int {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
-	if _, err := d.cfg.Store.Unclaim(ctx, requests, delay); err != nil {
+	n, err := d.cfg.Store.Unclaim(ctx, requests, delay)
+	d.metrics.unclaimed(len(requests), n, err)
+	if err != nil {
 		d.cfg.Log.Warn("unclaiming requests; they return after the claim timeout", "requests", len(requests), "err", err)
 	}
+	return n
 }
 
 func poke(c chan struct{}) {

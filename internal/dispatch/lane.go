@@ -187,11 +187,13 @@ func (l *lane) claim(ctx context.Context, n int) (int, error) {
 	// A claim that was committed and whose answer is lost would leave claimed
 	// requests without messages, so a stop does not interrupt it.
 	steady := context.WithoutCancel(ctx)
+	began := time.Now()
 	if l.due {
 		claimed, err := l.d.cfg.Store.ClaimDue(steady, l.model, n)
 		if err != nil {
 			return 0, err
 		}
+		l.d.metrics.claimed(began, len(claimed))
 		l.due = len(claimed) == n
 		if len(claimed) > 0 {
 			return len(claimed), l.publish(ctx, claimed)
@@ -202,10 +204,12 @@ func (l *lane) claim(ctx context.Context, n int) (int, error) {
 		l.cursors = nil
 		return 0, nil
 	}
+	began = time.Now()
 	claimed, err := l.d.cfg.Store.Claim(steady, l.model, quotas)
 	if err != nil {
 		return 0, err
 	}
+	l.d.metrics.claimed(began, len(claimed))
 	l.cursors = spend(l.cursors, quotas)
 	if err := l.publish(ctx, claimed); err != nil {
 		return len(claimed), err

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
 	"fusillade/streams"
@@ -28,7 +29,7 @@ const (
 // lead does what one dispatcher at a time must do, while it is this one's turn.
 func (d *Dispatcher) lead(ctx context.Context) {
 	for ctx.Err() == nil {
-		_, err := d.cfg.Store.Lead(ctx, d.reign)
+		_, err := d.cfg.Store.Lead(ctx, d.measured(d.reign))
 		if err != nil && ctx.Err() == nil {
 			d.cfg.Log.Warn("leading", "err", err)
 		}
@@ -126,6 +127,7 @@ func (d *Dispatcher) applyLimits(ctx context.Context, applied map[batch.Model]in
 // message in the stream. What has one is the stream's business: it waits there
 // behind others, or its lease runs out.
 func (d *Dispatcher) sweep(ctx context.Context) {
+	defer d.metrics.swept(time.Now())
 	after := batch.RequestID{}
 	limits := postgres.OverdueAfter{Claim: d.cfg.ClaimTimeout, Processing: d.cfg.ProcessingTimeout, Heartbeat: d.cfg.StaleThreshold}
 	for ctx.Err() == nil {
@@ -154,7 +156,7 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 		}
 		if len(lost) > 0 {
 			d.cfg.Log.Warn("requests without a message return to pending", "requests", len(lost))
-			d.unclaim(ctx, lost, 0)
+			d.metrics.reclaimed(metric.MessageLost, d.unclaim(ctx, lost, 0))
 			poke(d.work)
 		}
 		if len(overdue) < sweepPage {

@@ -107,6 +107,7 @@ func (a *Account) Report(ready int, backlog bool) {
 // Standing says how the daemon stands with this model.
 type Standing struct {
 	Limit   int // of the whole cluster
+	Held    int // slots it holds of them
 	Allowed int // calls it may have in flight
 	InUse   int
 	Free    int           // slots that nobody holds
@@ -120,7 +121,7 @@ func (a *Account) Standing() Standing {
 	defer a.mu.Unlock()
 	held := a.entry.Holders[a.daemon]
 	return Standing{
-		Limit: a.entry.Limit, Allowed: a.allowed, InUse: a.inUse,
+		Limit: a.entry.Limit, Held: held.Held, Allowed: a.allowed, InUse: a.inUse,
 		Free:  max(a.entry.Limit-a.entry.others(a.daemon)-held.Held, 0),
 		Share: a.entry.share(a.daemon),
 		Hold:  max(time.Until(a.hold), 0),
