@@ -29,7 +29,8 @@ type cli struct {
 	Mock    mockCmd          `cmd:"" help:"Serve a mock model endpoint."`
 	Bench   benchCmd         `cmd:"" help:"Measure the pipeline on this machine against a bare HTTP loop."`
 	Batches batchesCmd       `cmd:"" help:"Create a batch in a cluster, see how far one is, write its results."`
-	Models  modelsCmd        `cmd:"" help:"Show or change models' concurrency limits in a cluster."`
+	Models  modelsCmd        `cmd:"" help:"Show or change models' limits and escalations in a cluster, pause and resume them."`
+	Users   usersCmd         `cmd:"" help:"Show or change users' parts of the models in a cluster."`
 	Migrate migrateCmd       `cmd:"" help:"Bring a database's schema up to date."`
 	Version kong.VersionFlag `help:"Print the version."`
 }

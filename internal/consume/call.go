@@ -29,6 +29,10 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 	if !ok {
 		return upstream.Outcome{Reason: batch.BuilderError, Detail: "no upstream is configured for this model"}
 	}
+	body, err := t.body()
+	if err != nil {
+		return upstream.Outcome{Reason: batch.BuilderError, Detail: err.Error()}
+	}
 	ctx := c.doing
 	// Beyond the processing timeout the lease is not renewed and another may
 	// take over. The call's own timeout is shorter, unless it begins late.
@@ -47,7 +51,7 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 		Path:       t.start.Template.Path,
 		APIKey:     to.APIKey,
 		Header:     t.header(),
-		Body:       t.start.Template.Body,
+		Body:       body,
 	})
 }
 

@@ -14,11 +14,12 @@ import (
 	"fusillade/internal/upstream"
 )
 
-// Store is where requests are started and finished. Both calls may be
+// Store is where requests are started, finished and given up. All calls may be
 // repeated after an error, whether or not they took effect.
 type store interface {
 	Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error)
 	Finish(ctx context.Context, daemon batch.DaemonID, endings []postgres.Ending, returns []postgres.Return) (map[batch.RequestID]bool, error)
+	Unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error)
 }
 
 // caller makes one call. It must return soon after its context ends.

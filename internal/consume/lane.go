@@ -179,7 +179,7 @@ func (l *lane) roomFor() int {
 	standing := l.account.Standing()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if standing.Hold > 0 {
+	if standing.Hold > 0 || standing.Paused {
 		return 0
 	}
 	inHand := l.starting + len(l.ready) + standing.InUse
@@ -326,10 +326,13 @@ func (l *lane) called() *task {
 }
 
 // shed gives back the tasks that wait here in vain: this daemon is due no
-// slot of the model and others have them, or the upstream asked for a pause.
+// slot of the model and others have them, the upstream asked for a pause, or
+// an operator did.
 func (l *lane) shed() {
 	s := l.account.Standing()
 	switch {
+	case s.Paused:
+		l.giveBackReady(0) // to wait in the stream, without a lease
 	case s.Hold > time.Second:
 		l.giveBackReady(s.Hold)
 	case s.Hold == 0 && s.Allowed == 0 && s.Share == 0:

@@ -39,9 +39,15 @@ func (c *Consumer) flushStarts(tasks []*task) {
 		starts, err := c.cfg.Store.Start(c.taking, rules, deliveries)
 		if err == nil {
 			now := time.Now()
+			var late []*task
 			for i, t := range tasks {
+				if starts[i].Verdict == postgres.Started && t.lane.escalates(starts[i]) {
+					late = append(late, t)
+					continue
+				}
 				c.judge(t, starts[i], now)
 			}
+			c.escalate(late)
 			return
 		}
 		if c.taking.Err() != nil {

@@ -61,9 +61,13 @@ type Work func(taking, doing context.Context, d *Daemon) error
 // Run registers a daemon, keeps its heartbeats and does its work. When the
 // heartbeats fail for too long it ends the work and starts over as a new
 // daemon, so an outage of Postgres or NATS is survived. It returns when the
-// work does, and with an error when it cannot begin.
+// work does, and with an error when it cannot begin; a stop while it begins is
+// none.
 func Run(taking, doing context.Context, cfg Config, work Work) error {
 	d, err := start(taking, cfg)
+	if err != nil && taking.Err() != nil {
+		return nil
+	}
 	for err == nil && d != nil {
 		err = d.run(taking, doing, work)
 		if !errors.Is(err, ErrFenced) || taking.Err() != nil {

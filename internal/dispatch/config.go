@@ -27,6 +27,9 @@ type Config struct {
 	// operators have set none.
 	DefaultLimit int
 	Limits       map[batch.Model]int
+	// Escalations are those of models about which operators have decided
+	// nothing.
+	Escalations map[batch.Model]batch.Escalation
 	// Lease is the AckWait of the stream's consumers.
 	Lease time.Duration
 	// ClaimTimeout and the two after it say when a request is looked after:

@@ -44,7 +44,7 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 	d.cfg.Log.Info("this dispatcher leads")
 	limits := time.NewTicker(d.limitInterval())
 	defer limits.Stop()
-	applied := make(map[batch.Model]int) // what was written and is not to be written again
+	applied := make(map[batch.Model]slots.Settings) // what was written and is not to be written again
 	repeats := time.NewTicker(limitRepeat)
 	defer repeats.Stop()
 	sweeps := time.NewTicker(d.sweepInterval())
@@ -54,7 +54,9 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-limits.C:
-			d.applyLimits(ctx, applied)
+			d.applySettings(ctx, applied)
+		case <-d.changed:
+			d.applySettings(ctx, applied)
 		case <-repeats.C:
 			clear(applied)
 			d.restoreStreams(ctx)
@@ -98,27 +100,29 @@ func (d *Dispatcher) restoreStreams(ctx context.Context) {
 	}
 }
 
-// applyLimits writes the limits where consumers see them. Only the leader
-// does, so that dispatchers with different environments do not take turns.
-func (d *Dispatcher) applyLimits(ctx context.Context, applied map[batch.Model]int) {
+// applySettings writes the limits and what else was decided about models where
+// consumers see them. Only the leader does, so that dispatchers with different
+// environments do not take turns.
+func (d *Dispatcher) applySettings(ctx context.Context, applied map[batch.Model]slots.Settings) {
+	decided := d.decided()
 	for _, model := range d.models() {
-		limit := d.limit(model)
-		if applied[model] == limit {
+		want := decided.slots(model)
+		if applied[model] == want {
 			continue
 		}
 		opCtx, cancel := context.WithTimeout(ctx, brokerTimeout)
-		err := slots.SetLimit(opCtx, d.slots, model, limit)
+		err := slots.Apply(opCtx, d.slots, model, want)
 		if errors.Is(err, batch.ErrNotFound) {
 			err = nil                 // its first request creates it
 			if d.lane(model) != nil { // or the bucket was lost
-				err = slots.EnsureModel(opCtx, d.slots, model, limit)
+				err = slots.EnsureModel(opCtx, d.slots, model, want)
 			}
 		}
 		cancel()
 		if err == nil {
-			applied[model] = limit
+			applied[model] = want
 		} else if ctx.Err() == nil {
-			d.cfg.Log.Warn("applying limits", "model", model, "err", err)
+			d.cfg.Log.Warn("applying settings", "model", model, "err", err)
 		}
 	}
 }

@@ -21,7 +21,7 @@ type metrics struct {
 	lostHints, lostPublishes, lostUnclaim prometheus.Counter
 
 	models metric.Models
-	queue  queue
+	queue  queueGauges
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {

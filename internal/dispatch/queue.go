@@ -27,7 +27,7 @@ var (
 
 // queue reports what the leader saw last; nothing by a dispatcher that does
 // not lead, so that the cluster's numbers are reported once.
-type queue struct {
+type queueGauges struct {
 	seen atomic.Pointer[map[string]modelQueue] // by the model's label
 }
 
@@ -38,13 +38,13 @@ type modelQueue struct {
 }
 
 // Describe implements prometheus.Collector.
-func (q *queue) Describe(descs chan<- *prometheus.Desc) {
+func (q *queueGauges) Describe(descs chan<- *prometheus.Desc) {
 	descs <- depthDesc
 	descs <- oldestDesc
 }
 
 // Collect implements prometheus.Collector.
-func (q *queue) Collect(out chan<- prometheus.Metric) {
+func (q *queueGauges) Collect(out chan<- prometheus.Metric) {
 	seen := q.seen.Load()
 	if seen == nil {
 		return

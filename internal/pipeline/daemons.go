@@ -60,7 +60,7 @@ func dispatchUntil(taking context.Context, r Resources, cfg config.Daemon) error
 	d, err := dispatch.New(taking, dispatch.Config{
 		Store: r.Store, Conn: r.Conn, Streams: r.Streams,
 		ClaimBatchSize: cfg.ClaimBatchSize, ClaimInterval: cfg.ClaimInterval.Duration(),
-		DefaultLimit: cfg.DefaultModelConcurrency, Limits: cfg.ModelConcurrencyLimits,
+		DefaultLimit: cfg.DefaultModelConcurrency, Limits: cfg.ModelConcurrencyLimits, Escalations: escalations(cfg.ModelEscalations),
 		Lease: lease(cfg), ClaimTimeout: cfg.ClaimTimeout.Duration(),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
 		MetadataFields: cfg.BatchMetadataFields, Metrics: r.Observed.metrics(), Log: r.Log,
@@ -120,6 +120,14 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg Consuming, d *
 	floor := make([]byte, gcFloor)
 	defer runtime.KeepAlive(&floor)
 	return c.Run(taking, doing)
+}
+
+func escalations(from config.ModelEscalations) map[batch.Model]batch.Escalation {
+	to := make(map[batch.Model]batch.Escalation, len(from))
+	for model, e := range from {
+		to[model] = batch.Escalation(e)
+	}
+	return to
 }
 
 // lease is AckWait: a message of a dead consumer is redelivered when its
