@@ -28,7 +28,7 @@ type cli struct {
 	Run     runCmd           `cmd:"" help:"Run a file of requests on this machine and write every result."`
 	Mock    mockCmd          `cmd:"" help:"Serve a mock model endpoint."`
 	Bench   benchCmd         `cmd:"" help:"Measure the pipeline on this machine against a bare HTTP loop."`
-	Batches batchesCmd       `cmd:"" help:"Create a batch in a cluster, see how far one is, write its results."`
+	Batches batchesCmd       `cmd:"" help:"Create batches in a cluster, see how far they are, write their results, cancel, retry or delete them."`
 	Models  modelsCmd        `cmd:"" help:"Show or change models' limits and escalations in a cluster, pause and resume them."`
 	Users   usersCmd         `cmd:"" help:"Show or change users' parts of the models in a cluster."`
 	Migrate migrateCmd       `cmd:"" help:"Bring a database's schema up to date."`

@@ -27,7 +27,7 @@ type runCmd struct {
 	Upstream         string `placeholder:"URL" help:"Model endpoint, such as https://api.openai.com (FUSILLADE_UPSTREAM_URL)."`
 	APIKeyEnv        string `name:"api-key-env" placeholder:"NAME" help:"Environment variable that holds the endpoint's API key."`
 	Concurrency      string `placeholder:"N|MODEL=N,..." help:"Calls in flight per model: one number for all, or one for each (FUSILLADE_DEFAULT_MODEL_CONCURRENCY, FUSILLADE_MODEL_CONCURRENCY_LIMITS)."`
-	CompletionWindow string `default:"24h" placeholder:"TIME" help:"Time to finish in, such as 90m, 24h or 7d; retries stop then (default ${default})."`
+	CompletionWindow string `default:"24h" placeholder:"TIME" help:"Time to finish in, such as 90m, 24h or 7d; what is not being called by then expires (default ${default})."`
 	DataDir          string `placeholder:"DIR" help:"Where the job is kept. A run that was interrupted goes on when it is started again with the same directory and input. Default: a directory for your user."`
 	Again            bool   `help:"Begin anew, though this input was run to its end before."`
 	Mock             bool   `help:"Call a built-in mock model endpoint."`

@@ -38,6 +38,14 @@ type Config struct {
 	ClaimTimeout      time.Duration
 	ProcessingTimeout time.Duration
 	StaleThreshold    time.Duration
+	// ExpiryInterval is how often the leader looks for batches whose deadline
+	// has passed; 0: never.
+	ExpiryInterval time.Duration
+	// StopBeforeDeadline, if negative, is how long after its deadline a batch
+	// goes on; nil: batches do not expire.
+	StopBeforeDeadline *time.Duration
+	// Purge says how the leader removes what was deleted or has expired.
+	Purge Purge
 	// MetadataFields are the columns or metadata keys of a batch that are sent
 	// with each of its requests.
 	MetadataFields []string
@@ -47,12 +55,21 @@ type Config struct {
 	Log     *slog.Logger
 }
 
+// Purge says how fast deleted rows are removed.
+type Purge struct {
+	Interval time.Duration // between two purges; 0: there are none
+	Rows     int           // the most that one delete removes
+	Pause    time.Duration // between two deletes
+}
+
 func (c Config) validate() error {
 	switch {
 	case c.Store == nil || c.Conn == nil || c.Log == nil:
 		return errors.New("dispatch: Store, Conn and Log are required")
 	case c.ClaimBatchSize <= 0 || c.DefaultLimit <= 0:
 		return errors.New("dispatch: ClaimBatchSize and DefaultLimit must be positive")
+	case c.Purge.Interval > 0 && c.Purge.Rows <= 0:
+		return errors.New("dispatch: Purge.Rows must be positive")
 	case c.ClaimInterval <= 0 || c.Lease <= 0 || c.ClaimTimeout <= 0 || c.ProcessingTimeout <= 0 || c.StaleThreshold <= 0:
 		return errors.New("dispatch: ClaimInterval, Lease, ClaimTimeout, ProcessingTimeout and StaleThreshold must be positive")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -42,6 +43,9 @@ func (d *Dispatcher) lead(ctx context.Context) {
 
 func (d *Dispatcher) reign(ctx context.Context) error {
 	d.cfg.Log.Info("this dispatcher leads")
+	var upkeep sync.WaitGroup
+	defer upkeep.Wait()
+	d.keepUp(ctx, &upkeep)
 	limits := time.NewTicker(d.limitInterval())
 	defer limits.Stop()
 	applied := make(map[batch.Model]slots.Settings) // what was written and is not to be written again

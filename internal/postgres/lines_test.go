@@ -108,6 +108,23 @@ func TestStatusOfTheLast(t *testing.T) {
 	check(t, s)
 }
 
+// A claim that passes over holes reads no more than those.
+func TestPlanOfAClaimWithHoles(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := newDaemon(t, s)
+	id := batchOf(t, s, newLargeFile(t, s, 50_000))
+	finish(t, s, d, endings(completed, started(t, s, d, id, 5000))...)
+	if _, err := s.CancelRequests(t.Context(), id, []int32{5001, 5003, 40_000}); err != nil {
+		t.Fatal(err)
+	}
+	sqlExec(t, s, `VACUUM ANALYZE`)
+	plan := explain(t, s, ", ANALYZE, BUFFERS", claimSQL, string(testModel), [][16]byte{id}, []int32{50})
+	if scans := plan.wholeScans(); len(scans) > 0 || plan.touched() > 700 {
+		t.Errorf("a claim of 50 reads %.0f rows: %v", plan.touched(), scans)
+	}
+}
+
 // Lines are canceled one by one under claims that are under way: each line is
 // claimed or canceled, and none is both.
 func TestHolesMeetClaims(t *testing.T) {
