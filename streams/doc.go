@@ -5,6 +5,7 @@
 //	fusillade.requests.<model>.<batch>.<line>   one message per claimed request
 //	fusillade.hints.drained.<model>             a consumer took work off the stream
 //	fusillade.hints.work                        there may be new work or new settings
+//	fusillade.hint.cancel.<batch>               requests were cancelled: abort their calls
 //
 // Hints are plain NATS messages: losing one costs latency, never correctness,
 // because a poll stands behind each.

@@ -77,3 +77,14 @@ func ParseHintDrained(subject string) (batch.Model, error) {
 	}
 	return ParseToken(token)
 }
+
+// ParseHintCancel reads the batch from a cancel hint's subject. It returns
+// ErrToken for what HintCancel never writes.
+func ParseHintCancel(subject string) (batch.ID, error) {
+	token := subject[strings.LastIndexByte(subject, '.')+1:]
+	id, err := batch.ParseID(token)
+	if err != nil || HintCancel(id) != subject {
+		return batch.ID{}, fmt.Errorf("subject %q: %w", subject, ErrToken)
+	}
+	return id, nil
+}

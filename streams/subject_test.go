@@ -118,3 +118,23 @@ func TestHintDrained(t *testing.T) {
 		}
 	}
 }
+
+func TestHintCancel(t *testing.T) {
+	t.Parallel()
+	id := requestID(t, 1).Batch
+	subject := streams.HintCancel(id)
+	if subject != "fusillade.hint.cancel."+hexID || streams.HintCancelAll != "fusillade.hint.cancel.*" {
+		t.Errorf("HintCancel = %q, HintCancelAll = %q", subject, streams.HintCancelAll)
+	}
+	if got, err := streams.ParseHintCancel(subject); err != nil || got != id {
+		t.Errorf("ParseHintCancel = %v, %v", got, err)
+	}
+	for _, bad := range []string{
+		"", "fusillade.hint.cancel.", "fusillade.hint.cancel.x", hexID, "fusillade.hint.cancel." + strings.ToUpper(hexID),
+		"fusillade.hint.cancel.batch_" + hexID, subject + ".1", "fusillade.hints.drained." + hexID,
+	} {
+		if _, err := streams.ParseHintCancel(bad); !errors.Is(err, streams.ErrToken) {
+			t.Errorf("ParseHintCancel(%q): %v, want ErrToken", bad, err)
+		}
+	}
+}

@@ -33,13 +33,16 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 	if err != nil {
 		return upstream.Outcome{Reason: batch.BuilderError, Detail: err.Error()}
 	}
-	ctx := c.doing
+	ctx, cancel := context.WithCancel(c.doing)
 	// Beyond the processing timeout the lease is not renewed and another may
 	// take over. The call's own timeout is shorter, unless it begins late.
 	if c.cfg.CallTimeout == 0 || time.Since(t.started)+c.cfg.CallTimeout > c.cfg.ProcessingTimeout {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, t.started.Add(c.cfg.ProcessingTimeout))
-		defer cancel()
+		cancel()
+		ctx, cancel = context.WithDeadline(c.doing, t.started.Add(c.cfg.ProcessingTimeout))
+	}
+	defer cancel()
+	if !t.mayCall(cancel) {
+		return upstream.Outcome{Reason: batch.TaskTerminated}
 	}
 	return c.cfg.Caller.Do(ctx, upstream.Request{
 		ID:         t.delivery.ID,
@@ -57,6 +60,9 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 
 // decide turns the outcome of a call into what is written about it.
 func (c *Consumer) decide(t *task, o upstream.Outcome) finished {
+	if t.ended() != postgres.Alive {
+		return finished{task: t} // cancelled meanwhile: nothing is to be written
+	}
 	if o.Reason == batch.TaskTerminated && c.doing.Err() != nil {
 		return givenBack(t, 0) // cut off by a stop: not the request's fault
 	}

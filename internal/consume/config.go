@@ -14,10 +14,11 @@ import (
 	"fusillade/internal/upstream"
 )
 
-// Store is where requests are started, finished and given up. All calls may be
-// repeated after an error, whether or not they took effect.
+// Store is where requests are started, looked up, finished and given up. All
+// calls may be repeated after an error, whether or not they took effect.
 type store interface {
 	Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error)
+	Live(ctx context.Context, deliveries []postgres.Delivery) ([]postgres.Fate, error)
 	Finish(ctx context.Context, daemon batch.DaemonID, endings []postgres.Ending, returns []postgres.Return) (map[batch.RequestID]bool, error)
 	Unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error)
 }
@@ -56,6 +57,9 @@ type Config struct {
 	HeartbeatInterval time.Duration
 	// DrainTimeout is how long calls may go on once Run was told to stop.
 	DrainTimeout time.Duration
+	// CancelPoll is how often requests in hand are looked up in case the hint of
+	// a cancel was lost; 0: 5 s.
+	CancelPoll time.Duration
 	// MaxInFlight is the number of calls at once, of all models together.
 	MaxInFlight int
 	// MaxDeliveries is how many consumers a request may take down before it

@@ -1,6 +1,7 @@
 package consume
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -56,6 +57,8 @@ type Consumer struct {
 	full                               atomic.Bool  // a call waits for this consumer's capacity
 	turn                               atomic.Int64 // of the lanes at that capacity
 	completed, failed, retried, fenced atomic.Int64
+	aborted                            atomic.Int64
+	look                               chan struct{} // requests in hand may have been cancelled
 
 	callTime atomic.Int64 // nanoseconds
 	trouble  atomic.Pointer[Trouble]
@@ -74,7 +77,11 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to JetStream: %w", err)
 	}
-	c := &Consumer{cfg: cfg, js: js, hands: hands{tasks: make(map[batch.RequestID]*task)}, metrics: newMetrics(cfg.Metrics)}
+	cfg.CancelPoll = cmp.Or(cfg.CancelPoll, defaultCancelPoll)
+	c := &Consumer{
+		cfg: cfg, js: js, look: make(chan struct{}, 1),
+		hands: hands{tasks: make(map[batch.RequestID]*task)}, metrics: newMetrics(cfg.Metrics),
+	}
 	c.cfg.Store = measuredStore{cfg.Store, c.metrics}
 	c.starts = newBatcher(startBatch, flushWorkers, startLinger, c.flushStarts)
 	c.finishes = newBatcher(finishBatch, flushWorkers, finishLinger, c.flushFinishes)
@@ -91,8 +98,11 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 // Stats are counted since the start.
 type Stats struct {
 	Completed, Failed, Retried, Fenced int64
-	InFlight                           int
-	CallTime                           time.Duration // of all calls together
+	// Aborted were in hand when they were cancelled or had otherwise ended
+	// elsewhere: their calls were cut off or not made.
+	Aborted  int64
+	InFlight int
+	CallTime time.Duration // of all calls together
 	// Trouble is what last went wrong, nil if nothing did.
 	Trouble *Trouble
 }
@@ -109,6 +119,7 @@ type Trouble struct {
 func (c *Consumer) Stats() Stats {
 	return Stats{
 		Completed: c.completed.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Fenced: c.fenced.Load(),
+		Aborted:  c.aborted.Load(),
 		InFlight: int(c.inFlight.Load()), CallTime: time.Duration(c.callTime.Load()), Trouble: c.trouble.Load(),
 	}
 }
@@ -136,6 +147,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	background.Go(func() error { return c.keeper.Run(keeping) })
 	background.Go(func() error { return c.renewLeases(keeping) })
 	background.Go(func() error { return c.logStatus(keeping) })
+	background.Go(func() error { return c.watchCancels(keeping) })
 	select {
 	case <-taking.Done():
 	case <-keeping.Done(): // the keeper failed

@@ -9,6 +9,9 @@
 // the consumer works on it, and redelivered by the broker if the consumer
 // dies. Postgres decides who owns a request; the broker's word is only a hint.
 //
+// What has ended elsewhere, because it was cancelled, is dropped wherever it is
+// on this way: its call is cut off, and nothing is written.
+//
 // What a crash leaves behind:
 //
 //	before start            nothing; the lease runs out, another consumer starts it

@@ -124,3 +124,10 @@ func (c *corrupting) Do(ctx context.Context, r upstream.Request) upstream.Outcom
 	}
 	return o
 }
+
+// unabortable goes on with calls that were cut off.
+type unabortable struct{ caller }
+
+func (u unabortable) Do(ctx context.Context, r upstream.Request) upstream.Outcome {
+	return u.caller.Do(context.WithoutCancel(ctx), r)
+}

@@ -8,8 +8,8 @@ import (
 	"fusillade/internal/postgres"
 )
 
-// finished is a task and what is to be written about it: its ending, or its
-// return to the stream.
+// finished is a task and what is to be written about it: its ending, its
+// return to the stream, or nothing if it has ended elsewhere.
 type finished struct {
 	task   *task
 	ending *postgres.Ending
@@ -21,6 +21,10 @@ type finished struct {
 // finish queues a write. It waits while the queue is full, which holds up
 // nothing but the goroutine of a call that has ended.
 func (c *Consumer) finish(f finished) {
+	if f.ending == nil && f.back == nil {
+		c.drop(f.task)
+		return
+	}
 	if err := c.finishes.add(c.writing, f); err != nil {
 		c.hands.drop(f.task) // stopped: the lease gives the request to another
 		c.metrics.dropped(metric.DroppedResult, 1)
@@ -101,6 +105,10 @@ func (c *Consumer) isolate(items []finished, err error) {
 
 // answer tells the broker what was written.
 func (c *Consumer) answer(f finished, written bool) {
+	if !written && f.task.ended() != postgres.Alive {
+		c.drop(f.task)
+		return
+	}
 	c.hands.drop(f.task)
 	defer f.task.lane.wake()
 	f.task.lane.metrics.written(f, written)

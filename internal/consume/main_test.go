@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
 	"sync"
 	"sync/atomic"
@@ -66,7 +67,7 @@ func until(t testing.TB, what string, holds func() bool) {
 // cluster is a database, a broker and an endpoint, and the daemons that a test
 // runs on them.
 type cluster struct {
-	t        *testing.T
+	t        testing.TB
 	store    *postgres.Store
 	db       *pgxpool.Pool // to look at the tables themselves
 	broker   *embedded.NATS
@@ -79,7 +80,7 @@ type cluster struct {
 
 // newCluster starts a dispatcher and no consumer. At the end of the test the
 // checker looks at every batch.
-func newCluster(t *testing.T, settings ...func(*dispatch.Config)) *cluster {
+func newCluster(t testing.TB, settings ...func(*dispatch.Config)) *cluster {
 	t.Helper()
 	c := newBareCluster(t)
 	cfg := dispatch.Config{
@@ -99,7 +100,7 @@ func newCluster(t *testing.T, settings ...func(*dispatch.Config)) *cluster {
 }
 
 // newBareCluster starts neither.
-func newBareCluster(t *testing.T) *cluster {
+func newBareCluster(t testing.TB) *cluster {
 	t.Helper()
 	c := &cluster{t: t, broker: testenv.NATS(t), endpoint: &endpoint{}}
 	url := testenv.DatabaseURL(t)
@@ -154,7 +155,7 @@ func (c *cluster) check() {
 // running is a consumer in a daemon of its own.
 type running struct {
 	*Consumer
-	t        *testing.T
+	t        testing.TB
 	takeNone context.CancelFunc // as the first signal
 	doNone   context.CancelFunc // as the second
 	done     chan struct{}
@@ -393,3 +394,5 @@ func (c *cluster) exec(sql string, args ...any) {
 func limits(of map[batch.Model]int) func(*dispatch.Config) {
 	return func(cfg *dispatch.Config) { cfg.Limits = of }
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -119,6 +119,7 @@ func (m *modelMetrics) called(o upstream.Outcome, f finished) {
 	}
 	switch {
 	case o.Elapsed == 0: // there was nowhere to call
+	case f.ending == nil && f.back == nil: // aborted: it had ended elsewhere
 	case f.ending == nil && f.back.Retry:
 		m.retriedTimes.Observe(o.Elapsed.Seconds())
 	case f.ending == nil: // cut off by a stop

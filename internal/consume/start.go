@@ -94,6 +94,11 @@ func (c *Consumer) judge(t *task, s postgres.Start, now time.Time) {
 	switch s.Verdict {
 	case postgres.Started:
 		c.hands.begin(t, s, now)
+		if t.ended() != postgres.Alive { // since it was started
+			t.lane.unstarting()
+			c.drop(t)
+			return
+		}
 		if s.Takeovers >= c.cfg.MaxDeliveries {
 			t.lane.unstarting()
 			c.finish(finished{task: t, ending: &postgres.Ending{

@@ -1,11 +1,13 @@
 package consume
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,6 +31,10 @@ type task struct {
 	start    postgres.Start
 	started  time.Time // by this machine's monotonic clock
 	deadline time.Time // when the batch expires: Postgres's remaining time after started
+
+	fate    atomic.Int32       // a postgres.Fate, as last looked up
+	cancel  context.CancelFunc // cuts the call off; set before calling is
+	calling atomic.Bool
 }
 
 // newTask reads a message. The error says what is wrong with it.
@@ -67,8 +73,9 @@ func (t *task) header() http.Header {
 
 // hands are the messages that this consumer works on, by request.
 type hands struct {
-	mu    sync.Mutex
-	tasks map[batch.RequestID]*task
+	mu       sync.Mutex
+	tasks    map[batch.RequestID]*task
+	suspects []*task // to be looked up; some may be in hand no more
 }
 
 // take adds a task, unless the request is in hand already.

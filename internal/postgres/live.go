@@ -1,0 +1,61 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Fate says what has become of a delivery that a consumer has in hand.
+type Fate int32
+
+// The fates of a delivery.
+const (
+	// Alive: nothing has happened to it; the consumer goes on.
+	Alive Fate = iota
+	// Ended: the request has ended, was claimed anew or waits for that. Make no
+	// call, write nothing, ack the message.
+	Ended
+	// Taken: a later delivery of the message has the request. Make no call,
+	// write nothing, and leave the message to its owner.
+	Taken
+)
+
+const liveSQL = `
+SELECT i.place, COALESCE(r.claim = i.claim AND r.due_at IS NULL, false)
+  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) WITH ORDINALITY AS i (batch_id, line, claim, delivery, place)
+  LEFT JOIN LATERAL (SELECT claim, delivery, due_at FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r ON true
+ WHERE r.claim IS DISTINCT FROM i.claim OR r.delivery > i.delivery OR r.due_at IS NOT NULL`
+
+// Live looks up, in one statement, what has become of the deliveries, and
+// returns their fates in the same order. It changes nothing.
+func (s *Store) Live(ctx context.Context, deliveries []Delivery) ([]Fate, error) {
+	fates := make([]Fate, len(deliveries))
+	if len(deliveries) == 0 {
+		return fates, nil
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	k := newKeys(len(deliveries))
+	for _, d := range deliveries {
+		k.add(d.ID, d.Claim, d.Number)
+	}
+	rows, err := s.pool.Query(ctx, liveSQL, k.batches, k.lines, k.claims, k.deliveries)
+	if err != nil {
+		return nil, fmt.Errorf("looking up requests in hand: %w", err)
+	}
+	var place int
+	var taken bool
+	_, err = pgx.ForEachRow(rows, []any{&place, &taken}, func() error {
+		fates[place-1] = Ended
+		if taken {
+			fates[place-1] = Taken
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking up requests in hand: %w", err)
+	}
+	return fates, nil
+}
