@@ -22,6 +22,8 @@ const (
 	// busyDelay is how long a message waits whose request another daemon works
 	// on, before it is offered again.
 	busyDelay = 500 * time.Millisecond
+	// busyMargin is added when its daemon's heartbeat goes stale before that.
+	busyMargin = 10 * time.Millisecond
 
 	startBatch, finishBatch   = 256, 512
 	startLinger, finishLinger = 20 * time.Millisecond, 50 * time.Millisecond

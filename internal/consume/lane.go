@@ -193,6 +193,11 @@ func (l *lane) roomFor() int {
 	}
 	prefetch := min(int(l.rate.current*prefetchTime.Seconds()+0.5), maxPrefetch)
 	room := standing.Allowed + prefetch - inHand
+	if room <= 0 && standing.Free > 0 && l.starting+len(l.ready) == 0 {
+		// Slots are free, and whether there is work for them shows only by asking:
+		// while calls take long, nothing else here would.
+		return min(1, pod)
+	}
 	if room < prefetch/2 {
 		return 0 // enough is here; fetch more at a time
 	}
@@ -218,7 +223,9 @@ func (l *lane) received(msg jetstream.Msg) {
 	l.metrics.received(t)
 	l.mu.Lock()
 	closed := l.closed
-	l.backlog = t.pending > 0
+	// What is redelivered is not counted as pending, and seldom comes alone: a
+	// consumer died, or backoffs end.
+	l.backlog = t.pending > 0 || t.delivery.Number > 1
 	if !closed {
 		l.starting++
 	}

@@ -112,7 +112,8 @@ func (c *Consumer) judge(t *task, s postgres.Start, now time.Time) {
 	case postgres.Stale:
 		c.report(t.msg.Ack())
 	case postgres.Busy:
-		c.report(t.msg.NakWithDelay(busyDelay))
+		// Soon after its daemon turns out to be dead, if it does.
+		c.report(t.msg.NakWithDelay(min(s.Wait+busyMargin, busyDelay)))
 	case postgres.Early:
 		c.report(t.msg.NakWithDelay(max(s.Wait, time.Millisecond)))
 	}

@@ -52,6 +52,7 @@ type Daemon struct {
 	beats    jetstream.KeyValue
 	progress atomic.Pointer[func() postgres.Progress]
 	metrics  *metrics
+	stopping atomic.Bool
 }
 
 // Work is what a daemon does: until taking ends it takes work, until doing
@@ -110,7 +111,7 @@ func (d *Daemon) run(taking, doing context.Context, work Work) error {
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(doing))
 	fenced := make(chan error, 1)
 	go func() {
-		err := d.beat(beating)
+		err := d.beat(beating, taking.Done())
 		if err != nil { // fenced: take no more, and stop at once
 			stopTaking()
 			stopDoing(err)
@@ -156,9 +157,10 @@ func start(ctx context.Context, cfg Config) (*Daemon, error) {
 	return d, nil
 }
 
-// beat renews the heartbeats until ctx ends. It returns ErrFenced when one of
-// them could not be renewed until one interval before the threshold.
-func (d *Daemon) beat(ctx context.Context) error {
+// beat renews the heartbeats until ctx ends, and at once when the daemon begins
+// to stop. It returns ErrFenced when one of them could not be renewed until one
+// interval before the threshold.
+func (d *Daemon) beat(ctx context.Context, stopping <-chan struct{}) error {
 	hostname, _ := os.Hostname()
 	last := time.Now()
 	fence := d.cfg.Threshold - d.cfg.Interval
@@ -167,6 +169,9 @@ func (d *Daemon) beat(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-stopping:
+			d.stopping.Store(true)
+			stopping = nil
 		case <-time.After(wait):
 		}
 		began := time.Now()
@@ -191,15 +196,13 @@ func (d *Daemon) beat(ctx context.Context) error {
 // renew writes both heartbeats. A crash between the two is harmless: each
 // expires by itself.
 func (d *Daemon) renew(ctx context.Context, hostname string) error {
-	var p postgres.Progress
-	if f := d.progress.Load(); f != nil {
-		p = (*f)()
-	}
+	p := d.done()
 	if err := d.cfg.Store.Heartbeat(ctx, d.ID, p); err != nil {
 		return err
 	}
 	value, err := json.Marshal(map[string]any{
 		"role": d.cfg.Role, "hostname": hostname, "pid": os.Getpid(), "version": Version, "in_flight": p.InFlight,
+		"stopping": p.Stopping,
 	})
 	if err != nil {
 		return fmt.Errorf("writing heartbeat: %w", err)
@@ -212,11 +215,23 @@ func (d *Daemon) renew(ctx context.Context, hostname string) error {
 	return nil
 }
 
+// done is what the daemon has done, for its record.
+func (d *Daemon) done() (p postgres.Progress) {
+	if f := d.progress.Load(); f != nil {
+		p = (*f)()
+	}
+	p.Stopping = d.stopping.Load()
+	return p
+}
+
 // end says that the daemon is gone, so that others need not wait for its
 // heartbeat to go stale.
 func (d *Daemon) end(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
+	if err := d.cfg.Store.Heartbeat(ctx, d.ID, d.done()); err != nil { // what it did since the last
+		d.cfg.Log.Warn("ending daemon", "err", err)
+	}
 	if err := d.cfg.Store.EndDaemon(ctx, d.ID); err != nil {
 		d.cfg.Log.Warn("ending daemon", "err", err)
 	}

@@ -49,6 +49,8 @@ func TestDaemonLife(t *testing.T) {
 	// The heart beats while the work drains.
 	stopTaking()
 	<-l.taking.Done()
+	want.Status = "stopping"
+	until(t, "it is seen to be stopping", func() bool { got, _ := e.record(t, id); return cmp.Equal(want, got) })
 	e.beatsOn(t, id)
 	if l.doing.Err() != nil {
 		t.Error("the end of taking ended doing")
@@ -65,6 +67,26 @@ func TestDaemonLife(t *testing.T) {
 	}
 	if _, err := e.beats.Get(t.Context(), id.String()); !errors.Is(err, jetstream.ErrKeyNotFound) {
 		t.Errorf("heartbeat in NATS at the end: %v, want none", err)
+	}
+}
+
+// It says at once that it stops, and at its end all that it has done, however
+// long the pause between heartbeats is.
+func TestDaemonSaysThatItStops(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.NATS(t), 3*time.Hour)
+	lives, ended, stopTaking := e.run(t, e.config(time.Hour, 3*time.Hour))
+	l := await(t, "work begins", lives)
+	stopTaking()
+	until(t, "it is seen to be stopping", func() bool { got, _ := e.record(t, l.daemon.ID); return got.Status == "stopping" })
+	l.daemon.SetProgress(func() postgres.Progress { return postgres.Progress{Completed: 5, Failed: 2, InFlight: 3} })
+	l.end <- nil
+	if err := await(t, "Run returns", ended); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+	got, _ := e.record(t, l.daemon.ID)
+	if got.Status != "dead" || got.Completed != 5 || got.Failed != 2 || got.InFlight != 0 {
+		t.Errorf("record at the end is %+v", got)
 	}
 }
 

@@ -38,6 +38,9 @@ type Config struct {
 	ClaimTimeout      time.Duration
 	ProcessingTimeout time.Duration
 	StaleThreshold    time.Duration
+	// UnclaimBatchSize is the most requests of dead daemons that one statement
+	// takes back; 0: 100.
+	UnclaimBatchSize int
 	// ExpiryInterval is how often the leader looks for batches whose deadline
 	// has passed; 0: never.
 	ExpiryInterval time.Duration

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -45,6 +46,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	cfg.UnclaimBatchSize = cmp.Or(cfg.UnclaimBatchSize, defaultUnclaimBatchSize)
 	js, err := jetstream.New(cfg.Conn, jetstream.WithPublishAsyncMaxPending(publishPending),
 		jetstream.WithPublishAsyncTimeout(publishTimeout))
 	if err != nil {

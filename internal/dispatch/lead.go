@@ -53,6 +53,9 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 	defer repeats.Stop()
 	sweeps := time.NewTicker(d.sweepInterval())
 	defer sweeps.Stop()
+	reclaims := time.NewTicker(d.reclaimInterval())
+	defer reclaims.Stop()
+	buried := make(map[batch.DaemonID]bool)
 	for {
 		select {
 		case <-ctx.Done():
@@ -64,7 +67,14 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 		case <-repeats.C:
 			clear(applied)
 			d.restoreStreams(ctx)
+		case <-reclaims.C:
+			if err := d.reclaim(ctx, buried); err != nil && ctx.Err() == nil {
+				d.cfg.Log.Warn("reclaiming requests of dead daemons", "err", err)
+			}
 		case <-sweeps.C:
+			if err := d.forgetDead(ctx); err != nil && ctx.Err() == nil {
+				d.cfg.Log.Warn("removing records of dead daemons", "err", err)
+			}
 			d.sweep(ctx)
 			if _, err := d.cfg.Store.RemoveAbandonedFiles(ctx, uploadIdle); err != nil && ctx.Err() == nil {
 				d.cfg.Log.Warn("removing abandoned uploads", "err", err)

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/postgres"
 	"fusillade/streams"
@@ -60,8 +62,12 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 
 // confirm waits for the acks. Each arrives or fails within publishTimeout.
 func (l *lane) confirm(ctx context.Context, group []published) {
-	var lost []postgres.ClaimedRequest
+	var lost, taken []postgres.ClaimedRequest
 	var firstErr error
+	lose := func(r postgres.ClaimedRequest, err error) {
+		lost = append(lost, r)
+		firstErr = cmp.Or(firstErr, err)
+	}
 	for _, p := range group {
 		err := p.err
 		if err == nil {
@@ -72,13 +78,14 @@ func (l *lane) confirm(ctx context.Context, group []published) {
 			}
 		}
 		if subjectTaken(err) {
-			if err = l.replace(ctx, p.request); err == nil {
-				continue
-			}
+			taken = append(taken, p.request)
+		} else {
+			lose(p.request, err)
 		}
-		lost = append(lost, p.request)
-		if firstErr == nil {
-			firstErr = err
+	}
+	for i, err := range l.replaceAll(ctx, taken) {
+		if err != nil {
+			lose(taken[i], err)
 		}
 	}
 	if len(lost) == 0 {
@@ -102,6 +109,26 @@ func subjectTaken(err error) bool {
 	return errors.As(err, &api) && api.ErrorCode == streamStoreFailed
 }
 
+// replacing is how many messages are replaced at once: each takes three round
+// trips, and a consumer that died leaves hundreds.
+const replacing = 16
+
+// replaceAll replaces the messages of these requests and returns the error of
+// each.
+func (l *lane) replaceAll(ctx context.Context, requests []postgres.ClaimedRequest) []error {
+	errs := make([]error, len(requests))
+	var g errgroup.Group
+	g.SetLimit(replacing)
+	for i, r := range requests {
+		g.Go(func() error {
+			errs[i] = l.replace(ctx, r)
+			return nil
+		})
+	}
+	_ = g.Wait() // errs has them
+	return errs
+}
+
 // replace deals with a message that holds the request's subject already. One
 // of this claim is as good as the one that was refused. One of an earlier
 // claim would be taken for stale by whoever receives it, so it makes way.
@@ -117,9 +144,9 @@ func (l *lane) replace(ctx context.Context, r postgres.ClaimedRequest) error {
 		if old.Header.Get(streams.HeaderClaim) == strconv.Itoa(r.Claim) {
 			return nil
 		}
-		if err := l.d.stream.DeleteMsg(ctx, old.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-			return fmt.Errorf("removing a stale message of %s: %w", r.ID, err)
-		}
+		// It may just have been acked or removed by another, which the server tells
+		// in several ways. If it is still there, the publish is refused.
+		_ = l.d.stream.DeleteMsg(ctx, old.Sequence)
 	}
 	msg, err := l.message(ctx, r)
 	if err != nil {

@@ -64,8 +64,8 @@ func dispatchUntil(taking context.Context, r Resources, cfg config.Daemon) error
 		Lease: lease(cfg), ClaimTimeout: cfg.ClaimTimeout.Duration(),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
 		ExpiryInterval: cfg.CancellationPollInterval.Duration(), StopBeforeDeadline: cfg.StopBeforeDeadline.Pointer(),
-		Purge:          dispatch.Purge{Interval: cfg.PurgeInterval.Duration(), Rows: cfg.PurgeBatchSize, Pause: cfg.PurgeThrottle.Duration()},
-		MetadataFields: cfg.BatchMetadataFields, Metrics: r.Observed.metrics(), Log: r.Log,
+		Purge:            dispatch.Purge{Interval: cfg.PurgeInterval.Duration(), Rows: cfg.PurgeBatchSize, Pause: cfg.PurgeThrottle.Duration()},
+		UnclaimBatchSize: cfg.UnclaimBatchSize, MetadataFields: cfg.BatchMetadataFields, Metrics: r.Observed.metrics(), Log: r.Log,
 	})
 	if err != nil {
 		return ignoreStop(taking, err)

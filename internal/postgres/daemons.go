@@ -22,6 +22,7 @@ type Daemon struct {
 type Progress struct {
 	Completed, Failed int64
 	InFlight          int
+	Stopping          bool // it takes no more work and ends what it has begun
 }
 
 // NewDaemonID returns an id for this run of this process.
@@ -34,7 +35,7 @@ INSERT INTO daemons (id, role, hostname, pid, version, status, config) VALUES ($
 	// A daemon that others have declared dead does not come back to life.
 	heartbeatSQL = `
 UPDATE daemons
-   SET last_heartbeat = now(), status = 'running', requests_completed = $2, requests_failed = $3, requests_in_flight = $4
+   SET last_heartbeat = now(), status = CASE WHEN $5 THEN 'stopping' ELSE 'running' END, requests_completed = $2, requests_failed = $3, requests_in_flight = $4
  WHERE id = $1 AND status <> 'dead'`
 
 	endDaemonSQL = `
@@ -56,7 +57,7 @@ func (s *Store) RegisterDaemon(ctx context.Context, d Daemon) error {
 // Heartbeat records that a daemon lives and what it has done. It returns
 // batch.ErrConflict if the daemon was declared dead; it must then stop.
 func (s *Store) Heartbeat(ctx context.Context, id batch.DaemonID, p Progress) error {
-	n, err := s.exec(ctx, heartbeatSQL, [16]byte(id), p.Completed, p.Failed, p.InFlight)
+	n, err := s.exec(ctx, heartbeatSQL, [16]byte(id), p.Completed, p.Failed, p.InFlight, p.Stopping)
 	if err != nil {
 		return fmt.Errorf("writing heartbeat: %w", err)
 	}

@@ -42,7 +42,9 @@ type Start struct {
 	Generation int
 	Takeovers  int           // daemons that died or hung in the middle of this request
 	Remaining  time.Duration // until the batch expires, by Postgres's clock
-	Wait       time.Duration // when Early
+	// Wait is, when Early, the rest of the backoff; when Busy, how long until the
+	// daemon is dead or the call past its timeout, if nothing else happens.
+	Wait time.Duration
 }
 
 // StartRules are the settings that decide about a takeover.
@@ -94,7 +96,9 @@ SELECT s.batch_id, s.line, s.model, s.attempt, s.generation, s.takeovers, t.cust
 	// Only for deliveries that startSQL refused.
 	refusedSQL = `
 SELECT r.batch_id, r.line, r.state = 'processing',
-       COALESCE((extract(epoch FROM r.not_before - now()) * 1e6)::bigint, 0)
+       COALESCE((extract(epoch FROM CASE WHEN r.state = 'processing' THEN LEAST(r.started_at + $5::interval,
+                 COALESCE((SELECT d.last_heartbeat + $6::interval FROM daemons d WHERE d.id = r.daemon_id AND d.status <> 'dead'), now()))
+                                         ELSE r.not_before END - now()) * 1e6)::bigint, 0)
   FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS i (batch_id, line, claim, delivery)
  CROSS JOIN LATERAL (SELECT * FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r
  WHERE r.claim = i.claim AND r.delivery < i.delivery AND r.due_at IS NULL`
@@ -144,14 +148,15 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 	if started == len(deliveries) {
 		return out, nil
 	}
-	if err := s.judgeRefused(ctx, k, index, out); err != nil {
+	if err := s.judgeRefused(ctx, rules, k, index, out); err != nil {
 		return nil, fmt.Errorf("starting requests: %w", err)
 	}
 	return out, nil
 }
 
-func (s *Store) judgeRefused(ctx context.Context, k *keys, index map[batch.RequestID]int, out []Start) error {
-	rows, err := s.pool.Query(ctx, refusedSQL, k.batches, k.lines, k.claims, k.deliveries)
+func (s *Store) judgeRefused(ctx context.Context, rules StartRules, k *keys, index map[batch.RequestID]int, out []Start) error {
+	rows, err := s.pool.Query(ctx, refusedSQL, k.batches, k.lines, k.claims, k.deliveries,
+		rules.ProcessingTimeout, rules.StaleThreshold)
 	if err != nil {
 		return err
 	}
@@ -162,11 +167,13 @@ func (s *Store) judgeRefused(ctx context.Context, k *keys, index map[batch.Reque
 		st := &out[index[id]]
 		switch {
 		case st.Verdict == Started:
+			return nil
 		case busy:
 			st.Verdict = Busy
 		default:
-			st.Verdict, st.Wait = Early, max(time.Duration(micros)*time.Microsecond, 0)
+			st.Verdict = Early
 		}
+		st.Wait = max(time.Duration(micros)*time.Microsecond, 0)
 		return nil
 	})
 	return err

@@ -1,0 +1,118 @@
+package dispatch
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/metric"
+	"fusillade/internal/postgres"
+	"fusillade/internal/slots"
+	"fusillade/streams"
+)
+
+const (
+	defaultUnclaimBatchSize = 100
+	// deadAge is how long the record of a dead daemon is kept, and deadPage how
+	// many are removed in one sweep.
+	deadAge  = 24 * time.Hour
+	deadPage = 100
+)
+
+// reclaimInterval is how often the leader looks for daemons that died. Their
+// requests run elsewhere within the stale threshold and a second.
+func (d *Dispatcher) reclaimInterval() time.Duration {
+	return min(max(d.cfg.StaleThreshold/12, 20*time.Millisecond), 500*time.Millisecond)
+}
+
+// reclaim takes back what dead daemons were processing, and the slots that
+// they held. buried are the daemons of whom nothing is left; it is kept from
+// one call to the next.
+//
+// The leases of the dead daemons' messages run out by themselves, and whoever
+// pulls one may take its request over. Nobody pulls, though, who has no slot
+// free, while the dead hold theirs or the rest of the work is in their hands;
+// and a broker may be slow, or stuck. So their requests return to pending and
+// are published anew. A crash in the middle leaves the rest to the next leader.
+func (d *Dispatcher) reclaim(ctx context.Context, buried map[batch.DaemonID]bool) error {
+	dead, err := d.cfg.Store.DeclareDead(ctx, d.cfg.StaleThreshold)
+	if err != nil {
+		return err
+	}
+	var fresh []batch.DaemonID
+	known := make(map[batch.DaemonID]bool, len(dead))
+	for _, id := range dead {
+		known[id] = true
+		if !buried[id] {
+			fresh = append(fresh, id)
+		}
+	}
+	for id := range buried {
+		if !known[id] {
+			delete(buried, id) // its record was removed
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	total := 0
+	for {
+		requests, err := d.cfg.Store.Reclaim(ctx, fresh, d.cfg.UnclaimBatchSize)
+		if err != nil {
+			return err
+		}
+		if len(requests) == 0 {
+			break
+		}
+		total += len(requests)
+		d.metrics.reclaimed(metric.StaleDaemon, len(requests))
+		d.removeVoid(ctx, requests)
+		poke(d.work)
+	}
+	if total > 0 {
+		d.cfg.Log.Warn("requests of dead daemons return to pending", "daemons", len(fresh), "requests", total)
+		_ = d.cfg.Conn.Publish(streams.HintWork, nil) // a hint that is lost costs a claim interval
+	}
+	opCtx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	gone := make(map[batch.DaemonID]bool, len(fresh))
+	for _, id := range fresh {
+		gone[id] = true
+	}
+	if err := slots.Bury(opCtx, d.slots, gone); err != nil {
+		return err
+	}
+	for _, id := range fresh {
+		buried[id] = true
+	}
+	return nil
+}
+
+// removeVoid removes the messages of claims that are void, which count as taken
+// until then and so keep the window small. What is not removed makes way when
+// its request is published anew.
+func (d *Dispatcher) removeVoid(ctx context.Context, requests []postgres.Overdue) {
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	var g errgroup.Group
+	g.SetLimit(replacing)
+	for _, r := range requests {
+		g.Go(func() error {
+			msg, err := d.stream.GetLastMsgForSubject(ctx, streams.RequestSubject(r.Model, r.ID))
+			if err == nil && msg.Header.Get(streams.HeaderClaim) == strconv.Itoa(r.Claim) {
+				_ = d.stream.DeleteMsg(ctx, msg.Sequence)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // no error is worth more than that
+}
+
+// forgetDead removes the records of daemons that died long ago.
+func (d *Dispatcher) forgetDead(ctx context.Context) error {
+	_, err := d.cfg.Store.RemoveDead(ctx, deadAge, deadPage)
+	return err
+}
