@@ -31,6 +31,7 @@ type cli struct {
 	Batches batchesCmd       `cmd:"" help:"Create batches in a cluster, see how far they are, write their results, cancel, retry or delete them."`
 	Models  modelsCmd        `cmd:"" help:"Show or change models' limits and escalations in a cluster, pause and resume them."`
 	Users   usersCmd         `cmd:"" help:"Show or change users' parts of the models in a cluster."`
+	Daemons daemonsCmd       `cmd:"" help:"Show who runs in a cluster."`
 	Migrate migrateCmd       `cmd:"" help:"Bring a database's schema up to date."`
 	Version kong.VersionFlag `help:"Print the version."`
 }
