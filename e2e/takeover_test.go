@@ -26,7 +26,9 @@ func TestLongCallsAreTakenOver(t *testing.T) {
 			id := c.createBatch(requests(t, n, "m"))
 			poll(t, "all are called", func() bool { return c.mock.Stats().InFlight == int64(n) })
 			c.start("consumer")
-			poll(t, "two consumers run", func() bool { return c.count(`SELECT count(*) FROM daemons WHERE role = 'consumer' AND status = 'running'`) == 2 })
+			poll(t, "two consumers run", func() bool {
+				return c.count(`SELECT count(*) FROM daemons WHERE role = 'consumer' AND status = 'running'`) == 2
+			})
 			// The worst time to die is after a heartbeat.
 			const beats = `SELECT (extract(epoch FROM last_heartbeat) * 1e6)::bigint FROM daemons WHERE pid = $1`
 			last := c.count(beats, victim.cmd.Process.Pid)

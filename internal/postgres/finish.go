@@ -43,6 +43,13 @@ const (
 	lockBatchesSQL = `
 SELECT id FROM batches WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE`
 
+	// Only where one flush both ends and returns requests: its two statements
+	// would take their rows in two orders, and a start that takes over some of
+	// both would deadlock with it.
+	lockRequestsSQL = `
+SELECT FROM unnest($1::uuid[], $2::int[]) AS i (batch_id, line)
+ CROSS JOIN LATERAL (SELECT FROM requests WHERE batch_id = i.batch_id AND line = i.line FOR UPDATE) r`
+
 	// One statement ends the requests, numbers and stores their results, moves
 	// the counters and, with the last request, the batch's status. Lines of a
 	// newer owner, or that have ended, match nothing.
@@ -128,6 +135,9 @@ func (s *Store) Finish(ctx context.Context, daemon batch.DaemonID, endings []End
 		return rows.Err()
 	}
 	var b pgx.Batch
+	if len(endings) > 0 && len(returns) > 0 {
+		queueLocks(&b, endings, returns)
+	}
 	if len(endings) > 0 {
 		queueEndings(&b, daemon, endings, collect)
 	}
@@ -139,6 +149,26 @@ func (s *Store) Finish(ctx context.Context, daemon batch.DaemonID, endings []End
 		return nil, fmt.Errorf("writing results: %w", err)
 	}
 	return written, nil
+}
+
+// queueLocks takes all locks that the flush needs, in the order that every
+// writer takes them in: batches, then requests, each by id.
+func queueLocks(b *pgx.Batch, endings []Ending, returns []Return) {
+	all := make([]batch.RequestID, 0, len(endings)+len(returns))
+	ended := make([][16]byte, len(endings))
+	for i := range endings {
+		all = append(all, endings[i].ID)
+		ended[i] = endings[i].ID.Batch
+	}
+	for i := range returns {
+		all = append(all, returns[i].ID)
+	}
+	k := newKeys(len(all))
+	for _, id := range inOrder(all, func(id *batch.RequestID) batch.RequestID { return *id }) {
+		k.add(*id, 0, 0)
+	}
+	b.Queue(lockBatchesSQL, distinct(ended))
+	b.Queue(lockRequestsSQL, k.batches, k.lines)
 }
 
 func queueEndings(b *pgx.Batch, daemon batch.DaemonID, endings []Ending, collect func(pgx.Rows) error) {
