@@ -88,11 +88,7 @@ func lineNumbers(body []byte) map[int32]bool {
 // dropEnded looks the tasks up and drops those that have ended elsewhere:
 // their calls are aborted, and nothing is written about them.
 func (c *Consumer) dropEnded(ctx context.Context, tasks []*task) error {
-	deliveries := make([]postgres.Delivery, len(tasks))
-	for i, t := range tasks {
-		deliveries[i] = t.delivery
-	}
-	fates, err := c.cfg.Store.Live(ctx, deliveries)
+	fates, err := c.cfg.Store.Live(ctx, deliveriesOf(tasks))
 	if err != nil {
 		return err
 	}

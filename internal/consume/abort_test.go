@@ -14,47 +14,17 @@ import (
 	"fusillade/streams"
 )
 
-const (
-	cancelRowsSQL = `
-WITH b AS (
-    SELECT id, next_seq FROM batches WHERE id = $1 FOR UPDATE
-), gone AS (
-    DELETE FROM requests r USING b WHERE r.batch_id = b.id AND ($2::int[] IS NULL OR r.line = ANY ($2))
-    RETURNING r.line, r.routed_model, r.attempt
-), stored AS (
-    INSERT INTO results (batch_id, line, seq, state, attempts, reason, routed_model)
-    SELECT b.id, line, b.next_seq + (row_number() OVER (ORDER BY line))::int - 1, 'canceled', attempt, 'canceled', routed_model FROM gone, b
-)
-UPDATE batches SET canceled = canceled + (SELECT count(*) FROM gone), next_seq = batches.next_seq + (SELECT count(*) FROM gone)
-  FROM b WHERE batches.id = b.id`
-	skipRestSQL = `
-UPDATE cursors SET skipped = total - claimed, open = false WHERE batch_id = $1 AND open`
-	stampCancelledSQL = `
-UPDATE batches SET canceled = total - completed - failed, status = 'cancelled', finished_at = clock_timestamp(), cancelling_at = clock_timestamp()
- WHERE id = $1 AND status = 'in_progress'`
-)
-
 // cancel ends these requests as cancelled, or the whole batch, in one
 // transaction. Nobody is told.
 func (c *cluster) cancel(id batch.ID, lines ...int32) {
 	c.t.Helper()
-	tx, err := c.db.Begin(c.t.Context())
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(context.Background()) }()
-	exec := func(sql string, args ...any) {
-		c.t.Helper()
-		if _, err := tx.Exec(c.t.Context(), sql, args...); err != nil {
-			c.t.Fatal(err)
-		}
-	}
-	exec(cancelRowsSQL, [16]byte(id), lines)
+	var err error
 	if lines == nil {
-		exec(skipRestSQL, [16]byte(id))
-		exec(stampCancelledSQL, [16]byte(id))
+		_, err = c.store.CancelBatch(c.t.Context(), id)
+	} else {
+		_, err = c.store.CancelRequests(c.t.Context(), id, lines)
 	}
-	if err := tx.Commit(c.t.Context()); err != nil {
+	if err != nil {
 		c.t.Fatal(err)
 	}
 }

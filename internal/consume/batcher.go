@@ -15,6 +15,11 @@ type batcher[T any] struct {
 	linger  time.Duration // how long a flush waits for more, while items are frequent
 	workers int           // flushes at once
 	flush   func([]T)
+
+	// weigh is an item's size in bytes; nil: nothing. A flush is full once its
+	// items weigh maxBytes together.
+	weigh    func(T) int
+	maxBytes int
 }
 
 func newBatcher[T any](max, workers int, linger time.Duration, flush func([]T)) *batcher[T] {
@@ -49,14 +54,14 @@ func (b *batcher[T]) run() {
 	defer timer.Stop()
 	var last time.Time // when the last batch was gathered
 	for first := range b.in {
-		items := append(make([]T, 0, 16), first)
+		items, bytes := append(make([]T, 0, 16), first), b.bytes(first)
 		// After a quiet while the first item goes at once: it is the start of a
 		// batch or a lone request, and somebody waits for it.
 		if time.Since(last) < quiet*b.linger {
 			timer.Reset(b.linger)
-			items = b.gather(items, timer.C)
+			items, bytes = b.gather(items, bytes, timer.C)
 		}
-		items = b.gatherUntil(items, free)
+		items = b.gatherUntil(items, bytes, free)
 		last = time.Now()
 		flushes.Go(func() {
 			b.flush(items)
@@ -69,26 +74,37 @@ func (b *batcher[T]) run() {
 const quiet = 4
 
 // gather adds items until the time is up, or there are enough.
-func (b *batcher[T]) gather(items []T, up <-chan time.Time) []T {
-	for len(items) < b.max {
+func (b *batcher[T]) gather(items []T, bytes int, up <-chan time.Time) ([]T, int) {
+	for !b.isFull(items, bytes) {
 		select {
 		case item, ok := <-b.in:
 			if !ok {
-				return items
+				return items, bytes
 			}
-			items = append(items, item)
+			items, bytes = append(items, item), bytes+b.bytes(item)
 		case <-up:
-			return items
+			return items, bytes
 		}
 	}
-	return items
+	return items, bytes
+}
+
+func (b *batcher[T]) isFull(items []T, bytes int) bool {
+	return len(items) >= b.max || b.weigh != nil && bytes >= b.maxBytes
+}
+
+func (b *batcher[T]) bytes(item T) int {
+	if b.weigh == nil {
+		return 0
+	}
+	return b.weigh(item)
 }
 
 // gatherUntil takes what is queued, and goes on while every worker is busy.
-func (b *batcher[T]) gatherUntil(items []T, free chan<- struct{}) []T {
+func (b *batcher[T]) gatherUntil(items []T, bytes int, free chan<- struct{}) []T {
 	in := b.in
 	for {
-		if len(items) == b.max {
+		if b.isFull(items, bytes) {
 			in = nil
 		}
 		select {
@@ -97,7 +113,7 @@ func (b *batcher[T]) gatherUntil(items []T, free chan<- struct{}) []T {
 				in = nil
 				continue
 			}
-			items = append(items, item)
+			items, bytes = append(items, item), bytes+b.bytes(item)
 			continue
 		default:
 		}
@@ -107,7 +123,7 @@ func (b *batcher[T]) gatherUntil(items []T, free chan<- struct{}) []T {
 				in = nil
 				continue
 			}
-			items = append(items, item)
+			items, bytes = append(items, item), bytes+b.bytes(item)
 		case free <- struct{}{}:
 			return items
 		}

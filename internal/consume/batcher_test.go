@@ -197,3 +197,27 @@ func TestBatcherGathersDuringFlush(t *testing.T) {
 		}
 	})
 }
+
+// A flush is full with as many bytes as it may carry, and one item more.
+func TestBatcherBoundsBytes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{began: time.Now()}
+		b := newBatcher(100, 1, time.Second, r.flush)
+		b.weigh, b.maxBytes = func(n int) int { return n }, 10
+		var running sync.WaitGroup
+		running.Go(b.run)
+		for _, n := range []int{50, 4, 4, 4, 4, 9, 10, 0, 3} {
+			if err := b.add(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.close()
+		running.Wait()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if diff := cmp.Diff([][]int{{50}, {4, 4, 4}, {4, 9}, {10}, {0, 3}}, r.flushed); diff != "" {
+			t.Errorf("flushed (-want +got):\n%s", diff)
+		}
+	})
+}

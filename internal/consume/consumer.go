@@ -28,6 +28,12 @@ const (
 	startBatch, finishBatch   = 256, 512
 	startLinger, finishLinger = 20 * time.Millisecond, 50 * time.Millisecond
 	flushWorkers              = 2
+	// flushBytes is how much one flush carries in bodies, and one body more:
+	// Postgres refuses a statement of about 1 GB, however often it is tried.
+	flushBytes = 32 << 20
+	// maxBodies is how many bytes of requests' bodies are kept in memory, and
+	// what two flushes carry more.
+	maxBodies = 1 << 30
 	// unwritten is how many messages may be in hand beyond the calls: fetched
 	// ahead, or with a result that waits for Postgres.
 	unwritten = 2048
@@ -87,6 +93,7 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	c.cfg.Store = measuredStore{cfg.Store, c.metrics}
 	c.starts = newBatcher(startBatch, flushWorkers, startLinger, c.flushStarts)
 	c.finishes = newBatcher(finishBatch, flushWorkers, finishLinger, c.flushFinishes)
+	c.finishes.weigh, c.finishes.maxBytes = finished.size, flushBytes
 	c.keeper, err = slots.NewKeeper(ctx, slots.Config{
 		Conn: cfg.Conn, Daemon: cfg.Daemon, Capacity: cfg.MaxInFlight,
 		HeartbeatInterval: cfg.HeartbeatInterval, OnModel: c.openLane, Metrics: cfg.Metrics, Log: cfg.Log,
@@ -254,6 +261,9 @@ func (c *Consumer) release() bool {
 // room is how many more messages this consumer takes in hand. Results that
 // wait for Postgres are in hand too, so nothing is pulled while it is away.
 func (c *Consumer) room() int {
+	if c.hands.heavy() {
+		return 0
+	}
 	return max(c.cfg.MaxInFlight+unwritten-c.hands.count(), 0)
 }
 

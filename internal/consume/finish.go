@@ -18,6 +18,13 @@ type finished struct {
 	denied batch.Denied
 }
 
+func (f finished) size() int {
+	if f.ending == nil {
+		return 0
+	}
+	return len(f.ending.Body)
+}
+
 // finish queues a write. It waits while the queue is full, which holds up
 // nothing but the goroutine of a call that has ended.
 func (c *Consumer) finish(f finished) {

@@ -10,6 +10,9 @@ import (
 	"fusillade/internal/postgres"
 )
 
+// heavyDelay is how long a request waits that found no room for its body.
+const heavyDelay = time.Second
+
 const minRetryPause, maxRetryPause = 50 * time.Millisecond, 2 * time.Second
 
 // toStart passes a task to the batched start.
@@ -29,26 +32,17 @@ func (c *Consumer) unstarted(t *task) {
 // flushStarts starts the requests in Postgres and acts on each verdict. While
 // Postgres is away it tries again, holding the messages, until a drain.
 func (c *Consumer) flushStarts(tasks []*task) {
-	deliveries := make([]postgres.Delivery, len(tasks))
-	for i, t := range tasks {
-		deliveries[i] = t.delivery
-	}
-	rules := postgres.StartRules{Daemon: c.cfg.Daemon, ProcessingTimeout: c.cfg.ProcessingTimeout, StaleThreshold: c.cfg.StaleThreshold}
-	pause := minRetryPause
+	deliveries := deliveriesOf(tasks)
+	rules := postgres.StartRules{Daemon: c.cfg.Daemon, ProcessingTimeout: c.cfg.ProcessingTimeout, StaleThreshold: c.cfg.StaleThreshold, MaxBytes: flushBytes}
+	pause, deferred := minRetryPause, false
 	for c.taking.Err() == nil {
 		starts, err := c.cfg.Store.Start(c.taking, rules, deliveries)
 		if err == nil {
-			now := time.Now()
-			var late []*task
-			for i, t := range tasks {
-				if starts[i].Verdict == postgres.Started && t.lane.escalates(starts[i]) {
-					late = append(late, t)
-					continue
-				}
-				c.judge(t, starts[i], now)
+			if tasks = c.judgeAll(tasks, starts); len(tasks) == 0 {
+				return
 			}
-			c.escalate(late)
-			return
+			deliveries, pause, deferred = deliveriesOf(tasks), minRetryPause, true
+			continue
 		}
 		if c.taking.Err() != nil {
 			break
@@ -60,9 +54,52 @@ func (c *Consumer) flushStarts(tasks []*task) {
 		c.cfg.Log.Warn("starting requests", "requests", len(tasks), "err", err)
 		pause = c.wait(c.taking, pause)
 	}
+	if deferred { // they are started, and lack only their bodies
+		c.giveBackUnread(tasks, 0)
+		return
+	}
 	for _, t := range tasks {
 		c.unstarted(t)
 	}
+}
+
+func (c *Consumer) giveBackUnread(tasks []*task, delay time.Duration) {
+	for _, t := range tasks {
+		t.lane.unstarting()
+		c.giveBack(t, delay)
+	}
+}
+
+func deliveriesOf(tasks []*task) []postgres.Delivery {
+	deliveries := make([]postgres.Delivery, len(tasks))
+	for i, t := range tasks {
+		deliveries[i] = t.delivery
+	}
+	return deliveries
+}
+
+// judgeAll acts on each verdict and returns the tasks that are to be started
+// again for their bodies. If there are too many bodies here already, they are
+// given back for a while instead.
+func (c *Consumer) judgeAll(tasks []*task, starts []postgres.Start) (again []*task) {
+	now := time.Now()
+	var deferred, late []*task
+	for i, t := range tasks {
+		switch {
+		case starts[i].Verdict == postgres.Deferred:
+			deferred = append(deferred, t)
+		case starts[i].Verdict == postgres.Started && t.lane.escalates(starts[i]):
+			late = append(late, t)
+		default:
+			c.judge(t, starts[i], now)
+		}
+	}
+	c.escalate(late)
+	if len(deferred) == 0 || !c.hands.heavy() {
+		return deferred
+	}
+	c.giveBackUnread(deferred, heavyDelay)
+	return nil
 }
 
 // isolateStart finds the one request whose start Postgres refuses for what it

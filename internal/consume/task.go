@@ -76,6 +76,7 @@ type hands struct {
 	mu       sync.Mutex
 	tasks    map[batch.RequestID]*task
 	suspects []*task // to be looked up; some may be in hand no more
+	bytes    int     // of the bodies of started tasks
 }
 
 // take adds a task, unless the request is in hand already.
@@ -92,13 +93,24 @@ func (h *hands) take(t *task) bool {
 func (h *hands) drop(t *task) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.tasks, t.delivery.ID)
+	if h.tasks[t.delivery.ID] == t {
+		delete(h.tasks, t.delivery.ID)
+		h.bytes -= len(t.start.Template.Body)
+	}
 }
 
 func (h *hands) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.tasks)
+}
+
+// heavy reports whether the bodies in hand are as much as is to be kept in
+// memory.
+func (h *hands) heavy() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.bytes >= maxBodies
 }
 
 // due returns the tasks whose lease is to be renewed now, and marks them.
@@ -121,5 +133,8 @@ func (h *hands) due(now time.Time, every, processingTimeout time.Duration) []*ta
 func (h *hands) begin(t *task, s postgres.Start, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.tasks[t.delivery.ID] == t {
+		h.bytes += len(s.Template.Body) - len(t.start.Template.Body)
+	}
 	t.start, t.started, t.deadline = s, now, now.Add(s.Remaining)
 }

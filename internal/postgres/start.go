@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -30,6 +31,9 @@ const (
 	Busy
 	// Early: its backoff is not over; nak with Start.Wait.
 	Early
+	// Deferred: it is the caller's, and its body was left out because those
+	// before it are enough at once. Start it again, or return it.
+	Deferred
 )
 
 // Start is the answer to one Delivery.
@@ -52,7 +56,12 @@ type StartRules struct {
 	Daemon            batch.DaemonID
 	ProcessingTimeout time.Duration // a call older than this may be taken over
 	StaleThreshold    time.Duration // a daemon without a heartbeat for this long is dead
+	// MaxBytes is how much one call returns in bodies, and one body more; 0:
+	// 32 MiB. The rest is Deferred.
+	MaxBytes int
 }
+
+const defaultStartBytes = 32 << 20
 
 const (
 	// A lost start costs a repeated call and never a result, because the
@@ -87,7 +96,8 @@ WITH i AS (
              WHERE d.id = r.daemon_id AND d.status <> 'dead' AND d.last_heartbeat > now() - $7::interval))
     RETURNING r.batch_id, r.line, r.file_id, r.model, r.attempt, r.generation, r.takeovers
 )
-SELECT s.batch_id, s.line, s.model, s.attempt, s.generation, s.takeovers, t.custom_id, t.method, t.path, t.body,
+SELECT s.batch_id, s.line, s.model, s.attempt, s.generation, s.takeovers, t.custom_id, t.method, t.path,
+       CASE WHEN sum(octet_length(t.body)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(t.body) < $8 THEN t.body END,
        (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint
   FROM s
  CROSS JOIN LATERAL (SELECT custom_id, method, path, body FROM templates WHERE file_id = s.file_id AND line = s.line LIMIT 1) t
@@ -126,7 +136,7 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 	var b pgx.Batch
 	b.Queue(relaxSQL)
 	b.Queue(startSQL, k.batches, k.lines, k.claims, k.deliveries, [16]byte(rules.Daemon),
-		rules.ProcessingTimeout, rules.StaleThreshold).Query(func(rows pgx.Rows) error {
+		rules.ProcessingTimeout, rules.StaleThreshold, cmp.Or(rules.MaxBytes, defaultStartBytes)).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var id batch.RequestID
 			var st Start
@@ -136,7 +146,10 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros); err != nil {
 				return err
 			}
-			st.Verdict, t.Line, st.Remaining = Started, id.Line, time.Duration(micros)*time.Microsecond
+			if t.Body == nil {
+				st.Verdict = Deferred
+			}
+			t.Line, st.Remaining = id.Line, time.Duration(micros)*time.Microsecond
 			out[index[id]] = st
 			started++
 		}
@@ -166,7 +179,7 @@ func (s *Store) judgeRefused(ctx context.Context, rules StartRules, k *keys, ind
 	_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&id.Batch), &id.Line, &busy, &micros}, func() error {
 		st := &out[index[id]]
 		switch {
-		case st.Verdict == Started:
+		case st.Verdict == Started || st.Verdict == Deferred:
 			return nil
 		case busy:
 			st.Verdict = Busy

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -293,6 +294,54 @@ func TestConcurrentTakeovers(t *testing.T) {
 				t.Errorf("%s was started by %d daemons", id, n)
 			}
 		}
+	}
+	check(t, s)
+}
+
+// No more bodies come at once than may, and those that wait come with the next
+// call, as if nothing had happened.
+func TestStartDefersBodies(t *testing.T) {
+	t.Parallel()
+	const n, size = 7, 1000
+	s := newStore(t)
+	d := newDaemon(t, s)
+	lines := templates(1, n, testModel)
+	for i := range lines {
+		lines[i].Body = fmt.Appendf(nil, `{"pad":"%0*d"}`, size-10, i)
+	}
+	in := claimed(t, s, batchOf(t, s, newFile(t, s, lines)), n)
+	r := rules(d)
+	bodies := make(map[int32]string)
+	var came []int
+	for left := in; len(left) > 0; {
+		r.MaxBytes = 2*size + 1 // as much and one body more
+		if len(came) > 0 {
+			r.MaxBytes = 1
+		}
+		var deferred []Delivery
+		for i, st := range start(t, s, r, left...) {
+			switch {
+			case st.Verdict == Deferred && st.Template.Body == nil:
+				deferred = append(deferred, left[i])
+			case st.Verdict == Started && st.Takeovers == 0 && st.Attempt == 0:
+				bodies[left[i].ID.Line] = string(st.Template.Body)
+			default:
+				t.Fatalf("start is %+v", st)
+			}
+		}
+		came = append(came, len(left)-len(deferred))
+		left = deferred
+	}
+	if diff := cmp.Diff([]int{3, 1, 1, 1, 1}, came); diff != "" {
+		t.Errorf("bodies by call (-want +got):\n%s", diff)
+	}
+	for _, l := range lines {
+		if bodies[l.Line] != string(l.Body) {
+			t.Errorf("line %d: the body is not the template's", l.Line)
+		}
+	}
+	if n := finish(t, s, d, endings(completed, in)...); n != len(in) {
+		t.Errorf("%d of %d finished", n, len(in))
 	}
 	check(t, s)
 }

@@ -1,0 +1,121 @@
+package consume
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+)
+
+// weighing notes how much each flush carries.
+type weighing struct {
+	store
+	started, finished atomic.Int64 // the most bytes of one call
+}
+
+func (s *weighing) Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error) {
+	starts, err := s.store.Start(ctx, rules, deliveries)
+	total := 0
+	for _, st := range starts {
+		total += len(st.Template.Body)
+	}
+	raise(&s.started, total)
+	return starts, err
+}
+
+func (s *weighing) Finish(ctx context.Context, d batch.DaemonID, endings []postgres.Ending, returns []postgres.Return) (map[batch.RequestID]bool, error) {
+	total := 0
+	for _, e := range endings {
+		total += len(e.Body)
+	}
+	raise(&s.finished, total)
+	return s.store.Finish(ctx, d, endings, returns)
+}
+
+func raise(most *atomic.Int64, n int) {
+	for old := most.Load(); int64(n) > old && !most.CompareAndSwap(old, int64(n)); old = most.Load() {
+	}
+}
+
+// Large requests with large answers pass in flushes of bounded size.
+func TestFlushesAreBoundedByBytes(t *testing.T) {
+	t.Parallel()
+	const n, size = 30, 4 << 20
+	c := newCluster(t, limits(map[batch.Model]int{testModel: n}))
+	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) { _, _ = w.Write(c.body) })
+	requests := lines(n, testModel)
+	for i := range requests {
+		requests[i].Body = bytes.Repeat([]byte{'a' + byte(i%26)}, size)
+	}
+	id := c.begin(requests)
+	until(t, "their messages wait", func() bool { return c.queued() == n })
+	w := &weighing{store: c.store}
+	r := c.start(func(cfg *Config) { cfg.Store = w })
+	results := c.awaitEnd(id)
+	for i := range n {
+		if got := results[fmt.Sprintf("r%d", i)]; got.State != batch.Completed || !bytes.Equal(got.Body, requests[i].Body) {
+			t.Fatalf("r%d is %s with %d bytes", i, got.State, len(got.Body))
+		}
+	}
+	for what, most := range map[string]int64{"start": w.started.Load(), "flush of results": w.finished.Load()} {
+		if most == 0 || most >= flushBytes+size {
+			t.Errorf("a %s carried %d bytes, want at most %d and one body", what, most, flushBytes)
+		}
+	}
+	until(t, "no bytes are in hand", func() bool { return r.hands.count() == 0 })
+	if r.hands.bytes != 0 {
+		t.Errorf("%d bytes are counted with nothing in hand", r.hands.bytes)
+	}
+}
+
+// deferring leaves out the bodies of the first start.
+type deferring struct {
+	store
+	first atomic.Bool
+	then  func()
+}
+
+func (s *deferring) Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error) {
+	starts, err := s.store.Start(ctx, rules, deliveries)
+	if err == nil && s.first.CompareAndSwap(false, true) {
+		for i := range starts {
+			starts[i] = postgres.Start{Verdict: postgres.Deferred}
+		}
+		s.then()
+	}
+	return starts, err
+}
+
+// With enough bodies in memory no more are fetched, and what was taken already
+// is given back.
+func TestBodiesInHandAreBounded(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	id := c.queue()
+	var r *Consumer
+	weigh := func(n int) {
+		r.hands.mu.Lock()
+		defer r.hands.mu.Unlock()
+		r.hands.bytes = n
+	}
+	c.startTuned(func(consumer *Consumer) { r = consumer }, func(cfg *Config) {
+		cfg.Store = &deferring{store: cfg.Store, then: func() { weigh(maxBodies) }}
+	})
+	until(t, "it is given back", func() bool {
+		return c.count(`SELECT count(*) FROM requests WHERE state = 'pending' AND delivery = 1 AND attempt = 0 AND due_at IS NULL`) == 1
+	})
+	if room := r.room(); room != 0 {
+		t.Errorf("room is %d with all memory used", room)
+	}
+	weigh(0)
+	for customID, got := range c.awaitEnd(id.Batch) {
+		if calls := len(c.endpoint.of(customID)); calls != 1 || got.Attempts != 1 || got.State != batch.Completed {
+			t.Errorf("%s is %s after %d calls and %d attempts, want one", customID, got.State, calls, got.Attempts)
+		}
+	}
+}
