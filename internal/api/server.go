@@ -24,6 +24,7 @@ type Server struct {
 	mux       *http.ServeMux
 	uploads   gate
 	downloads gate
+	watchers  gate
 	// streams ends when responses that go on for long are to end.
 	streams    context.Context
 	endStreams context.CancelFunc
@@ -38,7 +39,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuring the API: %w", err)
 	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux(), uploads: newGate(cfg.MaxUploads, cfg.RetryAfter), downloads: newGate(maxDownloads, cfg.RetryAfter)}
+	s := &Server{
+		cfg: cfg, mux: http.NewServeMux(), uploads: newGate(cfg.MaxUploads, cfg.RetryAfter),
+		downloads: newGate(maxDownloads, cfg.RetryAfter), watchers: newGate(maxWatchers, cfg.RetryAfter),
+	}
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	for _, route := range s.routes() {
 		s.mux.Handle(route.pattern, route.handler)
@@ -63,6 +67,7 @@ func (s *Server) routes() []route {
 		{"GET /v1/batches/{id}", s.json(s.getBatch)},
 		{"POST /v1/batches/{id}/cancel", s.json(s.cancelBatch)},
 		{"GET /v1/batches/{id}/results", s.stream(s.batchResults)},
+		{"GET /v1/batches/{id}/events", s.stream(s.batchEvents)},
 		{"GET /v1/models", s.json(s.listModels)},
 		{"GET /v1/models/{id...}", s.json(s.getModel)},
 	}

@@ -62,19 +62,22 @@ type Offering struct {
 const localOwner = "local"
 
 // NewAPI returns a server of the API that is yet to run.
-func NewAPI(r Resources, o Offering) (*api.Server, error) {
+func NewAPI(r Resources, o Offering) (*api.Server, error) { return api.New(APIConfig(r, o)) }
+
+// APIConfig is how NewAPI configures the server.
+func APIConfig(r Resources, o Offering) api.Config {
 	owner := localOwner
 	if o.NeedsKeys() {
 		owner = ""
 	}
-	return api.New(api.Config{
+	return api.Config{
 		Store: r.Store, Endings: endings{r}, Log: r.Log, ParseWindow: config.ParseWindow,
 		Wake:  func() { _ = r.Conn.Publish(streams.HintWork, nil) }, // a hint that is lost costs one claim interval
 		Owner: owner, Loopback: o.Loopback(), Models: o.Models,
 		Limits:     ingest.Limits{MaxRequests: o.MaxFileRequests, MaxRequestBytes: o.MaxRequestBytes, MaxFileBytes: int64(o.MaxFileBytes)},
 		Allowance:  batch.Allowance{ActiveBatches: amount(o.MaxActiveBatches), QueuedRequests: int64(amount(o.MaxQueuedRequests))},
 		MaxUploads: o.MaxUploads, DrainTimeout: o.DrainTimeout.Duration(),
-	})
+	}
 }
 
 func amount(o config.OptionalInt) int {
