@@ -133,11 +133,15 @@ func outcome(o postgres.Outcome) outcomeObject {
 		ID: o.Result.ID.String(), Object: "batch.request", Line: o.Line, CustomID: o.CustomID, Status: o.Result.State,
 		Model: o.Model, Attempts: o.Result.Attempts, Response: null, Error: null,
 	}
+	body := jsontext.Value(o.Body)
+	if len(body) == 0 { // its file was deleted
+		body = null
+	}
 	out.Request, _ = jsonv2.Marshal(struct { // it was valid JSON when it was stored
 		Method string         `json:"method"`
 		URL    string         `json:"url"`
 		Body   jsontext.Value `json:"body"`
-	}{o.Method, o.Path, o.Body})
+	}{o.Method, o.Path, body})
 	if !o.Result.State.Terminal() {
 		return out
 	}
