@@ -57,8 +57,9 @@ lint: build/golangci-lint ## Run the linters
 build/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) build -C tools -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-readme: ## Refresh the table of settings in README.md
+readme: ## Refresh the tables of settings and metrics in README.md and docs/
 	$(GO) test ./internal/config -run '^TestReadme$$' -update
+	$(GO) test ./internal/pipeline -run '^TestMetricsTable$$' -update
 
 dist: ## Cross-build static binaries into build/linux-ARCH/
 	@test -n "$(CERTS)" || { echo "no certificate authorities were found; set CERTS=FILE" >&2; exit 1; }

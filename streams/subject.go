@@ -60,6 +60,11 @@ func ModelSubjects(m batch.Model) string { return requestsPrefix + Token(m) + ".
 // BatchSubjects matches the messages of one batch, of whatever model.
 func BatchSubjects(id batch.ID) string { return requestsPrefix + "*." + id.Token() + ".*" }
 
+// LineSubjects matches the messages of one request, of whatever model.
+func LineSubjects(id batch.RequestID) string {
+	return requestsPrefix + "*." + id.Batch.Token() + "." + strconv.Itoa(int(id.Line))
+}
+
 // HintDrained is the subject by which a consumer says that it took messages
 // of the model off the stream.
 func HintDrained(m batch.Model) string { return hintDrainedPrefix + Token(m) }

@@ -15,7 +15,7 @@ func main() {
 		Role:     "api",
 		Settings: &cfg,
 		About:    "Serves the Files and Batches API of OpenAI over HTTP.",
-		Postgres: &cfg.Postgres, NATS: &cfg.NATS, Logging: &cfg.Logging,
+		Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
 		Run: func(t pipeline.Turn) error {
 			return pipeline.ServeAPI(t, pipeline.Offering{Serving: cfg.Serving, Shutdown: cfg.Shutdown})
 		},

@@ -15,7 +15,7 @@ func main() {
 		Role:     "consumer",
 		Settings: &cfg,
 		About:    "Takes requests from JetStream, calls model endpoints and writes results to Postgres.",
-		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Logging: &cfg.Logging,
+		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
 		Run: func(t pipeline.Turn) error {
 			return pipeline.Consume(t.Taking, t.Doing, t.Resources, pipeline.Consuming{
 				Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Shutdown: cfg.Shutdown,

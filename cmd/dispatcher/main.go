@@ -15,7 +15,7 @@ func main() {
 		Role:     "dispatcher",
 		Settings: &cfg,
 		About:    "Claims requests from Postgres and publishes them to JetStream.",
-		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Logging: &cfg.Logging,
+		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
 		Run: func(t pipeline.Turn) error {
 			return pipeline.Dispatch(t.Taking, t.Doing, t.Resources, cfg.Daemon, config.Snapshot(&cfg))
 		},

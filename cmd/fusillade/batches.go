@@ -17,6 +17,9 @@ type batchesCmd struct {
 	Create  batchesCreateCmd  `cmd:"" help:"Store a file of requests and begin a batch; prints the batch's id."`
 	Get     batchesGetCmd     `cmd:"" help:"Print a batch's status and counts as JSON."`
 	Results batchesResultsCmd `cmd:"" help:"Write the results that a batch has so far."`
+	Cancel  batchesCancelCmd  `cmd:"" help:"End a batch, or single requests of it, as canceled; calls in flight are aborted."`
+	Retry   batchesRetryCmd   `cmd:"" help:"Run requests of a batch that failed, or were canceled or expired, again."`
+	Delete  batchesDeleteCmd  `cmd:"" help:"Delete a batch and its results; it is cancelled first if it has not ended."`
 }
 
 type batchesCreateCmd struct {
@@ -93,6 +96,9 @@ func printBatch(w io.Writer, b postgres.Batch) error {
 			"total": b.Counts.Total, "pending": b.Counts.Pending, "in_progress": b.Counts.InProgress,
 			"completed": b.Counts.Completed, "failed": b.Counts.Failed, "canceled": b.Counts.Canceled, "expired": b.Counts.Expired,
 		},
+	}
+	if !b.CancellingAt.IsZero() {
+		out["cancelling_at"] = b.CancellingAt.UTC().Format(time.RFC3339Nano)
 	}
 	if !b.FinishedAt.IsZero() {
 		out["finished_at"] = b.FinishedAt.UTC().Format(time.RFC3339Nano)

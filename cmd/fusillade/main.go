@@ -30,8 +30,9 @@ type cli struct {
 	Keys    keysCmd          `cmd:"" help:"Make, list and revoke API keys."`
 	Mock    mockCmd          `cmd:"" help:"Serve a mock model endpoint."`
 	Bench   benchCmd         `cmd:"" help:"Measure the pipeline on this machine against a bare HTTP loop."`
-	Batches batchesCmd       `cmd:"" help:"Create a batch in a cluster, see how far one is, write its results."`
-	Models  modelsCmd        `cmd:"" help:"Show or change models' concurrency limits in a cluster."`
+	Batches batchesCmd       `cmd:"" help:"Create batches in a cluster, see how far they are, write their results, cancel, retry or delete them."`
+	Models  modelsCmd        `cmd:"" help:"Show or change models' limits and escalations in a cluster, pause and resume them."`
+	Users   usersCmd         `cmd:"" help:"Show or change users' parts of the models in a cluster."`
 	Migrate migrateCmd       `cmd:"" help:"Bring a database's schema up to date."`
 	Version kong.VersionFlag `help:"Print the version."`
 }

@@ -24,7 +24,7 @@ type runCmd struct {
 	Input            string `short:"i" required:"" placeholder:"FILE|-" help:"Requests, one JSON object per line, as for the OpenAI Batch API; - reads standard input."`
 	Output           string `short:"o" required:"" placeholder:"FILE" help:"Where to write the results, one JSON object per line."`
 	Errors           string `placeholder:"FILE" help:"Where to write the requests that failed. Default: the output's name with .errors before its extension."`
-	CompletionWindow string `default:"24h" placeholder:"TIME" help:"Time to finish in, such as 90m, 24h or 7d; retries stop then (default ${default})."`
+	CompletionWindow string `default:"24h" placeholder:"TIME" help:"Time to finish in, such as 90m, 24h or 7d; what is not being called by then expires (default ${default})."`
 	Again            bool   `help:"Begin anew, though this input was run to its end before."`
 	localFlags
 }
@@ -92,6 +92,14 @@ func (c *runCmd) Run(s signals, t *terminal) error {
 	t.say("data directory: %s (%s)", c.DataDir, local.Database)
 	if local.NATSURL != "" {
 		t.say("broker: %s", local.NATSURL)
+	}
+	stopAdmin, err := local.ServeAdmin(s.taking, string(cfg.Admin.Addr), true)
+	if err != nil {
+		return usage(err)
+	}
+	defer stopAdmin()
+	if local.AdminAddr != "" {
+		t.say("health and metrics: http://%s", local.AdminAddr)
 	}
 	j := &job{store: local.Store, input: input, window: window, windowText: c.CompletionWindow, again: c.Again, terminal: t}
 	id, err := j.batch(s.taking)

@@ -67,6 +67,14 @@ func (c *serveCmd) Run(s signals, t *terminal) error {
 	if local.NATSURL != "" {
 		t.say("broker: %s", local.NATSURL)
 	}
+	stopAdmin, err := local.ServeAdmin(s.taking, string(cfg.Admin.Addr), true)
+	if err != nil {
+		return usage(err)
+	}
+	defer stopAdmin()
+	if local.AdminAddr != "" {
+		t.say("health and metrics: http://%s", local.AdminAddr)
+	}
 	return c.serve(s, t, local, cfg, listener)
 }
 

@@ -1,8 +1,6 @@
 package api
 
 import (
-	"errors"
-
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
 )
@@ -133,22 +131,4 @@ func (s *Server) listBatches(c *call) (any, error) {
 		objects[i] = asObject(b)
 	}
 	return page(objects, limit, func(b batchObject) string { return b.ID }), nil
-}
-
-// cancelBatch ends the batch at once, so the answer shows it cancelled already.
-func (s *Server) cancelBatch(c *call) (any, error) {
-	b, err := s.ownBatch(c)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.cfg.Endings.CancelBatch(c.Context(), b.ID); err != nil && !errors.Is(err, batch.ErrConflict) {
-		return nil, err
-	} else if err != nil {
-		if b, err = s.ownBatch(c); err != nil {
-			return nil, err
-		}
-		return nil, conflict("batch_ended", "Cannot cancel a batch with status '%s'.", b.Status)
-	}
-	b, err = s.ownBatch(c)
-	return asObject(b), err
 }

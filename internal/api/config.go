@@ -12,21 +12,22 @@ import (
 	"fusillade/internal/postgres"
 )
 
-// endings ends things before their time: durably at return, and calls in
-// flight soon after. It does not ask whose they are.
-type endings interface {
-	// CancelBatch returns batch.ErrConflict for a batch that has ended.
-	CancelBatch(ctx context.Context, id batch.ID) error
-	// DeleteFile cancels the file's batches too. It returns batch.ErrNotFound.
-	DeleteFile(ctx context.Context, id batch.FileID) error
+// operator does what changes batches: durably at return, and in the consumers
+// soon after. It does not ask whose they are. Its errors are those of the
+// store; package operate says more.
+type operator interface {
+	Cancel(ctx context.Context, id batch.ID) (postgres.Batch, error)
+	Retry(ctx context.Context, id batch.ID, states ...batch.State) (int, error)
+	DeleteBatch(ctx context.Context, id batch.ID) error
+	DeleteFile(ctx context.Context, id batch.FileID) ([]batch.ID, error)
 }
 
 // Config says what a Server works on and what it allows. Zero fields take
 // their defaults.
 type Config struct {
-	Store   *postgres.Store // required
-	Endings endings         // required
-	Log     *slog.Logger    // required
+	Store    *postgres.Store // required
+	Operator operator        // required
+	Log      *slog.Logger    // required
 	// ParseWindow reads a completion window such as 24h or 7d; required.
 	ParseWindow func(string) (time.Duration, error)
 	// Wake tells dispatchers that there is work, at best; required.
@@ -62,7 +63,7 @@ func (c Config) withDefaults() (Config, error) {
 		name    string
 		missing bool
 	}{
-		{"Store", c.Store == nil}, {"Endings", c.Endings == nil}, {"Log", c.Log == nil},
+		{"Store", c.Store == nil}, {"Operator", c.Operator == nil}, {"Log", c.Log == nil},
 		{"ParseWindow", c.ParseWindow == nil}, {"Wake", c.Wake == nil},
 	} {
 		if field.missing {

@@ -125,7 +125,7 @@ func (s *Server) getFile(c *call) (any, error) {
 	return inputFile(f), orNotFound(err, "File object", ref.text)
 }
 
-type deletedFile struct {
+type deletedObject struct {
 	ID      string `json:"id"`
 	Object  string `json:"object"`
 	Deleted bool   `json:"deleted"`
@@ -138,7 +138,7 @@ func (s *Server) deleteFile(c *call) (any, error) {
 	}
 	if ref.result == nil {
 		if _, err = s.cfg.Store.GetFile(c.Context(), c.owner, ref.input); err == nil {
-			err = s.cfg.Endings.DeleteFile(c.Context(), ref.input)
+			_, err = s.cfg.Operator.DeleteFile(c.Context(), ref.input)
 		}
 	} else {
 		var b postgres.OwnedBatch
@@ -149,7 +149,7 @@ func (s *Server) deleteFile(c *call) (any, error) {
 			err = s.cfg.Store.DeleteResultFile(c.Context(), c.owner, *ref.result)
 		}
 	}
-	return deletedFile{ID: ref.text, Object: "file", Deleted: true}, orNotFound(err, "File object", ref.text)
+	return deletedObject{ID: ref.text, Object: "file", Deleted: true}, orNotFound(err, "File object", ref.text)
 }
 
 // list is a page of objects.

@@ -83,7 +83,10 @@ func newService(t testing.TB, change func(*api.Config)) *service {
 			t.Error(err)
 		}
 	})
-	cfg := pipeline.APIConfig(s.resources, pipeline.Offering{Serving: s.settings.Serving})
+	cfg, err := pipeline.APIConfig(s.resources, pipeline.Offering{Serving: s.settings.Serving})
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg.Owner, cfg.RetryAfter, cfg.DrainTimeout = "", time.Second, 5*time.Second
 	if change != nil {
 		change(&cfg)

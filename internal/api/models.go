@@ -22,11 +22,11 @@ func (s *Server) modelNames(c *call) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	limits, err := s.cfg.Store.ModelLimits(c.Context())
+	settings, err := s.cfg.Store.ModelSettings(c.Context())
 	if err != nil {
 		return nil, err
 	}
-	for model := range limits {
+	for model := range settings {
 		names = append(names, string(model))
 	}
 	names = append(names, s.cfg.Models...)

@@ -17,12 +17,14 @@ import (
 
 	"fusillade/internal/api"
 	"fusillade/internal/batch"
+	"fusillade/internal/operate"
+	"fusillade/internal/postgres"
 )
 
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	_, err := api.New(api.Config{})
-	for _, want := range []string{"Store", "Endings", "Log", "ParseWindow", "Wake"} {
+	for _, want := range []string{"Store", "Operator", "Log", "ParseWindow", "Wake"} {
 		if err == nil || !strings.Contains(err.Error(), want+" is required") {
 			t.Errorf("error %v, want %s in it", err, want)
 		}
@@ -71,23 +73,28 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// badEndings fail in ways that nobody foresaw.
-type badEndings struct{ panics bool }
+// badOperator fails in ways that nobody foresaw.
+type badOperator struct {
+	*operate.Operator
+	panics bool
+}
 
-func (b badEndings) CancelBatch(context.Context, batch.ID) error {
+func (b badOperator) Cancel(context.Context, batch.ID) (postgres.Batch, error) {
 	if b.panics {
 		panic("secret: out of cheese")
 	}
-	return errors.New("secret: dial tcp 10.0.0.7:5432")
+	return postgres.Batch{}, errors.New("secret: dial tcp 10.0.0.7:5432")
 }
 
-func (badEndings) DeleteFile(context.Context, batch.FileID) error { panic(http.ErrAbortHandler) }
+func (badOperator) DeleteFile(context.Context, batch.FileID) ([]batch.ID, error) {
+	panic(http.ErrAbortHandler)
+}
 
 // What is unforeseen is a 500 that says nothing, and the server goes on.
 func TestUnknownErrorsLeakNothing(t *testing.T) {
 	t.Parallel()
 	for _, panics := range []bool{false, true} {
-		c := newService(t, func(cfg *api.Config) { cfg.Endings = badEndings{panics} }).client("alice")
+		c := newService(t, func(cfg *api.Config) { cfg.Operator = badOperator{panics: panics} }).client("alice")
 		file := c.file(requests(1, "m"))
 		id := c.batch(file)
 		a := c.do(http.MethodPost, "/batches/"+id+"/cancel", "", nil).wantError(t, http.StatusInternalServerError, "internal_error")

@@ -43,9 +43,11 @@ func TestOtherTenantsSeeNothing(t *testing.T) {
 		{http.MethodGet, "/models/secret-model", nil, true},
 		{http.MethodPost, "/batches", newBatch(file), true},
 		{http.MethodPost, "/batches/" + id + "/cancel", nil, false},
+		{http.MethodPost, "/batches/" + id + "/retry", nil, false},
 		{http.MethodDelete, "/files/" + output, nil, false},
 		{http.MethodDelete, "/files/" + failures, nil, false},
 		{http.MethodDelete, "/files/" + file, nil, false},
+		{http.MethodDelete, "/batches/" + id, nil, false},
 	}
 	call := func(c *client, method, path string, body any) answer {
 		if body != nil {

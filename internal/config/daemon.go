@@ -43,7 +43,7 @@ type Daemon struct {
 	ProcessingTimeout        Milliseconds         `env:"PROCESSING_TIMEOUT_MS" derived:"TIMEOUT_MS + 60000" min:"1" unit:"ms" desc:"a request that is processed for longer returns to pending; at least TIMEOUT_MS + 5000"`
 	StaleDaemonThreshold     Milliseconds         `env:"STALE_DAEMON_THRESHOLD_MS" default:"30000" min:"1" unit:"ms" desc:"a daemon without a heartbeat for this long is dead; at least 3 × HEARTBEAT_INTERVAL_MS"`
 	UnclaimBatchSize         int                  `env:"UNCLAIM_BATCH_SIZE" default:"100" min:"1" max:"10000" unit:"requests" desc:"most stale requests taken back in one cycle"`
-	CancellationPollInterval Milliseconds         `env:"CANCELLATION_POLL_INTERVAL_MS" default:"5000" min:"1" unit:"ms" desc:"pause between polls for cancelled batches, should a push be lost"`
+	CancellationPollInterval Milliseconds         `env:"CANCELLATION_POLL_INTERVAL_MS" default:"5000" min:"1" unit:"ms" desc:"pause between looks for batches whose deadline has passed, and for cancelled ones should a push be lost"`
 	BatchMetadataFields      MetadataFields       `env:"BATCH_METADATA_FIELDS" default:"id,endpoint,created_at,completion_window" allowed:"names of letters, digits, _ and -, separated by commas" desc:"batch columns and metadata keys sent as x-fusillade-batch-… headers; empty: none"`
 	PurgeInterval            Milliseconds         `env:"PURGE_INTERVAL_MS" default:"3600000" min:"0" unit:"ms" desc:"pause between purges of the rows of deleted files and batches; 0: no purge"`
 	PurgeBatchSize           int                  `env:"PURGE_BATCH_SIZE" default:"1000" min:"1" max:"100000" unit:"rows" desc:"most rows removed by one delete of a purge"`

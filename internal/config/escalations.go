@@ -12,7 +12,7 @@ import (
 )
 
 // DefaultEscalationThreshold is the threshold of an escalation that names none.
-const DefaultEscalationThreshold = 900 * time.Second
+const DefaultEscalationThreshold = batch.DefaultEscalationThreshold
 
 // Escalation says where requests for a model go when little time is left.
 type Escalation struct {

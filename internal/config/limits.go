@@ -8,7 +8,8 @@ import (
 	"fusillade/internal/batch"
 )
 
-const maxModelLimit = 1_000_000
+// MaxModelLimit is the highest limit that a model may have.
+const MaxModelLimit = 1_000_000
 
 // ModelLimits is the most calls in flight by model.
 type ModelLimits map[batch.Model]int
@@ -29,8 +30,8 @@ func (l *ModelLimits) Set(text string) error {
 	limits := ModelLimits{}
 	set := func(name, value string) error {
 		limit, err := strconv.Atoi(value)
-		if err != nil || strconv.Itoa(limit) != value || limit < 1 || limit > maxModelLimit {
-			return fmt.Errorf("has the element %s, whose limit is not a whole number from 1 to %d", quote(name+"="+value), maxModelLimit)
+		if err != nil || strconv.Itoa(limit) != value || limit < 1 || limit > MaxModelLimit {
+			return fmt.Errorf("has the element %s, whose limit is not a whole number from 1 to %d", quote(name+"="+value), MaxModelLimit)
 		}
 		return insert(limits, name, limit)
 	}

@@ -76,7 +76,7 @@ func TestModelLimitsRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		want := ModelLimits{}
-		for name, limit := range rapid.MapOf(modelNames(), rapid.IntRange(1, maxModelLimit)).Draw(t, "limits") {
+		for name, limit := range rapid.MapOf(modelNames(), rapid.IntRange(1, MaxModelLimit)).Draw(t, "limits") {
 			want[batch.Model(name)] = limit
 		}
 		var got ModelLimits
@@ -97,7 +97,7 @@ func TestModelLimitsShort(t *testing.T) {
 		name := modelNames().Filter(func(name string) bool {
 			return !strings.Contains(name, ",") && !strings.HasPrefix(name, "{") && name == strings.TrimSpace(name)
 		}).Draw(t, "name")
-		limit := rapid.IntRange(1, maxModelLimit).Draw(t, "limit")
+		limit := rapid.IntRange(1, MaxModelLimit).Draw(t, "limit")
 		var got ModelLimits
 		text := short(map[batch.Model]int{batch.Model(name): limit}, func(int) string { return Milliseconds(limit * 1e6).String() })
 		if err := got.Set(text); err != nil || got[batch.Model(name)] != limit {

@@ -15,9 +15,12 @@ import (
 // freed before that is written: the limit counts calls in flight, not writes.
 // It is not freed before the decision, which may hold the model back.
 func (c *Consumer) call(t *task) finished {
+	t.lane.metrics.calling(t)
 	outcome := c.do(t)
 	c.callTime.Add(int64(outcome.Elapsed))
-	return c.decide(t, outcome)
+	f := c.decide(t, outcome)
+	t.lane.metrics.called(outcome, f)
+	return f
 }
 
 func (c *Consumer) do(t *task) upstream.Outcome {
@@ -25,6 +28,10 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 	to, ok := c.cfg.Upstream(model)
 	if !ok {
 		return upstream.Outcome{Reason: batch.BuilderError, Detail: "no upstream is configured for this model"}
+	}
+	body, err := t.body()
+	if err != nil {
+		return upstream.Outcome{Reason: batch.BuilderError, Detail: err.Error()}
 	}
 	ctx := c.doing
 	// Beyond the processing timeout the lease is not renewed and another may
@@ -44,7 +51,7 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 		Path:       t.start.Template.Path,
 		APIKey:     to.APIKey,
 		Header:     t.header(),
-		Body:       t.start.Template.Body,
+		Body:       body,
 	})
 }
 
@@ -76,7 +83,7 @@ func (c *Consumer) decide(t *task, o upstream.Outcome) finished {
 	delay, denied := c.cfg.Retry.Next(o.Reason, t.start.Attempt, t.deadline.Sub(now), o.RetryAfter, rand.Float64())
 	if denied != batch.Granted {
 		ending.State = batch.Failed
-		return finished{task: t, ending: ending}
+		return finished{task: t, ending: ending, denied: denied}
 	}
 	return finished{task: t, back: &postgres.Return{
 		Delivery: t.delivery, Retry: true, Delay: delay, Reason: o.Reason, StatusCode: o.Response.StatusCode,

@@ -7,17 +7,19 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
 	"fusillade/internal/upstream"
 )
 
-// Store is where requests are started and finished. Both calls may be
+// Store is where requests are started, finished and given up. All calls may be
 // repeated after an error, whether or not they took effect.
 type store interface {
 	Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error)
 	Finish(ctx context.Context, daemon batch.DaemonID, endings []postgres.Ending, returns []postgres.Return) (map[batch.RequestID]bool, error)
+	Unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error)
 }
 
 // caller makes one call. It must return soon after its context ends.
@@ -59,7 +61,13 @@ type Config struct {
 	// MaxDeliveries is how many consumers a request may take down before it
 	// fails as poisoned.
 	MaxDeliveries int
-	Log           *slog.Logger
+	// StatusInterval is the pause between log lines about the calls in flight;
+	// 0: no such lines.
+	StatusInterval time.Duration
+	// Metrics is where metrics are registered, of one consumer at a time; nil:
+	// nowhere.
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
 }
 
 func (c Config) validate() error {

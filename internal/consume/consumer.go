@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/metric"
 	"fusillade/internal/slots"
 )
 
@@ -22,7 +23,7 @@ const (
 	busyDelay = 500 * time.Millisecond
 
 	startBatch, finishBatch   = 256, 512
-	startLinger, finishLinger = 8 * time.Millisecond, 15 * time.Millisecond
+	startLinger, finishLinger = 20 * time.Millisecond, 50 * time.Millisecond
 	flushWorkers              = 2
 	// unwritten is how many messages may be in hand beyond the calls: fetched
 	// ahead, or with a result that waits for Postgres.
@@ -38,6 +39,8 @@ type Consumer struct {
 	js     jetstream.JetStream
 	keeper *slots.Keeper
 	hands  hands
+
+	metrics *metrics
 
 	starts   *batcher[*task]
 	finishes *batcher[finished]
@@ -71,12 +74,13 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to JetStream: %w", err)
 	}
-	c := &Consumer{cfg: cfg, js: js, hands: hands{tasks: make(map[batch.RequestID]*task)}}
+	c := &Consumer{cfg: cfg, js: js, hands: hands{tasks: make(map[batch.RequestID]*task)}, metrics: newMetrics(cfg.Metrics)}
+	c.cfg.Store = measuredStore{cfg.Store, c.metrics}
 	c.starts = newBatcher(startBatch, flushWorkers, startLinger, c.flushStarts)
 	c.finishes = newBatcher(finishBatch, flushWorkers, finishLinger, c.flushFinishes)
 	c.keeper, err = slots.NewKeeper(ctx, slots.Config{
 		Conn: cfg.Conn, Daemon: cfg.Daemon, Capacity: cfg.MaxInFlight,
-		HeartbeatInterval: cfg.HeartbeatInterval, OnModel: c.openLane, Log: cfg.Log,
+		HeartbeatInterval: cfg.HeartbeatInterval, OnModel: c.openLane, Metrics: cfg.Metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -120,6 +124,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(doing))
 	defer stopWriting()
 	c.taking, c.doing, c.writing = taking, doing, writing
+	defer metric.Attach(c.cfg.Metrics, standings{c})()
 	// Leases and slots are kept to the end.
 	kept, stopKeeping := context.WithCancel(context.WithoutCancel(doing))
 	defer stopKeeping()
@@ -130,6 +135,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	background, keeping := errgroup.WithContext(kept)
 	background.Go(func() error { return c.keeper.Run(keeping) })
 	background.Go(func() error { return c.renewLeases(keeping) })
+	background.Go(func() error { return c.logStatus(keeping) })
 	select {
 	case <-taking.Done():
 	case <-keeping.Done(): // the keeper failed
@@ -176,7 +182,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 
 // openLane begins to consume a model.
 func (c *Consumer) openLane(a *slots.Account) func() {
-	l := &lane{c: c, account: a, room: make(chan struct{}, 1)}
+	l := &lane{c: c, account: a, metrics: c.metrics.model(a.Model()), room: make(chan struct{}, 1)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done {
@@ -261,6 +267,7 @@ func (c *Consumer) renewLeases(ctx context.Context) error {
 // needed: the message's lease runs out, and Postgres knows better.
 func (c *Consumer) report(err error) {
 	if err != nil {
+		c.metrics.dropped(metric.DroppedAnswer, 1)
 		c.cfg.Log.Debug("answering the broker", "err", err)
 	}
 }

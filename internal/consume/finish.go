@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 )
 
@@ -13,6 +14,8 @@ type finished struct {
 	task   *task
 	ending *postgres.Ending
 	back   *postgres.Return
+	// denied says why a failure worth a retry got none.
+	denied batch.Denied
 }
 
 // finish queues a write. It waits while the queue is full, which holds up
@@ -20,6 +23,8 @@ type finished struct {
 func (c *Consumer) finish(f finished) {
 	if err := c.finishes.add(c.writing, f); err != nil {
 		c.hands.drop(f.task) // stopped: the lease gives the request to another
+		c.metrics.dropped(metric.DroppedResult, 1)
+		c.cfg.Log.Error("result could not be written before the stop; its request will be called again", "request_id", f.task.delivery.ID)
 	}
 }
 
@@ -41,6 +46,7 @@ func (c *Consumer) flushFinishes(items []finished) {
 			return
 		}
 		if c.writing.Err() != nil {
+			c.metrics.dropped(metric.DroppedResult, len(items))
 			c.cfg.Log.Error("results could not be written before the stop; their requests will be called again",
 				"requests", len(items), "err", err)
 			for _, f := range items {
@@ -78,6 +84,7 @@ func (c *Consumer) isolate(items []finished, err error) {
 	}
 	f := items[0]
 	if f.ending == nil || f.ending.Body == nil && f.ending.RequestID == "" && f.ending.AnsweredModel == "" {
+		c.metrics.dropped(metric.DroppedResult, 1)
 		c.cfg.Log.Error("result was refused and dropped; its request will be tried again after its lease",
 			"request_id", f.task.delivery.ID, "err", err)
 		c.hands.drop(f.task)
@@ -87,6 +94,7 @@ func (c *Consumer) isolate(items []finished, err error) {
 		Delivery: f.ending.Delivery, State: batch.Failed, Reason: batch.NonRetriableHTTPStatus,
 		Attempts: f.ending.Attempts, StatusCode: f.ending.StatusCode, Detail: "the response could not be stored",
 	}
+	c.metrics.dropped(metric.DroppedResponse, 1)
 	c.cfg.Log.Error("response could not be stored", "request_id", f.task.delivery.ID, "err", err)
 	c.flushFinishes([]finished{f})
 }
@@ -95,6 +103,7 @@ func (c *Consumer) isolate(items []finished, err error) {
 func (c *Consumer) answer(f finished, written bool) {
 	c.hands.drop(f.task)
 	defer f.task.lane.wake()
+	f.task.lane.metrics.written(f, written)
 	switch {
 	case !written:
 		// A newer owner has it, or an earlier try of this write landed. The

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fusillade/internal/metric"
 	"fusillade/internal/slots"
 	"fusillade/streams"
 )
@@ -24,7 +25,7 @@ const (
 
 	// prefetchTime is how much work is fetched ahead, in time: about the way
 	// from the broker through the start to the call.
-	prefetchTime = 40 * time.Millisecond
+	prefetchTime = 100 * time.Millisecond
 	maxPrefetch  = 1024
 	maxFetch     = 512
 )
@@ -33,6 +34,7 @@ const (
 type lane struct {
 	c       *Consumer
 	account *slots.Account
+	metrics *modelMetrics
 	room    chan struct{} // there may be room for more messages
 
 	mu       sync.Mutex
@@ -177,7 +179,7 @@ func (l *lane) roomFor() int {
 	standing := l.account.Standing()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if standing.Hold > 0 {
+	if standing.Hold > 0 || standing.Paused {
 		return 0
 	}
 	inHand := l.starting + len(l.ready) + standing.InUse
@@ -208,10 +210,12 @@ func (l *lane) wake() {
 func (l *lane) received(msg jetstream.Msg) {
 	t, err := newTask(l, msg, time.Now())
 	if err != nil {
+		l.c.metrics.dropped(metric.DroppedMessage, 1)
 		l.c.cfg.Log.Error("message is malformed and was dropped", "subject", msg.Subject(), "err", err)
 		l.c.report(msg.TermWithReason("malformed"))
 		return
 	}
+	l.metrics.received(t)
 	l.mu.Lock()
 	closed := l.closed
 	l.backlog = t.pending > 0
@@ -322,10 +326,13 @@ func (l *lane) called() *task {
 }
 
 // shed gives back the tasks that wait here in vain: this daemon is due no
-// slot of the model and others have them, or the upstream asked for a pause.
+// slot of the model and others have them, the upstream asked for a pause, or
+// an operator did.
 func (l *lane) shed() {
 	s := l.account.Standing()
 	switch {
+	case s.Paused:
+		l.giveBackReady(0) // to wait in the stream, without a lease
 	case s.Hold > time.Second:
 		l.giveBackReady(s.Hold)
 	case s.Hold == 0 && s.Allowed == 0 && s.Share == 0:

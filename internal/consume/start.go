@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 )
 
@@ -38,9 +39,15 @@ func (c *Consumer) flushStarts(tasks []*task) {
 		starts, err := c.cfg.Store.Start(c.taking, rules, deliveries)
 		if err == nil {
 			now := time.Now()
+			var late []*task
 			for i, t := range tasks {
+				if starts[i].Verdict == postgres.Started && t.lane.escalates(starts[i]) {
+					late = append(late, t)
+					continue
+				}
 				c.judge(t, starts[i], now)
 			}
+			c.escalate(late)
 			return
 		}
 		if c.taking.Err() != nil {
@@ -67,6 +74,7 @@ func (c *Consumer) isolateStart(tasks []*task, err error) {
 		return
 	}
 	t := tasks[0]
+	c.metrics.dropped(metric.DroppedStart, 1)
 	c.cfg.Log.Error("request could not be started and is tried again later", "request_id", t.delivery.ID, "err", err)
 	c.hands.drop(t)
 	t.lane.unstarting()

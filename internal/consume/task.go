@@ -22,6 +22,8 @@ type task struct {
 	delivery postgres.Delivery
 	pending  uint64 // messages behind it in the stream
 	renewed  time.Time
+	// published is when the stream got the message, by the broker's clock.
+	published time.Time
 
 	// Known once started.
 	start    postgres.Start
@@ -44,7 +46,7 @@ func newTask(l *lane, msg jetstream.Msg, now time.Time) (*task, error) {
 		return nil, fmt.Errorf("reading message metadata: %w", err)
 	}
 	return &task{
-		lane: l, msg: msg, renewed: now, pending: meta.NumPending,
+		lane: l, msg: msg, renewed: now, pending: meta.NumPending, published: meta.Timestamp,
 		delivery: postgres.Delivery{ID: id, Claim: claim, Number: int(meta.NumDelivered)},
 	}, nil
 }

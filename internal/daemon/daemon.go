@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
@@ -39,7 +40,9 @@ type Config struct {
 	// Threshold is the age at which a heartbeat is stale. The daemon fences
 	// itself one interval before.
 	Threshold time.Duration
-	Log       *slog.Logger
+	// Metrics is where metrics are registered; nil: nowhere.
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
 }
 
 // Daemon is one run of one process.
@@ -48,6 +51,7 @@ type Daemon struct {
 	cfg      Config
 	beats    jetstream.KeyValue
 	progress atomic.Pointer[func() postgres.Progress]
+	metrics  *metrics
 }
 
 // Work is what a daemon does: until taking ends it takes work, until doing
@@ -57,9 +61,13 @@ type Work func(taking, doing context.Context, d *Daemon) error
 // Run registers a daemon, keeps its heartbeats and does its work. When the
 // heartbeats fail for too long it ends the work and starts over as a new
 // daemon, so an outage of Postgres or NATS is survived. It returns when the
-// work does, and with an error when it cannot begin.
+// work does, and with an error when it cannot begin; a stop while it begins is
+// none.
 func Run(taking, doing context.Context, cfg Config, work Work) error {
 	d, err := start(taking, cfg)
+	if err != nil && taking.Err() != nil {
+		return nil
+	}
 	for err == nil && d != nil {
 		err = d.run(taking, doing, work)
 		if !errors.Is(err, ErrFenced) || taking.Err() != nil {
@@ -126,7 +134,7 @@ func start(ctx context.Context, cfg Config) (*Daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting daemon: %w", err)
 	}
-	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg}
+	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg, metrics: newMetrics(cfg.Metrics)}
 	bind, cancel := context.WithTimeout(ctx, cfg.Threshold)
 	defer cancel()
 	if d.beats, err = js.KeyValue(bind, streams.DaemonsBucket); err != nil {
@@ -165,6 +173,7 @@ func (d *Daemon) beat(ctx context.Context) error {
 		try, cancel := context.WithDeadline(ctx, last.Add(fence))
 		err := d.renew(try, hostname)
 		cancel()
+		d.metrics.renewed(ctx, began, err)
 		switch {
 		case ctx.Err() != nil:
 			return nil

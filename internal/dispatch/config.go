@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
@@ -26,6 +27,9 @@ type Config struct {
 	// operators have set none.
 	DefaultLimit int
 	Limits       map[batch.Model]int
+	// Escalations are those of models about which operators have decided
+	// nothing.
+	Escalations map[batch.Model]batch.Escalation
 	// Lease is the AckWait of the stream's consumers.
 	Lease time.Duration
 	// ClaimTimeout and the two after it say when a request is looked after:
@@ -34,10 +38,28 @@ type Config struct {
 	ClaimTimeout      time.Duration
 	ProcessingTimeout time.Duration
 	StaleThreshold    time.Duration
+	// ExpiryInterval is how often the leader looks for batches whose deadline
+	// has passed; 0: never.
+	ExpiryInterval time.Duration
+	// StopBeforeDeadline, if negative, is how long after its deadline a batch
+	// goes on; nil: batches do not expire.
+	StopBeforeDeadline *time.Duration
+	// Purge says how the leader removes what was deleted or has expired.
+	Purge Purge
 	// MetadataFields are the columns or metadata keys of a batch that are sent
 	// with each of its requests.
 	MetadataFields []string
-	Log            *slog.Logger
+	// Metrics is where metrics are registered, of one dispatcher at a time; nil:
+	// nowhere.
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
+}
+
+// Purge says how fast deleted rows are removed.
+type Purge struct {
+	Interval time.Duration // between two purges; 0: there are none
+	Rows     int           // the most that one delete removes
+	Pause    time.Duration // between two deletes
 }
 
 func (c Config) validate() error {
@@ -46,6 +68,8 @@ func (c Config) validate() error {
 		return errors.New("dispatch: Store, Conn and Log are required")
 	case c.ClaimBatchSize <= 0 || c.DefaultLimit <= 0:
 		return errors.New("dispatch: ClaimBatchSize and DefaultLimit must be positive")
+	case c.Purge.Interval > 0 && c.Purge.Rows <= 0:
+		return errors.New("dispatch: Purge.Rows must be positive")
 	case c.ClaimInterval <= 0 || c.Lease <= 0 || c.ClaimTimeout <= 0 || c.ProcessingTimeout <= 0 || c.StaleThreshold <= 0:
 		return errors.New("dispatch: ClaimInterval, Lease, ClaimTimeout, ProcessingTimeout and StaleThreshold must be positive")
 	}

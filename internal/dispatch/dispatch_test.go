@@ -238,7 +238,7 @@ func TestLimitsChange(t *testing.T) {
 	inForce(testModel, 3)
 	inForce(otherModel, 4)
 	for _, change := range []struct{ set, want int }{{17, 17}, {2, 2}, {0, 3}} {
-		if err := c.store.SetModelLimit(t.Context(), testModel, change.set); err != nil {
+		if err := c.store.ChangeModel(t.Context(), testModel, postgres.ModelChange{Limit: &change.set}); err != nil {
 			t.Fatal(err)
 		}
 		c.hint(streams.HintWork)

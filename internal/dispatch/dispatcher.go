@@ -3,9 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
@@ -31,11 +30,14 @@ type Dispatcher struct {
 	stream   jetstream.Stream
 	slots    jetstream.KeyValue
 	metadata *metadataCache
+	metrics  *metrics
 	work     chan struct{} // there may be new work or new settings
+	changed  chan struct{} // there are new settings, to be applied by the leader
 
-	mu     sync.Mutex
-	lanes  map[batch.Model]*lane
-	limits map[batch.Model]int // set by operators
+	mu        sync.Mutex
+	lanes     map[batch.Model]*lane
+	settings  *settings
+	escalated map[Escalated]int64
 }
 
 // New binds to the stream and the buckets, which must exist.
@@ -49,9 +51,11 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 		return nil, fmt.Errorf("connecting to JetStream: %w", err)
 	}
 	d := &Dispatcher{
-		cfg: cfg, js: js, metadata: newMetadataCache(cfg.Store, cfg.MetadataFields),
-		work: make(chan struct{}, 1), lanes: make(map[batch.Model]*lane), limits: make(map[batch.Model]int),
+		cfg: cfg, js: js, metadata: newMetadataCache(cfg.Store, cfg.MetadataFields), metrics: newMetrics(cfg.Metrics),
+		work: make(chan struct{}, 1), changed: make(chan struct{}, 1), lanes: make(map[batch.Model]*lane),
+		escalated: make(map[Escalated]int64),
 	}
+	d.settings = newSettings(&d.cfg, nil)
 	if d.stream, err = js.Stream(ctx, streams.Stream); err != nil {
 		return nil, fmt.Errorf("binding stream %s: %w", streams.Stream, err)
 	}
@@ -64,6 +68,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 // Run dispatches until ctx ends, and returns when nothing is on its way to
 // the stream any more.
 func (d *Dispatcher) Run(ctx context.Context) error {
+	defer metric.Attach(d.cfg.Metrics, &d.metrics.queue)()
 	work, err := d.cfg.Conn.Subscribe(streams.HintWork, func(*nats.Msg) { poke(d.work) })
 	if err != nil {
 		return fmt.Errorf("listening for work: %w", err)
@@ -94,6 +99,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 func (d *Dispatcher) drained(msg *nats.Msg) {
 	model, err := streams.ParseHintDrained(msg.Subject)
 	if err != nil {
+		d.metrics.lostHints.Inc()
+		d.cfg.Log.Warn("hint is malformed and was dropped", "subject", msg.Subject, "err", err)
 		return
 	}
 	if l := d.lane(model); l != nil {
@@ -106,7 +113,7 @@ func (d *Dispatcher) drained(msg *nats.Msg) {
 // survey reads the settings and the models with work, opens lanes for new
 // ones and wakes the others.
 func (d *Dispatcher) survey(ctx context.Context, lanes *sync.WaitGroup) error {
-	limits, err := d.cfg.Store.ModelLimits(ctx)
+	set, err := d.cfg.Store.ModelSettings(ctx)
 	if err != nil {
 		return err
 	}
@@ -116,14 +123,8 @@ func (d *Dispatcher) survey(ctx context.Context, lanes *sync.WaitGroup) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	changed := !maps.Equal(limits, d.limits)
-	d.limits = limits
-	if changed {
-		for _, l := range d.lanes {
-			poke(l.wake)
-		}
-	}
-	for _, model := range models {
+	d.adopt(set)
+	for _, model := range d.settings.withEscalations(models) {
 		l := d.lanes[model]
 		if l == nil {
 			l = newLane(d, model)
@@ -142,39 +143,17 @@ func (d *Dispatcher) lane(model batch.Model) *lane {
 	return d.lanes[model]
 }
 
-// limit is a model's concurrency limit: what operators have set, else what the
-// environment says.
-func (d *Dispatcher) limit(model batch.Model) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if n, ok := d.limits[model]; ok {
-		return n
-	}
-	if n, ok := d.cfg.Limits[model]; ok {
-		return n
-	}
-	return d.cfg.DefaultLimit
-}
-
-// models are those that have lanes here or a limit set by operators.
-func (d *Dispatcher) models() []batch.Model {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	known := maps.Clone(d.limits)
-	for m := range d.lanes {
-		known[m] = 0
-	}
-	return slices.Collect(maps.Keys(known))
-}
-
-// unclaim returns requests that could not be published. A crash before it
-// lands leaves them to the leader's sweep.
-func (d *Dispatcher) unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) {
+// unclaim returns requests that could not be published, and says how many it
+// returned. A crash before it lands leaves them to the leader's sweep.
+func (d *Dispatcher) unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) int {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
-	if _, err := d.cfg.Store.Unclaim(ctx, requests, delay); err != nil {
+	n, err := d.cfg.Store.Unclaim(ctx, requests, delay)
+	d.metrics.unclaimed(len(requests), n, err)
+	if err != nil {
 		d.cfg.Log.Warn("unclaiming requests; they return after the claim timeout", "requests", len(requests), "err", err)
 	}
+	return n
 }
 
 func poke(c chan struct{}) {

@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
 	"fusillade/streams"
 )
@@ -37,13 +36,17 @@ type lane struct {
 	stale atomic.Bool // the cursors may have changed, or requests may be due
 	// refused: requests could not be published and are due after republishPause
 	refused atomic.Bool
+	// misrouted: requests that wait for a claim may belong to another model
+	misrouted atomic.Bool
 
 	// Used by run alone.
 	consumer jetstream.Consumer
 	applied  int // the limit of the consumer's configuration
 	window   window
-	cursors  []postgres.Cursor
+	policy   policy    // with the cursors as they were last read
 	read     time.Time // when cursors were
+	next     string    // the user with whom the next reading begins
+	crossing time.Time // when the next batch comes here by escalation; zero: none is known
 	due      bool      // requests may be due
 
 	groups      chan struct{} // a place per group being published
@@ -52,7 +55,9 @@ type lane struct {
 }
 
 func newLane(d *Dispatcher, model batch.Model) *lane {
-	return &lane{d: d, model: model, wake: make(chan struct{}, 1), groups: make(chan struct{}, unconfirmedGroups)}
+	l := &lane{d: d, model: model, wake: make(chan struct{}, 1), groups: make(chan struct{}, unconfirmedGroups)}
+	l.misrouted.Store(true)
+	return l
 }
 
 // run fills the window whenever it is woken. Without a wake it looks again
@@ -89,6 +94,9 @@ func (l *lane) run(ctx context.Context) {
 			pause = min(2*pause, maxPause)
 		default:
 			pause = minPause
+			if !l.crossing.IsZero() {
+				wait = min(wait, max(time.Until(l.crossing), time.Millisecond))
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -107,14 +115,14 @@ func (l *lane) fill(ctx context.Context) error {
 		if err := l.refresh(ctx); err != nil {
 			return err
 		}
-		if len(l.cursors) == 0 && !l.due {
+		if l.policy.empty() && !l.due {
 			return nil
 		}
 		room, err := l.roomFor(ctx)
 		if err != nil || room <= 0 {
 			return err
 		}
-		for room > 0 && (len(l.cursors) > 0 || l.due) {
+		for room > 0 && (!l.policy.empty() || l.due) && !l.d.decided().paused(l.model) {
 			n, err := l.claim(ctx, min(room, l.d.cfg.ClaimBatchSize))
 			if err != nil {
 				return err
@@ -125,25 +133,9 @@ func (l *lane) fill(ctx context.Context) error {
 	return nil
 }
 
-// refresh reads the cursors if they may have changed. An idle lane leaves it to
-// the dispatcher's survey to find out that there is work.
-func (l *lane) refresh(ctx context.Context) error {
-	idle := len(l.cursors) == 0 && !l.due
-	if !l.stale.Swap(false) && (idle || time.Since(l.read) < cursorsAge) {
-		return nil
-	}
-	cursors, err := l.d.cfg.Store.OpenCursors(ctx, l.model)
-	if err != nil {
-		l.stale.Store(true)
-		return err
-	}
-	l.cursors, l.read, l.due = cursors, time.Now(), true
-	return nil
-}
-
 // roomFor asks the stream how full the window is.
 func (l *lane) roomFor(ctx context.Context) (int, error) {
-	limit := l.d.limit(l.model)
+	limit := l.d.decided().limit(l.model)
 	if err := l.ensureConsumer(ctx, limit); err != nil {
 		return 0, err
 	}
@@ -174,7 +166,7 @@ func (l *lane) ensureConsumer(ctx context.Context, limit int) error {
 	if err != nil {
 		return fmt.Errorf("creating consumer: %w", err)
 	}
-	if err := slots.EnsureModel(ctx, l.d.slots, l.model, limit); err != nil {
+	if err := slots.EnsureModel(ctx, l.d.slots, l.model, l.d.decided().slots(l.model)); err != nil {
 		return err
 	}
 	l.consumer, l.applied = consumer, limit
@@ -187,26 +179,34 @@ func (l *lane) claim(ctx context.Context, n int) (int, error) {
 	// A claim that was committed and whose answer is lost would leave claimed
 	// requests without messages, so a stop does not interrupt it.
 	steady := context.WithoutCancel(ctx)
+	began := time.Now()
 	if l.due {
-		claimed, err := l.d.cfg.Store.ClaimDue(steady, l.model, n)
+		claimed, err := l.d.cfg.Store.ClaimDue(steady, l.model, n, l.d.decided().escalations)
 		if err != nil {
 			return 0, err
 		}
+		l.d.metrics.claimed(began, len(claimed))
+		l.d.count(l.model, claimed)
 		l.due = len(claimed) == n
 		if len(claimed) > 0 {
 			return len(claimed), l.publish(ctx, claimed)
 		}
 	}
-	quotas, asked := share(l.cursors, n)
+	quotas, asked := l.policy.take(n)
 	if asked == 0 {
-		l.cursors = nil
 		return 0, nil
 	}
+	began = time.Now()
 	claimed, err := l.d.cfg.Store.Claim(steady, l.model, quotas)
 	if err != nil {
+		l.stale.Store(true) // the policy takes them for claimed
 		return 0, err
 	}
-	l.cursors = spend(l.cursors, quotas)
+	l.d.metrics.claimed(began, len(claimed))
+	l.d.count(l.model, claimed)
+	if l.policy.empty() {
+		l.stale.Store(true) // there may be more than was listed
+	}
 	if err := l.publish(ctx, claimed); err != nil {
 		return len(claimed), err
 	}
@@ -215,34 +215,4 @@ func (l *lane) claim(ctx context.Context, n int) (int, error) {
 		return len(claimed), errContended
 	}
 	return len(claimed), nil
-}
-
-// share divides n among the cursors, which are in the order of urgency.
-func share(cursors []postgres.Cursor, n int) (quotas []postgres.Quota, asked int) {
-	for _, c := range cursors {
-		take := min(c.Remaining, n-asked)
-		if take > 0 {
-			quotas = append(quotas, postgres.Quota{Batch: c.Batch, N: take})
-			asked += take
-		}
-		if asked == n {
-			break
-		}
-	}
-	return quotas, asked
-}
-
-// spend takes the quotas off the cursors and drops those that are used up.
-func spend(cursors []postgres.Cursor, quotas []postgres.Quota) []postgres.Cursor {
-	rest := cursors[:0]
-	for _, c := range cursors {
-		if len(quotas) > 0 && quotas[0].Batch == c.Batch {
-			c.Remaining -= quotas[0].N
-			quotas = quotas[1:]
-		}
-		if c.Remaining > 0 {
-			rest = append(rest, c)
-		}
-	}
-	return rest
 }

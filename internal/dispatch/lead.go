@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
 	"fusillade/streams"
@@ -28,7 +30,7 @@ const (
 // lead does what one dispatcher at a time must do, while it is this one's turn.
 func (d *Dispatcher) lead(ctx context.Context) {
 	for ctx.Err() == nil {
-		_, err := d.cfg.Store.Lead(ctx, d.reign)
+		_, err := d.cfg.Store.Lead(ctx, d.measured(d.reign))
 		if err != nil && ctx.Err() == nil {
 			d.cfg.Log.Warn("leading", "err", err)
 		}
@@ -41,9 +43,12 @@ func (d *Dispatcher) lead(ctx context.Context) {
 
 func (d *Dispatcher) reign(ctx context.Context) error {
 	d.cfg.Log.Info("this dispatcher leads")
+	var upkeep sync.WaitGroup
+	defer upkeep.Wait()
+	d.keepUp(ctx, &upkeep)
 	limits := time.NewTicker(d.limitInterval())
 	defer limits.Stop()
-	applied := make(map[batch.Model]int) // what was written and is not to be written again
+	applied := make(map[batch.Model]slots.Settings) // what was written and is not to be written again
 	repeats := time.NewTicker(limitRepeat)
 	defer repeats.Stop()
 	sweeps := time.NewTicker(d.sweepInterval())
@@ -53,7 +58,9 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-limits.C:
-			d.applyLimits(ctx, applied)
+			d.applySettings(ctx, applied)
+		case <-d.changed:
+			d.applySettings(ctx, applied)
 		case <-repeats.C:
 			clear(applied)
 			d.restoreStreams(ctx)
@@ -97,27 +104,29 @@ func (d *Dispatcher) restoreStreams(ctx context.Context) {
 	}
 }
 
-// applyLimits writes the limits where consumers see them. Only the leader
-// does, so that dispatchers with different environments do not take turns.
-func (d *Dispatcher) applyLimits(ctx context.Context, applied map[batch.Model]int) {
+// applySettings writes the limits and what else was decided about models where
+// consumers see them. Only the leader does, so that dispatchers with different
+// environments do not take turns.
+func (d *Dispatcher) applySettings(ctx context.Context, applied map[batch.Model]slots.Settings) {
+	decided := d.decided()
 	for _, model := range d.models() {
-		limit := d.limit(model)
-		if applied[model] == limit {
+		want := decided.slots(model)
+		if applied[model] == want {
 			continue
 		}
 		opCtx, cancel := context.WithTimeout(ctx, brokerTimeout)
-		err := slots.SetLimit(opCtx, d.slots, model, limit)
+		err := slots.Apply(opCtx, d.slots, model, want)
 		if errors.Is(err, batch.ErrNotFound) {
 			err = nil                 // its first request creates it
 			if d.lane(model) != nil { // or the bucket was lost
-				err = slots.EnsureModel(opCtx, d.slots, model, limit)
+				err = slots.EnsureModel(opCtx, d.slots, model, want)
 			}
 		}
 		cancel()
 		if err == nil {
-			applied[model] = limit
+			applied[model] = want
 		} else if ctx.Err() == nil {
-			d.cfg.Log.Warn("applying limits", "model", model, "err", err)
+			d.cfg.Log.Warn("applying settings", "model", model, "err", err)
 		}
 	}
 }
@@ -126,6 +135,7 @@ func (d *Dispatcher) applyLimits(ctx context.Context, applied map[batch.Model]in
 // message in the stream. What has one is the stream's business: it waits there
 // behind others, or its lease runs out.
 func (d *Dispatcher) sweep(ctx context.Context) {
+	defer d.metrics.swept(time.Now())
 	after := batch.RequestID{}
 	limits := postgres.OverdueAfter{Claim: d.cfg.ClaimTimeout, Processing: d.cfg.ProcessingTimeout, Heartbeat: d.cfg.StaleThreshold}
 	for ctx.Err() == nil {
@@ -154,7 +164,7 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 		}
 		if len(lost) > 0 {
 			d.cfg.Log.Warn("requests without a message return to pending", "requests", len(lost))
-			d.unclaim(ctx, lost, 0)
+			d.metrics.reclaimed(metric.MessageLost, d.unclaim(ctx, lost, 0))
 			poke(d.work)
 		}
 		if len(overdue) < sweepPage {

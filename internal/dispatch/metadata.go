@@ -17,6 +17,14 @@ import (
 type batchMetadata struct {
 	headers  map[string][]string
 	deadline []string
+	expires  time.Time
+	read     time.Time
+}
+
+// current reports whether it need not be read again. A retry renews a deadline
+// that has passed.
+func (m batchMetadata) current(now time.Time) bool {
+	return now.Before(m.expires) || now.Sub(m.read) < metadataAge
 }
 
 // metadataCache keeps what messages say about the batches being dispatched.
@@ -27,6 +35,10 @@ type metadataCache struct {
 	mu      sync.Mutex
 	batches map[batch.ID]batchMetadata
 }
+
+// metadataAge is how long what is known of a batch is good for once its deadline
+// has passed.
+const metadataAge = time.Second
 
 // maxCachedBatches bounds the cache; beyond it, it starts over.
 const maxCachedBatches = 4096
@@ -39,14 +51,14 @@ func (c *metadataCache) get(ctx context.Context, id batch.ID) (batchMetadata, er
 	c.mu.Lock()
 	m, ok := c.batches[id]
 	c.mu.Unlock()
-	if ok {
+	if ok && m.current(time.Now()) {
 		return m, nil
 	}
 	b, err := c.store.GetBatch(ctx, id)
 	if err != nil {
 		return batchMetadata{}, err
 	}
-	m = batchMetadata{headers: make(map[string][]string, len(c.fields)), deadline: []string{timestamp(b.ExpiresAt)}}
+	m = batchMetadata{headers: make(map[string][]string, len(c.fields)), deadline: []string{timestamp(b.ExpiresAt)}, expires: b.ExpiresAt, read: time.Now()}
 	for _, field := range c.fields {
 		if value, ok := fieldValue(b, field); ok {
 			name := streams.HeaderBatchPrefix + strings.ReplaceAll(strings.ToLower(field), "_", "-")

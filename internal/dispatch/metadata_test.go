@@ -118,6 +118,17 @@ func TestMetadataCache(t *testing.T) {
 		}
 		c.exec(`UPDATE batches SET metadata = '{}'`) // which the second look must not see
 	}
+	// A deadline that has passed may be renewed; it is looked at again, later.
+	m := cache.batches[id]
+	m.expires, m.read = time.Now().Add(-time.Minute), time.Now()
+	if !m.current(time.Now()) || m.current(time.Now().Add(metadataAge)) {
+		t.Errorf("of a batch whose deadline has passed: %+v", m)
+	}
+	m.read = m.expires
+	cache.batches[id] = m
+	if got, err := cache.get(t.Context(), id); err != nil || len(got.headers) != 1 || !got.expires.After(time.Now()) {
+		t.Errorf("read again: %+v, %v", got, err)
+	}
 	if _, err := cache.get(t.Context(), batch.ID{1}); !errors.Is(err, batch.ErrNotFound) {
 		t.Errorf("an unknown batch: %v, want ErrNotFound", err)
 	}

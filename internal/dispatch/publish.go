@@ -85,6 +85,7 @@ func (l *lane) confirm(ctx context.Context, group []published) {
 		return
 	}
 	if ctx.Err() == nil {
+		l.d.metrics.lostPublishes.Add(float64(len(lost)))
 		l.d.cfg.Log.Warn("requests could not be published and return to pending", "model", l.model, "requests", len(lost), "err", firstErr)
 	}
 	l.d.unclaim(ctx, lost, republishPause)

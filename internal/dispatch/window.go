@@ -8,7 +8,7 @@ const (
 	minDepth = 4
 	// refillTime is the time from a message being taken to the next one being
 	// published in its place: hint, claim, publish.
-	refillTime = 25 * time.Millisecond
+	refillTime = 100 * time.Millisecond
 	// sampleTime is the least time over which a rate is measured.
 	sampleTime = 50 * time.Millisecond
 )

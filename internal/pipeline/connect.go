@@ -24,6 +24,9 @@ type Resources struct {
 	// Streams describes the broker's stream and buckets.
 	Streams streams.Config
 	Log     *slog.Logger
+	// Observed and AdminAddr are set by ServeAdmin.
+	Observed  *Observed
+	AdminAddr string
 }
 
 // Close closes the connections.

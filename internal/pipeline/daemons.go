@@ -34,36 +34,38 @@ type Consuming struct {
 // Dispatch runs a dispatcher as a daemon until taking ends.
 func Dispatch(taking, doing context.Context, r Resources, cfg config.Daemon, snapshot map[string]string) error {
 	return daemon.Run(taking, doing, daemonConfig(r, cfg, "dispatcher", snapshot),
-		func(taking, _ context.Context, _ *daemon.Daemon) error { return dispatchUntil(taking, r, cfg) })
+		r.Observed.observe(func(taking, _ context.Context, _ *daemon.Daemon) error { return dispatchUntil(taking, r, cfg) }))
 }
 
 // Consume runs a consumer as a daemon until taking ends and its work is done.
 func Consume(taking, doing context.Context, r Resources, cfg Consuming, snapshot map[string]string) error {
 	return daemon.Run(taking, doing, daemonConfig(r, cfg.Daemon, "consumer", snapshot),
-		func(taking, doing context.Context, d *daemon.Daemon) error {
+		r.Observed.observe(func(taking, doing context.Context, d *daemon.Daemon) error {
 			return consumeUntil(taking, doing, r, cfg, d)
-		})
+		}))
 }
 
 // Standalone runs a dispatcher and a consumer as one daemon.
 func Standalone(taking, doing context.Context, r Resources, cfg Consuming, snapshot map[string]string) error {
 	return daemon.Run(taking, doing, daemonConfig(r, cfg.Daemon, "standalone", snapshot),
-		func(taking, doing context.Context, d *daemon.Daemon) error {
+		r.Observed.observe(func(taking, doing context.Context, d *daemon.Daemon) error {
 			g, taking := errgroup.WithContext(taking)
 			g.Go(func() error { return dispatchUntil(taking, r, cfg.Daemon) })
 			g.Go(func() error { return consumeUntil(taking, doing, r, cfg, d) })
 			return g.Wait()
-		})
+		}))
 }
 
 func dispatchUntil(taking context.Context, r Resources, cfg config.Daemon) error {
 	d, err := dispatch.New(taking, dispatch.Config{
 		Store: r.Store, Conn: r.Conn, Streams: r.Streams,
 		ClaimBatchSize: cfg.ClaimBatchSize, ClaimInterval: cfg.ClaimInterval.Duration(),
-		DefaultLimit: cfg.DefaultModelConcurrency, Limits: cfg.ModelConcurrencyLimits,
+		DefaultLimit: cfg.DefaultModelConcurrency, Limits: cfg.ModelConcurrencyLimits, Escalations: escalations(cfg.ModelEscalations),
 		Lease: lease(cfg), ClaimTimeout: cfg.ClaimTimeout.Duration(),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
-		MetadataFields: cfg.BatchMetadataFields, Log: r.Log,
+		ExpiryInterval: cfg.CancellationPollInterval.Duration(), StopBeforeDeadline: cfg.StopBeforeDeadline.Pointer(),
+		Purge:          dispatch.Purge{Interval: cfg.PurgeInterval.Duration(), Rows: cfg.PurgeBatchSize, Pause: cfg.PurgeThrottle.Duration()},
+		MetadataFields: cfg.BatchMetadataFields, Metrics: r.Observed.metrics(), Log: r.Log,
 	})
 	if err != nil {
 		return ignoreStop(taking, err)
@@ -104,7 +106,8 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg Consuming, d *
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),
 		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),
-		MaxInFlight: cfg.MaxInFlight, MaxDeliveries: cfg.MaxDeliveries, Log: r.Log,
+		MaxInFlight: cfg.MaxInFlight, MaxDeliveries: cfg.MaxDeliveries,
+		StatusInterval: statusInterval(cfg.Daemon), Metrics: r.Observed.metrics(), Log: r.Log,
 	})
 	if err != nil {
 		return ignoreStop(taking, err)
@@ -121,14 +124,31 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg Consuming, d *
 	return c.Run(taking, doing)
 }
 
+func escalations(from config.ModelEscalations) map[batch.Model]batch.Escalation {
+	to := make(map[batch.Model]batch.Escalation, len(from))
+	for model, e := range from {
+		to[model] = batch.Escalation(e)
+	}
+	return to
+}
+
 // lease is AckWait: a message of a dead consumer is redelivered when its
 // daemon is taken for dead, neither sooner nor later.
 func lease(cfg config.Daemon) time.Duration { return cfg.StaleDaemonThreshold.Duration() }
 
+// statusInterval is 0 for a status log that is off.
+func statusInterval(cfg config.Daemon) time.Duration {
+	if interval := cfg.StatusLogInterval.Pointer(); interval != nil {
+		return *interval
+	}
+	return 0
+}
+
 func daemonConfig(r Resources, cfg config.Daemon, role string, snapshot map[string]string) daemon.Config {
 	return daemon.Config{
 		Store: r.Store, Conn: r.Conn, Role: role, Snapshot: snapshot,
-		Interval: cfg.HeartbeatInterval.Duration(), Threshold: cfg.StaleDaemonThreshold.Duration(), Log: r.Log,
+		Interval: cfg.HeartbeatInterval.Duration(), Threshold: cfg.StaleDaemonThreshold.Duration(),
+		Metrics: r.Observed.metrics(), Log: r.Log,
 	}
 }
 

@@ -24,6 +24,7 @@ type Binary struct {
 	Daemon   *config.Daemon
 	Postgres *config.Postgres
 	NATS     *config.NATS
+	Admin    *config.Admin
 	Logging  *config.Logging
 	Run      func(Turn) error
 }
@@ -75,6 +76,11 @@ func (b Binary) main(args []string, out, logs io.Writer) error {
 		return err
 	}
 	defer resources.Close()
+	stopAdmin, err := resources.ServeAdmin(taking, string(b.Admin.Addr), b.Daemon != nil)
+	if err != nil {
+		return err
+	}
+	defer stopAdmin()
 	return b.Run(Turn{Resources: resources, Taking: taking, Doing: doing})
 }
 

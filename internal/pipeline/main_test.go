@@ -127,6 +127,8 @@ func (c *cluster) set(setting interface{ Set(string) error }, value string) {
 // running is one daemon.
 type running struct {
 	stop     context.CancelFunc // as the first signal
+	admin    string             // where it serves health and metrics; empty: nowhere
+	observed *Observed
 	done     chan error
 	consumer chan *consume.Consumer
 }
@@ -143,16 +145,22 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	var taking context.Context
 	r := &running{done: make(chan error, 1), consumer: make(chan *consume.Consumer, 10)}
+	taking, r.stop = context.WithCancel(context.Background())
+	stopAdmin, err := resources.ServeAdmin(taking, string(s.Admin.Addr), true)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	r.admin, r.observed = resources.AdminAddr, resources.Observed
 	consuming := Consuming{
 		Daemon: s.Daemon, Work: s.Work, Upstream: s.Upstream, Shutdown: s.Shutdown,
 		Observe: func(c *consume.Consumer) { r.consumer <- c },
 	}
-	var taking context.Context
-	taking, r.stop = context.WithCancel(context.Background())
 	go func() {
 		defer close(r.done)
 		defer resources.Close()
+		defer stopAdmin()
 		switch role {
 		case "dispatcher":
 			r.done <- Dispatch(taking, context.Background(), resources, s.Daemon, nil)

@@ -13,6 +13,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
 	"fusillade/internal/ingest"
+	"fusillade/internal/operate"
 	"fusillade/streams"
 )
 
@@ -28,29 +29,6 @@ func Listen(ctx context.Context, s config.Serving) (net.Listener, error) {
 	return listener, nil
 }
 
-// endings ends batches in Postgres, and then has consumers abort their calls. A
-// crash between the two, or a hint that is lost, leaves calls that go on until
-// the consumers' own poll; what comes of them is fenced off.
-type endings struct{ Resources }
-
-// CancelBatch ends all that is left of the batch.
-func (e endings) CancelBatch(ctx context.Context, id batch.ID) error {
-	if _, err := e.Store.CancelBatch(ctx, id); err != nil {
-		return err
-	}
-	_ = e.Conn.Publish(streams.HintCancel(id), nil)
-	return nil
-}
-
-// DeleteFile deletes the file and cancels its batches.
-func (e endings) DeleteFile(ctx context.Context, id batch.FileID) error {
-	cancelled, err := e.Store.DeleteFile(ctx, id)
-	for _, b := range cancelled {
-		_ = e.Conn.Publish(streams.HintCancel(b), nil)
-	}
-	return err
-}
-
 // Offering is what the API needs to know.
 type Offering struct {
 	config.Serving
@@ -62,22 +40,32 @@ type Offering struct {
 const localOwner = "local"
 
 // NewAPI returns a server of the API that is yet to run.
-func NewAPI(r Resources, o Offering) (*api.Server, error) { return api.New(APIConfig(r, o)) }
+func NewAPI(r Resources, o Offering) (*api.Server, error) {
+	cfg, err := APIConfig(r, o)
+	if err != nil {
+		return nil, err
+	}
+	return api.New(cfg)
+}
 
 // APIConfig is how NewAPI configures the server.
-func APIConfig(r Resources, o Offering) api.Config {
+func APIConfig(r Resources, o Offering) (api.Config, error) {
+	operator, err := operate.New(operate.Config{Store: r.Store, Conn: r.Conn, Log: r.Log})
+	if err != nil {
+		return api.Config{}, err
+	}
 	owner := localOwner
 	if o.NeedsKeys() {
 		owner = ""
 	}
 	return api.Config{
-		Store: r.Store, Endings: endings{r}, Log: r.Log, ParseWindow: config.ParseWindow,
+		Store: r.Store, Operator: operator, Log: r.Log, ParseWindow: config.ParseWindow,
 		Wake:  func() { _ = r.Conn.Publish(streams.HintWork, nil) }, // a hint that is lost costs one claim interval
 		Owner: owner, Loopback: o.Loopback(), Models: o.Models,
 		Limits:     ingest.Limits{MaxRequests: o.MaxFileRequests, MaxRequestBytes: o.MaxRequestBytes, MaxFileBytes: int64(o.MaxFileBytes)},
 		Allowance:  batch.Allowance{ActiveBatches: amount(o.MaxActiveBatches), QueuedRequests: int64(amount(o.MaxQueuedRequests))},
 		MaxUploads: o.MaxUploads, DrainTimeout: o.DrainTimeout.Duration(),
-	}
+	}, nil
 }
 
 func amount(o config.OptionalInt) int {

@@ -199,7 +199,7 @@ func TestTextIsStoredAsGiven(t *testing.T) {
 	lines := templates(1, 1, batch.Model(odd))
 	lines[0].CustomID = odd
 	id := batchOf(t, s, newFile(t, s, lines))
-	cursors, err := s.OpenCursors(t.Context(), batch.Model(odd))
+	cursors, err := openCursors(t, s, batch.Model(odd))
 	if err != nil || len(cursors) != 1 || cursors[0].Batch != id {
 		t.Errorf("%+v, %v", cursors, err)
 	}

@@ -62,6 +62,19 @@ func (src *source) claim(b *testing.B, n int) []Delivery {
 	return claimed(b, src.s, src.id, n)
 }
 
+// The cost of creating a batch is that of the models in its file.
+func BenchmarkCreateBatch(b *testing.B) {
+	for _, lines := range []int{10_000, 1_000_000} {
+		b.Run(fmt.Sprintf("lines=%d", lines), func(b *testing.B) {
+			s := newStore(b)
+			file := newLargeFile(b, s, lines)
+			for b.Loop() {
+				batchOf(b, s, file)
+			}
+		})
+	}
+}
+
 // The cost of a claim is that of the requests claimed, whatever waits behind
 // them.
 func BenchmarkClaim(b *testing.B) {

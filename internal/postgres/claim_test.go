@@ -21,6 +21,13 @@ func linesOf(requests []ClaimedRequest) []int32 {
 	return out
 }
 
+// openCursors lists those of requests that name the model.
+func openCursors(t testing.TB, s *Store, model batch.Model) ([]Cursor, error) {
+	t.Helper()
+	cursors, _, err := s.OpenCursors(t.Context(), model, []Route{{}}, "")
+	return cursors, err
+}
+
 func TestOpenCursorsInOrderOfUrgency(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -38,7 +45,7 @@ func TestOpenCursorsInOrderOfUrgency(t *testing.T) {
 		sqlExec(t, s, `UPDATE batches SET expires_at = $2::text::timestamptz, created_at = $3::text::timestamptz WHERE id = $1`,
 			[16]byte(id), b.expires, b.created)
 	}
-	cursors, err := s.OpenCursors(t.Context(), testModel)
+	cursors, err := openCursors(t, s, testModel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,11 +132,11 @@ func TestClaimsDoNotWait(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := s.Claim(t.Context(), testModel, []Quota{{busy, 5}, {free, 5}})
+	got, err := s.Claim(t.Context(), testModel, []Quota{{Batch: busy, N: 5}, {Batch: free, N: 5}})
 	if err != nil || !slices.Equal(linesOf(got), []int32{3, 4, 5}) || got[0].ID.Batch != free {
 		t.Errorf("claimed %v, %v", got, err)
 	}
-	got, err = s.ClaimDue(t.Context(), testModel, 5)
+	got, err = s.ClaimDue(t.Context(), testModel, 5, nil)
 	if err != nil || !slices.Equal(linesOf(got), []int32{1, 2}) || got[0].ID.Batch != free {
 		t.Errorf("claimed of what is due %v, %v", got, err)
 	}
@@ -174,11 +181,11 @@ func TestClosedBatchesAreNotClaimed(t *testing.T) {
 	end(expired, batch.StatusExpired)
 	sqlExec(t, s, `UPDATE cursors SET open = false, skipped = 5 WHERE batch_id = $1`, [16]byte(closed))
 
-	got, err := s.Claim(t.Context(), testModel, []Quota{{finished, 5}, {cancelled, 5}, {expired, 5}, {closed, 5}})
+	got, err := s.Claim(t.Context(), testModel, []Quota{{Batch: finished, N: 5}, {Batch: cancelled, N: 5}, {Batch: expired, N: 5}, {Batch: closed, N: 5}})
 	if err != nil || len(got) != 0 {
 		t.Errorf("claimed %v, %v", got, err)
 	}
-	cursors, err := s.OpenCursors(t.Context(), testModel)
+	cursors, err := openCursors(t, s, testModel)
 	if err != nil || len(cursors) != 0 {
 		t.Errorf("cursors %v, %v", cursors, err)
 	}
@@ -272,7 +279,7 @@ func TestClaimDueByTheTimeItIsDue(t *testing.T) {
 	}
 	var got []ClaimedRequest
 	for _, n := range []int{1, 2, 100, 100} {
-		more, err := s.ClaimDue(t.Context(), testModel, n)
+		more, err := s.ClaimDue(t.Context(), testModel, n, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -286,7 +293,7 @@ func TestClaimDueByTheTimeItIsDue(t *testing.T) {
 			t.Errorf("%+v, want claim 2, delivery 0, attempt 0", r)
 		}
 	}
-	if got, err := s.ClaimDue(t.Context(), otherName, 5); err != nil || !slices.Equal(linesOf(got), []int32{1}) {
+	if got, err := s.ClaimDue(t.Context(), otherName, 5, Escalations{testModel: {Model: otherName, Threshold: 48 * time.Hour}}); err != nil || !slices.Equal(linesOf(got), []int32{1}) {
 		t.Errorf("other model: %v, %v", got, err)
 	}
 	check(t, s)
@@ -303,7 +310,7 @@ func TestConcurrentClaimsOfDueRequests(t *testing.T) {
 	for range claimers {
 		wg.Go(func() {
 			for {
-				got, err := s.ClaimDue(t.Context(), testModel, 7)
+				got, err := s.ClaimDue(t.Context(), testModel, 7, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -372,7 +379,7 @@ func TestUnclaimIsFenced(t *testing.T) {
 	if finish(t, s, d, completed(Delivery{ID: r.ID, Claim: 1, Number: 1})) != 0 {
 		t.Error("a result was written after the unclaim")
 	}
-	again, err := s.ClaimDue(t.Context(), testModel, 1)
+	again, err := s.ClaimDue(t.Context(), testModel, 1, nil)
 	if err != nil || len(again) != 1 || again[0].Claim != 2 {
 		t.Fatalf("claimed again: %v, %v", again, err)
 	}
@@ -400,7 +407,7 @@ func TestMessageOfAnUnclaimedRequestIsStale(t *testing.T) {
 		}
 	}
 	check(t, s)
-	again, err := s.ClaimDue(t.Context(), testModel, 3)
+	again, err := s.ClaimDue(t.Context(), testModel, 3, nil)
 	if err != nil || !slices.Equal(linesOf(again), []int32{2}) {
 		t.Errorf("due: %v, %v", again, err)
 	}

@@ -3,8 +3,6 @@ package postgres
 import (
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"fusillade/internal/batch"
 )
 
@@ -50,37 +48,5 @@ func TestDaemonLife(t *testing.T) {
 	}
 	if err := s.RegisterDaemon(t.Context(), Daemon{ID: NewDaemonID(), Role: "other"}); err == nil || Transient(err) {
 		t.Errorf("unknown role: %v", err)
-	}
-}
-
-func TestModelLimits(t *testing.T) {
-	t.Parallel()
-	s := newStore(t)
-	for _, set := range []struct {
-		model batch.Model
-		limit int
-		want  map[batch.Model]int
-	}{
-		{testModel, 5, map[batch.Model]int{testModel: 5}},
-		{otherName, 7, map[batch.Model]int{testModel: 5, otherName: 7}},
-		{testModel, 9, map[batch.Model]int{testModel: 9, otherName: 7}},
-		{otherName, 0, map[batch.Model]int{testModel: 9}},
-		{otherName, 0, map[batch.Model]int{testModel: 9}},
-		{"third", 0, map[batch.Model]int{testModel: 9}},
-		{otherName, 1, map[batch.Model]int{testModel: 9, otherName: 1}},
-	} {
-		if err := s.SetModelLimit(t.Context(), set.model, set.limit); err != nil {
-			t.Fatal(err)
-		}
-		got, err := s.ModelLimits(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(set.want, got); diff != "" {
-			t.Errorf("after %s=%d (-want +got):\n%s", set.model, set.limit, diff)
-		}
-	}
-	if err := s.SetModelLimit(t.Context(), testModel, -1); err == nil || Transient(err) {
-		t.Errorf("a negative limit: %v", err)
 	}
 }

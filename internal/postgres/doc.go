@@ -1,5 +1,6 @@
 // Package postgres holds all SQL, a file per noun or verb: files, batches,
-// claim, start, finish, results, daemons, models.
+// claim, start, finish, cancel, expire, retry, delete, purge, results, daemons,
+// models.
 //
 // The write that ends a request is fenced by what the write that began it
 // returned:

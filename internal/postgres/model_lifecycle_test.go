@@ -169,7 +169,11 @@ func (w *world) retryLines(t *rapid.T) {
 	want := sorted(lines, func(line int32) bool {
 		key := batch.RequestID{Batch: id, Line: line}
 		r := w.requests[key]
-		if r == nil && w.skipped[id] == "" || r != nil && !(r.State.Terminal() && r.State.CanMove(batch.Pending)) {
+		state := w.skipped[id]
+		if r != nil {
+			state = r.State
+		}
+		if !slices.Contains([]batch.State{batch.Failed, batch.Canceled, batch.Expired}, state) {
 			return false
 		}
 		w.revive(key)

@@ -3,40 +3,126 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"fusillade/internal/batch"
 )
 
-// SetModelLimit changes a model's concurrency limit for the whole cluster.
-// Zero removes it, so that the environment's default applies again.
-func (s *Store) SetModelLimit(ctx context.Context, model batch.Model, limit int) error {
-	const sql = `
-INSERT INTO models (model, concurrency_limit) VALUES ($1, NULLIF($2, 0))
-ON CONFLICT (model) DO UPDATE SET concurrency_limit = NULLIF($2, 0), updated_at = now()`
-	if _, err := s.exec(ctx, sql, string(model), limit); err != nil {
-		return fmt.Errorf("setting limit of model %q: %w", model, err)
+// ModelSettings are what operators have decided about a model.
+type ModelSettings struct {
+	Limit  int // 0: as the environment says
+	Paused bool
+	// Escalation is nil as long as the environment decides, and has no model
+	// if there is to be none.
+	Escalation *batch.Escalation
+}
+
+const modelSettingsSQL = `
+SELECT model, COALESCE(concurrency_limit, 0), paused, escalation_model, COALESCE(escalation_threshold_seconds, 0) FROM models`
+
+// ModelSettings returns what operators have decided, by model.
+func (s *Store) ModelSettings(ctx context.Context) (map[batch.Model]ModelSettings, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, modelSettingsSQL)
+	if err != nil {
+		return nil, fmt.Errorf("reading model settings: %w", err)
+	}
+	settings := make(map[batch.Model]ModelSettings)
+	var model string
+	var m ModelSettings
+	var to *string
+	var seconds int
+	if _, err := pgx.ForEachRow(rows, []any{&model, &m.Limit, &m.Paused, &to, &seconds}, func() error {
+		m.Escalation = nil
+		if to != nil {
+			m.Escalation = &batch.Escalation{Model: batch.Model(*to), Threshold: time.Duration(seconds) * time.Second}
+		}
+		settings[batch.Model(model)] = m
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("reading model settings: %w", err)
+	}
+	return settings, nil
+}
+
+// ModelChange is what to change about a model; nil: leave it as it is.
+type ModelChange struct {
+	Limit  *int // 0: as the environment says
+	Paused *bool
+	// EscalateTo is the escalation model; empty: none, whatever the environment
+	// says. Its threshold is EscalateBefore, else what it was, else the default.
+	EscalateTo *batch.Model
+	// EscalateBefore is the threshold, in whole seconds.
+	EscalateBefore *time.Duration
+	// DefaultEscalation leaves the escalation to the environment.
+	DefaultEscalation bool
+}
+
+// One statement, so that changes of different settings at the same time do not
+// undo one another.
+const changeModelSQL = `
+INSERT INTO models AS m (model, concurrency_limit, paused, escalation_model, escalation_threshold_seconds)
+SELECT $1, NULLIF($2::int, 0), COALESCE($3::boolean, false), $4::text,
+       CASE WHEN $4 <> '' THEN COALESCE($5::int, $6::int) END
+    ON CONFLICT (model) DO UPDATE
+   SET concurrency_limit = CASE WHEN $2 IS NULL THEN m.concurrency_limit ELSE NULLIF($2, 0) END,
+       paused = COALESCE($3, m.paused),
+       escalation_model = CASE WHEN $7::boolean THEN NULL ELSE COALESCE($4, m.escalation_model) END,
+       escalation_threshold_seconds = CASE WHEN $7 OR COALESCE($4, m.escalation_model, '') = '' THEN NULL
+                                           ELSE COALESCE($5, m.escalation_threshold_seconds, $6) END,
+       updated_at = now()
+RETURNING escalation_threshold_seconds`
+
+// ChangeModel changes settings of a model for the whole cluster. It returns
+// batch.ErrConflict for a threshold without an escalation model, and changes
+// nothing then.
+func (s *Store) ChangeModel(ctx context.Context, model batch.Model, c ModelChange) error {
+	var to *string
+	if c.EscalateTo != nil {
+		to = (*string)(c.EscalateTo)
+	}
+	var before *int64
+	if c.EscalateBefore != nil {
+		seconds := int64(*c.EscalateBefore / time.Second)
+		before = &seconds
+	}
+	err := s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		var threshold *int64
+		err := tx.QueryRow(ctx, changeModelSQL, string(model), c.Limit, c.Paused, to, before,
+			int64(batch.DefaultEscalationThreshold/time.Second), c.DefaultEscalation).Scan(&threshold)
+		if err == nil && before != nil && threshold == nil {
+			err = fmt.Errorf("a threshold without an escalation model: %w", batch.ErrConflict)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("changing model %q: %w", model, err)
 	}
 	return nil
 }
 
-// ModelLimits returns the limits that operators have set.
-func (s *Store) ModelLimits(ctx context.Context) (map[batch.Model]int, error) {
+const backlogSQL = `
+SELECT c.model, sum(c.total - c.claimed - c.skipped)::bigint
+  FROM cursors c JOIN batches b ON b.id = c.batch_id
+ WHERE c.open AND b.status = 'in_progress' GROUP BY c.model`
+
+// Backlog returns how many requests wait for their first claim, by the model
+// that they name. It reads every open cursor: for people, not for a hot path.
+func (s *Store) Backlog(ctx context.Context) (map[batch.Model]int64, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	rows, err := s.pool.Query(ctx, `SELECT model, concurrency_limit FROM models WHERE concurrency_limit IS NOT NULL`)
+	rows, err := s.pool.Query(ctx, backlogSQL)
 	if err != nil {
-		return nil, fmt.Errorf("reading model limits: %w", err)
+		return nil, fmt.Errorf("reading the backlog: %w", err)
 	}
-	limits := make(map[batch.Model]int)
+	backlog := make(map[batch.Model]int64)
 	var model string
-	var limit int
-	if _, err := pgx.ForEachRow(rows, []any{&model, &limit}, func() error {
-		limits[batch.Model(model)] = limit
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("reading model limits: %w", err)
+	var n int64
+	if _, err := pgx.ForEachRow(rows, []any{&model, &n}, func() error { backlog[batch.Model(model)] = n; return nil }); err != nil {
+		return nil, fmt.Errorf("reading the backlog: %w", err)
 	}
-	return limits, nil
+	return backlog, nil
 }

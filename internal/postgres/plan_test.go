@@ -76,7 +76,11 @@ func explain(t testing.TB, s *Store, options, sql string, args ...any) *node {
 	}
 	var plans []struct{ Plan node }
 	var text []byte
-	err = tx.QueryRow(t.Context(), `EXPLAIN (FORMAT JSON`+options+`) EXECUTE explained (`+strings.Join(literals, ", ")+`)`,
+	arguments := ""
+	if len(literals) > 0 {
+		arguments = "(" + strings.Join(literals, ", ") + ")"
+	}
+	err = tx.QueryRow(t.Context(), `EXPLAIN (FORMAT JSON`+options+`) EXECUTE explained `+arguments,
 		pgx.QueryExecModeSimpleProtocol).Scan(&text)
 	if err != nil {
 		t.Fatal(err)
@@ -151,8 +155,8 @@ func hot(d batch.DaemonID, id batch.ID, deliveries []Delivery) []statement {
 	queueReturns(&b, d, returns, nil)
 	r := rules(d)
 	out := []statement{
-		{"claim", claimSQL, []any{string(testModel), [][16]byte{id}, []int32{int32(n)}}},
-		{"claim due", claimDueSQL, []any{string(testModel), n}},
+		{"claim", claimSQL, []any{string(testModel), [][16]byte{id}, []int32{int32(n)}, []string{string(testModel)}, []int64{0}, []int64{0}}},
+		{"claim due", claimDueSQL, []any{string(testModel), n, []string{string(otherName)}, []string{string(testModel)}, []int64{1e6}}},
 		{"start", startSQL, []any{k.batches, k.lines, k.claims, k.deliveries, [16]byte(d), r.ProcessingTimeout, r.StaleThreshold}},
 		{"refused", refusedSQL, []any{k.batches, k.lines, k.claims, k.deliveries}},
 		{"unclaim", unclaimSQL, []any{k.batches, k.lines, k.claims, k.deliveries, time.Minute}},

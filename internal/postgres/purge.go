@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -48,15 +49,20 @@ SELECT id FROM files f
         OR EXISTS (SELECT FROM templates WHERE file_id = f.id AND line > f.erased_line))
  ORDER BY deleted_at LIMIT $1`
 
+	// One purge at a time has a batch or a file: a delete that finds nothing must
+	// mean that nothing is left.
+	takeBatchSQL = `
+SELECT true FROM batches WHERE id = $1 AND deleted_at IS NOT NULL FOR UPDATE SKIP LOCKED`
+	takeFileSQL = `
+SELECT EXISTS (SELECT FROM batches WHERE file_id = files.id) FROM files WHERE id = $1 AND status = 'deleted' FOR UPDATE SKIP LOCKED`
+
 	purgeCursorsSQL = `
 DELETE FROM cursors WHERE batch_id = $1
    AND model <= (SELECT max(model) FROM (SELECT model FROM cursors WHERE batch_id = $1 ORDER BY model LIMIT $2) t)`
-	purgeBatchSQL = `DELETE FROM batches WHERE id = $1 AND deleted_at IS NOT NULL`
 
 	purgeTemplatesSQL = `
 DELETE FROM templates WHERE file_id = $1
    AND line <= (SELECT max(line) FROM (SELECT line FROM templates WHERE file_id = $1 ORDER BY line LIMIT $2) t)`
-	purgeFileSQL = `DELETE FROM files WHERE id = $1 AND status = 'deleted'`
 
 	// The bodies of the next lines, and how far that is.
 	eraseBodiesSQL = `
@@ -112,24 +118,40 @@ func (s *Store) DeletedBatches(ctx context.Context, n int) ([]batch.ID, error) {
 }
 
 // PurgeBatch removes up to n rows of a deleted batch. It returns how many it
-// removed; none: nothing is left of the batch. Several may purge one batch at
-// once. A batch that is not deleted is left alone, with batch.ErrConflict.
+// removed; none: nothing is left of the batch, or another is purging it. A
+// batch that is not deleted is left alone.
 func (s *Store) PurgeBatch(ctx context.Context, id batch.ID, n int) (removed int, err error) {
-	var kept bool
-	err = s.queryRow(ctx, `SELECT EXISTS (SELECT FROM batches WHERE id = $1 AND deleted_at IS NULL)`, []any{[16]byte(id)}, &kept)
+	err = s.inPurge(ctx, takeBatchSQL, [16]byte(id), func(ctx context.Context, tx pgx.Tx, _ bool) error {
+		for _, sql := range purgeSteps {
+			tag, err := tx.Exec(ctx, sql, [16]byte(id), n)
+			if removed = int(tag.RowsAffected()); err != nil || removed > 0 {
+				return err
+			}
+		}
+		tag, err := tx.Exec(ctx, `DELETE FROM batches WHERE id = $1`, [16]byte(id))
+		removed = int(tag.RowsAffected())
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("purging %s: %w", id, err)
 	}
-	if kept {
-		return 0, fmt.Errorf("purging %s: it is not deleted: %w", id, batch.ErrConflict)
-	}
-	for _, sql := range purgeSteps {
-		if rows, err := s.exec(ctx, sql, [16]byte(id), n); err != nil || rows > 0 {
-			return int(rows), wrapped("purging", id, err)
+	return removed, nil
+}
+
+// inPurge runs f with the thing's row locked, and with what takeSQL says about
+// it; not at all if it is gone, not deleted, or locked by another purge.
+func (s *Store) inPurge(ctx context.Context, takeSQL string, id [16]byte, f func(context.Context, pgx.Tx, bool) error) error {
+	return s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		var needed bool
+		err := tx.QueryRow(ctx, takeSQL, id).Scan(&needed)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
 		}
-	}
-	rows, err := s.exec(ctx, purgeBatchSQL, [16]byte(id))
-	return int(rows), wrapped("purging", id, err)
+		if err != nil {
+			return err
+		}
+		return f(ctx, tx, needed)
+	})
 }
 
 // DeletedFiles lists up to n files that wait for a purge.
@@ -147,30 +169,23 @@ func (s *Store) DeletedFiles(ctx context.Context, n int) ([]batch.FileID, error)
 
 // PurgeFile removes up to n rows of a deleted file. As long as there are
 // batches of it, it erases the bodies of up to n requests instead. It returns
-// how many rows it removed or erased; none: there is nothing left to do. A file
-// that is not deleted is left alone.
+// how many rows it removed or erased; none: there is nothing left to do, or
+// another is purging it. A file that is not deleted is left alone.
 func (s *Store) PurgeFile(ctx context.Context, id batch.FileID, n int) (removed int, err error) {
-	var deleted, needed bool
-	err = s.queryRow(ctx, `
-SELECT EXISTS (SELECT FROM files WHERE id = $1 AND status = 'deleted'), EXISTS (SELECT FROM batches WHERE file_id = $1)`,
-		[]any{[16]byte(id)}, &deleted, &needed)
-	if err != nil || !deleted {
-		return 0, wrapped("purging", id, err)
-	}
-	sql := purgeTemplatesSQL
-	if needed {
-		sql = eraseBodiesSQL
-	}
-	rows, err := s.exec(ctx, sql, [16]byte(id), n)
-	if err == nil && rows == 0 && !needed {
-		rows, err = s.exec(ctx, purgeFileSQL, [16]byte(id)) // its models go with it
-	}
-	return int(rows), wrapped("purging", id, err)
-}
-
-func wrapped(doing string, id fmt.Stringer, err error) error {
+	err = s.inPurge(ctx, takeFileSQL, [16]byte(id), func(ctx context.Context, tx pgx.Tx, needed bool) error {
+		sql := purgeTemplatesSQL
+		if needed {
+			sql = eraseBodiesSQL
+		}
+		tag, err := tx.Exec(ctx, sql, [16]byte(id), n)
+		if err == nil && tag.RowsAffected() == 0 && !needed {
+			tag, err = tx.Exec(ctx, `DELETE FROM files WHERE id = $1`, [16]byte(id)) // its models go with it
+		}
+		removed = int(tag.RowsAffected())
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", doing, id, err)
+		return 0, fmt.Errorf("purging %s: %w", id, err)
 	}
-	return nil
+	return removed, nil
 }

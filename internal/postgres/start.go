@@ -35,7 +35,7 @@ const (
 // Start is the answer to one Delivery.
 type Start struct {
 	Verdict  Verdict
-	Template batch.Template // when Started, without Model
+	Template batch.Template // when Started; its Model is what the file says
 	Attempt  int
 	// Generation counts the manual retries of the batch up to the one that
 	// brought this request back; 0: of its first life.
@@ -83,9 +83,9 @@ WITH i AS (
        AND (r.state <> 'processing' OR r.daemon_id = $5 OR r.started_at < now() - $6::interval OR NOT EXISTS (
             SELECT FROM daemons d
              WHERE d.id = r.daemon_id AND d.status <> 'dead' AND d.last_heartbeat > now() - $7::interval))
-    RETURNING r.batch_id, r.line, r.file_id, r.attempt, r.generation, r.takeovers
+    RETURNING r.batch_id, r.line, r.file_id, r.model, r.attempt, r.generation, r.takeovers
 )
-SELECT s.batch_id, s.line, s.attempt, s.generation, s.takeovers, t.custom_id, t.method, t.path, t.body,
+SELECT s.batch_id, s.line, s.model, s.attempt, s.generation, s.takeovers, t.custom_id, t.method, t.path, t.body,
        (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint
   FROM s
  CROSS JOIN LATERAL (SELECT custom_id, method, path, body FROM templates WHERE file_id = s.file_id AND line = s.line LIMIT 1) t
@@ -128,7 +128,7 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 			var st Start
 			var micros int64
 			t := &st.Template
-			if err := rows.Scan((*[16]byte)(&id.Batch), &id.Line, &st.Attempt, &st.Generation, &st.Takeovers,
+			if err := rows.Scan((*[16]byte)(&id.Batch), &id.Line, (*string)(&t.Model), &st.Attempt, &st.Generation, &st.Takeovers,
 				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros); err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package slots
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fusillade/internal/batch"
@@ -15,6 +16,8 @@ type Account struct {
 	capacity int           // calls this daemon can run at most
 	changed  func()        // called, without the lock, when more may be acquired
 	wake     chan struct{} // to the keeper's goroutine: settle may have something to do
+	// escalation is the entry's, for those who ask with every request; nil: none.
+	escalation atomic.Pointer[batch.Escalation]
 
 	mu       sync.Mutex
 	entry    Entry
@@ -51,12 +54,16 @@ const (
 // Model is the model whose slots these are.
 func (a *Account) Model() batch.Model { return a.model }
 
+// Escalation is where the model's requests go when little time is left; nil:
+// nowhere else. It waits for no lock.
+func (a *Account) Escalation() *batch.Escalation { return a.escalation.Load() }
+
 // Acquire takes a slot for one call. False means that none is free; OnChange's
 // callback says when to try again.
 func (a *Account) Acquire() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.inUse >= a.allowed || time.Now().Before(a.hold) {
+	if a.inUse >= a.allowed || a.entry.Paused || time.Now().Before(a.hold) {
 		return false
 	}
 	a.inUse++
@@ -107,11 +114,13 @@ func (a *Account) Report(ready int, backlog bool) {
 // Standing says how the daemon stands with this model.
 type Standing struct {
 	Limit   int // of the whole cluster
+	Held    int // slots it holds of them
 	Allowed int // calls it may have in flight
 	InUse   int
 	Free    int           // slots that nobody holds
 	Share   int           // what it would hold if everyone gave back what is not theirs
 	Hold    time.Duration // how long no call may begin; 0: not held back
+	Paused  bool          // no call may begin until an operator says so
 }
 
 // Standing returns the current numbers.
@@ -120,10 +129,10 @@ func (a *Account) Standing() Standing {
 	defer a.mu.Unlock()
 	held := a.entry.Holders[a.daemon]
 	return Standing{
-		Limit: a.entry.Limit, Allowed: a.allowed, InUse: a.inUse,
+		Limit: a.entry.Limit, Held: held.Held, Allowed: a.allowed, InUse: a.inUse,
 		Free:  max(a.entry.Limit-a.entry.others(a.daemon)-held.Held, 0),
 		Share: a.entry.share(a.daemon),
-		Hold:  max(time.Until(a.hold), 0),
+		Hold:  max(time.Until(a.hold), 0), Paused: a.entry.Paused,
 	}
 }
 
@@ -143,6 +152,10 @@ func (a *Account) observe(e Entry, revision uint64) {
 		return
 	}
 	a.entry, a.revision, a.pending = e, revision, 0
+	a.escalation.Store(nil)
+	if to := e.Settings().Escalation; to.Model != "" {
+		a.escalation.Store(&to)
+	}
 	if e.HoldUntil.After(a.hold) {
 		a.hold = e.HoldUntil
 	}

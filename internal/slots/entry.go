@@ -15,6 +15,12 @@ import (
 type Entry struct {
 	Model batch.Model `json:"model"`
 	Limit int         `json:"limit"`
+	// Paused: no call begins, whoever holds slots.
+	Paused bool `json:"paused,omitempty"`
+	// EscalationModel is where requests go when less than that is left before
+	// their batch expires; empty: nowhere else.
+	EscalationModel   batch.Model `json:"escalation_model,omitempty"`
+	EscalationSeconds int64       `json:"escalation_threshold_seconds,omitempty"`
 	// HoldUntil is when calls may begin again after an upstream asked for a
 	// pause. It is the clock of the daemon that was asked: a difference between
 	// clocks makes the pause longer or shorter and breaks nothing.

@@ -11,9 +11,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/metric"
 	"fusillade/streams"
 )
 
@@ -29,6 +31,8 @@ type Config struct {
 	// OnModel is called for each model that appears, one at a time. It returns
 	// what to call when more slots may be acquired. It must not call the Keeper.
 	OnModel func(*Account) (changed func())
+	// Metrics is where what is dropped is counted; nil: nowhere.
+	Metrics prometheus.Registerer
 	Log     *slog.Logger
 }
 
@@ -39,6 +43,7 @@ type Keeper struct {
 	daemons jetstream.KeyValue
 	created time.Time     // when the bucket of slots was; owned by poll once it runs
 	anew    chan struct{} // to watch: the bucket is another one than before
+	dropped prometheus.Counter
 
 	mu       sync.Mutex
 	accounts map[string]*Account // by key
@@ -65,7 +70,8 @@ func NewKeeper(ctx context.Context, cfg Config) (*Keeper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("binding slots: %w", err)
 	}
-	k := &Keeper{cfg: cfg, accounts: make(map[string]*Account), anew: make(chan struct{}, 1)}
+	k := &Keeper{cfg: cfg, accounts: make(map[string]*Account), anew: make(chan struct{}, 1),
+		dropped: metric.Drops(cfg.Metrics).WithLabelValues(metric.DroppedSlots)}
 	if k.slots, err = js.KeyValue(ctx, streams.SlotsBucket); err != nil {
 		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
 	}
@@ -243,6 +249,7 @@ func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstrea
 	if update.Operation() == jetstream.KeyValuePut {
 		var err error
 		if e, err = decode(update.Value()); err != nil {
+			k.dropped.Inc()
 			k.cfg.Log.Error("slots entry is malformed", "key", update.Key(), "err", err)
 			return
 		}
@@ -319,6 +326,7 @@ func (k *Keeper) write(ctx context.Context, key string, a *Account, next Entry, 
 	}
 	e, decodeErr := decode(current.Value())
 	if decodeErr != nil {
+		k.dropped.Inc()
 		k.cfg.Log.Error("slots entry is malformed", "key", key, "err", decodeErr)
 		return true
 	}

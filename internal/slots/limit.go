@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -11,43 +12,65 @@ import (
 	"fusillade/streams"
 )
 
-// EnsureModel creates the model's entry with the given limit unless there is
-// one. Daemons then begin to pull the model's requests.
-func EnsureModel(ctx context.Context, kv jetstream.KeyValue, model batch.Model, limit int) error {
-	_, err := kv.Create(ctx, streams.Token(model), Entry{Model: model, Limit: limit}.encode())
+// Settings are what is decided about a model for the whole cluster.
+type Settings struct {
+	Limit  int // calls in flight
+	Paused bool
+	// Escalation is where its requests go when little time is left; the zero
+	// value: nowhere else. Of the threshold, whole seconds are kept.
+	Escalation batch.Escalation
+}
+
+func (s Settings) apply(e Entry) Entry {
+	e.Limit, e.Paused = s.Limit, s.Paused
+	e.EscalationModel, e.EscalationSeconds = s.Escalation.Model, int64(s.Escalation.Threshold/time.Second)
+	return e
+}
+
+// Settings returns what was decided.
+func (e Entry) Settings() Settings {
+	return Settings{Limit: e.Limit, Paused: e.Paused, Escalation: batch.Escalation{
+		Model: e.EscalationModel, Threshold: time.Duration(e.EscalationSeconds) * time.Second,
+	}}
+}
+
+// EnsureModel creates the model's entry with the given settings unless there
+// is one. Daemons then begin to pull the model's requests.
+func EnsureModel(ctx context.Context, kv jetstream.KeyValue, model batch.Model, s Settings) error {
+	_, err := kv.Create(ctx, streams.Token(model), s.apply(Entry{Model: model}).encode())
 	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
 		return fmt.Errorf("creating slots of model %q: %w", model, err)
 	}
 	return nil
 }
 
-// SetLimit changes a model's limit, or returns batch.ErrNotFound. Calls in flight beyond a lower limit run
-// to their end; none is begun until there are fewer.
-func SetLimit(ctx context.Context, kv jetstream.KeyValue, model batch.Model, limit int) error {
+// Apply changes a model's settings, or returns batch.ErrNotFound. Calls in
+// flight beyond a lower limit, or of a paused model, run to their end; none is
+// begun until it may be.
+func Apply(ctx context.Context, kv jetstream.KeyValue, model batch.Model, s Settings) error {
 	key := streams.Token(model)
 	for {
 		current, err := kv.Get(ctx, key)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			return fmt.Errorf("changing limit of model %q: %w", model, batch.ErrNotFound)
+			return fmt.Errorf("changing settings of model %q: %w", model, batch.ErrNotFound)
 		}
 		if err != nil {
-			return fmt.Errorf("changing limit of model %q: %w", model, err)
+			return fmt.Errorf("changing settings of model %q: %w", model, err)
 		}
 		e, err := decode(current.Value())
 		if err != nil {
-			return fmt.Errorf("changing limit of model %q: %w", model, err)
+			return fmt.Errorf("changing settings of model %q: %w", model, err)
 		}
-		if e.Limit == limit {
+		if e.Settings() == s {
 			return nil
 		}
-		e.Limit = limit
-		_, err = kv.Update(ctx, key, e.encode(), current.Revision())
+		_, err = kv.Update(ctx, key, s.apply(e).encode(), current.Revision())
 		if err == nil {
 			return nil
 		}
 		// Changed by a daemon in the meantime: once more, until ctx ends.
 		if !lostRace(err) {
-			return fmt.Errorf("changing limit of model %q: %w", model, err)
+			return fmt.Errorf("changing settings of model %q: %w", model, err)
 		}
 	}
 }

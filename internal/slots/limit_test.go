@@ -26,26 +26,26 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	list(map[batch.Model]Entry{})
-	if err := SetLimit(t.Context(), e.slots, model, 7); !errors.Is(err, batch.ErrNotFound) {
-		t.Errorf("SetLimit of a model without an entry = %v, want ErrNotFound", err)
+	if err := Apply(t.Context(), e.slots, model, Settings{Limit: 7}); !errors.Is(err, batch.ErrNotFound) {
+		t.Errorf("Apply of a model without an entry = %v, want ErrNotFound", err)
 	}
 	list(map[batch.Model]Entry{})
 
 	e.ensureModel(t, 7)
 	e.ensureModel(t, 8)
-	if err := EnsureModel(t.Context(), e.slots, "other", 2); err != nil {
+	if err := EnsureModel(t.Context(), e.slots, "other", Settings{Limit: 2}); err != nil {
 		t.Fatal(err)
 	}
 	list(map[batch.Model]Entry{model: {Model: model, Limit: 7}, "other": {Model: "other", Limit: 2}})
 
-	if err := SetLimit(t.Context(), e.slots, model, 9); err != nil {
+	if err := Apply(t.Context(), e.slots, model, Settings{Limit: 9}); err != nil {
 		t.Fatal(err)
 	}
 	before, err := e.slots.Get(t.Context(), streams.Token(model))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := SetLimit(t.Context(), e.slots, model, 9); err != nil {
+	if err := Apply(t.Context(), e.slots, model, Settings{Limit: 9}); err != nil {
 		t.Fatal(err)
 	}
 	after, err := e.slots.Get(t.Context(), streams.Token(model))
@@ -59,13 +59,13 @@ func TestLimits(t *testing.T) {
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := SetLimit(ended, e.slots, model, 3); !errors.Is(err, context.Canceled) {
-		t.Errorf("SetLimit with an ended context = %v", err)
+	if err := Apply(ended, e.slots, model, Settings{Limit: 3}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Apply with an ended context = %v", err)
 	}
 }
 
 // A limit is set while daemons change the same entry.
-func TestSetLimitKeepsHoldings(t *testing.T) {
+func TestApplyKeepsHoldings(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	e.ensureModel(t, 1)
@@ -104,7 +104,7 @@ func TestSetLimitKeepsHoldings(t *testing.T) {
 		})
 	}
 	for limit := range times {
-		g.Go(func() error { return SetLimit(t.Context(), e.slots, model, limit+2) })
+		g.Go(func() error { return Apply(t.Context(), e.slots, model, Settings{Limit: limit + 2}) })
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
@@ -120,8 +120,8 @@ func TestMalformedEntry(t *testing.T) {
 	if _, err := e.slots.Put(t.Context(), streams.Token(model), []byte("{")); err != nil {
 		t.Fatal(err)
 	}
-	if err := SetLimit(t.Context(), e.slots, model, 3); err == nil {
-		t.Error("SetLimit takes a malformed entry")
+	if err := Apply(t.Context(), e.slots, model, Settings{Limit: 3}); err == nil {
+		t.Error("Apply takes a malformed entry")
 	}
 	if _, err := List(t.Context(), e.slots); err == nil {
 		t.Error("List takes a malformed entry")

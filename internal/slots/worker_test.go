@@ -76,7 +76,7 @@ func (e *env) ensure(t *testing.T) {
 
 func (e *env) ensureModel(t *testing.T, limit int) {
 	t.Helper()
-	if err := EnsureModel(t.Context(), e.slots, model, limit); err != nil {
+	if err := EnsureModel(t.Context(), e.slots, model, Settings{Limit: limit}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -86,7 +86,7 @@ func (e *env) setLimit(t *testing.T, limit int) {
 	until(t, "the limit is written", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		return SetLimit(ctx, e.slots, model, limit) == nil
+		return Apply(ctx, e.slots, model, Settings{Limit: limit}) == nil
 	})
 }
 

@@ -24,6 +24,7 @@ var errTimeout = errors.New("call timed out")
 type Client struct {
 	cfg       Config
 	transport *http.Transport
+	plain     *plainTransport // nil: all calls go through a proxy
 }
 
 // New returns a client. The error names every field that is wrong.
@@ -51,12 +52,21 @@ func New(cfg Config) (*Client, error) {
 	}
 	if cfg.ProxyURL != nil {
 		transport.Proxy = http.ProxyURL(cfg.ProxyURL)
+		return &Client{cfg: cfg, transport: transport}, nil
 	}
-	return &Client{cfg: cfg, transport: transport}, nil
+	plain := &plainTransport{dialer: *dialer, idle: idleConns{
+		timeout: transport.IdleConnTimeout, perAddress: transport.MaxIdleConnsPerHost, total: transport.MaxIdleConns,
+	}}
+	return &Client{cfg: cfg, transport: transport, plain: plain}, nil
 }
 
 // Close closes the idle connections. Call it once the last Do has returned.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.transport.CloseIdleConnections()
+	if c.plain != nil {
+		c.plain.idle.close()
+	}
+}
 
 // Do makes one call and classifies what came of it. It returns when the
 // answer has been read, the timeout has passed or ctx is done, whichever is
@@ -68,6 +78,13 @@ func (c *Client) Do(ctx context.Context, request Request) Outcome {
 	return outcome
 }
 
+func (c *Client) through(req *http.Request) http.RoundTripper {
+	if c.plain != nil && c.plain.suits(req) {
+		return c.plain
+	}
+	return c.transport
+}
+
 func (c *Client) call(ctx context.Context, request *Request) Outcome {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errTimeout)
 	defer cancel()
@@ -75,7 +92,7 @@ func (c *Client) call(ctx context.Context, request *Request) Outcome {
 	if err != nil {
 		return Outcome{Reason: batch.BuilderError, Detail: detail(err.Error())}
 	}
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := c.through(req).RoundTrip(req)
 	if err != nil {
 		return c.broken(ctx, "waiting for the response", err)
 	}

@@ -1,4 +1,4 @@
-package api_test
+package e2e
 
 import (
 	"context"
@@ -38,8 +38,7 @@ func TestSDKNode(t *testing.T) {
 	if out, err := install.CombinedOutput(); err != nil {
 		unavailable(t, "npm ci: %v\n%s", err, out)
 	}
-	s := newService(t, nil)
-	s.work(mock.Settings{Errors: "400=0.2"})
+	s := newService(t, mock.Settings{Errors: "400=0.2"})
 	script := exec.CommandContext(ctx, "node", "batch.mjs", s.url, s.key("alice"))
 	script.Dir = dir
 	if out, err := script.CombinedOutput(); err != nil {

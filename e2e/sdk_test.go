@@ -1,4 +1,4 @@
-package api_test
+package e2e
 
 import (
 	"encoding/json"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,9 +16,45 @@ import (
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/packages/param"
 
-	"fusillade/internal/api"
 	"fusillade/internal/mock"
 )
+
+// service is a cluster with an API.
+type service struct {
+	*cluster
+	url string // with /v1
+}
+
+func newService(t *testing.T, answers mock.Settings, settings ...string) *service {
+	t.Helper()
+	c := newCluster(t, answers, append(settings, "FUSILLADE_LISTEN_ADDR=127.0.0.1:0", "FUSILLADE_API_AUTH=keys")...)
+	c.start("dispatcher")
+	c.start("consumer")
+	p := c.start("api")
+	listening := regexp.MustCompile(`"msg":"listening","addr":"([^"]+)"`)
+	var found []string
+	poll(t, "the API listens", func() bool {
+		found = listening.FindStringSubmatch(p.logs.tail(8000))
+		return found != nil
+	})
+	return &service{c, "http://" + found[1] + "/v1"}
+}
+
+// key makes a key of an owner.
+func (s *service) key(owner string) string { return s.run("keys", "create", "--owner", owner) }
+
+// request is a line of an input file.
+func request(customID, model string) string {
+	return fmt.Sprintf(`{"custom_id":%q,"method":"POST","url":"/v1/chat/completions","body":{"model":%q,"messages":[{"role":"user","content":"hello"}]}}`+"\n", customID, model)
+}
+
+func lines(n int, model string) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(request(fmt.Sprintf("r%d", i), model))
+	}
+	return b.String()
+}
 
 // sdk is an unmodified client of OpenAI's.
 func (s *service) sdk(key string, options ...option.RequestOption) openai.Client {
@@ -42,11 +79,10 @@ func batchParams(file string) openai.BatchNewParams {
 // The life of a batch, as a user of OpenAI's SDK has it.
 func TestSDKBatch(t *testing.T) {
 	t.Parallel()
-	s := newService(t, nil)
-	s.work(mock.Settings{Errors: "400=0.2"})
+	s := newService(t, mock.Settings{Errors: "400=0.2"})
 	c, ctx := s.sdk(s.key("alice")), t.Context()
 	const n = 60
-	content := requests(n, "gpt-4")
+	content := lines(n, "gpt-4")
 
 	params := uploadParams(content)
 	params.ExpiresAfter.Seconds = 7200
@@ -73,7 +109,7 @@ func TestSDKBatch(t *testing.T) {
 		b.RequestCounts.Total != n || b.OutputFileID != "" || b.ErrorFileID != "" {
 		t.Errorf("created batch: %s", b.RawJSON())
 	}
-	until(t, "the batch is completed", func() bool {
+	poll(t, "the batch is completed", func() bool {
 		if b, err = c.Batches.Get(ctx, b.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +188,7 @@ func wantStatus(t *testing.T, err error, status int) told {
 // Lists are walked to their end, whatever the page size.
 func TestSDKPaging(t *testing.T) {
 	t.Parallel()
-	s := newService(t, nil)
+	s := newService(t, mock.Settings{})
 	c, ctx := s.sdk(s.key("alice")), t.Context()
 	other := s.sdk(s.key("bob"))
 	var files, batches []string
@@ -199,11 +235,10 @@ func TestSDKPaging(t *testing.T) {
 // A cancelled batch ends at once; what was not called is in its error file.
 func TestSDKCancel(t *testing.T) {
 	t.Parallel()
-	s := newService(t, nil)
-	s.work(mock.Settings{Latency: "hang"})
+	s := newService(t, mock.Settings{Latency: "hang"})
 	c, ctx := s.sdk(s.key("alice")), t.Context()
 	const n = 50
-	file, err := c.Files.New(ctx, uploadParams(requests(n, "gpt-4")))
+	file, err := c.Files.New(ctx, uploadParams(lines(n, "gpt-4")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +246,7 @@ func TestSDKCancel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "calls are in flight", func() bool { return s.endpoint.Stats().InFlight > 0 })
+	poll(t, "calls are in flight", func() bool { return s.mock.Stats().InFlight > 0 })
 	if b, err = c.Batches.Cancel(ctx, b.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +269,7 @@ func TestSDKCancel(t *testing.T) {
 // Errors come as the SDK's own, with what it knows about them.
 func TestSDKErrors(t *testing.T) {
 	t.Parallel()
-	s := newService(t, nil)
+	s := newService(t, mock.Settings{})
 	c, ctx := s.sdk(s.key("alice")), t.Context()
 	const unknown = "00000000000000000000000000000001"
 
@@ -264,7 +299,7 @@ func TestSDKErrors(t *testing.T) {
 // A client that is told to wait does, and gets through.
 func TestSDKRetriesWhenTold(t *testing.T) {
 	t.Parallel()
-	s := newService(t, func(cfg *api.Config) { cfg.Allowance.ActiveBatches = 1 })
+	s := newService(t, mock.Settings{Latency: "hang"}, "FUSILLADE_MAX_ACTIVE_BATCHES=1")
 	ctx := t.Context()
 	var refused atomic.Int64
 	first := make(chan string, 1)
@@ -285,7 +320,7 @@ func TestSDKRetriesWhenTold(t *testing.T) {
 		}
 		return resp, err
 	}))
-	file, err := c.Files.New(ctx, uploadParams(requests(3, "m")))
+	file, err := c.Files.New(ctx, uploadParams(lines(3, "m")))
 	if err != nil {
 		t.Fatal(err)
 	}

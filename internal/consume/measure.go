@@ -1,0 +1,83 @@
+package consume
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/metric"
+	"fusillade/internal/postgres"
+)
+
+// measuredStore measures the flushes that a store answers.
+type measuredStore struct {
+	store
+	m *metrics
+}
+
+func (s measuredStore) Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error) {
+	began := time.Now()
+	starts, err := s.store.Start(ctx, rules, deliveries)
+	if err != nil {
+		return nil, err
+	}
+	s.m.startTime.Observe(time.Since(began).Seconds())
+	s.m.startSize.Observe(float64(len(deliveries)))
+	stale := 0
+	for i := range starts {
+		if starts[i].Verdict == postgres.Stale {
+			stale++
+		}
+	}
+	if stale > 0 {
+		s.m.fenced.WithLabelValues(metric.FencedStart).Add(float64(stale))
+	}
+	return starts, nil
+}
+
+func (s measuredStore) Finish(ctx context.Context, daemon batch.DaemonID, endings []postgres.Ending, returns []postgres.Return) (map[batch.RequestID]bool, error) {
+	began := time.Now()
+	written, err := s.store.Finish(ctx, daemon, endings, returns)
+	if err != nil {
+		return nil, err
+	}
+	s.m.finishing.Observe(time.Since(began).Seconds())
+	s.m.resultSize.Observe(float64(len(endings) + len(returns)))
+	return written, nil
+}
+
+var (
+	inFlightDesc = prometheus.NewDesc(metric.Name("requests_in_flight"), "Calls in flight in this daemon.", []string{"model"}, nil)
+	limitDesc    = prometheus.NewDesc(metric.Name("model_limit"),
+		"The model's concurrency limit in the whole cluster; every consumer reports the same.", []string{"model"}, nil)
+	heldDesc = prometheus.NewDesc(metric.Name("slots_held"), "Slots that this daemon holds of the limit.", []string{"model"}, nil)
+)
+
+// standings reports how each model stands, as it is asked: nothing is counted
+// for it on the way of a request.
+type standings struct{ c *Consumer }
+
+// Describe implements prometheus.Collector.
+func (s standings) Describe(descs chan<- *prometheus.Desc) {
+	descs <- inFlightDesc
+	descs <- limitDesc
+	descs <- heldDesc
+}
+
+// Collect implements prometheus.Collector.
+func (s standings) Collect(out chan<- prometheus.Metric) {
+	type numbers struct{ inFlight, limit, held int }
+	all := make(map[string]numbers)
+	for _, l := range s.c.openLanes() {
+		now := l.account.Standing()
+		n := all[l.metrics.label]
+		all[l.metrics.label] = numbers{n.inFlight + now.InUse, n.limit + now.Limit, n.held + now.Held}
+	}
+	for model, n := range all {
+		out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(n.inFlight), model)
+		out <- prometheus.MustNewConstMetric(limitDesc, prometheus.GaugeValue, float64(n.limit), model)
+		out <- prometheus.MustNewConstMetric(heldDesc, prometheus.GaugeValue, float64(n.held), model)
+	}
+}

@@ -1,0 +1,194 @@
+package consume
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/metric"
+	"fusillade/internal/upstream"
+)
+
+// deadlineMargins are seconds: from a day late to a week to spare.
+var deadlineMargins = []float64{-86400, -3600, -600, -60, 0, 60, 600, 3600, 6 * 3600, 12 * 3600, 86400, 2 * 86400, 7 * 86400}
+
+var retryCounts = []float64{0, 1, 2, 3, 5, 10, 20, 50, 100, 500}
+
+// statusRetried is the outcome of a call whose request goes on.
+const statusRetried = "retried"
+
+// metrics is what a consumer measures. It outlives the consumer: the next one
+// in the process with the same registerer goes on with it.
+type metrics struct {
+	completed, late, retried, denied, retriable *prometheus.CounterVec
+	fenced, reclaimed, drops, tokens            *prometheus.CounterVec
+	redelivered                                 prometheus.Counter
+	callTime, successRetries                    *prometheus.HistogramVec
+	margin, pickup                              prometheus.Histogram
+	startSize, startTime, resultSize, finishing prometheus.Histogram
+
+	models metric.Models
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	return &metrics{
+		completed: metric.Counters(reg, "requests_completed_total",
+			"Requests that ended with a result of this daemon, by how; status_code is empty where there was no response.",
+			"model", "status", "reason", "status_code"),
+		late: metric.Counters(reg, "requests_completed_after_sla_total",
+			"Those of requests_completed_total whose result came after the batch's deadline.", "model", "status"),
+		retried: metric.Counters(reg, "requests_retried_total", "Failed attempts that are repeated.", "model"),
+		denied: metric.Counters(reg, "retry_denied_total",
+			"Failures worth a retry that got none: max_retries or deadline.", "model", "reason"),
+		retriable: metric.Counters(reg, "http_status_retriable_total",
+			"Responses with a status that is retried, by that status.", "model", "status"),
+		fenced:    metric.FencedWrites(reg),
+		reclaimed: metric.Reclaimed(reg),
+		drops:     metric.Drops(reg),
+		tokens: metric.Counters(reg, "tokens_total",
+			"Tokens of ended requests, as the upstream counted them: prompt or completion.", "model", "kind"),
+		redelivered: metric.Counter(reg, "redeliveries_total",
+			"Messages received that the broker had delivered before: after a backoff, handed back, or of a lease that ran out."),
+		callTime: metric.Histograms(reg, "request_duration_seconds",
+			"Time of a call, from connect to last byte; status is what became of the request: completed, failed or retried.",
+			metric.CallSeconds, "model", "status"),
+		successRetries: metric.Histograms(reg, "retry_attempts_on_success",
+			"Retries that a request took before it completed.", retryCounts, "model"),
+		margin: metric.Histogram(reg, "deadline_margin_seconds",
+			"Time left to the batch's deadline as a request ends; negative: it came late.", deadlineMargins),
+		pickup: metric.Histogram(reg, "pickup_delay_seconds",
+			"Time from the publish of a request to its first call, by the clocks of broker and consumer.", metric.CallSeconds),
+		startSize: metric.Histogram(reg, "start_flush_size", "Requests started by one statement.", metric.Sizes),
+		startTime: metric.Histogram(reg, "start_flush_duration_seconds", "Time of a statement that starts requests.", metric.WriteSeconds),
+		resultSize: metric.Histogram(reg, "result_flush_size",
+			"Results, retries and returns written by one transaction.", metric.Sizes),
+		finishing: metric.Histogram(reg, "result_flush_duration_seconds",
+			"Time of a transaction that writes results.", metric.WriteSeconds),
+	}
+}
+
+func (m *metrics) dropped(item string, n int) { m.drops.WithLabelValues(item).Add(float64(n)) }
+
+// modelMetrics is the part of one model. What each request needs is looked up
+// once, here.
+type modelMetrics struct {
+	*metrics
+	label string
+
+	ok200, retries                   prometheus.Counter
+	promptTokens, completionTokens   prometheus.Counter
+	successRetries                   prometheus.Observer
+	okTime, failedTime, retriedTimes prometheus.Observer
+}
+
+func (m *metrics) model(name batch.Model) *modelMetrics {
+	label := m.models.Label(name)
+	return &modelMetrics{
+		metrics: m, label: label,
+		ok200:            m.completed.WithLabelValues(label, string(batch.Completed), "", "200"),
+		retries:          m.retried.WithLabelValues(label),
+		promptTokens:     m.tokens.WithLabelValues(label, "prompt"),
+		completionTokens: m.tokens.WithLabelValues(label, "completion"),
+		successRetries:   m.successRetries.WithLabelValues(label),
+		okTime:           m.callTime.WithLabelValues(label, string(batch.Completed)),
+		failedTime:       m.callTime.WithLabelValues(label, string(batch.Failed)),
+		retriedTimes:     m.callTime.WithLabelValues(label, statusRetried),
+	}
+}
+
+// received counts a message that came.
+func (m *modelMetrics) received(t *task) {
+	if t.delivery.Number > 1 {
+		m.redelivered.Inc()
+	}
+}
+
+// calling notes that the call of a task begins.
+func (m *modelMetrics) calling(t *task) {
+	if t.delivery.Number == 1 {
+		m.pickup.Observe(max(time.Since(t.published), 0).Seconds())
+	}
+}
+
+// called notes a call that was made and what was decided about it.
+func (m *modelMetrics) called(o upstream.Outcome, f finished) {
+	if o.Reason == batch.RetriableHTTPStatus {
+		m.retriable.WithLabelValues(m.label, statusCode(o.Response.StatusCode)).Inc()
+	}
+	switch {
+	case o.Elapsed == 0: // there was nowhere to call
+	case f.ending == nil && f.back.Retry:
+		m.retriedTimes.Observe(o.Elapsed.Seconds())
+	case f.ending == nil: // cut off by a stop
+	case f.ending.State == batch.Completed:
+		m.okTime.Observe(o.Elapsed.Seconds())
+	default:
+		m.failedTime.Observe(o.Elapsed.Seconds())
+	}
+}
+
+// written counts what a committed write did. A write whose first answer was
+// lost counts as fenced when it is repeated; the batch's own counters are exact
+// then too.
+func (m *modelMetrics) written(f finished, written bool) {
+	switch {
+	case !written:
+		m.fenced.WithLabelValues(fencedWrite(f)).Inc()
+	case f.ending == nil && f.back.Retry:
+		m.retries.Inc()
+	case f.ending != nil:
+		m.ended(f)
+	}
+}
+
+func fencedWrite(f finished) string {
+	switch {
+	case f.ending != nil:
+		return metric.FencedResult
+	case f.back.Retry:
+		return metric.FencedRetry
+	}
+	return metric.FencedReturn
+}
+
+func (m *modelMetrics) ended(f finished) {
+	e := f.ending
+	if e.State == batch.Completed && e.Reason == "" && e.StatusCode == 200 {
+		m.ok200.Inc()
+	} else {
+		m.completed.WithLabelValues(m.label, string(e.State), string(e.Reason), statusCode(e.StatusCode)).Inc()
+	}
+	if e.State == batch.Completed {
+		m.successRetries.Observe(float64(e.Attempts - 1))
+	}
+	if f.denied == batch.DeniedMaxRetries || f.denied == batch.DeniedDeadline {
+		m.denied.WithLabelValues(m.label, string(f.denied)).Inc()
+	}
+	if n := e.Usage.PromptTokens; n > 0 {
+		m.promptTokens.Add(float64(n))
+	}
+	if n := e.Usage.CompletionTokens; n > 0 {
+		m.completionTokens.Add(float64(n))
+	}
+	if n := f.task.start.Takeovers; n > 0 {
+		m.reclaimed.WithLabelValues(metric.Takeover).Add(float64(n))
+	}
+	margin := time.Until(f.task.deadline)
+	m.margin.Observe(margin.Seconds())
+	if margin < 0 {
+		m.late.WithLabelValues(m.label, string(e.State)).Inc()
+	}
+}
+
+// statusCode is the label of a response's status: one of a few hundred.
+func statusCode(code int) string {
+	switch {
+	case code == 0:
+		return ""
+	case code < 100 || code > 599:
+		return "other"
+	}
+	return strconv.Itoa(code)
+}

@@ -1,0 +1,78 @@
+package dispatch
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/streams"
+)
+
+const (
+	// expiryPage is the most batches that one look expires.
+	expiryPage = 100
+	// purgeDelay is how long a leader leads before it purges: a process that is
+	// here for a moment, to write the results of an old job once more, must not
+	// find them gone.
+	purgeDelay = time.Minute
+)
+
+// keepUp begins what the leader does beside its sweeps, until ctx ends. A long
+// purge must not hold them up.
+func (d *Dispatcher) keepUp(ctx context.Context, upkeep *sync.WaitGroup) {
+	if d.cfg.ExpiryInterval > 0 && d.cfg.StopBeforeDeadline != nil {
+		upkeep.Go(func() { every(ctx, 0, d.cfg.ExpiryInterval, d.expire) })
+	}
+	if d.cfg.Purge.Interval > 0 {
+		upkeep.Go(func() { every(ctx, min(d.cfg.Purge.Interval, purgeDelay), d.cfg.Purge.Interval, d.purge) })
+	}
+}
+
+// every calls f after the first pause and then again after each interval, until
+// ctx ends.
+func every(ctx context.Context, first, interval time.Duration, f func(context.Context)) {
+	for wait := first; pause(ctx, wait) == nil; wait = jittered(interval) {
+		f(ctx)
+	}
+}
+
+// expire ends what is left of batches whose deadline has passed. A crash after
+// a commit leaves messages of requests that have ended; whoever receives one
+// acks it.
+func (d *Dispatcher) expire(ctx context.Context) {
+	grace := max(-*d.cfg.StopBeforeDeadline, 0)
+	for ctx.Err() == nil {
+		expired, err := d.cfg.Store.ExpireBatches(ctx, grace, expiryPage)
+		for _, e := range expired {
+			d.cfg.Log.Info("batch expired", "batch_id", e.Batch, "requests", e.Requests, "ended", e.Ended)
+			// Requests that are being called still need their messages.
+			if e.Ended {
+				d.purgeMessages(ctx, e.Batch)
+			}
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				d.cfg.Log.Warn("expiring batches", "err", err)
+			}
+			return
+		}
+		if len(expired) < expiryPage {
+			return
+		}
+	}
+}
+
+// purgeMessages takes what is left of a batch that has ended off the stream. It
+// reports whether nothing is left.
+func (d *Dispatcher) purgeMessages(ctx context.Context, id batch.ID) bool {
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	err := d.stream.Purge(ctx, jetstream.WithPurgeSubject(streams.BatchSubjects(id)))
+	if err != nil {
+		d.cfg.Log.Warn("purging messages", "batch_id", id, "err", err)
+	}
+	return err == nil
+}

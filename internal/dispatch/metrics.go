@@ -1,0 +1,88 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/metric"
+)
+
+// metrics is what a dispatcher measures. It outlives the dispatcher: the next
+// one in the process with the same registerer goes on with it.
+type metrics struct {
+	claimTime, claimSize, sweepTime       prometheus.Histogram
+	escalations                           *prometheus.CounterVec
+	cancelled, purgedRows, purgeErrors    prometheus.Counter
+	reclaims                              *prometheus.CounterVec
+	fencedUnclaims                        prometheus.Counter
+	lostHints, lostPublishes, lostUnclaim prometheus.Counter
+
+	models metric.Models
+	queue  queueGauges
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	drops := metric.Drops(reg)
+	return &metrics{
+		claimTime: metric.Histogram(reg, "claim_duration_seconds", "Time of a statement that claims requests.", metric.WriteSeconds),
+		claimSize: metric.Histogram(reg, "claim_size", "Requests claimed by one statement that found some.", metric.Sizes),
+		sweepTime: metric.Histogram(reg, "unclaim_stale_duration_seconds",
+			"Time of the leader's look for requests that should have moved on, with their look-up in the stream.", metric.WriteSeconds),
+		escalations: metric.Counters(reg, "requests_routed_to_escalation_total",
+			"Requests claimed for another model than their own, because their deadline is near.", "original_model", "escalation_model"),
+		cancelled:      metric.Counter(reg, "batches_cancelled_total", "Batches cancelled."),
+		purgedRows:     metric.Counter(reg, "rows_purged_total", "Rows of deleted files and batches that were removed."),
+		purgeErrors:    metric.Counter(reg, "purge_errors_total", "Purges that failed and are tried again."),
+		fencedUnclaims: metric.FencedWrites(reg).WithLabelValues(metric.FencedUnclaim),
+		reclaims:       metric.Reclaimed(reg),
+		lostHints:      drops.WithLabelValues(metric.DroppedHint),
+		lostPublishes:  drops.WithLabelValues(metric.DroppedPublish),
+		lostUnclaim:    drops.WithLabelValues(metric.DroppedUnclaim),
+	}
+}
+
+// claimed notes a claim that was committed.
+func (m *metrics) claimed(began time.Time, n int) {
+	m.claimTime.Observe(time.Since(began).Seconds())
+	if n > 0 {
+		m.claimSize.Observe(float64(n))
+	}
+}
+
+// escalated counts requests that were claimed for another model than theirs.
+func (m *metrics) escalated(original, to batch.Model, n int) {
+	m.escalations.WithLabelValues(m.models.Label(original), m.models.Label(to)).Add(float64(n))
+}
+
+// batchCancelled counts batches whose cancellation was committed.
+func (m *metrics) batchCancelled(n int) { m.cancelled.Add(float64(n)) }
+
+// purged notes one delete of a purge: the rows that it removed, or its error.
+// What a stop interrupts is no error.
+func (m *metrics) purged(ctx context.Context, rows int, err error) {
+	m.purgedRows.Add(float64(rows))
+	if err != nil && ctx.Err() == nil {
+		m.purgeErrors.Inc()
+	}
+}
+
+// unclaimed notes an unclaim of so many requests and how many it returned. The
+// others had moved on by themselves.
+func (m *metrics) unclaimed(requests, returned int, err error) {
+	if err != nil {
+		m.lostUnclaim.Add(float64(requests))
+		return
+	}
+	m.fencedUnclaims.Add(float64(requests - returned))
+}
+
+// reclaimed counts requests that were returned to pending for the cause.
+func (m *metrics) reclaimed(cause string, n int) {
+	m.reclaims.WithLabelValues(cause).Add(float64(n))
+}
+
+// swept notes the end of a sweep that began then.
+func (m *metrics) swept(began time.Time) { m.sweepTime.Observe(time.Since(began).Seconds()) }

@@ -1,0 +1,94 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"fusillade/internal/batch"
+)
+
+// purgePage is the most files or batches that are listed at a time.
+const purgePage = 100
+
+// purge removes what was deleted or has expired, all of it, a few rows at a
+// time. After a crash or an error the next purge finds what is left. More than
+// one may run at once, such as while the lead changes.
+func (d *Dispatcher) purge(ctx context.Context) {
+	begun := time.Now()
+	rows, err := d.purgeAll(ctx)
+	if err != nil && ctx.Err() == nil {
+		d.cfg.Log.Warn("purging", "err", err)
+	}
+	if rows > 0 {
+		d.cfg.Log.Info("purged what was deleted", "rows", rows, "seconds", time.Since(begun).Seconds())
+	}
+}
+
+// purgeAll does batches before files: a file's requests can go once none of
+// its batches is left.
+func (d *Dispatcher) purgeAll(ctx context.Context) (rows int, err error) {
+	for n := purgePage; n == purgePage; {
+		if n, err = d.cfg.Store.ExpireFiles(ctx, purgePage); err != nil {
+			return rows, err
+		}
+	}
+	removed, err := drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedBatches, func(ctx context.Context, id batch.ID, n int) (int, error) {
+		return d.purged(ctx)(d.cfg.Store.PurgeBatch(ctx, id, n))
+	}, func(id batch.ID) bool { return d.purgeMessages(ctx, id) })
+	if rows += removed; err != nil {
+		return rows, err
+	}
+	removed, err = drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedFiles, func(ctx context.Context, id batch.FileID, n int) (int, error) {
+		return d.purged(ctx)(d.cfg.Store.PurgeFile(ctx, id, n))
+	}, nil)
+	return rows + removed, err
+}
+
+// purged counts one delete, and passes on what came of it.
+func (d *Dispatcher) purged(ctx context.Context) func(rows int, err error) (int, error) {
+	return func(rows int, err error) (int, error) {
+		d.metrics.purged(ctx, rows, err)
+		return rows, err
+	}
+}
+
+// drain lists things and removes all rows of each, until none is listed. Each
+// is begun unless before says no; that one is left to the next purge.
+func drain[ID comparable](ctx context.Context, p Purge, list func(context.Context, int) ([]ID, error),
+	remove func(context.Context, ID, int) (int, error), before func(ID) bool,
+) (rows int, err error) {
+	for {
+		ids, err := list(ctx, purgePage)
+		if err != nil {
+			return rows, err
+		}
+		skipped := 0
+		for _, id := range ids {
+			if before != nil && !before(id) {
+				skipped++
+				continue
+			}
+			for n := -1; n != 0; {
+				if n, err = remove(ctx, id, p.Rows); err != nil {
+					return rows, err
+				}
+				rows += n
+				if err := pause(ctx, p.Pause); err != nil {
+					return rows, err
+				}
+			}
+		}
+		if len(ids) < purgePage || skipped == len(ids) {
+			return rows, nil
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

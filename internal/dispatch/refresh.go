@@ -1,0 +1,103 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+)
+
+// reroutePage is how many requests are given to other models in one statement.
+const reroutePage = 500
+
+// refresh reads the cursors if they may have changed. An idle lane leaves it to
+// the dispatcher's survey, and to the moment of the next crossing, to find out
+// that there is work.
+func (l *lane) refresh(ctx context.Context) error {
+	if !l.crossing.IsZero() && !time.Now().Before(l.crossing) {
+		l.stale.Store(true)
+	}
+	idle := l.policy.empty() && !l.due
+	if !l.stale.Swap(false) && (idle || time.Since(l.read) < cursorsAge) {
+		return nil
+	}
+	err := l.look(ctx)
+	if err != nil {
+		l.stale.Store(true)
+	}
+	return err
+}
+
+// look reads what waits for the model by the settings in force.
+func (l *lane) look(ctx context.Context) error {
+	decided := l.d.decided()
+	routes := decided.routes(l.model)
+	if err := l.reroute(ctx, decided.escalations, len(routes) > 1); err != nil {
+		return err
+	}
+	if decided.paused(l.model) {
+		l.policy.load(nil, 0)
+		l.due, l.crossing = false, time.Time{}
+		return nil
+	}
+	// Read before the cursors: what crosses in between is found twice, and not
+	// missed.
+	crossing, err := l.nextCrossing(ctx, routes)
+	if err != nil {
+		return err
+	}
+	cursors, next, err := l.d.cfg.Store.OpenCursors(ctx, l.model, routes, l.next)
+	if err != nil {
+		return err
+	}
+	l.policy.load(cursors, l.window.rate)
+	l.next, l.read, l.due, l.crossing = next, time.Now(), true, crossing
+	return nil
+}
+
+// nextCrossing is when the next batch comes to the model by escalation.
+func (l *lane) nextCrossing(ctx context.Context, routes []postgres.Route) (time.Time, error) {
+	if len(routes) == 1 {
+		return time.Time{}, nil
+	}
+	in, ok, err := l.d.cfg.Store.NextOnRoutes(ctx, l.model, routes[1:])
+	if err != nil || !ok {
+		return time.Time{}, err
+	}
+	return time.Now().Add(in), nil
+}
+
+// reroute gives requests that wait for a claim here, and belong elsewhere by
+// now, to the models they belong to. They may only be there if this model
+// has to do with an escalation, or had: so it looks in any case after the
+// settings have changed, and at first.
+func (l *lane) reroute(ctx context.Context, e postgres.Escalations, isTarget bool) error {
+	misrouted := l.misrouted.Swap(false)
+	if _, escalates := e[l.model]; !escalates && !isTarget && !misrouted {
+		return nil
+	}
+	for n := reroutePage; n == reroutePage; {
+		moved, err := l.d.cfg.Store.Reroute(ctx, l.model, reroutePage, e)
+		if err != nil {
+			l.misrouted.Store(true)
+			return err
+		}
+		n = 0
+		for model, count := range moved {
+			n += count
+			l.d.arrived(model)
+		}
+	}
+	return nil
+}
+
+// arrived wakes the model's lane: requests were given to it.
+func (d *Dispatcher) arrived(model batch.Model) {
+	if l := d.lane(model); l != nil {
+		l.stale.Store(true)
+		poke(l.wake)
+		return
+	}
+	poke(d.work) // there is none yet
+}

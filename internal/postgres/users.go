@@ -1,0 +1,43 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Weights of users, as the table's constraint has them. Who has none of his
+// own has 1.
+const MinWeight, MaxWeight = 0.01, 1000.0
+
+// SetUserWeight changes a user's weight: his part of each model, relative to
+// that of the others who wait for it. Zero removes it, so that it is 1 again.
+func (s *Store) SetUserWeight(ctx context.Context, name string, weight float64) error {
+	sql, args := `
+INSERT INTO users (name, weight) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET weight = $2, updated_at = now()`, []any{name, weight}
+	if weight == 0 {
+		sql, args = `DELETE FROM users WHERE name = $1`, []any{name}
+	}
+	if _, err := s.exec(ctx, sql, args...); err != nil {
+		return fmt.Errorf("setting weight of user %q: %w", name, err)
+	}
+	return nil
+}
+
+// UserWeights returns the weights that were set, by user.
+func (s *Store) UserWeights(ctx context.Context) (map[string]float64, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, `SELECT name, weight FROM users`)
+	if err != nil {
+		return nil, fmt.Errorf("reading user weights: %w", err)
+	}
+	weights := make(map[string]float64)
+	var name string
+	var weight float64
+	if _, err := pgx.ForEachRow(rows, []any{&name, &weight}, func() error { weights[name] = weight; return nil }); err != nil {
+		return nil, fmt.Errorf("reading user weights: %w", err)
+	}
+	return weights, nil
+}
