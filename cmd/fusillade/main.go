@@ -26,6 +26,8 @@ const (
 
 type cli struct {
 	Run     runCmd           `cmd:"" help:"Run a file of requests on this machine and write every result."`
+	Serve   serveCmd         `cmd:"" help:"Serve the OpenAI-compatible Files and Batches API, all on this machine."`
+	Keys    keysCmd          `cmd:"" help:"Make, list and revoke API keys."`
 	Mock    mockCmd          `cmd:"" help:"Serve a mock model endpoint."`
 	Bench   benchCmd         `cmd:"" help:"Measure the pipeline on this machine against a bare HTTP loop."`
 	Batches batchesCmd       `cmd:"" help:"Create batches in a cluster, see how far they are, write their results, cancel, retry or delete them."`
@@ -105,12 +107,12 @@ func exitCode(err error, errOut io.Writer) int {
 	return exitFailed
 }
 
-// help adds the settings to the help of the program itself and of run.
+// help adds the settings to the help of the program itself, of run and of serve.
 func help(options kong.HelpOptions, k *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(options, k); err != nil {
 		return err
 	}
-	if command := k.Selected(); command != nil && command.Name != "run" {
+	if command := k.Selected(); command != nil && command.Name != "run" && command.Name != "serve" {
 		return nil
 	}
 	fmt.Fprint(k.Stdout, "\nSettings, by environment variable:\n\n")

@@ -24,16 +24,21 @@ type runCmd struct {
 	Input            string `short:"i" required:"" placeholder:"FILE|-" help:"Requests, one JSON object per line, as for the OpenAI Batch API; - reads standard input."`
 	Output           string `short:"o" required:"" placeholder:"FILE" help:"Where to write the results, one JSON object per line."`
 	Errors           string `placeholder:"FILE" help:"Where to write the requests that failed. Default: the output's name with .errors before its extension."`
-	Upstream         string `placeholder:"URL" help:"Model endpoint, such as https://api.openai.com (FUSILLADE_UPSTREAM_URL)."`
-	APIKeyEnv        string `name:"api-key-env" placeholder:"NAME" help:"Environment variable that holds the endpoint's API key."`
-	Concurrency      string `placeholder:"N|MODEL=N,..." help:"Calls in flight per model: one number for all, or one for each (FUSILLADE_DEFAULT_MODEL_CONCURRENCY, FUSILLADE_MODEL_CONCURRENCY_LIMITS)."`
 	CompletionWindow string `default:"24h" placeholder:"TIME" help:"Time to finish in, such as 90m, 24h or 7d; what is not being called by then expires (default ${default})."`
-	DataDir          string `placeholder:"DIR" help:"Where the job is kept. A run that was interrupted goes on when it is started again with the same directory and input. Default: a directory for your user."`
 	Again            bool   `help:"Begin anew, though this input was run to its end before."`
-	Mock             bool   `help:"Call a built-in mock model endpoint."`
-	MockLatency      string `default:"20ms" placeholder:"TIME" help:"Its latency, as for fusillade mock (default ${default})."`
-	MockErrors       string `placeholder:"STATUS=RATE,..." help:"Its errors, as for fusillade mock."`
-	NATSListen       string `name:"nats-listen" placeholder:"HOST:PORT" help:"Open the embedded broker's port, to look into it with the nats command line."`
+	localFlags
+}
+
+// localFlags are those of the commands that do everything in one process.
+type localFlags struct {
+	Upstream    string `placeholder:"URL" help:"Model endpoint, such as https://api.openai.com (FUSILLADE_UPSTREAM_URL)."`
+	APIKeyEnv   string `name:"api-key-env" placeholder:"NAME" help:"Environment variable that holds the endpoint's API key."`
+	Concurrency string `placeholder:"N|MODEL=N,..." help:"Calls in flight per model: one number for all, or one for each (FUSILLADE_DEFAULT_MODEL_CONCURRENCY, FUSILLADE_MODEL_CONCURRENCY_LIMITS)."`
+	DataDir     string `placeholder:"DIR" help:"Where everything is kept; one process at a time may use it. After a stop the next one goes on where it was. Default: a directory for your user."`
+	Mock        bool   `help:"Call a built-in mock model endpoint."`
+	MockLatency string `default:"20ms" placeholder:"TIME" help:"Its latency, as for fusillade mock (default ${default})."`
+	MockErrors  string `placeholder:"STATUS=RATE,..." help:"Its errors, as for fusillade mock."`
+	NATSListen  string `name:"nats-listen" placeholder:"HOST:PORT" help:"Open the embedded broker's port, to look into it with the nats command line."`
 }
 
 // Run runs the job and writes its results. Exit codes: 0, all completed; 1,
@@ -128,7 +133,7 @@ func stopped(s signals, t *terminal, err error) error {
 }
 
 // settings are those of the environment with the flags laid over them.
-func (c *runCmd) settings() (*config.Standalone, error) {
+func (c *localFlags) settings() (*config.Standalone, error) {
 	cfg, err := loadSettings()
 	if err != nil {
 		return nil, err
@@ -156,13 +161,8 @@ func (c *runCmd) settings() (*config.Standalone, error) {
 	if err := c.setConcurrency(cfg); err != nil {
 		return nil, usage(fmt.Errorf("--concurrency: %w", err))
 	}
-	if c.DataDir == "" {
-		if c.DataDir, err = defaultDataDir(); err != nil {
-			return nil, usage(err)
-		}
-	}
-	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
-		return nil, usage(fmt.Errorf("--data-dir: %w", err))
+	if c.DataDir, err = dataDir(c.DataDir); err != nil {
+		return nil, usage(err)
 	}
 	if err := config.Validate(cfg, pipeline.RetryRule(&cfg.Daemon)); err != nil {
 		return nil, usage(err)
@@ -172,7 +172,7 @@ func (c *runCmd) settings() (*config.Standalone, error) {
 
 // setConcurrency sets the limits, and raises what one process may have in
 // flight to what they add up to.
-func (c *runCmd) setConcurrency(cfg *config.Standalone) error {
+func (c *localFlags) setConcurrency(cfg *config.Standalone) error {
 	if n, err := strconv.Atoi(c.Concurrency); err == nil {
 		if n < 1 {
 			return errors.New("must be at least 1")
@@ -189,6 +189,18 @@ func (c *runCmd) setConcurrency(cfg *config.Standalone) error {
 	}
 	cfg.MaxInFlight = max(cfg.MaxInFlight, sum)
 	return nil
+}
+
+// dataDir is the flag's path, absolute, or the default.
+func dataDir(path string) (string, error) {
+	if path == "" {
+		return defaultDataDir()
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("--data-dir: %w", err)
+	}
+	return path, nil
 }
 
 // defaultDataDir is for this user's state. For root it is a place that the
@@ -347,7 +359,7 @@ func watch(ctx context.Context, local *pipeline.Local, id batch.ID, finished <-c
 }
 
 // startMock serves the mock endpoint in this process and makes it the upstream.
-func (c *runCmd) startMock(ctx context.Context, cfg *config.Standalone) (stop func(), err error) {
+func (c *localFlags) startMock(ctx context.Context, cfg *config.Standalone) (stop func(), err error) {
 	server, err := (&mockCmd{Listen: "127.0.0.1:0", Latency: c.MockLatency, Errors: c.MockErrors, NoCustomIDs: true}).start(ctx)
 	if err != nil {
 		return nil, err

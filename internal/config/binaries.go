@@ -43,6 +43,7 @@ type Standalone struct {
 	Work
 	Upstream
 	Encryption
+	Serving
 	Postgres
 	NATS
 	Shutdown
@@ -68,6 +69,7 @@ func (c *Consumer) check(p *problems) {
 
 func (c *Standalone) check(p *problems) {
 	c.Daemon.check(p)
+	c.Serving.check(p)
 	c.NATS.check(p)
 	p.relate(!c.NATS.URL.IsSet() && c.NATS.StreamReplicas > 1, "STREAM_REPLICAS", "NATS_URL",
 		"is %d, but without %s there is one server, in this process", c.NATS.StreamReplicas, prefixed("NATS_URL"))

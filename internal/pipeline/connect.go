@@ -44,9 +44,23 @@ const connectTimeout = 15 * time.Second
 // Connect connects to the Postgres and NATS of a cluster, checks that the
 // database is migrated, and makes sure of the stream and the buckets. The
 // caller closes what it returns.
-func Connect(ctx context.Context, role string, pg config.Postgres, broker config.NATS, d config.Daemon, log *slog.Logger) (r Resources, err error) {
+func Connect(ctx context.Context, role string, pg config.Postgres, broker config.NATS, d config.Daemon, log *slog.Logger) (Resources, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
 	defer cancel()
+	r, err := open(ctx, role, pg, broker, log)
+	if err != nil {
+		return r, err
+	}
+	r.Streams = streams.Config{Replicas: broker.StreamReplicas, StaleDaemonThreshold: d.StaleDaemonThreshold.Duration()}
+	if err := r.ensureStreams(ctx); err != nil {
+		r.Close()
+		return r, err
+	}
+	return r, nil
+}
+
+// open connects and checks that the database is migrated.
+func open(ctx context.Context, role string, pg config.Postgres, broker config.NATS, log *slog.Logger) (r Resources, err error) {
 	r.Log = log
 	defer func() {
 		if err != nil {
@@ -62,11 +76,8 @@ func Connect(ctx context.Context, role string, pg config.Postgres, broker config
 	if err != nil {
 		return r, err
 	}
-	if r.Conn, err = dial(broker, role, log); err != nil {
-		return r, err
-	}
-	r.Streams = streams.Config{Replicas: broker.StreamReplicas, StaleDaemonThreshold: d.StaleDaemonThreshold.Duration()}
-	return r, r.ensureStreams(ctx)
+	r.Conn, err = dial(broker, role, log)
+	return r, err
 }
 
 func (r Resources) ensureStreams(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 
@@ -18,7 +19,8 @@ type Binary struct {
 	Role     string
 	About    string
 	Settings config.Settings
-	// The sections of Settings that every daemon has.
+	// The sections of Settings that every daemon has; only the API, which is
+	// none and leaves the stream alone, has no Daemon.
 	Daemon   *config.Daemon
 	Postgres *config.Postgres
 	NATS     *config.NATS
@@ -59,13 +61,17 @@ func (b Binary) main(args []string, out, logs io.Writer) error {
 	if len(args) > 0 {
 		return fmt.Errorf("%w: %s takes no arguments; it is configured by environment variables: see %s --help", ErrUsage, b.Role, b.Role)
 	}
-	if err := config.Load(b.Settings, RetryRule(b.Daemon)); err != nil {
+	var rules []config.Rule
+	if b.Daemon != nil {
+		rules = append(rules, RetryRule(b.Daemon))
+	}
+	if err := config.Load(b.Settings, rules...); err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	log := config.NewLogger(*b.Logging, logs)
 	taking, doing, stop := daemon.OnSignals(context.Background())
 	defer stop()
-	resources, err := Connect(taking, b.Role, *b.Postgres, *b.NATS, *b.Daemon, log)
+	resources, err := b.connect(taking, log)
 	if err != nil {
 		return err
 	}
@@ -76,6 +82,15 @@ func (b Binary) main(args []string, out, logs io.Writer) error {
 	}
 	defer stopAdmin()
 	return b.Run(Turn{Resources: resources, Taking: taking, Doing: doing})
+}
+
+func (b Binary) connect(ctx context.Context, log *slog.Logger) (Resources, error) {
+	if b.Daemon != nil {
+		return Connect(ctx, b.Role, *b.Postgres, *b.NATS, *b.Daemon, log)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
+	defer cancel()
+	return open(ctx, b.Role, *b.Postgres, *b.NATS, log)
 }
 
 func (b Binary) help(out io.Writer) error {

@@ -67,7 +67,8 @@ const (
 // new result.
 func (s *Store) Results(ctx context.Context, id batch.ID, fromSeq int64, n int) ([]batch.Result, error) {
 	for {
-		page, skip, err := s.storedResults(ctx, id, fromSeq, n)
+		fromSeq = min(max(fromSeq, 0), math.MaxInt32)
+		page, skip, err := s.storedResults(ctx, id, resultsSQL, [16]byte(id), fromSeq, n, resultsPageBytes)
 		if err != nil {
 			return nil, fmt.Errorf("reading results: %w", err)
 		}
@@ -94,11 +95,10 @@ type skip struct {
 }
 
 // storedResults also returns the next skipped lines, nil if there are none.
-func (s *Store) storedResults(ctx context.Context, id batch.ID, fromSeq int64, n int) ([]batch.Result, *skip, error) {
+func (s *Store) storedResults(ctx context.Context, id batch.ID, sql string, args ...any) ([]batch.Result, *skip, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	fromSeq = min(max(fromSeq, 0), math.MaxInt32)
-	rows, err := s.pool.Query(ctx, resultsSQL, [16]byte(id), fromSeq, n, resultsPageBytes)
+	rows, err := s.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,0 +1,213 @@
+package api_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fusillade/internal/api"
+	"fusillade/internal/mock"
+)
+
+// The object has OpenAI's members, null where there is nothing yet.
+func TestBatchObject(t *testing.T) {
+	t.Parallel()
+	c := newService(t, nil).client("alice")
+	file := c.file(requests(3, "m"))
+	a := c.post("/batches", map[string]any{
+		"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "1d12h",
+		"metadata": map[string]string{"a": "b"}, "output_expires_after": map[string]any{"anchor": "created_at", "seconds": 3600},
+	}).want(t, http.StatusOK)
+	created := a.value("created_at")
+	want := map[string]any{
+		"id": a.text("id"), "object": "batch", "endpoint": "/v1/chat/completions", "errors": nil, "input_file_id": file,
+		"completion_window": "1d12h", "status": "in_progress", "output_file_id": nil, "error_file_id": nil,
+		"created_at": created, "in_progress_at": created, "expires_at": created.(float64) + 36*3600, "finalizing_at": nil, "completed_at": nil,
+		"failed_at": nil, "expired_at": nil, "cancelling_at": nil, "cancelled_at": nil,
+		"request_counts": map[string]any{"total": 3.0, "completed": 0.0, "failed": 0.0}, "metadata": map[string]any{"a": "b"},
+	}
+	if diff := cmp.Diff(want, a.value()); diff != "" {
+		t.Errorf("batch (-want +got):\n%s", diff)
+	}
+	cancelled := c.do(http.MethodPost, "/batches/"+a.text("id")+"/cancel", "", nil).want(t, http.StatusOK)
+	want["status"], want["error_file_id"] = "cancelled", "file-error-"+strings.TrimPrefix(a.text("id"), "batch_")
+	want["cancelling_at"], want["cancelled_at"] = cancelled.value("cancelling_at"), cancelled.value("cancelled_at")
+	if diff := cmp.Diff(want, cancelled.value()); diff != "" || want["cancelled_at"] == nil || want["cancelling_at"] == nil {
+		t.Errorf("cancelled batch (-want +got):\n%s", diff)
+	}
+	if f := c.get("/files/" + cancelled.text("error_file_id")); f.value("expires_at").(float64) != cancelled.value("cancelled_at").(float64)+3600 {
+		t.Errorf("error file %s of %s", f.body, cancelled.body)
+	}
+}
+
+func TestCreateBatchRefuses(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	c := s.client("alice")
+	file := c.file(requests(3, "m"))
+	pairs := func(n int) map[string]any {
+		m := make(map[string]any)
+		for i := range n {
+			m[string(rune('a'+i))] = "v"
+		}
+		return m
+	}
+	for _, tt := range []struct {
+		name, member string
+		value        any
+		status       int
+		code, param  string
+	}{
+		{"no file", "input_file_id", nil, 400, "missing_parameter", "input_file_id"},
+		{"unknown file", "input_file_id", "file-00000000000000000000000000000001", 404, "not_found", "input_file_id"},
+		{"no id", "input_file_id", "nonsense", 404, "not_found", "input_file_id"},
+		{"output file", "input_file_id", "file-output-00000000000000000000000000000001", 404, "not_found", "input_file_id"},
+		{"number", "input_file_id", 7, 400, "invalid_type", "input_file_id"},
+		{"no endpoint", "endpoint", "", 400, "missing_parameter", "endpoint"},
+		{"other endpoint", "endpoint", "/v1/embeddings", 400, "mismatched_endpoint", "endpoint"},
+		{"no window", "completion_window", "", 400, "missing_parameter", "completion_window"},
+		{"bad window", "completion_window", "tomorrow", 400, "invalid_value", "completion_window"},
+		{"negative window", "completion_window", "-1h", 400, "invalid_value", "completion_window"},
+		{"endless window", "completion_window", "9000d", 400, "invalid_value", "completion_window"},
+		{"17 pairs", "metadata", pairs(17), 400, "invalid_value", "metadata"},
+		{"long key", "metadata", map[string]any{strings.Repeat("é", 65): "v"}, 400, "invalid_value", "metadata"},
+		{"empty key", "metadata", map[string]any{"": "v"}, 400, "invalid_value", "metadata"},
+		{"long value", "metadata", map[string]any{"k": strings.Repeat("é", 513)}, 400, "invalid_value", "metadata"},
+		{"NUL", "metadata", map[string]any{"k": "a\x00b"}, 400, "invalid_value", "metadata"},
+		{"no text", "metadata", map[string]any{"k": 1}, 400, "invalid_type", "metadata.k"},
+		{"a list", "metadata", []string{"k"}, 400, "invalid_type", "metadata"},
+		{"unknown member", "colour", "red", 400, "unknown_parameter", "colour"},
+		{"bad anchor", "output_expires_after", map[string]any{"anchor": "now", "seconds": 3600}, 400, "invalid_value", "output_expires_after.anchor"},
+		{"bad expiry", "output_expires_after", map[string]any{"anchor": "created_at", "seconds": 1}, 400, "invalid_value", "output_expires_after.seconds"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			body := newBatch(file)
+			if body[tt.member] = tt.value; tt.value == nil {
+				delete(body, tt.member)
+			}
+			if got := c.post("/batches", body).wantError(t, tt.status, tt.code).value("error", "param"); got != tt.param {
+				t.Errorf("param %v, want %s", got, tt.param)
+			}
+		})
+	}
+	for name, body := range map[string]string{"no JSON": "{", "no object": "[]", "nothing": "", "twice": `{"endpoint":"a","endpoint":"b"}`, "more": "{}{}"} {
+		if a := c.do(http.MethodPost, "/batches", "application/json", strings.NewReader(body)); a.status != http.StatusBadRequest {
+			t.Errorf("%s: status %d: %s", name, a.status, a.body)
+		}
+	}
+	c.do(http.MethodPost, "/batches", "text/plain", strings.NewReader("{}")).wantError(t, http.StatusUnsupportedMediaType, "")
+	c.do(http.MethodPost, "/batches", "application/json", strings.NewReader(strings.Repeat(" ", 2<<20))).wantError(t, http.StatusRequestEntityTooLarge, "")
+	c.post("/batches", newBatch(file), "Idempotency-Key", strings.Repeat("k", 256)).wantError(t, http.StatusBadRequest, "invalid_value")
+	if n := s.count(`SELECT count(*) FROM batches`); n > 0 {
+		t.Errorf("%d batches were made", n)
+	}
+	good := newBatch(file)
+	good["metadata"] = map[string]string{strings.Repeat("é", 64): strings.Repeat("é", 512)}
+	c.post("/batches", good).want(t, http.StatusOK)
+	good["metadata"] = nil
+	c.post("/batches", good).want(t, http.StatusOK)
+}
+
+// One key, one batch: whoever asks, and however often, at once.
+func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(cfg *api.Config) { cfg.Allowance.ActiveBatches = 2 })
+	alice, bob := s.client("alice"), s.client("bob")
+	file := alice.file(requests(3, "m"))
+	ids := make([]string, 8)
+	var all sync.WaitGroup
+	for i := range ids {
+		all.Go(func() {
+			raw, _ := json.Marshal(newBatch(file))
+			a, err := alice.try(http.MethodPost, "/batches", "application/json", strings.NewReader(string(raw)), "Idempotency-Key", "k")
+			if err != nil || a.status != http.StatusOK {
+				t.Errorf("%v, %s", err, a.body)
+				return
+			}
+			ids[i] = a.text("id")
+		})
+	}
+	all.Wait()
+	for _, id := range ids {
+		if id != ids[0] {
+			t.Errorf("batches %v, want one", ids)
+		}
+	}
+	other := newBatch(file)
+	other["completion_window"] = "48h"
+	alice.post("/batches", other, "Idempotency-Key", "k").wantError(t, http.StatusUnprocessableEntity, "idempotency_key_reused")
+	if id := bob.post("/batches", newBatch(bob.file(requests(3, "m"))), "Idempotency-Key", "k").want(t, 200).text("id"); id == ids[0] {
+		t.Error("another owner's key leads to this batch")
+	}
+}
+
+// What an owner may have in progress is exact, however many ask at once.
+func TestAllowance(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(cfg *api.Config) { cfg.Allowance.ActiveBatches, cfg.Allowance.QueuedRequests = 5, 20 })
+	alice, bob := s.client("alice"), s.client("bob")
+	five, three, many := alice.file(requests(5, "m")), alice.file(requests(3, "m")), alice.file(requests(21, "m"))
+	answers := make(chan answer, 12)
+	for range cap(answers) {
+		go func() {
+			raw, _ := json.Marshal(newBatch(five))
+			a, err := alice.try(http.MethodPost, "/batches", "application/json", strings.NewReader(string(raw)))
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- a
+		}()
+	}
+	var made []string
+	for range cap(answers) {
+		if a := <-answers; a.status == http.StatusOK {
+			made = append(made, a.text("id"))
+		} else if a.wantError(t, http.StatusTooManyRequests, "over_allowance"); a.header.Get("Retry-After") != "1" {
+			t.Errorf("headers %v", a.header)
+		}
+	}
+	if len(made) != 4 {
+		t.Fatalf("%d batches of 5 requests were made, want 4: at most 20 requests", len(made))
+	}
+	alice.post("/batches", newBatch(many)).wantError(t, http.StatusBadRequest, "over_allowance") // waiting is in vain
+	bob.batch(bob.file(requests(20, "m")))
+	alice.do(http.MethodPost, "/batches/"+made[0]+"/cancel", "", nil).want(t, http.StatusOK)
+	alice.batch(three)
+	alice.post("/batches", newBatch(three)).wantError(t, http.StatusTooManyRequests, "over_allowance")
+}
+
+// Events tell of the counts until the batch has ended.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	s.work(mock.Settings{Latency: "30ms"})
+	c := s.client("alice")
+	id := c.batch(c.file(requests(100, "m")))
+	a := c.get("/batches/"+id+"/events").want(t, http.StatusOK)
+	if got := a.header.Get("Content-Type"); got != "text/event-stream" {
+		t.Errorf("content type %q", got)
+	}
+	var names []string
+	completed := -1.0
+	for scanner := bufio.NewScanner(strings.NewReader(string(a.body))); scanner.Scan(); {
+		if name, ok := strings.CutPrefix(scanner.Text(), "event: "); ok {
+			names = append(names, name)
+		}
+		if data, ok := strings.CutPrefix(scanner.Text(), "data: "); ok {
+			b := answer{body: []byte(data)}
+			next, _ := b.value("request_counts", "completed").(float64)
+			if b.text("id") != id || next <= completed {
+				t.Errorf("completed %v, then %s", completed, data)
+			}
+			completed = next
+		}
+	}
+	if len(names) < 2 || names[0] != "batch.in_progress" || names[len(names)-1] != "batch.completed" || completed != 100 {
+		t.Errorf("events %v, at last %v completed", names, completed)
+	}
+}

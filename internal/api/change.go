@@ -1,0 +1,81 @@
+package api
+
+import (
+	"errors"
+	"slices"
+
+	"fusillade/internal/batch"
+)
+
+// cancelBatch ends the batch at once, so the answer shows it cancelled already.
+func (s *Server) cancelBatch(c *call) (any, error) {
+	b, err := s.ownBatch(c)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.cfg.Operator.Cancel(c.Context(), b.ID)
+	if errors.Is(err, batch.ErrConflict) {
+		if b, err = s.ownBatch(c); err != nil {
+			return nil, err
+		}
+		return nil, conflict("batch_ended", "Cannot cancel a batch with status '%s'.", b.Status)
+	}
+	return s.changed(c, err)
+}
+
+// changed shows the batch after a change.
+func (s *Server) changed(c *call, err error) (any, error) {
+	if err != nil {
+		return nil, orNotFound(err, "batch", c.PathValue("id"))
+	}
+	b, err := s.ownBatch(c)
+	return asObject(b), err
+}
+
+// batchRetry is the body that retries requests; without one, those that failed.
+type batchRetry struct {
+	Statuses []batch.State `json:"statuses"`
+}
+
+// retryBatch calls requests again that did not complete. Their lines leave the
+// error file.
+func (s *Server) retryBatch(c *call) (any, error) {
+	b, err := s.ownBatch(c)
+	if err != nil {
+		return nil, err
+	}
+	var r batchRetry
+	if c.ContentLength != 0 {
+		if err := c.decode(&r); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.Statuses) == 0 {
+		r.Statuses = []batch.State{batch.Failed}
+	}
+	slices.Sort(r.Statuses)
+	r.Statuses = slices.Compact(r.Statuses)
+	for _, state := range r.Statuses {
+		if state != batch.Failed && state != batch.Canceled && state != batch.Expired {
+			return nil, invalid("statuses", codeInvalid, "statuses must be some of failed, canceled, expired.")
+		}
+	}
+	n, err := s.cfg.Operator.Retry(c.Context(), b.ID, r.Statuses...)
+	if errors.Is(err, batch.ErrConflict) {
+		return nil, conflict("not_retriable", "The batch cannot be retried: its file was deleted, or it was cancelled or retried meanwhile.")
+	}
+	if err == nil && n == 0 {
+		return nil, conflict("nothing_to_retry", "The batch has no request to retry.")
+	}
+	return s.changed(c, err)
+}
+
+// deleteBatch cancels the batch if it has not ended, and hides it with its
+// results.
+func (s *Server) deleteBatch(c *call) (any, error) {
+	b, err := s.ownBatch(c)
+	if err == nil {
+		err = s.cfg.Operator.DeleteBatch(c.Context(), b.ID)
+	}
+	return deletedObject{ID: c.PathValue("id"), Object: "batch", Deleted: true}, orNotFound(err, "batch", c.PathValue("id"))
+}

@@ -1,0 +1,79 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/ingest"
+	"fusillade/internal/postgres"
+)
+
+// operator does what changes batches: durably at return, and in the consumers
+// soon after. It does not ask whose they are. Its errors are those of the
+// store; package operate says more.
+type operator interface {
+	Cancel(ctx context.Context, id batch.ID) (postgres.Batch, error)
+	Retry(ctx context.Context, id batch.ID, states ...batch.State) (int, error)
+	DeleteBatch(ctx context.Context, id batch.ID) error
+	DeleteFile(ctx context.Context, id batch.FileID) ([]batch.ID, error)
+}
+
+// Config says what a Server works on and what it allows. Zero fields take
+// their defaults.
+type Config struct {
+	Store    *postgres.Store // required
+	Operator operator        // required
+	Log      *slog.Logger    // required
+	// ParseWindow reads a completion window such as 24h or 7d; required.
+	ParseWindow func(string) (time.Duration, error)
+	// Wake tells dispatchers that there is work, at best; required.
+	Wake func()
+
+	// Owner owns everything, and no key is asked for. Empty: each request
+	// needs an API key, whose owner it acts for.
+	Owner string
+	// Loopback says that only this machine can connect. Without keys the Host
+	// of a request must then name it.
+	Loopback bool
+	// Models are listed beside those of the owner's files.
+	Models []string
+
+	// Limits bound an input file.
+	Limits ingest.Limits
+	// Allowance is what an owner may have in progress whose key says nothing.
+	Allowance batch.Allowance
+	// MaxUploads is how many files are read at once; default 4. More wait.
+	MaxUploads int
+	// RetryAfter is what a client is told that has to wait; default 5 s.
+	RetryAfter time.Duration
+	// ClientTimeout is how long a client may take to send or receive 64 KiB;
+	// default 30 s.
+	ClientTimeout time.Duration
+	// DrainTimeout is how long responses may go on after a stop; default 10 s.
+	DrainTimeout time.Duration
+}
+
+func (c Config) withDefaults() (Config, error) {
+	var problems []error
+	for _, field := range []struct {
+		name    string
+		missing bool
+	}{
+		{"Store", c.Store == nil}, {"Operator", c.Operator == nil}, {"Log", c.Log == nil},
+		{"ParseWindow", c.ParseWindow == nil}, {"Wake", c.Wake == nil},
+	} {
+		if field.missing {
+			problems = append(problems, errors.New(field.name+" is required"))
+		}
+	}
+	c.MaxUploads = cmp.Or(c.MaxUploads, 4)
+	c.RetryAfter = cmp.Or(c.RetryAfter, 5*time.Second)
+	c.ClientTimeout = cmp.Or(c.ClientTimeout, 30*time.Second)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
+	c.Limits.MaxFileBytes = cmp.Or(c.Limits.MaxFileBytes, 2<<30)
+	return c, errors.Join(problems...)
+}

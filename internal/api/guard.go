@@ -1,0 +1,155 @@
+package api
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+const headerRequestID = "X-Request-Id"
+
+// ServeHTTP gives each request an id and deadlines, and answers those that no
+// handler gets to see.
+func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	s.working.RLock()
+	defer s.working.RUnlock()
+	began := time.Now()
+	w := &response{ResponseWriter: rw}
+	w.Header().Set(headerRequestID, newRequestID())
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	defer func() {
+		s.cfg.Log.Debug("request", "request_id", w.Header().Get(headerRequestID), "method", r.Method, "route", r.Pattern,
+			"status", w.status, "duration", time.Since(began))
+	}()
+	defer s.contain(w, r)
+	control := http.NewResponseController(w)
+	if r.Body != http.NoBody {
+		_ = control.SetReadDeadline(began.Add(s.cfg.ClientTimeout))
+	}
+	_ = control.SetWriteDeadline(began.Add(s.cfg.ClientTimeout))
+	if err := s.admit(r); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if handler, pattern := s.mux.Handler(r); pattern == "" {
+		s.fail(w, r, unknownRoute(handler, w, r))
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// contain turns a panic into a 500, or into a broken connection if a part of
+// the response was sent already.
+func (s *Server) contain(w *response, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != any(http.ErrAbortHandler) {
+		s.cfg.Log.Error("panic", "request_id", w.Header().Get(headerRequestID), "route", r.Pattern,
+			"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		if w.status == 0 {
+			s.fail(w, r, fmt.Errorf("panic: %v", p))
+			return
+		}
+	}
+	panic(http.ErrAbortHandler)
+}
+
+var crossOrigin = http.NewCrossOriginProtection()
+
+// admit refuses what a web page sends through its visitor's browser. Only where
+// no key is asked for would it be let in: by a form, or under a name of its own
+// that leads to this machine.
+func (s *Server) admit(r *http.Request) error {
+	if s.cfg.Owner == "" {
+		return nil
+	}
+	if err := crossOrigin.Check(r); err != nil {
+		return forbidden("Requests from web pages of other origins are refused.")
+	}
+	if s.cfg.Loopback && !isLoopbackHost(r.Host) {
+		return forbidden("The Host header must name this machine, as localhost does.")
+	}
+	return nil
+}
+
+func forbidden(message string) *apiError {
+	return &apiError{status: http.StatusForbidden, kind: invalidRequest, code: "forbidden", message: message}
+}
+
+func isLoopbackHost(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && address.IsLoopback()
+}
+
+// unknownRoute asks the mux's own handler whether another method would do.
+func unknownRoute(handler http.Handler, w http.ResponseWriter, r *http.Request) error {
+	var p probe
+	handler.ServeHTTP(&p, r)
+	if p.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", p.Header().Get("Allow"))
+		return &apiError{status: p.status, kind: invalidRequest, code: "method_not_allowed",
+			message: fmt.Sprintf("%s is not allowed on %s.", shown(r.Method), shown(r.URL.Path))}
+	}
+	return &apiError{status: http.StatusNotFound, kind: invalidRequest, code: "unknown_url",
+		message: fmt.Sprintf("Unknown request URL: %s %s", shown(r.Method), shown(r.URL.Path))}
+}
+
+// probe is a response that nobody sees.
+type probe struct {
+	header http.Header
+	status int
+}
+
+func (p *probe) Header() http.Header {
+	if p.header == nil {
+		p.header = make(http.Header)
+	}
+	return p.header
+}
+func (p *probe) WriteHeader(status int)         { p.status = status }
+func (p *probe) Write(text []byte) (int, error) { return len(text), nil }
+
+// response remembers its status; 0: nothing was sent.
+type response struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func newRequestID() string {
+	var raw [12]byte
+	rand.Read(raw[:]) // never fails: crypto/rand ends the process instead
+	return "req_" + hex.EncodeToString(raw[:])
+}

@@ -1,0 +1,50 @@
+package api
+
+import (
+	"io"
+	"net/http"
+	"time"
+)
+
+// paceBytes must arrive, or be taken, within Config.ClientTimeout.
+const paceBytes = 64 << 10
+
+// pacedReader reads a body for as long as it goes on, and fails when the client
+// stalls.
+type pacedReader struct {
+	io.Reader
+	control *http.ResponseController
+	timeout time.Duration
+	left    int // to come before the deadline
+}
+
+func (p *pacedReader) Read(b []byte) (int, error) {
+	if p.left <= 0 {
+		p.left = paceBytes
+		_ = p.control.SetReadDeadline(time.Now().Add(p.timeout))
+	}
+	n, err := p.Reader.Read(b)
+	p.left -= n
+	return n, err
+}
+
+// pacedWriter writes for as long as the client takes it.
+type pacedWriter struct {
+	io.Writer
+	control *http.ResponseController
+	timeout time.Duration
+}
+
+func (s *Server) pacedWriter(w http.ResponseWriter) pacedWriter {
+	return pacedWriter{w, http.NewResponseController(w), s.cfg.ClientTimeout}
+}
+
+func (p pacedWriter) Write(b []byte) (written int, err error) {
+	for len(b) > 0 && err == nil {
+		var n int
+		_ = p.control.SetWriteDeadline(time.Now().Add(p.timeout))
+		n, err = p.Writer.Write(b[:min(len(b), paceBytes)])
+		written, b = written+n, b[n:]
+	}
+	return written, err
+}

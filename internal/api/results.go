@@ -1,0 +1,162 @@
+package api
+
+import (
+	"bytes"
+	"net/http"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/ingest"
+	"fusillade/internal/postgres"
+)
+
+const (
+	defaultListedResults = 100
+	maxListedResults     = 10_000
+)
+
+// outcomeObject is a request with what has come of it.
+type outcomeObject struct {
+	ID       string         `json:"id"`
+	Object   string         `json:"object"`
+	Line     int32          `json:"line"`
+	CustomID string         `json:"custom_id"`
+	Status   batch.State    `json:"status"`
+	Model    batch.Model    `json:"model"`
+	Attempts int            `json:"attempts"`
+	Request  jsontext.Value `json:"request"`
+	Response jsontext.Value `json:"response"`
+	Error    jsontext.Value `json:"error"`
+}
+
+var null = jsontext.Value("null")
+
+// batchResults sends a list of requests in the order of the file, each with its
+// outcome. It is written page by page, for bodies may be large.
+func (s *Server) batchResults(c *call) error {
+	q, err := c.query()
+	if err != nil {
+		return err
+	}
+	after, limit := q.text("after"), int(q.number("limit", defaultListedResults, 1, maxListedResults))
+	state := batch.State(q.oneOf("status", "", string(batch.Pending), string(batch.Claimed), string(batch.Processing),
+		string(batch.Completed), string(batch.Failed), string(batch.Canceled), string(batch.Expired)))
+	customID := q.text("custom_id")
+	if err := q.done(); err != nil {
+		return err
+	}
+	b, err := s.ownBatch(c)
+	if err != nil {
+		return err
+	}
+	query := postgres.OutcomeQuery{Batch: b.ID, File: b.File, State: state, CustomID: customID}
+	if after != "" {
+		id, err := batch.ParseRequestID(after)
+		if err != nil || id.Batch != b.ID {
+			return invalid("after", codeInvalid, "after must be the id of a request of this batch.")
+		}
+		query.After = id.Line
+	}
+	leave, err := s.downloads.enter(c.Context())
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return s.sendOutcomes(c, query, limit)
+}
+
+func (s *Server) sendOutcomes(c *call, q postgres.OutcomeQuery, limit int) error {
+	var first, last string
+	sent, more := 0, false
+	w := s.pacedWriter(c.w)
+	for begun := false; ; begun = true {
+		q.Limit = limit + 1 - sent // one more, to know whether there is one
+		outcomes, next, err := s.cfg.Store.Outcomes(c.Context(), q)
+		if err != nil && !begun {
+			return err
+		}
+		var out bytes.Buffer
+		if !begun {
+			c.w.Header().Set("Content-Type", "application/json")
+			out.WriteString(`{"object":"list","data":[`)
+		}
+		for _, o := range outcomes {
+			if more = sent == limit; more {
+				break
+			}
+			if sent++; sent > 1 {
+				out.WriteByte(',')
+			}
+			object := outcome(o)
+			if last = object.ID; first == "" {
+				first = last
+			}
+			if err == nil {
+				err = jsonv2.MarshalWrite(&out, object, laxJSON)
+			}
+		}
+		q.After = next
+		ended := more || next == 0
+		if ended {
+			out.WriteString(`],`)
+			if err == nil {
+				err = writeTail(&out, first, last, more)
+			}
+		}
+		if err == nil {
+			_, err = w.Write(out.Bytes())
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		if ended {
+			return nil
+		}
+	}
+}
+
+// writeTail writes the members of the list that follow its data.
+func writeTail(out *bytes.Buffer, first, last string, more bool) error {
+	tail, err := jsonv2.Marshal(struct {
+		FirstID *string `json:"first_id"`
+		LastID  *string `json:"last_id"`
+		HasMore bool    `json:"has_more"`
+	}{optional(first), optional(last), more})
+	out.Write(bytes.TrimPrefix(tail, []byte("{")))
+	return err
+}
+
+func outcome(o postgres.Outcome) outcomeObject {
+	out := outcomeObject{
+		ID: o.Result.ID.String(), Object: "batch.request", Line: o.Line, CustomID: o.CustomID, Status: o.Result.State,
+		Model: o.Model, Attempts: o.Result.Attempts, Response: null, Error: null,
+	}
+	body := jsontext.Value(o.Body)
+	if len(body) == 0 { // its file was deleted
+		body = null
+	}
+	out.Request, _ = jsonv2.Marshal(struct { // it was valid JSON when it was stored
+		Method string         `json:"method"`
+		URL    string         `json:"url"`
+		Body   jsontext.Value `json:"body"`
+	}{o.Method, o.Path, body})
+	if !o.Result.State.Terminal() {
+		return out
+	}
+	line := ingest.AppendErrorLine
+	if o.Result.State == batch.Completed {
+		line = ingest.AppendOutputLine
+	}
+	var parts struct {
+		Response jsontext.Value `json:"response"`
+		Error    jsontext.Value `json:"error"`
+	}
+	_ = jsonv2.Unmarshal(line(nil, o.Result), &parts, laxJSON) // it is our own
+	out.Response, out.Error = parts.Response, parts.Error
+	return out
+}
+
+// laxJSON is for upstreams' bodies: they are passed on, not judged.
+var laxJSON = jsonv2.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))

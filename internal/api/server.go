@@ -1,0 +1,112 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 32 << 10
+	// maxDownloads bounds what pages of lines take in memory.
+	maxDownloads = 16
+)
+
+// Server serves the API. It is safe for concurrent use.
+type Server struct {
+	cfg       Config
+	mux       *http.ServeMux
+	uploads   gate
+	downloads gate
+	watchers  gate
+	// streams ends when responses that go on for long are to end.
+	streams    context.Context
+	endStreams context.CancelFunc
+	// working is held for reading by every handler at work, also by those whose
+	// connections are closed.
+	working sync.RWMutex
+}
+
+// New returns a Server, or an error that names every bad field of cfg.
+func New(cfg Config) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("configuring the API: %w", err)
+	}
+	s := &Server{
+		cfg: cfg, mux: http.NewServeMux(), uploads: newGate(cfg.MaxUploads, cfg.RetryAfter),
+		downloads: newGate(maxDownloads, cfg.RetryAfter), watchers: newGate(maxWatchers, cfg.RetryAfter),
+	}
+	s.streams, s.endStreams = context.WithCancel(context.Background())
+	for _, route := range s.routes() {
+		s.mux.Handle(route.pattern, route.handler)
+	}
+	return s, nil
+}
+
+type route struct {
+	pattern string
+	handler http.Handler
+}
+
+func (s *Server) routes() []route {
+	return []route{
+		{"POST /v1/files", s.stream(s.uploadFile)},
+		{"GET /v1/files", s.json(s.listFiles)},
+		{"GET /v1/files/{id}", s.json(s.getFile)},
+		{"DELETE /v1/files/{id}", s.json(s.deleteFile)},
+		{"GET /v1/files/{id}/content", s.stream(s.fileContent)},
+		{"POST /v1/batches", s.json(s.createBatch)},
+		{"GET /v1/batches", s.json(s.listBatches)},
+		{"GET /v1/batches/{id}", s.json(s.getBatch)},
+		{"DELETE /v1/batches/{id}", s.json(s.deleteBatch)},
+		{"POST /v1/batches/{id}/cancel", s.json(s.cancelBatch)},
+		{"POST /v1/batches/{id}/retry", s.json(s.retryBatch)},
+		{"GET /v1/batches/{id}/results", s.stream(s.batchResults)},
+		{"GET /v1/batches/{id}/events", s.stream(s.batchEvents)},
+		{"GET /v1/models", s.json(s.listModels)},
+		{"GET /v1/models/{id...}", s.json(s.getModel)},
+	}
+}
+
+// Run serves on a listener until ctx ends, then lets responses go on for
+// DrainTimeout, and returns when all have ended.
+func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	server := &http.Server{
+		Handler:           s,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	var err error
+	select {
+	case err = <-served:
+		err = fmt.Errorf("serving the API: %w", err)
+	case <-ctx.Done():
+	}
+	s.endStreams()
+	draining, cancel := context.WithTimeout(requests, s.cfg.DrainTimeout)
+	defer cancel()
+	stopErr := server.Shutdown(draining)
+	if errors.Is(stopErr, context.DeadlineExceeded) {
+		abort()
+		stopErr = server.Close()
+	}
+	if err == nil {
+		<-served //nolint:errcheck // it is http.ErrServerClosed
+	}
+	s.working.Lock()
+	s.working.Unlock() //nolint:staticcheck // it waits
+	return errors.Join(err, stopErr)
+}

@@ -1,0 +1,196 @@
+package api_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fusillade/internal/api"
+	"fusillade/internal/batch"
+	"fusillade/internal/operate"
+	"fusillade/internal/postgres"
+)
+
+func TestConfigIsChecked(t *testing.T) {
+	t.Parallel()
+	_, err := api.New(api.Config{})
+	for _, want := range []string{"Store", "Operator", "Log", "ParseWindow", "Wake"} {
+		if err == nil || !strings.Contains(err.Error(), want+" is required") {
+			t.Errorf("error %v, want %s in it", err, want)
+		}
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	c := newService(t, nil).client("alice")
+	for _, tt := range []struct {
+		method, path string
+		status       int
+		code         string
+	}{
+		{http.MethodGet, "/nothing", 404, "unknown_url"},
+		{http.MethodPost, "/chat/completions", 404, "unknown_url"},
+		{http.MethodPut, "/files", 405, "method_not_allowed"},
+		{http.MethodPatch, "/batches/x", 405, "method_not_allowed"},
+		{http.MethodGet, "/files/x", 404, "not_found"},
+		{http.MethodGet, "/files/file-", 404, "not_found"},
+		{http.MethodGet, "/files/file-00%2e%2e", 404, "not_found"},
+		{http.MethodGet, "/files/" + strings.Repeat("a", 5000), 404, "not_found"},
+		{http.MethodGet, "/batches/%00", 404, "not_found"},
+		{http.MethodGet, "/models/no/such/model", 404, "not_found"},
+		{http.MethodGet, "/files?limit=0", 400, "invalid_value"},
+		{http.MethodGet, "/files?limit=10001", 400, "invalid_value"},
+		{http.MethodGet, "/files?order=up", 400, "invalid_value"},
+		{http.MethodGet, "/files?after=x", 400, "invalid_value"},
+		{http.MethodGet, "/files?colour=red", 400, "unknown_parameter"},
+		{http.MethodGet, "/files?limit=1&limit=2", 400, "duplicate_parameter"},
+		{http.MethodGet, "/files?purpose=%00", 400, "invalid_value"},
+		{http.MethodGet, "/files?purpose=%zz", 400, "invalid_query"},
+		{http.MethodGet, "/batches?limit=101", 400, "invalid_value"},
+		{http.MethodGet, "/batches?after=file-1", 400, "invalid_value"},
+	} {
+		a := c.do(tt.method, tt.path, "", nil).wantError(t, tt.status, tt.code)
+		if tt.status == 405 && a.header.Get("Allow") == "" {
+			t.Errorf("%s %s: no Allow", tt.method, tt.path)
+		}
+		if len(a.body) > 1000 {
+			t.Errorf("%s %s: the error repeats all of it", tt.method, tt.path)
+		}
+	}
+	if got := c.get("/files?purpose=vision").want(t, 200).ids(); len(got) > 0 {
+		t.Errorf("files %v", got)
+	}
+}
+
+// badOperator fails in ways that nobody foresaw.
+type badOperator struct {
+	*operate.Operator
+	panics bool
+}
+
+func (b badOperator) Cancel(context.Context, batch.ID) (postgres.Batch, error) {
+	if b.panics {
+		panic("secret: out of cheese")
+	}
+	return postgres.Batch{}, errors.New("secret: dial tcp 10.0.0.7:5432")
+}
+
+func (badOperator) DeleteFile(context.Context, batch.FileID) ([]batch.ID, error) {
+	panic(http.ErrAbortHandler)
+}
+
+// What is unforeseen is a 500 that says nothing, and the server goes on.
+func TestUnknownErrorsLeakNothing(t *testing.T) {
+	t.Parallel()
+	for _, panics := range []bool{false, true} {
+		c := newService(t, func(cfg *api.Config) { cfg.Operator = badOperator{panics: panics} }).client("alice")
+		file := c.file(requests(1, "m"))
+		id := c.batch(file)
+		a := c.do(http.MethodPost, "/batches/"+id+"/cancel", "", nil).wantError(t, http.StatusInternalServerError, "internal_error")
+		if strings.Contains(string(a.body), "secret") {
+			t.Errorf("body %s", a.body)
+		}
+		if _, err := c.try(http.MethodDelete, "/files/"+file, "", nil); err == nil {
+			t.Error("a broken connection gave an answer")
+		}
+		c.get("/batches/"+id).want(t, http.StatusOK)
+	}
+}
+
+// dial opens a bare connection to the API.
+func (s *service) dial() net.Conn {
+	s.t.Helper()
+	u, err := url.Parse(s.url)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", u.Host)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// Clients that stop sending or receiving are cut off.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	var logged lockedBuffer
+	s := newService(t, func(cfg *api.Config) {
+		cfg.ClientTimeout = 300 * time.Millisecond
+		cfg.Log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	c := s.client("alice")
+	file := c.file(requests(60_000, "m")) // more than the sockets hold
+	for name, head := range map[string]string{
+		"a body that does not come": "POST /v1/batches HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n",
+		"a body that nobody reads":  "GET /v1/batches HTTP/1.1\r\nContent-Length: 100\r\n",
+	} {
+		conn := s.dial()
+		if _, err := fmt.Fprintf(conn, "%sHost: x\r\nAuthorization: Bearer %s\r\n\r\n{", head, c.key); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, conn); isTimeout(err) {
+			t.Errorf("%s: the connection is still open", name)
+		}
+	}
+
+	conn := s.dial()
+	if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(conn, "GET /v1/files/%s/content HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", file, c.key); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the download is given up", func() bool { return strings.Contains(logged.String(), "/content") })
+	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 20); err != nil { // for the rest to come in no time
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+	if err == nil || isTimeout(err) {
+		t.Errorf("a client that stopped reading got the whole file, or is waited for: %v", err)
+	}
+}
+
+func isTimeout(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

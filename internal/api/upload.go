@@ -1,0 +1,260 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/ingest"
+	"fusillade/internal/postgres"
+)
+
+const (
+	maxFields     = 16
+	maxFieldBytes = 1 << 10
+	// formBytes is room for everything in a form but the file.
+	formBytes        = 1 << 20
+	maxFilenameBytes = 255
+	minExpiry        = time.Hour
+	maxExpiry        = 30 * 24 * time.Hour
+)
+
+// uploadFile stores the file as it arrives. The fields of the form may come
+// before or after it: the file is made ready when all are known to be good.
+func (s *Server) uploadFile(c *call) error {
+	leave, err := s.uploads.enter(c.Context())
+	if err != nil {
+		return err
+	}
+	defer leave()
+	id, err := s.receive(c)
+	if err != nil {
+		return err
+	}
+	f, err := s.cfg.Store.GetFile(c.Context(), c.owner, id)
+	if err != nil {
+		return err
+	}
+	s.writeJSON(c.w, http.StatusOK, inputFile(f))
+	return nil
+}
+
+func (s *Server) receive(c *call) (batch.FileID, error) {
+	media, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
+	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
+		return batch.FileID{}, unsupportedMedia("multipart/form-data with a boundary")
+	}
+	limit := s.cfg.Limits.MaxFileBytes + formBytes
+	if c.ContentLength > limit {
+		return batch.FileID{}, tooLarge("The upload is larger than %d bytes.", limit)
+	}
+	paced := &pacedReader{Reader: c.Body, control: http.NewResponseController(c.w), timeout: s.cfg.ClientTimeout}
+	u := &upload{
+		body:   &bodyReader{r: http.MaxBytesReader(c.w, io.NopCloser(paced), limit)},
+		fields: make(map[string]string),
+	}
+	u.parts = multipart.NewReader(u.body, params["boundary"])
+	file, err := u.readFields()
+	if err != nil {
+		return batch.FileID{}, u.explain(err)
+	}
+	if file == nil {
+		return batch.FileID{}, invalid("file", "missing_parameter", "The form has no file.")
+	}
+	lines, err := ingest.NewReader(file, ingest.Config{Limits: s.cfg.Limits})
+	if err != nil {
+		return batch.FileID{}, err
+	}
+	id, _, err := ingest.Load(c.Context(), uploadStore{s.cfg.Store, u}, lines, filename(file), c.owner)
+	return id, u.explain(err)
+}
+
+// upload is a form that is being read.
+type upload struct {
+	body     *bodyReader
+	parts    *multipart.Reader
+	fields   map[string]string
+	seenFile bool
+	expiry   time.Duration // 0: the form says nothing
+}
+
+// bodyReader remembers how its source failed.
+type bodyReader struct {
+	r   io.Reader
+	err error
+}
+
+func (b *bodyReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+// explain tells a connection that failed from a form that is wrong.
+func (u *upload) explain(err error) error {
+	var known *apiError
+	var refused *ingest.InvalidFileError
+	switch {
+	case err == nil || errors.As(err, &known) || errors.As(err, &refused):
+		return err
+	case u.body.err != nil:
+		return readError(u.body.err)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return malformed()
+	}
+	return err
+}
+
+func malformed() *apiError {
+	return invalid("", "invalid_form", "The body is not a complete multipart/form-data form.")
+}
+
+// readFields reads on to the file or to the end of the form, whose fields it
+// then checks. It returns nil at the end.
+func (u *upload) readFields() (*multipart.Part, error) {
+	for {
+		part, err := u.parts.NextRawPart()
+		if errors.Is(err, io.EOF) && u.body.err == nil {
+			return nil, u.check()
+		}
+		if err != nil {
+			if u.body.err != nil {
+				return nil, err
+			}
+			return nil, malformed()
+		}
+		name := part.FormName()
+		if name == "file" {
+			if u.seenFile {
+				return nil, invalid("file", "duplicate_parameter", "The form has two files.")
+			}
+			u.seenFile = true
+			return part, nil
+		}
+		if err := u.field(name, part); err != nil {
+			return nil, err
+		}
+	}
+}
+
+var knownFields = []string{"purpose", fieldAnchor, fieldSeconds, fieldAnchorDotted, fieldSecondsDotted}
+
+const (
+	fieldAnchor        = "expires_after[anchor]"
+	fieldSeconds       = "expires_after[seconds]"
+	fieldAnchorDotted  = "expires_after.anchor"
+	fieldSecondsDotted = "expires_after.seconds"
+)
+
+func (u *upload) field(name string, part io.Reader) error {
+	if !slices.Contains(knownFields, name) {
+		return invalid(name, "unknown_parameter", "Unknown parameter: %s.", shown(name))
+	}
+	name = strings.Replace(name, ".anchor", "[anchor]", 1)
+	name = strings.Replace(name, ".seconds", "[seconds]", 1)
+	if _, twice := u.fields[name]; twice || len(u.fields) == maxFields {
+		return invalid(name, "duplicate_parameter", "%s is given twice.", name)
+	}
+	value, err := io.ReadAll(io.LimitReader(part, maxFieldBytes+1))
+	if err != nil {
+		if u.body.err != nil {
+			return err
+		}
+		return malformed()
+	}
+	if len(value) > maxFieldBytes {
+		return invalid(name, "invalid_value", "%s is longer than %d bytes.", name, maxFieldBytes)
+	}
+	u.fields[name] = string(value)
+	// What cannot become right is refused before the file is read.
+	if name == "purpose" {
+		return u.checkPurpose()
+	}
+	return nil
+}
+
+func (u *upload) checkPurpose() error {
+	switch u.fields["purpose"] {
+	case batch.PurposeBatch:
+		return nil
+	case "":
+		return invalid("purpose", "missing_parameter", "purpose is required: it must be batch.")
+	}
+	return invalid("purpose", "invalid_value", "purpose must be batch.")
+}
+
+func (u *upload) check() error {
+	if err := u.checkPurpose(); err != nil {
+		return err
+	}
+	anchor, hasAnchor := u.fields[fieldAnchor]
+	seconds, hasSeconds := u.fields[fieldSeconds]
+	if !hasAnchor && !hasSeconds {
+		return nil
+	}
+	if anchor != "created_at" {
+		return invalid(fieldAnchor, "invalid_value", "expires_after[anchor] must be created_at.")
+	}
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil || !validExpiry(n) {
+		return invalid(fieldSeconds, "invalid_value", "expires_after[seconds] must be %s.", expiryRange)
+	}
+	u.expiry = time.Duration(n) * time.Second
+	return nil
+}
+
+const expiryRange = "a whole number from 3600 (1 hour) to 2592000 (30 days)"
+
+func validExpiry(seconds int64) bool {
+	return seconds >= int64(minExpiry/time.Second) && seconds <= int64(maxExpiry/time.Second)
+}
+
+// uploadStore makes a file ready only after the rest of its form was read and
+// is good; else ingest.Load removes the file, as for every other error.
+type uploadStore struct {
+	*postgres.Store
+	form *upload
+}
+
+// FinishFile sets the expiry first: a crash after that leaves an upload that
+// was abandoned.
+func (s uploadStore) FinishFile(ctx context.Context, id batch.FileID, summary batch.FileSummary) error {
+	if _, err := s.form.readFields(); err != nil {
+		return err
+	}
+	if s.form.expiry > 0 {
+		if err := s.SetFileExpiry(ctx, id, s.form.expiry); err != nil {
+			return err
+		}
+	}
+	return s.Store.FinishFile(ctx, id, summary)
+}
+
+// filename is what the client calls the file, without its directory. It is
+// only shown, never opened.
+func filename(part *multipart.Part) string {
+	name := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(part.FileName(), "\uFFFD"))
+	name = name[strings.LastIndexAny(name, `/\`)+1:]
+	for len(name) > maxFilenameBytes {
+		_, last := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-last]
+	}
+	return name
+}

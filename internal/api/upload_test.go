@@ -1,0 +1,246 @@
+package api_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"fusillade/internal/api"
+	"fusillade/internal/ingest"
+)
+
+func TestUploadForms(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(cfg *api.Config) {
+		cfg.Limits = ingest.Limits{MaxRequests: 5, MaxRequestBytes: 2000, MaxFileBytes: 4000}
+	})
+	c := s.client("alice")
+	purpose := field{"purpose", "", "batch"}
+	good := field{"file", "a.jsonl", request("a", "m")}
+	anchor, seconds := field{"expires_after[anchor]", "", "created_at"}, field{"expires_after[seconds]", "", "3600"}
+	tests := []struct {
+		name   string
+		form   []field
+		status int
+		code   string
+		in     string // the message
+	}{
+		{"fields first", []field{purpose, anchor, seconds, good}, 200, "", ""},
+		{"file first", []field{good, purpose, anchor, seconds}, 200, "", ""},
+		{"file in the middle", []field{anchor, good, seconds, purpose}, 200, "", ""},
+		{"no purpose", []field{good}, 400, "missing_parameter", "purpose"},
+		{"no file", []field{purpose}, 400, "missing_parameter", "file"},
+		{"nothing", nil, 400, "", ""},
+		{"other purpose", []field{{"purpose", "", "fine-tune"}, good}, 400, "invalid_value", "purpose"},
+		{"other purpose, last", []field{good, {"purpose", "", "fine-tune"}}, 400, "invalid_value", "purpose"},
+		{"two purposes", []field{purpose, purpose, good}, 400, "duplicate_parameter", "purpose"},
+		{"two files", []field{purpose, good, good}, 400, "duplicate_parameter", "two files"},
+		{"unknown field", []field{purpose, {"colour", "", "red"}, good}, 400, "unknown_parameter", "colour"},
+		{"long field", []field{{"purpose", "", strings.Repeat("b", 5000)}, good}, 400, "invalid_value", "purpose"},
+		{"no anchor", []field{purpose, seconds, good}, 400, "invalid_value", "anchor"},
+		{"no seconds", []field{purpose, anchor, good}, 400, "invalid_value", "seconds"},
+		{"too soon", []field{purpose, anchor, {"expires_after[seconds]", "", "3599"}, good}, 400, "invalid_value", "3600"},
+		{"too late", []field{purpose, anchor, {"expires_after[seconds]", "", "2592001"}, good}, 400, "invalid_value", "2592000"},
+		{"empty file", []field{purpose, {"file", "a.jsonl", ""}}, 400, "empty_file", "no request"},
+		{"bad lines", []field{purpose, {"file", "a.jsonl", "oops\n\n" + request("a", "m") + request("a", "m")}}, 400, "invalid_json", "line 4"},
+		{"too many requests", []field{purpose, {"file", "a.jsonl", requests(6, "m")}}, 400, "too_many_requests", "more than 5"},
+		{"long line", []field{purpose, {"file", "a.jsonl", request(strings.Repeat("a", 2000), "m")}}, 400, "request_too_large", "line 1"},
+		{"large file", []field{purpose, {"file", "a.jsonl", requests(3, strings.Repeat("m", 200)) + strings.Repeat("\n", 4000)}}, 413, "file_too_large", "4000 bytes"},
+		{"mixed endpoints", []field{purpose, {"file", "a.jsonl", request("a", "m") + strings.Replace(request("b", "m"), "chat/completions", "embeddings", 1)}}, 400, "mixed_urls", "line 2"},
+	}
+	ready := 0
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a := c.upload(tt.form...)
+			if tt.status == 200 {
+				ready++
+				a.want(t, 200)
+				if created, expires := a.value("created_at").(float64), a.value("expires_at").(float64); expires != created+3600 {
+					t.Errorf("created at %v, expires at %v", created, expires)
+				}
+				return
+			}
+			a.wantError(t, tt.status, tt.code)
+			if !strings.Contains(a.text("error", "message"), tt.in) {
+				t.Errorf("message %q, want %q in it", a.text("error", "message"), tt.in)
+			}
+		})
+	}
+	s.wantFiles(ready)
+}
+
+// wantFiles checks that there are as many files, and no line of another.
+func (s *service) wantFiles(n int) {
+	s.t.Helper()
+	if got := s.count(`SELECT count(*) FROM files`); got != n {
+		s.t.Errorf("%d files, want %d", got, n)
+	}
+	if got := s.count(`SELECT count(*) FROM templates t WHERE NOT EXISTS (SELECT FROM files WHERE id = t.file_id)`); got > 0 {
+		s.t.Errorf("%d lines of files that are not there", got)
+	}
+}
+
+// Every bad line is named, up to a hundred, and the others are counted.
+func TestUploadListsBadLines(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	var content strings.Builder
+	for i := range 300 {
+		content.WriteString(request(fmt.Sprint(i), "m"))
+		if i%2 == 1 {
+			content.WriteString("oops\n")
+		}
+	}
+	a := s.client("alice").upload(field{"purpose", "", "batch"}, field{"file", "a.jsonl", content.String()})
+	message := a.wantError(t, http.StatusBadRequest, "invalid_json").text("error", "message")
+	for i := range 100 {
+		if !strings.Contains(message, fmt.Sprintf("\nline %d: ", 3*(i+1))) {
+			t.Errorf("line %d is not named", 3*(i+1))
+		}
+	}
+	if !strings.HasSuffix(message, "\nand 50 more") || strings.Count(message, "\n") != 101 {
+		t.Errorf("message ends %q", message[len(message)-40:])
+	}
+	s.wantFiles(0)
+}
+
+func TestUploadRefusesWhatIsNoForm(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	c := s.client("alice")
+	contentType, body := form(field{"purpose", "", "batch"}, field{"file", "a.jsonl", requests(50, "m")})
+	for _, tt := range []struct {
+		name, contentType, body string
+		status                  int
+	}{
+		{"JSON", "application/json", "{}", 415},
+		{"no type", "", body, 415},
+		{"no boundary", "multipart/form-data", body, 415},
+		{"other multipart", strings.Replace(contentType, "form-data", "mixed", 1), body, 415},
+		{"other boundary", contentType + "x", body, 400},
+		{"empty", contentType, "", 400},
+		{"cut in the file", contentType, body[:len(body)/2], 400},
+		{"cut at the end", contentType, body[:len(body)-6], 400},
+		{"noise", contentType, "\x00\xff--\r\n", 400},
+	} {
+		c.do(http.MethodPost, "/files", tt.contentType, strings.NewReader(tt.body)).wantError(t, tt.status, "")
+	}
+	s.wantFiles(0)
+}
+
+func TestFilenames(t *testing.T) {
+	t.Parallel()
+	c := newService(t, nil).client("alice")
+	for name, want := range map[string]string{
+		"requests.jsonl":         "requests.jsonl",
+		"../../etc/passwd":       "passwd",
+		`C:\Users\me\in.jsonl`:   "in.jsonl",
+		"/tmp/a b.jsonl":         "a b.jsonl",
+		"größe-日本.jsonl":         "größe-日本.jsonl",
+		strings.Repeat("é", 200): strings.Repeat("é", 127),
+	} {
+		a := c.upload(field{"purpose", "", "batch"}, field{"file", name, request("a", "m")})
+		if got := a.want(t, 200).text("filename"); got != want {
+			t.Errorf("%q is called %q, want %q", name, got, want)
+		}
+	}
+}
+
+// rawUpload begins an upload on a bare connection, of which the caller sends
+// the rest.
+func (c *client) rawUpload() net.Conn {
+	c.t.Helper()
+	u, err := url.Parse(c.url)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", u.Host)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { _ = conn.Close() })
+	contentType, body := form(field{"purpose", "", "batch"}, field{"file", "a.jsonl", ""})
+	_, err = fmt.Fprintf(conn, "POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: 1000000000\r\n\r\n%s",
+		c.key, contentType, body[:strings.LastIndex(body, "\r\n--")])
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return conn
+}
+
+// A client dies in the middle of a file: nothing of it remains, without any
+// sweep.
+func TestUploadKilled(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	c := s.client("alice")
+	conn := c.rawUpload()
+	var sent bytes.Buffer
+	for i := range 20_000 {
+		sent.WriteString(request(fmt.Sprint(i), "m"))
+	}
+	if _, err := conn.Write(sent.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "lines are stored", func() bool { return s.count(`SELECT count(*) FROM templates`) > 0 })
+	if got := c.get("/files").ids(); len(got) > 0 {
+		t.Errorf("a file is listed before it is whole: %v", got)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "nothing remains", func() bool {
+		return s.count(`SELECT (SELECT count(*) FROM files) + (SELECT count(*) FROM templates)`) == 0
+	})
+}
+
+// A client that stalls is cut off, and nothing of its file remains.
+func TestUploadStalled(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(cfg *api.Config) { cfg.ClientTimeout = 300 * time.Millisecond })
+	conn := s.client("alice").rawUpload()
+	if _, err := io.WriteString(conn, requests(100, "m")); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(conn).ReadByte(); err == nil {
+		t.Error("the stalled client got an answer")
+	}
+	until(t, "nothing remains", func() bool { return s.count(`SELECT count(*) FROM files`) == 0 })
+}
+
+// No more files are read at once than allowed; the others wait their turn.
+func TestUploadsTakeTurns(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(cfg *api.Config) { cfg.MaxUploads = 1 })
+	c := s.client("alice")
+	first := c.rawUpload()
+	until(t, "the first upload has begun", func() bool { return s.count(`SELECT count(*) FROM files`) == 1 })
+	done := make(chan answer, 1)
+	go func() {
+		a, err := c.try(http.MethodPost, "/files", "multipart/form-data; boundary=b",
+			strings.NewReader("--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n"+request("a", "m")+"\r\n--b--\r\n"))
+		if err != nil {
+			t.Error(err)
+		}
+		done <- a
+	}()
+	select {
+	case a := <-done:
+		t.Fatalf("it did not wait: %s", a.body)
+	case <-time.After(200 * time.Millisecond):
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	(<-done).want(t, http.StatusOK)
+}

@@ -1,0 +1,55 @@
+package config
+
+import "testing"
+
+func TestKeysAreNeeded(t *testing.T) {
+	for _, tt := range []struct {
+		listen, auth    string
+		keys, reachable bool
+	}{
+		{"127.0.0.1:8080", "", false, false},
+		{"127.8.9.1:0", "", false, false},
+		{"[::1]:8080", "", false, false},
+		{"localhost:8080", "", false, false},
+		{":8080", "", true, true},
+		{"0.0.0.0:8080", "", true, true},
+		{"[::]:8080", "", true, true},
+		{"10.1.2.3:8080", "", true, true},
+		{"localhost.example.com:8080", "", true, true},
+		{"127.0.0.1:8080", "keys", true, false},
+		{"0.0.0.0:8080", "none", false, true},
+	} {
+		t.Run(tt.listen+" "+tt.auth, func(t *testing.T) {
+			setenv(t, database, broker, "FUSILLADE_LISTEN_ADDR="+tt.listen, "FUSILLADE_API_AUTH="+tt.auth)
+			var cfg API
+			if err := Load(&cfg); err != nil {
+				t.Fatal(err)
+			}
+			if got := cfg.NeedsKeys(); got != tt.keys {
+				t.Errorf("keys are needed: %t, want %t", got, tt.keys)
+			}
+			if got := cfg.Loopback(); got == tt.reachable {
+				t.Errorf("loopback: %t", got)
+			}
+		})
+	}
+}
+
+func TestAPIRefusesBadValues(t *testing.T) {
+	for _, tt := range []struct{ variable, value, problem string }{
+		{"LISTEN_ADDR", "", "is empty"},
+		{"LISTEN_ADDR", "8080", "not host:port"},
+		{"API_AUTH", "maybe", "allowed: keys or none"},
+		{"MAX_ACTIVE_BATCHES", "0", "or none"},
+		{"MAX_QUEUED_REQUESTS", "-1", "or none"},
+		{"MAX_FILE_REQUESTS", "0", "out of range"},
+		{"MAX_FILE_BYTES", "1GB", "not a whole number"},
+		{"MAX_REQUEST_BYTES", "0", "out of range"},
+		{"MAX_UPLOADS", "0", "out of range"},
+	} {
+		t.Run(tt.variable+"="+tt.value, func(t *testing.T) {
+			setenv(t, database, broker, "FUSILLADE_"+tt.variable+"="+tt.value)
+			assertRefused(t, Load(new(API)), "FUSILLADE_"+tt.variable, tt.problem)
+		})
+	}
+}
