@@ -119,7 +119,8 @@ func TestPlanOfAClaimWithHoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	sqlExec(t, s, `VACUUM ANALYZE`)
-	plan := explain(t, s, ", ANALYZE, BUFFERS", claimSQL, string(testModel), [][16]byte{id}, []int32{50}, []string{string(testModel)}, []int64{0}, []int64{0})
+	plan := explain(t, s, ", ANALYZE, BUFFERS", claimSQL, string(testModel), [][16]byte{id}, []int32{50},
+		[]string{string(testModel)}, []int64{0}, []int64{0})
 	if scans := plan.wholeScans(); len(scans) > 0 || plan.touched() > 700 {
 		t.Errorf("a claim of 50 reads %.0f rows: %v", plan.touched(), scans)
 	}
