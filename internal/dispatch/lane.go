@@ -38,6 +38,7 @@ type lane struct {
 	refused atomic.Bool
 	// misrouted: requests that wait for a claim may belong to another model
 	misrouted atomic.Bool
+	ensured   atomic.Bool // the model has a stream consumer
 
 	// Used by run alone.
 	consumer jetstream.Consumer
@@ -170,6 +171,7 @@ func (l *lane) ensureConsumer(ctx context.Context, limit int) error {
 		return err
 	}
 	l.consumer, l.applied = consumer, limit
+	l.ensured.Store(true)
 	return nil
 }
 

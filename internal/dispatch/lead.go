@@ -127,8 +127,8 @@ func (d *Dispatcher) applySettings(ctx context.Context, applied map[batch.Model]
 		opCtx, cancel := context.WithTimeout(ctx, brokerTimeout)
 		err := slots.Apply(opCtx, d.slots, model, want)
 		if errors.Is(err, batch.ErrNotFound) {
-			err = nil                 // its first request creates it
-			if d.lane(model) != nil { // or the bucket was lost
+			err = nil                                             // its first request creates it
+			if l := d.lane(model); l != nil && l.ensured.Load() { // or the bucket was lost
 				err = slots.EnsureModel(opCtx, d.slots, model, want)
 			}
 		}

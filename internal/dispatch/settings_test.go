@@ -1,0 +1,276 @@
+package dispatch
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/internal/slots"
+	"fusillade/streams"
+)
+
+func (c *cluster) change(m batch.Model, change postgres.ModelChange) {
+	c.t.Helper()
+	if err := c.store.ChangeModel(c.t.Context(), m, change); err != nil {
+		c.t.Fatal(err)
+	}
+	c.hint(streams.HintWork)
+}
+
+// waiting is how many messages of the model are in the stream.
+func (c *cluster) waiting(m batch.Model) int {
+	c.t.Helper()
+	consumer, err := c.stream.Consumer(c.t.Context(), streams.ConsumerName(m))
+	if err != nil {
+		return 0
+	}
+	return int(consumer.CachedInfo().NumPending)
+}
+
+func ending(d time.Duration) func(*postgres.NewBatch) {
+	return func(n *postgres.NewBatch) { n.CompletionWindow = d }
+}
+
+func escalating(to batch.Model, before time.Duration) func(*Config) {
+	return func(cfg *Config) {
+		cfg.Escalations = map[batch.Model]batch.Escalation{testModel: {Model: to, Threshold: before}}
+	}
+}
+
+// Without a poll: from the moment at which a batch has less than the threshold
+// left, its requests go to the escalation model, and none before.
+func TestBatchCrossesItsThreshold(t *testing.T) {
+	t.Parallel()
+	const lead = 3 * time.Second
+	c := newCluster(t)
+	d, _ := c.start(escalating(otherModel, time.Hour), func(cfg *Config) { cfg.DefaultLimit = 1 })
+	id := c.begin(lines(60, testModel), ending(time.Hour+lead))
+	until(t, "requests go to the escalation model", func() bool { return c.waiting(otherModel) == 1+minDepth })
+	if n := c.waiting(testModel); n != 1+minDepth {
+		t.Errorf("%d messages wait for the model itself, want a full window, %d", n, 1+minDepth)
+	}
+	until(t, "all that is left has gone there", func() bool {
+		c.take(otherModel, 10)
+		c.take(testModel, 10)
+		return c.count(`SELECT count(*) FROM cursors WHERE open`) == 0
+	})
+	const wrong = `
+SELECT count(*) FROM requests r JOIN batches b ON b.id = r.batch_id
+ WHERE (claimed_at > expires_at - interval '1 h') <> (routed_model = $1)`
+	if n := c.count(wrong, string(otherModel)); n != 0 {
+		t.Errorf("%d requests were claimed for the wrong model", n)
+	}
+	routed := c.count(`SELECT count(*) FROM requests WHERE batch_id = $1 AND routed_model = $2`, [16]byte(id), string(otherModel))
+	if diff := cmp.Diff(map[Escalated]int64{{From: testModel, To: otherModel}: routed}, d.Stats().Escalated); diff != "" {
+		t.Errorf("escalated (-want +got):\n%s", diff)
+	}
+}
+
+// What waits in Postgres for a new claim goes there too, though the model that
+// it waits for takes nothing.
+func TestWaitingRequestsEscalate(t *testing.T) {
+	t.Parallel()
+	for _, paused := range []bool{false, true} {
+		t.Run(fmt.Sprintf("paused: %t", paused), func(t *testing.T) {
+			t.Parallel()
+			const n = 3
+			c := newCluster(t)
+			c.change(testModel, postgres.ModelChange{Paused: &paused})
+			id := c.begin(lines(n, testModel), ending(time.Minute))
+			claimed, err := c.store.Claim(t.Context(), testModel, []postgres.Quota{{Batch: id, N: n}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.store.Unclaim(t.Context(), claimed, 0); err != nil {
+				t.Fatal(err)
+			}
+			c.start(escalating(otherModel, time.Hour))
+			until(t, "they wait for the escalation model", func() bool { return c.waiting(otherModel) == n })
+			if got := c.count(`SELECT count(*) FROM requests WHERE state = 'claimed' AND claim = 2 AND routed_model = $1`, string(otherModel)); got != n {
+				t.Errorf("%d requests are claimed for it, want %d", got, n)
+			}
+		})
+	}
+}
+
+// What operators decide wins over the environment, and is in force without a
+// restart and without a poll.
+func TestEscalationsChange(t *testing.T) {
+	t.Parallel()
+	const third batch.Model = "third"
+	c := newCluster(t)
+	none, to := batch.Model(""), third
+	c.change(testModel, postgres.ModelChange{EscalateTo: &none})
+	c.start(escalating(otherModel, time.Hour), func(cfg *Config) { cfg.DefaultLimit = 1 })
+	c.begin(lines(100, testModel), ending(30*time.Minute))
+	until(t, "they stay with the model", func() bool { return c.waiting(testModel) == 1+minDepth })
+	if n := c.state().Msgs; n != 1+minDepth {
+		t.Errorf("%d messages are queued, want those of the model alone", n)
+	}
+	before := time.Hour
+	c.change(testModel, postgres.ModelChange{EscalateTo: &to, EscalateBefore: &before})
+	until(t, "they go to another one", func() bool { return c.waiting(third) == 1+minDepth })
+	kv, err := c.js.KeyValue(t.Context(), streams.SlotsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "consumers are told", func() bool {
+		entries, err := slots.List(t.Context(), kv)
+		return err == nil && entries[testModel].Settings().Escalation == batch.Escalation{Model: third, Threshold: time.Hour}
+	})
+	c.change(testModel, postgres.ModelChange{DefaultEscalation: true})
+	until(t, "they go where the environment says", func() bool { return c.waiting(otherModel) == 1+minDepth })
+}
+
+// Models that escalate to each other exchange their requests, and each takes
+// one step.
+func TestEscalationsInACircle(t *testing.T) {
+	t.Parallel()
+	const n = 6
+	c := newCluster(t)
+	c.start(func(cfg *Config) {
+		cfg.DefaultLimit = n
+		cfg.Escalations = map[batch.Model]batch.Escalation{
+			testModel: {Model: otherModel, Threshold: time.Hour}, otherModel: {Model: testModel, Threshold: time.Hour},
+		}
+	})
+	c.begin(lines(n, testModel, otherModel), ending(time.Minute))
+	c.queued(n)
+	if got := c.count(`SELECT count(*) FROM requests WHERE model <> routed_model AND claim = 1`); got != n {
+		t.Errorf("%d requests are with the other model, want %d", got, n)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	cfg := Config{DefaultLimit: 10, Limits: map[batch.Model]int{"a": 2, "b": 3}, Escalations: map[batch.Model]batch.Escalation{
+		"a": {Model: "b", Threshold: time.Minute}, "b": {Model: "c", Threshold: time.Hour}, "x": {Model: "b", Threshold: time.Second},
+	}}
+	s := newSettings(&cfg, map[batch.Model]postgres.ModelSettings{
+		"b": {Limit: 7, Escalation: &batch.Escalation{}}, "c": {Paused: true, Escalation: &batch.Escalation{Model: "b", Threshold: 2 * time.Minute}},
+	})
+	got := map[batch.Model]slots.Settings{}
+	for _, m := range []batch.Model{"a", "b", "c", "d"} {
+		got[m] = s.slots(m)
+	}
+	want := map[batch.Model]slots.Settings{
+		"a": {Limit: 2, Escalation: batch.Escalation{Model: "b", Threshold: time.Minute}}, "b": {Limit: 7},
+		"c": {Limit: 10, Paused: true, Escalation: batch.Escalation{Model: "b", Threshold: 2 * time.Minute}}, "d": {Limit: 10},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+	routes := []postgres.Route{{}, {From: "a", Below: time.Minute}, {From: "c", Below: 2 * time.Minute}, {From: "x", Below: time.Second}}
+	if diff := cmp.Diff(routes, s.routes("b")); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]postgres.Route{{AtLeast: 2 * time.Minute}}, s.routes("c")); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+	if len(cfg.Escalations) != 3 {
+		t.Errorf("the environment's escalations were changed: %v", cfg.Escalations)
+	}
+}
+
+// A paused model is not claimed from, not even by a dispatcher that begins
+// then; a resumed one is, without a poll.
+func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	yes, no := true, false
+	c.change(testModel, postgres.ModelChange{Paused: &yes})
+	c.start()
+	c.begin(lines(60, testModel, otherModel))
+	c.queued(4 + minDepth)
+	if n := c.waiting(otherModel); n != 4+minDepth {
+		t.Errorf("%d messages wait for the other model, want all", n)
+	}
+	c.change(testModel, postgres.ModelChange{Paused: &no})
+	c.queued(2 * (4 + minDepth))
+
+	kv, err := c.js.KeyValue(t.Context(), streams.SlotsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	paused := func(want bool) {
+		t.Helper()
+		until(t, "consumers are told", func() bool {
+			entries, err := slots.List(t.Context(), kv)
+			return err == nil && entries[testModel].Paused == want
+		})
+	}
+	paused(false)
+	c.change(testModel, postgres.ModelChange{Paused: &yes})
+	paused(true)
+	open := c.count(`SELECT claimed FROM cursors WHERE model = $1`, string(testModel))
+	c.take(testModel, 100)
+	until(t, "the other model goes on", func() bool {
+		c.take(otherModel, 1)
+		return c.count(`SELECT claimed FROM cursors WHERE model = $1`, string(otherModel)) == 30
+	})
+	if n := c.count(`SELECT claimed FROM cursors WHERE model = $1`, string(testModel)); n != open {
+		t.Errorf("%d requests were claimed of a paused model", n-open)
+	}
+	c.change(testModel, postgres.ModelChange{Paused: &no})
+	until(t, "all are claimed", func() bool {
+		c.take(testModel, 10)
+		return c.count(`SELECT claimed FROM cursors WHERE model = $1`, string(testModel)) == 30
+	})
+}
+
+// A user's weight decides about his part of what is published.
+func TestUsersShareAModel(t *testing.T) {
+	t.Parallel()
+	const taken = 200
+	c := newCluster(t)
+	if err := c.store.SetUserWeight(t.Context(), "bob", 3); err != nil {
+		t.Fatal(err)
+	}
+	users := make(map[string]string)
+	for _, user := range []string{"alice", "alice", "alice", "bob"} {
+		id := c.begin(lines(300, testModel), func(n *postgres.NewBatch) { n.CreatedBy = user })
+		users[id.Token()] = user
+	}
+	c.start()
+	got := make(map[string]int)
+	for n := 0; n < taken; {
+		until(t, "more is published", func() bool { return c.waiting(testModel) > 0 })
+		for _, msg := range c.take(testModel, 3) {
+			_, id, err := streams.ParseRequestSubject(msg.Subject())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[users[id.Batch.Token()]]++
+			n++
+		}
+	}
+	if share := float64(got["bob"]) / float64(got["bob"]+got["alice"]); share < 0.7 || share > 0.8 {
+		t.Errorf("bob got %.2f of all, want 0.75: %v", share, got)
+	}
+}
+
+// More batches than are listed at once all get their turn, without a poll.
+func TestManySmallBatches(t *testing.T) {
+	t.Parallel()
+	const batches = 1500
+	c := newCluster(t)
+	c.begin(lines(1, testModel))
+	c.exec(`
+WITH b AS (
+    INSERT INTO batches (id, file_id, endpoint, completion_window, created_by, expires_at, total)
+    SELECT gen_random_uuid(), file_id, endpoint, completion_window, created_by, expires_at, 1 FROM batches, generate_series(2, $1::int)
+    RETURNING id, file_id)
+INSERT INTO cursors (batch_id, model, file_id, total) SELECT id, $2, file_id, 1 FROM b`, batches, string(testModel))
+	c.start(func(cfg *Config) { cfg.DefaultLimit = 400 })
+	seen := make(map[string]bool)
+	until(t, "each has come", func() bool {
+		for _, msg := range c.take(testModel, 200) {
+			seen[msg.Subject()] = true
+		}
+		return len(seen) == batches
+	})
+}
