@@ -12,6 +12,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/slots"
+	"fusillade/internal/watchdog"
 	"fusillade/streams"
 )
 
@@ -40,6 +41,7 @@ type lane struct {
 	misrouted atomic.Bool
 
 	// Used by run alone.
+	loop     *watchdog.Loop
 	consumer jetstream.Consumer
 	applied  int // the limit of the consumer's configuration
 	window   window
@@ -67,7 +69,10 @@ func (l *lane) run(ctx context.Context) {
 	log := l.d.cfg.Log.With("model", l.model)
 	pause := minPause
 	var again time.Time // when refused requests are due; zero: there are none
+	l.loop = l.d.cfg.Watch.Loop("dispatching requests of " + string(l.model))
+	defer l.loop.End()
 	for {
+		l.loop.Busy()
 		wait := jittered(l.d.cfg.ClaimInterval)
 		if l.refused.Swap(false) {
 			again = time.Now().Add(republishPause + jittered(republishPause/4))
@@ -98,6 +103,7 @@ func (l *lane) run(ctx context.Context) {
 				wait = min(wait, max(time.Until(l.crossing), time.Millisecond))
 			}
 		}
+		l.loop.Idle()
 		select {
 		case <-ctx.Done():
 			return
