@@ -88,6 +88,8 @@ func lineNumbers(body []byte) map[int32]bool {
 // dropEnded looks the tasks up and drops those that have ended elsewhere:
 // their calls are aborted, and nothing is written about them.
 func (c *Consumer) dropEnded(ctx context.Context, tasks []*task) error {
+	step := c.cfg.Watch.Step("looking for cancelled requests")
+	defer step.End()
 	fates, err := c.cfg.Store.Live(ctx, deliveriesOf(tasks))
 	if err != nil {
 		return err

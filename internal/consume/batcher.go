@@ -26,13 +26,21 @@ func newBatcher[T any](max, workers int, linger time.Duration, flush func([]T)) 
 	return &batcher[T]{in: make(chan T, 2*max), max: max, linger: linger, workers: workers, flush: flush}
 }
 
+// tryAdd queues an item unless the queue is full.
+func (b *batcher[T]) tryAdd(item T) bool {
+	select {
+	case b.in <- item:
+		return true
+	default:
+		return false
+	}
+}
+
 // add queues an item. It waits while the queue is full, and returns ctx's
 // error if that ends first.
 func (b *batcher[T]) add(ctx context.Context, item T) error {
-	select {
-	case b.in <- item:
+	if b.tryAdd(item) {
 		return nil
-	default:
 	}
 	select {
 	case b.in <- item:

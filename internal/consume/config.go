@@ -12,6 +12,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
 	"fusillade/internal/upstream"
+	"fusillade/internal/watchdog"
 )
 
 // Store is where requests are started, looked up, finished and given up. All
@@ -60,6 +61,8 @@ type Config struct {
 	// CancelPoll is how often requests in hand are looked up in case the hint of
 	// a cancel was lost; 0: 5 s.
 	CancelPoll time.Duration
+	// Watch is told of the progress of every loop; nil: nobody is.
+	Watch *watchdog.Dog
 	// MaxInFlight is the number of calls at once, of all models together.
 	MaxInFlight int
 	// MaxDeliveries is how many consumers a request may take down before it

@@ -272,12 +272,16 @@ func (c *Consumer) room() int {
 func (c *Consumer) renewLeases(ctx context.Context) error {
 	tick := time.NewTicker(min(c.cfg.Lease/12, 250*time.Millisecond))
 	defer tick.Stop()
+	loop := c.cfg.Watch.Loop("renewing leases")
+	defer loop.End()
 	for {
+		loop.Idle()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
+		loop.Busy()
 		for _, t := range c.hands.due(time.Now(), c.cfg.Lease/3, c.cfg.ProcessingTimeout) {
 			c.report(t.msg.InProgress())
 		}

@@ -81,6 +81,8 @@ func (c *Consumer) write(items []finished) (map[batch.RequestID]bool, error) {
 			returns = append(returns, *f.back)
 		}
 	}
+	step := c.cfg.Watch.Step("writing results")
+	defer step.End()
 	return c.cfg.Store.Finish(c.writing, c.cfg.Daemon, endings, returns)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"fusillade/internal/metric"
 	"fusillade/internal/slots"
+	"fusillade/internal/watchdog"
 	"fusillade/streams"
 )
 
@@ -36,6 +37,7 @@ type lane struct {
 	account *slots.Account
 	metrics *modelMetrics
 	room    chan struct{} // there may be room for more messages
+	pulling *watchdog.Loop
 
 	mu       sync.Mutex
 	starting int     // messages on their way through the start
@@ -68,11 +70,15 @@ func (l *lane) pull(ctx context.Context) {
 	backoff := 50 * time.Millisecond
 	var consumer jetstream.Consumer
 	lastMessage := time.Now()
+	l.pulling = l.c.cfg.Watch.Loop("pulling requests of " + string(l.account.Model()))
+	defer l.pulling.End()
 	for {
+		l.pulling.Idle()
 		n, ok := l.awaitRoom(ctx)
 		if !ok {
 			return
 		}
+		l.pulling.Busy()
 		err := error(nil)
 		if consumer == nil {
 			consumer, err = l.bind(ctx)
@@ -96,6 +102,7 @@ func (l *lane) pull(ctx context.Context) {
 		if ctx.Err() == nil && !errors.Is(err, jetstream.ErrNoHeartbeat) {
 			log.Warn("pulling requests", "err", err)
 		}
+		l.pulling.Idle()
 		select {
 		case <-ctx.Done():
 			return

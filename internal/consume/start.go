@@ -17,7 +17,13 @@ const minRetryPause, maxRetryPause = 50 * time.Millisecond, 2 * time.Second
 
 // toStart passes a task to the batched start.
 func (c *Consumer) toStart(t *task) {
-	if err := c.starts.add(c.taking, t); err != nil {
+	if c.starts.tryAdd(t) {
+		return
+	}
+	t.lane.pulling.Idle() // it waits for Postgres, as the flushes do
+	err := c.starts.add(c.taking, t)
+	t.lane.pulling.Busy()
+	if err != nil {
 		c.unstarted(t)
 	}
 }
@@ -36,7 +42,9 @@ func (c *Consumer) flushStarts(tasks []*task) {
 	rules := postgres.StartRules{Daemon: c.cfg.Daemon, ProcessingTimeout: c.cfg.ProcessingTimeout, StaleThreshold: c.cfg.StaleThreshold, MaxBytes: flushBytes}
 	pause, deferred := minRetryPause, false
 	for c.taking.Err() == nil {
+		step := c.cfg.Watch.Step("starting requests")
 		starts, err := c.cfg.Store.Start(c.taking, rules, deliveries)
+		step.End()
 		if err == nil {
 			if tasks = c.judgeAll(tasks, starts); len(tasks) == 0 {
 				return

@@ -20,6 +20,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/watchdog"
 	"fusillade/streams"
 )
 
@@ -40,6 +41,9 @@ type Config struct {
 	// Threshold is the age at which a heartbeat is stale. The daemon fences
 	// itself one interval before.
 	Threshold time.Duration
+	// StuckAfter is how long a step of one of its loops may take before the
+	// daemon takes itself for stuck; 0: two thresholds and half a minute.
+	StuckAfter time.Duration
 	// Metrics is where metrics are registered; nil: nowhere.
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
@@ -53,6 +57,7 @@ type Daemon struct {
 	progress atomic.Pointer[func() postgres.Progress]
 	metrics  *metrics
 	stopping atomic.Bool
+	dog      *watchdog.Dog
 }
 
 // Work is what a daemon does: until taking ends it takes work, until doing
@@ -62,7 +67,8 @@ type Work func(taking, doing context.Context, d *Daemon) error
 // Run registers a daemon, keeps its heartbeats and does its work. When the
 // heartbeats fail for too long it ends the work and starts over as a new
 // daemon, so an outage of Postgres or NATS is survived. It returns when the
-// work does, and with an error when it cannot begin; a stop while it begins is
+// work does, with ErrAbandoned when the work is stuck and does not end, so that
+// the process must, and with an error when it cannot begin; a stop while it begins is
 // none.
 func Run(taking, doing context.Context, cfg Config, work Work) error {
 	d, err := start(taking, cfg)
@@ -71,7 +77,7 @@ func Run(taking, doing context.Context, cfg Config, work Work) error {
 	}
 	for err == nil && d != nil {
 		err = d.run(taking, doing, work)
-		if !errors.Is(err, ErrFenced) || taking.Err() != nil {
+		if !errors.Is(err, ErrFenced) && !errors.Is(err, ErrStuck) || errors.Is(err, ErrAbandoned) || taking.Err() != nil {
 			return err
 		}
 		cfg.Log.Error("work was stopped and begins again as a new daemon", "err", err)
@@ -118,13 +124,23 @@ func (d *Daemon) run(taking, doing context.Context, work Work) error {
 		}
 		fenced <- err
 	}()
-	workErr := work(taking, doing, d)
-	stopBeating()
-	if err := <-fenced; err != nil {
-		return errors.Join(err, workErr)
+	done := make(chan error, 1)
+	go func() { done <- work(taking, doing, d) }()
+	defer stopBeating()
+	select {
+	case err := <-fenced:
+		if errors.Is(err, ErrStuck) {
+			return d.awaitStuck(err, done)
+		}
+		return errors.Join(err, <-done)
+	case workErr := <-done:
+		stopBeating()
+		if err := <-fenced; err != nil {
+			return errors.Join(err, workErr)
+		}
+		d.end(doing)
+		return workErr
 	}
-	d.end(doing)
-	return workErr
 }
 
 // SetProgress says how to learn what the daemon has done, for its record.
@@ -135,7 +151,7 @@ func start(ctx context.Context, cfg Config) (*Daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting daemon: %w", err)
 	}
-	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg, metrics: newMetrics(cfg.Metrics)}
+	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg, metrics: newMetrics(cfg.Metrics), dog: watchdog.New(cfg.stuckAfter())}
 	bind, cancel := context.WithTimeout(ctx, cfg.Threshold)
 	defer cancel()
 	if d.beats, err = js.KeyValue(bind, streams.DaemonsBucket); err != nil {
@@ -159,7 +175,8 @@ func start(ctx context.Context, cfg Config) (*Daemon, error) {
 
 // beat renews the heartbeats until ctx ends, and at once when the daemon begins
 // to stop. It returns ErrFenced when one of them could not be renewed until one
-// interval before the threshold.
+// interval before the threshold, and ErrStuck when the work makes no progress:
+// that a timer ticks is no sign of life.
 func (d *Daemon) beat(ctx context.Context, stopping <-chan struct{}) error {
 	hostname, _ := os.Hostname()
 	last := time.Now()
@@ -173,6 +190,9 @@ func (d *Daemon) beat(ctx context.Context, stopping <-chan struct{}) error {
 			d.stopping.Store(true)
 			stopping = nil
 		case <-time.After(wait):
+		}
+		if err := d.watch(ctx); err != nil {
+			return err
 		}
 		began := time.Now()
 		try, cancel := context.WithDeadline(ctx, last.Add(fence))

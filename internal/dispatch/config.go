@@ -10,6 +10,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/watchdog"
 	"fusillade/streams"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	ClaimTimeout      time.Duration
 	ProcessingTimeout time.Duration
 	StaleThreshold    time.Duration
+	// Watch is told of the progress of every loop; nil: nobody is.
+	Watch *watchdog.Dog
 	// UnclaimBatchSize is the most requests of dead daemons that one statement
 	// takes back; 0: 100.
 	UnclaimBatchSize int

@@ -14,6 +14,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
+	"fusillade/internal/watchdog"
 	"fusillade/streams"
 )
 
@@ -31,6 +32,7 @@ type Dispatcher struct {
 	stream   jetstream.Stream
 	slots    jetstream.KeyValue
 	metadata *metadataCache
+	leading  *watchdog.Loop // of reign
 	metrics  *metrics
 	work     chan struct{} // there may be new work or new settings
 	changed  chan struct{} // there are new settings, to be applied by the leader
@@ -85,10 +87,14 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer lanes.Wait()
 	defer func() { _ = drained.Unsubscribe() }() // first: hints are for those who go on
 	lanes.Go(func() { d.lead(ctx) })
+	loop := d.cfg.Watch.Loop("looking for work")
+	defer loop.End()
 	for {
+		loop.Busy()
 		if err := d.survey(ctx, &lanes); err != nil && ctx.Err() == nil {
 			d.cfg.Log.Warn("looking for work", "err", err)
 		}
+		loop.Idle()
 		select {
 		case <-ctx.Done():
 			return nil

@@ -12,6 +12,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/slots"
+	"fusillade/internal/watchdog"
 	"fusillade/streams"
 )
 
@@ -41,6 +42,7 @@ type lane struct {
 	ensured   atomic.Bool // the model has a stream consumer
 
 	// Used by run alone.
+	loop     *watchdog.Loop
 	consumer jetstream.Consumer
 	applied  int // the limit of the consumer's configuration
 	window   window
@@ -68,7 +70,10 @@ func (l *lane) run(ctx context.Context) {
 	log := l.d.cfg.Log.With("model", l.model)
 	pause := minPause
 	var again time.Time // when refused requests are due; zero: there are none
+	l.loop = l.d.cfg.Watch.Loop("dispatching requests of " + string(l.model))
+	defer l.loop.End()
 	for {
+		l.loop.Busy()
 		wait := jittered(l.d.cfg.ClaimInterval)
 		if l.refused.Swap(false) {
 			again = time.Now().Add(republishPause + jittered(republishPause/4))
@@ -99,6 +104,7 @@ func (l *lane) run(ctx context.Context) {
 				wait = min(wait, max(time.Until(l.crossing), time.Millisecond))
 			}
 		}
+		l.loop.Idle()
 		select {
 		case <-ctx.Done():
 			return

@@ -56,7 +56,10 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 	reclaims := time.NewTicker(d.reclaimInterval())
 	defer reclaims.Stop()
 	buried := make(map[batch.DaemonID]bool)
+	d.leading = d.cfg.Watch.Loop("leading")
+	defer d.leading.End()
 	for {
+		d.leading.Idle()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -65,13 +68,16 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 		case <-d.changed:
 			d.applySettings(ctx, applied)
 		case <-repeats.C:
+			d.leading.Busy()
 			clear(applied)
 			d.restoreStreams(ctx)
 		case <-reclaims.C:
+			d.leading.Busy()
 			if err := d.reclaim(ctx, buried); err != nil && ctx.Err() == nil {
 				d.cfg.Log.Warn("reclaiming requests of dead daemons", "err", err)
 			}
 		case <-sweeps.C:
+			d.leading.Busy()
 			if err := d.forgetDead(ctx); err != nil && ctx.Err() == nil {
 				d.cfg.Log.Warn("removing records of dead daemons", "err", err)
 			}
@@ -149,6 +155,7 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 	after := batch.RequestID{}
 	limits := postgres.OverdueAfter{Claim: d.cfg.ClaimTimeout, Processing: d.cfg.ProcessingTimeout, Heartbeat: d.cfg.StaleThreshold}
 	for ctx.Err() == nil {
+		d.leading.Busy()
 		overdue, err := d.cfg.Store.Overdue(ctx, limits, after, sweepPage)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -160,6 +167,7 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 		models := make(map[batch.Model]bool)
 		for _, o := range overdue {
 			after = o.ID
+			d.leading.Busy()
 			missing, err := d.missing(ctx, o)
 			if err != nil {
 				if ctx.Err() == nil {

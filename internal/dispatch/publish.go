@@ -36,6 +36,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 	if len(claimed) == 0 {
 		return nil
 	}
+	l.loop.Idle() // it waits for the broker's acks of earlier groups
 	select {
 	case l.groups <- struct{}{}:
 	case <-ctx.Done():
@@ -44,6 +45,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 	}
 	group := make([]published, 0, len(claimed))
 	for _, r := range claimed {
+		l.loop.Busy()
 		p := published{request: r}
 		var msg *nats.Msg
 		if msg, p.err = l.message(ctx, r); p.err == nil {

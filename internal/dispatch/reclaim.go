@@ -60,6 +60,7 @@ func (d *Dispatcher) reclaim(ctx context.Context, buried map[batch.DaemonID]bool
 	}
 	total := 0
 	for {
+		d.leading.Busy()
 		requests, err := d.cfg.Store.Reclaim(ctx, fresh, d.cfg.UnclaimBatchSize)
 		if err != nil {
 			return err

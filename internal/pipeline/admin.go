@@ -100,7 +100,7 @@ func (o *Observed) observe(work daemon.Work) daemon.Work {
 		return work
 	}
 	return func(taking, doing context.Context, d *daemon.Daemon) error {
-		o.daemon.Store(&observedDaemon{taking: taking, alive: func() error { return nil }})
+		o.daemon.Store(&observedDaemon{taking: taking, alive: d.Alive})
 		defer o.daemon.Store(nil)
 		return work(taking, doing, d)
 	}

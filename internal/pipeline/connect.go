@@ -34,10 +34,25 @@ func (r Resources) Close() {
 	if r.Conn != nil {
 		r.Conn.Close()
 	}
-	if r.Store != nil {
+	if r.Store == nil {
+		return
+	}
+	closed := make(chan struct{})
+	go func() { // ends with the process if work that was given up holds a connection
+		defer close(closed)
 		r.Store.Close()
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-closed:
+	case <-timer.C:
+		r.Log.Error("connections to the database could not be closed")
 	}
 }
+
+// closeTimeout is how long Close waits for connections in use.
+const closeTimeout = 10 * time.Second
 
 const connectTimeout = 15 * time.Second
 

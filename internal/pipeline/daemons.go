@@ -34,7 +34,7 @@ type Consuming struct {
 // Dispatch runs a dispatcher as a daemon until taking ends.
 func Dispatch(taking, doing context.Context, r Resources, cfg config.Daemon, snapshot map[string]string) error {
 	return daemon.Run(taking, doing, daemonConfig(r, cfg, "dispatcher", snapshot),
-		r.Observed.observe(func(taking, _ context.Context, _ *daemon.Daemon) error { return dispatchUntil(taking, r, cfg) }))
+		r.Observed.observe(func(taking, _ context.Context, d *daemon.Daemon) error { return dispatchUntil(taking, r, cfg, d) }))
 }
 
 // Consume runs a consumer as a daemon until taking ends and its work is done.
@@ -50,13 +50,13 @@ func Standalone(taking, doing context.Context, r Resources, cfg Consuming, snaps
 	return daemon.Run(taking, doing, daemonConfig(r, cfg.Daemon, "standalone", snapshot),
 		r.Observed.observe(func(taking, doing context.Context, d *daemon.Daemon) error {
 			g, taking := errgroup.WithContext(taking)
-			g.Go(func() error { return dispatchUntil(taking, r, cfg.Daemon) })
+			g.Go(func() error { return dispatchUntil(taking, r, cfg.Daemon, d) })
 			g.Go(func() error { return consumeUntil(taking, doing, r, cfg, d) })
 			return g.Wait()
 		}))
 }
 
-func dispatchUntil(taking context.Context, r Resources, cfg config.Daemon) error {
+func dispatchUntil(taking context.Context, r Resources, cfg config.Daemon, owner *daemon.Daemon) error {
 	d, err := dispatch.New(taking, dispatch.Config{
 		Store: r.Store, Conn: r.Conn, Streams: r.Streams,
 		ClaimBatchSize: cfg.ClaimBatchSize, ClaimInterval: cfg.ClaimInterval.Duration(),
@@ -65,6 +65,7 @@ func dispatchUntil(taking context.Context, r Resources, cfg config.Daemon) error
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
 		ExpiryInterval: cfg.CancellationPollInterval.Duration(), StopBeforeDeadline: cfg.StopBeforeDeadline.Pointer(),
 		Purge:            dispatch.Purge{Interval: cfg.PurgeInterval.Duration(), Rows: cfg.PurgeBatchSize, Pause: cfg.PurgeThrottle.Duration()},
+		Watch:            owner.Watchdog(),
 		UnclaimBatchSize: cfg.UnclaimBatchSize, MetadataFields: cfg.BatchMetadataFields, Metrics: r.Observed.metrics(), Log: r.Log,
 	})
 	if err != nil {
@@ -106,7 +107,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg Consuming, d *
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),
 		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),
-		CancelPoll: cfg.CancellationPollInterval.Duration(), MaxInFlight: cfg.MaxInFlight, MaxDeliveries: cfg.MaxDeliveries,
+		Watch: d.Watchdog(), CancelPoll: cfg.CancellationPollInterval.Duration(), MaxInFlight: cfg.MaxInFlight, MaxDeliveries: cfg.MaxDeliveries,
 		StatusInterval: statusInterval(cfg.Daemon), Metrics: r.Observed.metrics(), Log: r.Log,
 	})
 	if err != nil {

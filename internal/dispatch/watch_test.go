@@ -1,0 +1,40 @@
+package dispatch
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"fusillade/internal/watchdog"
+)
+
+// What hangs is named, and no more once it goes on.
+func TestStuckLoopsAreNamed(t *testing.T) {
+	t.Parallel()
+	for name, table := range map[string]string{
+		"leading":          "daemons",
+		"looking for work": "models",
+		"dispatching requests of " + string(testModel): "templates",
+	} {
+		t.Run(table, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			dog := watchdog.New(300 * time.Millisecond)
+			c.begin(lines(4, testModel))
+			tx, err := c.db.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tx.Exec(t.Context(), `LOCK TABLE `+table); err != nil {
+				t.Fatal(err)
+			}
+			c.start(func(cfg *Config) { cfg.Watch = dog })
+			until(t, "it is stuck", func() bool { return slices.Contains(dog.Stuck(), name) })
+			if err := tx.Rollback(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			c.queued(4)
+			until(t, "nothing is stuck", func() bool { return len(dog.Stuck()) == 0 })
+		})
+	}
+}
