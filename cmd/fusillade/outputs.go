@@ -33,7 +33,8 @@ func newOutputs(results, failures string) (*outputs, error) {
 
 // check finds out before any work is done whether the files can be written.
 func (o *outputs) check() error {
-	for flag, path := range map[string]string{"--output": o.results, "--errors": o.errors} {
+	for _, output := range []struct{ flag, path string }{{"--output", o.results}, {"--errors", o.errors}} {
+		flag, path := output.flag, output.path
 		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 			return fmt.Errorf("%s: %s is not a file", flag, path)
 		}

@@ -17,7 +17,7 @@ import (
 )
 
 // short is a timeout that tests do wait for; nothing depends on how long.
-const short = 20 * time.Millisecond
+const short = 500 * time.Millisecond
 
 // newRawServer serves each connection with serve, which has read nothing yet.
 func newRawServer(t testing.TB, serve func(conn *net.TCPConn, reader *bufio.Reader)) string {
@@ -85,7 +85,7 @@ func TestDoBrokenCalls(t *testing.T) {
 		detail  string // a part of it
 	}{
 		{"never answers", func(t *testing.T) string { return newServer(t, hang) },
-			short, batch.Timeout, "timed out after 20ms waiting for the response"},
+			short, batch.Timeout, "timed out after 500ms waiting for the response"},
 		{"stalls in the body", func(t *testing.T) string { return newServer(t, hangInBody) },
 			short, batch.Timeout, "reading the body of status 200"},
 		{"half a body", func(t *testing.T) string {
