@@ -46,15 +46,20 @@ type lane struct {
 	consumer jetstream.Consumer
 	applied  int // the limit of the consumer's configuration
 	window   window
-	policy   policy    // with the cursors as they were last read
-	read     time.Time // when cursors were
-	next     string    // the user with whom the next reading begins
-	crossing time.Time // when the next batch comes here by escalation; zero: none is known
-	due      bool      // requests may be due
+	policy   policy        // with the cursors as they were last read
+	read     time.Time     // when cursors were
+	looked   time.Duration // how long that took
+	listed   int           // cursors that were read
+	next     string        // the user with whom the next reading begins
+	crossing time.Time     // when the next batch comes here by escalation; zero: none is known
+	due      bool          // requests may be due
 
 	groups      chan struct{} // a place per group being published
 	unconfirmed atomic.Int64  // messages in those groups
-	publishing  sync.WaitGroup
+	// awaiting: the window looked full, and may not have been, for messages of
+	// which the stream knew and their confirmation was not read
+	awaiting   atomic.Bool
+	publishing sync.WaitGroup
 }
 
 func newLane(d *Dispatcher, model batch.Model) *lane {
@@ -149,6 +154,7 @@ func (l *lane) roomFor(ctx context.Context) (int, error) {
 	// Published and not confirmed messages may be counted by the stream as
 	// well; counting them twice only makes the window a little smaller. Read
 	// before the stream is, so that none is missed.
+	l.awaiting.Store(true)
 	unconfirmed := int(l.unconfirmed.Load())
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
@@ -156,9 +162,13 @@ func (l *lane) roomFor(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the window: %w", err)
 	}
-	return l.window.room(depth{
+	room := l.window.room(depth{
 		pending: int(info.NumPending) + unconfirmed, unacked: info.NumAckPending, delivered: info.Delivered.Consumer,
-	}, limit, streams.MaxAckPending(limit), time.Now()), nil
+	}, limit, streams.MaxAckPending(limit), time.Now())
+	if room > 0 || unconfirmed == 0 {
+		l.awaiting.Store(false)
+	}
+	return room, nil
 }
 
 // ensureConsumer creates what the model needs, in the order in which it is

@@ -57,6 +57,9 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 	l.publishing.Go(func() {
 		l.confirm(ctx, group)
 		l.unconfirmed.Add(-int64(len(group)))
+		if l.awaiting.Swap(false) {
+			poke(l.wake) // the hint of what was drained came too early
+		}
 		<-l.groups
 	})
 	return nil

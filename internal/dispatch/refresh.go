@@ -8,8 +8,14 @@ import (
 	"fusillade/internal/postgres"
 )
 
-// reroutePage is how many requests are given to other models in one statement.
-const reroutePage = 500
+const (
+	// reroutePage is how many requests are given to other models in one statement.
+	reroutePage = 500
+	// lookPart bounds the part of a lane's time that it spends on reading
+	// cursors while it has some, one in so many, if it finds manyCursors.
+	lookPart    = 5
+	manyCursors = 100
+)
 
 // refresh reads the cursors if they may have changed. An idle lane leaves it to
 // the dispatcher's survey, and to the moment of the next crossing, to find out
@@ -22,10 +28,16 @@ func (l *lane) refresh(ctx context.Context) error {
 	if !l.stale.Swap(false) && (idle || time.Since(l.read) < cursorsAge) {
 		return nil
 	}
+	began := time.Now()
+	if !l.policy.empty() && l.listed >= manyCursors && began.Sub(l.read) < lookPart*l.looked {
+		l.stale.Store(true) // hints may come faster than lists can be read
+		return nil
+	}
 	err := l.look(ctx)
 	if err != nil {
 		l.stale.Store(true)
 	}
+	l.looked = time.Since(began)
 	return err
 }
 
@@ -52,6 +64,7 @@ func (l *lane) look(ctx context.Context) error {
 		return err
 	}
 	l.policy.load(cursors, l.window.rate)
+	l.listed = len(cursors)
 	l.next, l.read, l.due, l.crossing = next, time.Now(), true, crossing
 	return nil
 }

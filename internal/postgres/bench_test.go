@@ -175,3 +175,42 @@ func answered(d Delivery) Ending {
 	e.Usage = batch.Usage{PromptTokens: 100, CompletionTokens: 200}
 	return e
 }
+
+// Neither a claim nor the list of cursors that it begins with costs more
+// because many batches are open.
+func BenchmarkOpenBatches(b *testing.B) {
+	for _, open := range []int{1, 10_000} {
+		s := newStore(b)
+		src := newSource(b, s, 1_000_000)
+		src.prepare(b, benchClaim)
+		sqlExec(b, s, `
+WITH b AS (
+    INSERT INTO batches (id, file_id, endpoint, completion_window, created_by, expires_at, total)
+    SELECT gen_random_uuid(), file_id, endpoint, completion_window, 'user ' || n % 100, expires_at + interval '1 h', total
+      FROM batches, generate_series(2, $1::int) n
+    RETURNING id, file_id, total)
+INSERT INTO cursors (batch_id, model, file_id, total) SELECT id, $2, file_id, total FROM b`, open, string(testModel))
+		sqlExec(b, s, `VACUUM ANALYZE`)
+		b.Run(fmt.Sprintf("list/open=%d", open), func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := s.OpenCursors(b.Context(), testModel, []Route{{}}, ""); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("claim/open=%d", open), func(b *testing.B) {
+			for b.Loop() {
+				src.prepare(b, benchClaim)
+				src.claim(b, benchClaim)
+			}
+			perRequest(b, benchClaim)
+		})
+		b.Run(fmt.Sprintf("waiting/open=%d", open), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := s.WaitingModels(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

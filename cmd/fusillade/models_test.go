@@ -1,0 +1,99 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fusillade/internal/testenv"
+)
+
+func TestBadModelAndUserCommands(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args []string
+		want string
+	}{
+		"nothing to set":     {[]string{"models", "set", "m"}, "nothing to set"},
+		"negative limit":     {[]string{"models", "set", "m", "--limit=-1"}, "--limit"},
+		"limit too high":     {[]string{"models", "set", "m", "--limit=1000001"}, "--limit"},
+		"to itself":          {[]string{"models", "set", "m", "--escalate-to", "m"}, "--escalate-to"},
+		"two escalations":    {[]string{"models", "set", "m", "--escalate-to", "x", "--no-escalation"}, "exclude each other"},
+		"bad threshold":      {[]string{"models", "set", "m", "--escalate-to", "x", "--escalate-before", "soon"}, "--escalate-before"},
+		"half a second":      {[]string{"models", "set", "m", "--escalate-to", "x", "--escalate-before", "1500ms"}, "whole seconds"},
+		"threshold too long": {[]string{"models", "set", "m", "--escalate-to", "x", "--escalate-before", "30000d"}, "at most"},
+		"no model":           {[]string{"models", "pause", ""}, "MODEL"},
+		"no user":            {[]string{"users", "set", "", "--weight", "1"}, "NAME"},
+		"weight too low":     {[]string{"users", "set", "bob", "--weight", "0.001"}, "--weight"},
+		"weight too high":    {[]string{"users", "set", "bob", "--weight", "1001"}, "--weight"},
+		"no number":          {[]string{"users", "set", "bob", "--weight", "NaN"}, "--weight"},
+		"no weight":          {[]string{"users", "set", "bob"}, "--weight"},
+	} {
+		code, _, message := command(t, tt.args...)
+		if code != exitUsage || !strings.Contains(message, tt.want) {
+			t.Errorf("%s: exit code %d, want %d and a message that names %q:\n%s", name, code, exitUsage, tt.want, message)
+		}
+	}
+}
+
+// What is set is shown, whether or not a dispatcher runs.
+func TestModelAndUserCommands(t *testing.T) {
+	t.Setenv("FUSILLADE_DATABASE_URL", testenv.DatabaseURL(t))
+	t.Setenv("FUSILLADE_NATS_URL", testenv.NATS(t).URL())
+	do := func(args ...string) string {
+		t.Helper()
+		code, out, message := command(t, args...)
+		if code != 0 {
+			t.Fatalf("fusillade %s: exit code %d:\n%s", strings.Join(args, " "), code, message)
+		}
+		return out
+	}
+	list := func(want ...modelStatus) {
+		t.Helper()
+		var got []modelStatus
+		if err := json.Unmarshal([]byte(do("models", "ls", "--json")), &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("models (-want +got):\n%s", diff)
+		}
+	}
+	do("batches", "create", write(t, "in.jsonl", goodLines(7)))
+	gpt4 := modelStatus{Model: "gpt-4", LimitSource: fromEnvironment, Pending: 7}
+	list(gpt4)
+	do("models", "set", "gpt-4", "--limit", "5", "--escalate-to", "o1", "--escalate-before", "30m")
+	do("models", "pause", "gpt-4")
+	gpt4.Limit, gpt4.LimitSource, gpt4.Paused = 5, fromOperator, true
+	gpt4.EscalatesTo, gpt4.EscalatesSeconds, gpt4.EscalationSource = "o1", 1800, fromOperator
+	list(gpt4)
+	table := do("models", "ls")
+	for _, want := range []string{"MODEL", "gpt-4", "paused", "o1@1800s (operator)"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("the table does not show %q:\n%s", want, table)
+		}
+	}
+	do("models", "resume", "gpt-4")
+	do("models", "set", "gpt-4", "--escalate-before", "1m")
+	gpt4.Paused, gpt4.EscalatesSeconds = false, 60
+	list(gpt4)
+	do("models", "set", "gpt-4", "--limit", "0", "--no-escalation")
+	list(modelStatus{Model: "gpt-4", LimitSource: fromEnvironment, Pending: 7})
+	if code, _, message := command(t, "models", "set", "gpt-4", "--escalate-before", "1m"); code != exitUsage || !strings.Contains(message, "--escalate-to") {
+		t.Errorf("a threshold without a model: exit code %d:\n%s", code, message)
+	}
+
+	do("users", "set", "bob", "--weight", "2.5")
+	do("users", "set", "alice", "--weight", "1")
+	do("users", "set", "alice", "--weight", "0")
+	if got, want := do("users", "ls"), "USER  WEIGHT\nbob   2.5\n"; got != want {
+		t.Errorf("users are\n%s\nwant\n%s", got, want)
+	}
+	var users []map[string]any
+	if err := json.Unmarshal([]byte(do("users", "ls", "--json")), &users); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]map[string]any{{"name": "bob", "weight": 2.5}}, users); diff != "" {
+		t.Errorf("users (-want +got):\n%s", diff)
+	}
+}
