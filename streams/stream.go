@@ -114,6 +114,9 @@ func ConsumerConfig(m batch.Model, limit int, lease time.Duration) jetstream.Con
 	}
 }
 
+// ConsumerModel is the model that a consumer of this description feeds.
+func ConsumerModel(c jetstream.ConsumerConfig) batch.Model { return batch.Model(c.Metadata["model"]) }
+
 // MaxAckPending is the outer guard for a model of the given limit.
 func MaxAckPending(limit int) int { return 4*limit + 1024 }
 

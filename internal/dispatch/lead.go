@@ -56,6 +56,9 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 	reclaims := time.NewTicker(d.reclaimInterval())
 	defer reclaims.Stop()
 	buried := make(map[batch.DaemonID]bool)
+	revivals := time.NewTicker(d.reviveInterval())
+	defer revivals.Stop()
+	seen := make(map[string]standing)
 	d.leading = d.cfg.Watch.Loop("leading")
 	defer d.leading.End()
 	for {
@@ -71,6 +74,11 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 			d.leading.Busy()
 			clear(applied)
 			d.restoreStreams(ctx)
+		case <-revivals.C:
+			d.leading.Busy()
+			if err := d.revive(ctx, seen); err != nil && ctx.Err() == nil {
+				d.cfg.Log.Warn("looking for stuck consumers", "err", err)
+			}
 		case <-reclaims.C:
 			d.leading.Busy()
 			if err := d.reclaim(ctx, buried); err != nil && ctx.Err() == nil {

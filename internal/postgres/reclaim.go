@@ -129,3 +129,19 @@ SELECT id, role, hostname, pid, version, status, started_at, (extract(epoch FROM
 	}
 	return records, nil
 }
+
+// Working reports whether a daemon that lives has a request of the model in
+// hand, or one waits out its backoff in the stream.
+func (s *Store) Working(ctx context.Context, model batch.Model, stale time.Duration) (bool, error) {
+	var working bool
+	err := s.queryRow(ctx, `
+SELECT EXISTS (
+    SELECT FROM requests r
+     WHERE r.routed_model = $1 AND (r.not_before > now() OR r.state = 'processing' AND EXISTS (
+           SELECT FROM daemons d WHERE d.id = r.daemon_id AND d.status <> 'dead' AND d.last_heartbeat > now() - $2::interval)))`,
+		[]any{string(model), stale}, &working)
+	if err != nil {
+		return false, fmt.Errorf("looking for work in hand: %w", err)
+	}
+	return working, nil
+}

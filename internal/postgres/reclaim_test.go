@@ -147,3 +147,26 @@ func TestDaemons(t *testing.T) {
 		t.Errorf("record (-want +got):\n%s", diff)
 	}
 }
+
+func TestWorking(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := newDaemon(t, s)
+	in := claimed(t, s, newBatch(t, s, 2), 2)
+	want := func(what string, model batch.Model, want bool) {
+		t.Helper()
+		if got, err := s.Working(t.Context(), model, time.Minute); err != nil || got != want {
+			t.Errorf("%s: %t, %v, want %t", what, got, err, want)
+		}
+	}
+	want("claimed", testModel, false)
+	start(t, s, rules(d), in[0])
+	want("processing", testModel, true)
+	want("of another model", otherName, false)
+	silence(t, s, d)
+	want("its daemon is dead", testModel, false)
+	if _, err := s.Finish(t.Context(), d, nil, []Return{{Delivery: in[0], Retry: true, Delay: time.Hour}}); err != nil {
+		t.Fatal(err)
+	}
+	want("in backoff", testModel, true)
+}
