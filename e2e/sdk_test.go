@@ -188,7 +188,7 @@ func wantStatus(t *testing.T, err error, status int) told {
 // Lists are walked to their end, whatever the page size.
 func TestSDKPaging(t *testing.T) {
 	t.Parallel()
-	s := newService(t, mock.Settings{})
+	s := newService(t, mock.Settings{Latency: "hang"})
 	c, ctx := s.sdk(s.key("alice")), t.Context()
 	other := s.sdk(s.key("bob"))
 	var files, batches []string

@@ -211,3 +211,40 @@ func TestEvents(t *testing.T) {
 		t.Errorf("events %v, at last %v completed", names, completed)
 	}
 }
+
+// What failed is called again, and its batch goes on; a deleted batch is gone.
+func TestRetryAndDelete(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	s.work(mock.Settings{Errors: "400=0.3"})
+	c := s.client("alice")
+	const n = 50
+	id := c.batch(c.file(requests(n, "m")))
+	a := c.awaitEnd(id)
+	failed, _ := a.value("request_counts", "failed").(float64)
+	if failed == 0 {
+		t.Fatalf("nothing failed: %s", a.body)
+	}
+	retry := "/batches/" + id + "/retry"
+	c.post(retry, map[string]any{"statuses": []string{"completed"}}).wantError(t, http.StatusBadRequest, "invalid_value")
+	c.post(retry, map[string]any{"statuses": []string{"expired"}}).wantError(t, http.StatusConflict, "nothing_to_retry")
+	if err := s.endpoint.Configure(mock.Settings{}); err != nil {
+		t.Fatal(err)
+	}
+	if b := c.do(http.MethodPost, retry, "", nil).want(t, http.StatusOK); b.value("error_file_id") != nil || b.value("completed_at") != nil && b.text("status") != "completed" {
+		t.Errorf("retried batch: %s", b.body)
+	}
+	if a = c.awaitEnd(id); a.value("request_counts", "completed") != float64(n) || a.value("error_file_id") != nil {
+		t.Errorf("batch after the retry: %s", a.body)
+	}
+	if got := strings.Count(string(c.get("/files/"+a.text("output_file_id")+"/content").body), "\n"); got != n {
+		t.Errorf("%d lines of output, want %d", got, n)
+	}
+	c.do(http.MethodDelete, "/batches/"+id, "", nil).want(t, http.StatusOK)
+	for _, path := range []string{"/batches/" + id, "/batches/" + id + "/results", "/files/" + a.text("output_file_id"), "/files/" + a.text("output_file_id") + "/content"} {
+		c.get(path).wantError(t, http.StatusNotFound, "not_found")
+	}
+	if ids := c.get("/batches").ids(); len(ids) > 0 {
+		t.Errorf("deleted batches are listed: %v", ids)
+	}
+}

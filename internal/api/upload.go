@@ -126,7 +126,7 @@ func malformed() *apiError {
 func (u *upload) readFields() (*multipart.Part, error) {
 	for {
 		part, err := u.parts.NextRawPart()
-		if errors.Is(err, io.EOF) && u.body.err == nil {
+		if err == io.EOF { //nolint:errorlint // wrapped, it says that the last boundary is missing
 			return nil, u.check()
 		}
 		if err != nil {

@@ -128,6 +128,7 @@ func TestUploadRefusesWhatIsNoForm(t *testing.T) {
 		{"empty", contentType, "", 400},
 		{"cut in the file", contentType, body[:len(body)/2], 400},
 		{"cut at the end", contentType, body[:len(body)-6], 400},
+		{"cut in the last boundary", contentType, strings.TrimSuffix(body, "--\r\n"), 400},
 		{"noise", contentType, "\x00\xff--\r\n", 400},
 	} {
 		c.do(http.MethodPost, "/files", tt.contentType, strings.NewReader(tt.body)).wantError(t, tt.status, "")
