@@ -126,7 +126,7 @@ func malformed() *apiError {
 func (u *upload) readFields() (*multipart.Part, error) {
 	for {
 		part, err := u.parts.NextRawPart()
-		if err == io.EOF { //nolint:errorlint // wrapped, it says that the last boundary is missing
+		if err == io.EOF {
 			return nil, u.check()
 		}
 		if err != nil {
