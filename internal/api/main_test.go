@@ -30,19 +30,10 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 // patience is how long a test waits for what must happen at last.
 const patience = time.Minute
 
+// until waits for a condition, which it asks again and again.
 func until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("after %v still not: %s", patience, what)
-		}
-	}
+	testenv.Until(t, patience, what, holds)
 }
 
 // service is the API on a database of its own.
@@ -76,13 +67,7 @@ func newService(t testing.TB, change func(*api.Config)) *service {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.db.Close)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := checker.CheckAll(ctx, s.db); err != nil {
-			t.Error(err)
-		}
-	})
+	checker.AtEnd(t, s.db)
 	cfg, err := pipeline.APIConfig(s.resources, pipeline.Offering{Serving: s.settings.Serving})
 	if err != nil {
 		t.Fatal(err)

@@ -51,17 +51,7 @@ var described = streams.Config{InMemory: true, StaleDaemonThreshold: 10 * time.S
 // until waits for a condition, which it asks again and again.
 func until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("after %v still not: %s", patience, what)
-		}
-	}
+	testenv.Until(t, patience, what, holds)
 }
 
 // cluster is a database, a broker and an endpoint, and the daemons that a test

@@ -43,17 +43,7 @@ var described = streams.Config{InMemory: true, StaleDaemonThreshold: 10 * time.S
 // until waits for a condition, which it asks again and again.
 func until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("after %v still not: %s", patience, what)
-		}
-	}
+	testenv.Until(t, patience, what, holds)
 }
 
 // cluster is a database and a broker; the test itself is the consumer.
@@ -87,13 +77,7 @@ func newCluster(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	c.ensureStreams()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := checker.CheckAll(ctx, c.db); err != nil {
-			t.Error(err)
-		}
-	})
+	checker.AtEnd(t, c.db)
 	return c
 }
 

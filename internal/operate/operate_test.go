@@ -1,7 +1,6 @@
 package operate_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -51,13 +50,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := checker.CheckAll(ctx, db); err != nil {
-			t.Error(err)
-		}
-	})
+	checker.AtEnd(t, db)
 	w := &world{t: t, store: store, conn: testenv.Connect(t, testenv.NATS(t))}
 	js, err := jetstream.New(w.conn)
 	if err != nil {

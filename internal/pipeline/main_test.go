@@ -44,17 +44,7 @@ const patience = 60 * time.Second
 // until waits for a condition, which it asks again and again.
 func until(t testing.TB, patience time.Duration, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("after %v still not: %s", patience, what)
-		}
-	}
+	testenv.Until(t, patience, what, holds)
 }
 
 // cluster is a database, a broker and an endpoint, and the daemons that a test
@@ -90,13 +80,7 @@ func newCluster(t *testing.T, answers mock.Settings) *cluster {
 	}
 	t.Cleanup(c.db.Close)
 	c.conn = testenv.Connect(t, c.broker)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := checker.CheckAll(ctx, c.db); err != nil {
-			t.Error(err)
-		}
-	})
+	checker.AtEnd(t, c.db)
 	c.settings = defaults(t)
 	c.settings.Backoff, c.settings.MaxBackoff = ms(20), ms(200)
 	c.set(&c.settings.Postgres.URL, c.databaseURL)

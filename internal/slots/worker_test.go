@@ -23,19 +23,9 @@ const (
 )
 
 // until waits for a condition, which it asks again and again.
-func until(t *testing.T, what string, condition func() bool) {
+func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("after %s still not: %s", patience, what)
-		}
-	}
+	testenv.Until(t, patience, what, holds)
 }
 
 // env is a broker with its buckets.
