@@ -94,7 +94,7 @@ func (p *policy) load(cursors []postgres.Cursor, rate float64) {
 	for _, u := range p.users {
 		p.urgent = append(p.urgent, u.late(rate*u.weight/weights)...)
 	}
-	slices.SortFunc(p.urgent, func(a, b *policyBatch) int { return order(a.Cursor, b.Cursor) })
+	slices.SortFunc(p.urgent, func(a, b *policyBatch) int { return a.Cursor.Compare(b.Cursor) })
 }
 
 // keepTags remembers who is ahead of the clock. The others begin at it again,
@@ -108,12 +108,6 @@ func (p *policy) keepTags() {
 			delete(p.tags, name)
 		}
 	}
-}
-
-// order is that of urgency.
-func order(a, b postgres.Cursor) int {
-	return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), a.CreatedAt.Compare(b.CreatedAt), slices.Compare(a.Batch[:], b.Batch[:]),
-		cmp.Compare(a.Route.From, b.Route.From))
 }
 
 // late lists the batches that are not done by their deadlines if the user gets

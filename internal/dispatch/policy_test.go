@@ -66,7 +66,7 @@ func (s *site) run(d time.Duration) {
 				list = append(list, *b)
 			}
 		}
-		slices.SortFunc(list, order)
+		slices.SortFunc(list, postgres.Cursor.Compare)
 		s.policy.load(list, s.rate)
 		for range max(int(s.rate)/s.claim, 1) {
 			s.take()
@@ -126,7 +126,7 @@ func TestPolicyOrdersTheBatchesOfAUser(t *testing.T) {
 		return postgres.Cursor{Batch: batch.ID{id}, Remaining: 2, Left: 24 * time.Hour, ExpiresAt: now.Add(expires), CreatedAt: now.Add(created), CreatedBy: "alice", Weight: 1}
 	}
 	list := []postgres.Cursor{cursor(4, 2*time.Hour, 0), cursor(2, time.Hour, 0), cursor(3, time.Hour, time.Minute), cursor(1, time.Hour, 0)}
-	slices.SortFunc(list, order)
+	slices.SortFunc(list, postgres.Cursor.Compare)
 	var p policy
 	p.load(list, 0)
 	quotas, asked := p.take(7)
@@ -283,7 +283,7 @@ func TestPolicyIsDeterministic(t *testing.T) {
 				CreatedBy: fmt.Sprint(rapid.IntRange(0, 4).Draw(t, "user")), Weight: 1,
 			})
 		}
-		slices.SortFunc(list, order)
+		slices.SortFunc(list, postgres.Cursor.Compare)
 		var one, other policy
 		one.load(list, 5)
 		other.load(list, 5)

@@ -60,18 +60,12 @@ SELECT encode(uuid_send(id), 'hex'), hint, owner, name, COALESCE(max_active_batc
 
 // APIKeys returns all keys, oldest first, revoked ones included.
 func (s *Store) APIKeys(ctx context.Context) ([]APIKey, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, listAPIKeysSQL)
-	if err != nil {
-		return nil, fmt.Errorf("listing API keys: %w", err)
-	}
-	keys, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (k APIKey, err error) {
+	keys, err := collect(ctx, s, func(row pgx.CollectableRow) (k APIKey, err error) {
 		err = row.Scan(&k.ID, &k.Hint, &k.Owner, &k.Name, &k.Allowance.ActiveBatches, &k.Allowance.QueuedRequests,
 			&k.CreatedAt, &k.RevokedAt)
 		k.RevokedAt = k.RevokedAt.UTC()
 		return k, err
-	})
+	}, listAPIKeysSQL)
 	if err != nil {
 		return nil, fmt.Errorf("listing API keys: %w", err)
 	}

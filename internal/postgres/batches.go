@@ -56,6 +56,16 @@ WITH b AS (
 )
 SELECT id FROM b`
 
+// args are the parameters of createBatchSQL, with a new id.
+func (n *NewBatch) args() ([]any, error) {
+	metadata := n.Metadata
+	if metadata == nil {
+		metadata = map[string]string{}
+	}
+	encoded, err := json.Marshal(metadata)
+	return []any{newID(), [16]byte(n.File), n.Endpoint, n.WindowText, n.CompletionWindow, encoded, n.CreatedBy, n.IdempotencyKey}, err
+}
+
 const batchByKeySQL = `SELECT id FROM batches WHERE created_by = $1 AND idempotency_key = $2`
 
 // CreateBatch makes every request of the file pending, in time proportional
@@ -63,17 +73,12 @@ const batchByKeySQL = `SELECT id FROM batches WHERE created_by = $1 AND idempote
 // has used before, it returns the batch made then, and false. A file that is
 // not ready is batch.ErrNotFound.
 func (s *Store) CreateBatch(ctx context.Context, n NewBatch) (batch.ID, bool, error) {
-	metadata := n.Metadata
-	if metadata == nil {
-		metadata = map[string]string{}
-	}
-	encoded, err := json.Marshal(metadata)
+	args, err := n.args()
 	if err != nil {
 		return batch.ID{}, false, fmt.Errorf("creating batch: %w", err)
 	}
 	var id [16]byte
-	err = s.queryRow(ctx, createBatchSQL, []any{newID(), [16]byte(n.File), n.Endpoint, n.WindowText,
-		n.CompletionWindow, encoded, n.CreatedBy, n.IdempotencyKey}, &id)
+	err = s.queryRow(ctx, createBatchSQL, args, &id)
 	if err == nil {
 		return batch.ID(id), true, nil
 	}

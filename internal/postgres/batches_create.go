@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -30,14 +29,6 @@ SELECT count(*), COALESCE(sum(total - completed - failed - canceled - expired), 
 // what that may have in progress, else *batch.AllowanceError. outputExpiry is
 // how long after its end the output can be read; 0: for ever.
 func (s *Store) CreateOwnedBatch(ctx context.Context, n NewBatch, outputExpiry time.Duration, a batch.Allowance) (id batch.ID, created bool, err error) {
-	metadata := n.Metadata
-	if metadata == nil {
-		metadata = map[string]string{}
-	}
-	encoded, err := json.Marshal(metadata)
-	if err != nil {
-		return batch.ID{}, false, fmt.Errorf("creating batch: %w", err)
-	}
 	err = s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, lockOwnerSQL, n.CreatedBy); err != nil {
 			return err
@@ -59,9 +50,11 @@ func (s *Store) CreateOwnedBatch(ctx context.Context, n NewBatch, outputExpiry t
 		if err := a.Check(active, queued, requests); err != nil {
 			return err
 		}
-		err := tx.QueryRow(ctx, createBatchSQL, newID(), [16]byte(n.File), n.Endpoint, n.WindowText,
-			n.CompletionWindow, encoded, n.CreatedBy, n.IdempotencyKey).Scan((*[16]byte)(&id))
+		args, err := n.args()
 		if err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, createBatchSQL, args...).Scan((*[16]byte)(&id)); err != nil {
 			return translate(err)
 		}
 		created = true

@@ -80,13 +80,7 @@ func (s *Store) ListOwnedBatches(ctx context.Context, owner string, after batch.
 }
 
 func (s *Store) ownedBatches(ctx context.Context, sql string, args ...any) ([]OwnedBatch, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (b OwnedBatch, err error) {
+	return collect(ctx, s, func(row pgx.CollectableRow) (b OwnedBatch, err error) {
 		err = row.Scan((*[16]byte)(&b.ID), (*[16]byte)(&b.File), &b.Endpoint, &b.CompletionWindow, &b.Metadata, &b.Status,
 			&b.CreatedAt, &b.ExpiresAt, &b.FinishedAt, &b.CancellingAt,
 			&b.Total, &b.Completed, &b.Failed, &b.Canceled, &b.Expired,
@@ -95,7 +89,7 @@ func (s *Store) ownedBatches(ctx context.Context, sql string, args ...any) ([]Ow
 			*t = t.UTC()
 		}
 		return b, err
-	})
+	}, sql, args...)
 }
 
 // DeleteResultFile hides the output or error file of an owner's batch that has

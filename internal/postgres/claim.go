@@ -81,17 +81,11 @@ func (s *Store) Claim(ctx context.Context, model batch.Model, quotas []Quota) ([
 }
 
 func (s *Store) claim(ctx context.Context, sql string, args ...any) ([]ClaimedRequest, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, fmt.Errorf("claiming requests: %w", err)
-	}
-	claimed, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (ClaimedRequest, error) {
+	claimed, err := collect(ctx, s, func(row pgx.CollectableRow) (ClaimedRequest, error) {
 		var c ClaimedRequest
 		err := row.Scan((*[16]byte)(&c.ID.Batch), &c.ID.Line, &c.Claim, &c.Attempt, (*string)(&c.From))
 		return c, err
-	})
+	}, sql, args...)
 	if err != nil {
 		return nil, fmt.Errorf("claiming requests: %w", err)
 	}
@@ -153,17 +147,11 @@ SELECT r.batch_id, r.line, r.claim, r.delivery, r.attempt, r.routed_model FROM r
 
 // Overdue lists up to n overdue requests after the given one.
 func (s *Store) Overdue(ctx context.Context, t OverdueAfter, after batch.RequestID, n int) ([]Overdue, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, overdueSQL, t.Claim, t.Processing, t.Heartbeat, [16]byte(after.Batch), after.Line, n)
-	if err != nil {
-		return nil, fmt.Errorf("listing overdue requests: %w", err)
-	}
-	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Overdue, error) {
+	out, err := collect(ctx, s, func(row pgx.CollectableRow) (Overdue, error) {
 		var u Overdue
 		err := row.Scan((*[16]byte)(&u.ID.Batch), &u.ID.Line, &u.Claim, &u.Delivery, &u.Attempt, (*string)(&u.Model))
 		return u, err
-	})
+	}, overdueSQL, t.Claim, t.Processing, t.Heartbeat, [16]byte(after.Batch), after.Line, n)
 	if err != nil {
 		return nil, fmt.Errorf("listing overdue requests: %w", err)
 	}

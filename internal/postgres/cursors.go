@@ -24,6 +24,12 @@ type Cursor struct {
 	Weight    float64 // of the user who created it
 }
 
+// Compare orders cursors by urgency: by deadline, then by age.
+func (c Cursor) Compare(other Cursor) int {
+	return cmp.Or(c.ExpiresAt.Compare(other.ExpiresAt), c.CreatedAt.Compare(other.CreatedAt), slices.Compare(c.Batch[:], other.Batch[:]),
+		cmp.Compare(c.Route.From, other.Route.From))
+}
+
 const (
 	// maxUsers are looked at in one call of OpenCursors, and up to cursorsInAll
 	// batches of theirs, but at least minCursors of each user.
@@ -96,8 +102,6 @@ SELECT '', r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_
 // on with the next call, so that each has his turn, and the list has the most
 // urgent batches of all users beside. Begin with an empty from.
 func (s *Store) OpenCursors(ctx context.Context, model batch.Model, via []Route, from string) (cursors []Cursor, next string, err error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
 	r := newRoutes(len(via))
 	for _, route := range via {
 		r.add(model, route)
@@ -121,32 +125,24 @@ func (s *Store) OpenCursors(ctx context.Context, model batch.Model, via []Route,
 	if err != nil {
 		return nil, "", fmt.Errorf("listing cursors: %w", err)
 	}
-	slices.SortFunc(cursors, func(a, b Cursor) int {
-		return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), a.CreatedAt.Compare(b.CreatedAt), slices.Compare(a.Batch[:], b.Batch[:]),
-			cmp.Compare(a.Route.From, b.Route.From))
-	})
+	slices.SortFunc(cursors, Cursor.Compare)
 	return slices.CompactFunc(cursors, func(a, b Cursor) bool { return a.Batch == b.Batch && a.Route == b.Route }), next, nil
 }
 
 func (s *Store) cursors(ctx context.Context, via []Route, sql string, args ...any) (cursors []Cursor, next string, err error) {
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, "", err
-	}
 	var id *[16]byte
 	var route, remaining *int
 	var expires, created *time.Time
 	var left *int64
 	var name *string
 	var weight float64
-	_, err = pgx.ForEachRow(rows, []any{&next, &route, &id, &remaining, &expires, &left, &created, &name, &weight}, func() error {
+	err = s.forEach(ctx, sql, args, []any{&next, &route, &id, &remaining, &expires, &left, &created, &name, &weight}, func() {
 		if id != nil {
 			cursors = append(cursors, Cursor{
 				Batch: batch.ID(*id), Route: via[*route], Remaining: *remaining, ExpiresAt: *expires,
 				Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Weight: weight,
 			})
 		}
-		return nil
 	})
 	return cursors, next, err
 }
@@ -196,13 +192,7 @@ SELECT model FROM due WHERE model IS NOT NULL`
 
 // WaitingModels lists the models that requests wait for.
 func (s *Store) WaitingModels(ctx context.Context) ([]batch.Model, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, waitingModelsSQL)
-	if err != nil {
-		return nil, fmt.Errorf("listing models: %w", err)
-	}
-	models, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	models, err := collect(ctx, s, pgx.RowTo[string], waitingModelsSQL)
 	if err != nil {
 		return nil, fmt.Errorf("listing models: %w", err)
 	}

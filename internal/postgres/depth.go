@@ -39,19 +39,13 @@ SELECT model, sum(pending)::bigint, sum(claimed)::bigint, sum(processing)::bigin
 // QueueDepths returns the queues of all models that have one. It is for the
 // leader, every few seconds.
 func (s *Store) QueueDepths(ctx context.Context) ([]Depth, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, queueDepthsSQL)
-	if err != nil {
-		return nil, fmt.Errorf("measuring the queue: %w", err)
-	}
-	depths, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Depth, error) {
+	depths, err := collect(ctx, s, func(row pgx.CollectableRow) (Depth, error) {
 		var d Depth
 		var micros int64
 		err := row.Scan((*string)(&d.Model), &d.Pending, &d.Claimed, &d.Processing, &micros)
 		d.Oldest = time.Duration(micros) * time.Microsecond
 		return d, err
-	})
+	}, queueDepthsSQL)
 	if err != nil {
 		return nil, fmt.Errorf("measuring the queue: %w", err)
 	}

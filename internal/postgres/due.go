@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"fusillade/internal/batch"
 )
 
@@ -80,16 +78,11 @@ RETURNING r.routed_model`
 // the escalations do not belong to it, to the models they do belong to. It
 // returns how many went to each.
 func (s *Store) Reroute(ctx context.Context, model batch.Model, n int, e Escalations) (map[batch.Model]int, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
 	from, to, thresholds := e.arrays()
-	rows, err := s.pool.Query(ctx, rerouteSQL, string(model), n, from, to, thresholds)
-	if err != nil {
-		return nil, fmt.Errorf("rerouting requests: %w", err)
-	}
 	moved := make(map[batch.Model]int)
 	var routed string
-	if _, err := pgx.ForEachRow(rows, []any{&routed}, func() error { moved[batch.Model(routed)]++; return nil }); err != nil {
+	err := s.forEach(ctx, rerouteSQL, []any{string(model), n, from, to, thresholds}, []any{&routed}, func() { moved[batch.Model(routed)]++ })
+	if err != nil {
 		return nil, fmt.Errorf("rerouting requests: %w", err)
 	}
 	return moved, nil

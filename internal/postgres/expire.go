@@ -78,15 +78,8 @@ func (s *Store) expire(ctx context.Context, id batch.ID, grace time.Duration) (e
 }
 
 func (s *Store) batchIDs(ctx context.Context, sql string, args ...any) ([]batch.ID, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (batch.ID, error) {
-		var id [16]byte
-		err := row.Scan(&id)
-		return batch.ID(id), err
-	})
+	return collect(ctx, s, func(row pgx.CollectableRow) (id batch.ID, err error) {
+		err = row.Scan((*[16]byte)(&id))
+		return id, err
+	}, sql, args...)
 }

@@ -151,7 +151,7 @@ SELECT id FROM files
 // RemoveAbandonedFiles removes uploads that nobody has added to for the given
 // time, and what is left of earlier removals. It returns how many.
 func (s *Store) RemoveAbandonedFiles(ctx context.Context, idle time.Duration) (int, error) {
-	ids, err := s.abandonedFiles(ctx, idle)
+	ids, err := collect(ctx, s, pgx.RowTo[[16]byte], abandonedFilesSQL, idle)
 	if err != nil {
 		return 0, fmt.Errorf("looking for abandoned uploads: %w", err)
 	}
@@ -161,16 +161,6 @@ func (s *Store) RemoveAbandonedFiles(ctx context.Context, idle time.Duration) (i
 		}
 	}
 	return len(ids), nil
-}
-
-func (s *Store) abandonedFiles(ctx context.Context, idle time.Duration) ([][16]byte, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, abandonedFilesSQL, idle)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[[16]byte])
 }
 
 const findFileSQL = `
@@ -184,19 +174,6 @@ func (s *Store) FindFile(ctx context.Context, sha256 [32]byte, createdBy string)
 		return batch.FileID{}, fmt.Errorf("looking for file: %w", err)
 	}
 	return batch.FileID(id), nil
-}
-
-func (s *Store) exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	tag, err := s.pool.Exec(ctx, sql, args...)
-	return tag.RowsAffected(), err
-}
-
-func (s *Store) queryRow(ctx context.Context, sql string, args []any, into ...any) error {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	return translate(s.pool.QueryRow(ctx, sql, args...).Scan(into...))
 }
 
 // newID returns a UUIDv7, so that ids sort by time and index inserts stay at

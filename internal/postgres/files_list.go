@@ -111,17 +111,11 @@ func (s *Store) ListFiles(ctx context.Context, q FileQuery) ([]ListedFile, error
 	if q.After != nil {
 		after, kind = [16]byte(q.After.ID), q.After.Kind
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, sql, q.Owner, q.Inputs, q.Results, after, int(kind), q.Limit)
-	if err != nil {
-		return nil, fmt.Errorf("listing files: %w", err)
-	}
-	files, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f ListedFile, err error) {
+	files, err := collect(ctx, s, func(row pgx.CollectableRow) (f ListedFile, err error) {
 		err = row.Scan(&f.Kind, (*[16]byte)(&f.ID), &f.Filename, &f.Endpoint, &f.Bytes, &f.Requests, &f.CreatedAt, &f.ExpiresAt)
 		f.ExpiresAt = f.ExpiresAt.UTC()
 		return f, err
-	})
+	}, sql, q.Owner, q.Inputs, q.Results, after, int(kind), q.Limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing files: %w", err)
 	}
@@ -137,13 +131,7 @@ SELECT DISTINCT m.model
 
 // OwnerModels returns the models that an owner's newest files ask for.
 func (s *Store) OwnerModels(ctx context.Context, owner string) ([]string, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, ownerModelsSQL, owner)
-	if err != nil {
-		return nil, fmt.Errorf("listing models: %w", err)
-	}
-	models, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	models, err := collect(ctx, s, pgx.RowTo[string], ownerModelsSQL, owner)
 	if err != nil {
 		return nil, fmt.Errorf("listing models: %w", err)
 	}

@@ -3,8 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // Fate says what has become of a delivery that a consumer has in hand.
@@ -35,24 +33,17 @@ func (s *Store) Live(ctx context.Context, deliveries []Delivery) ([]Fate, error)
 	if len(deliveries) == 0 {
 		return fates, nil
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
 	k := newKeys(len(deliveries))
 	for _, d := range deliveries {
 		k.add(d.ID, d.Claim, d.Number)
 	}
-	rows, err := s.pool.Query(ctx, liveSQL, k.batches, k.lines, k.claims, k.deliveries)
-	if err != nil {
-		return nil, fmt.Errorf("looking up requests in hand: %w", err)
-	}
 	var place int
 	var taken bool
-	_, err = pgx.ForEachRow(rows, []any{&place, &taken}, func() error {
+	err := s.forEach(ctx, liveSQL, []any{k.batches, k.lines, k.claims, k.deliveries}, []any{&place, &taken}, func() {
 		fates[place-1] = Ended
 		if taken {
 			fates[place-1] = Taken
 		}
-		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("looking up requests in hand: %w", err)

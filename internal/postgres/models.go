@@ -24,25 +24,19 @@ SELECT model, COALESCE(concurrency_limit, 0), paused, escalation_model, COALESCE
 
 // ModelSettings returns what operators have decided, by model.
 func (s *Store) ModelSettings(ctx context.Context) (map[batch.Model]ModelSettings, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, modelSettingsSQL)
-	if err != nil {
-		return nil, fmt.Errorf("reading model settings: %w", err)
-	}
 	settings := make(map[batch.Model]ModelSettings)
 	var model string
 	var m ModelSettings
 	var to *string
 	var seconds int
-	if _, err := pgx.ForEachRow(rows, []any{&model, &m.Limit, &m.Paused, &to, &seconds}, func() error {
+	err := s.forEach(ctx, modelSettingsSQL, nil, []any{&model, &m.Limit, &m.Paused, &to, &seconds}, func() {
 		m.Escalation = nil
 		if to != nil {
 			m.Escalation = &batch.Escalation{Model: batch.Model(*to), Threshold: time.Duration(seconds) * time.Second}
 		}
 		settings[batch.Model(model)] = m
-		return nil
-	}); err != nil {
+	})
+	if err != nil {
 		return nil, fmt.Errorf("reading model settings: %w", err)
 	}
 	return settings, nil
@@ -112,16 +106,11 @@ SELECT c.model, sum(c.total - c.claimed - c.skipped)::bigint
 // Backlog returns how many requests wait for their first claim, by the model
 // that they name. It reads every open cursor: for people, not for a hot path.
 func (s *Store) Backlog(ctx context.Context) (map[batch.Model]int64, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, backlogSQL)
-	if err != nil {
-		return nil, fmt.Errorf("reading the backlog: %w", err)
-	}
 	backlog := make(map[batch.Model]int64)
 	var model string
 	var n int64
-	if _, err := pgx.ForEachRow(rows, []any{&model, &n}, func() error { backlog[batch.Model(model)] = n; return nil }); err != nil {
+	err := s.forEach(ctx, backlogSQL, nil, []any{&model, &n}, func() { backlog[batch.Model(model)] = n })
+	if err != nil {
 		return nil, fmt.Errorf("reading the backlog: %w", err)
 	}
 	return backlog, nil

@@ -72,21 +72,14 @@ func (s *Store) Outcomes(ctx context.Context, q OutcomeQuery) (page []Outcome, n
 	} else if err != nil {
 		return nil, 0, fmt.Errorf("reading outcomes: %w", err)
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, outcomesSQL, [16]byte(q.Batch), [16]byte(q.File), q.After, end,
-		q.CustomID, string(q.State), q.Limit, linesPageBytes)
-	if err != nil {
-		return nil, 0, fmt.Errorf("reading outcomes: %w", err)
-	}
 	var matched int
-	page, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (o Outcome, err error) {
+	page, err = collect(ctx, s, func(row pgx.CollectableRow) (o Outcome, err error) {
 		r := &o.Result
 		err = row.Scan(&o.Line, (*string)(&o.Model), &o.CustomID, &o.Method, &o.Path, &o.Body, &matched,
 			&r.Seq, (*string)(&r.State), (*string)(&r.Reason), &r.StatusCode, &r.RequestID, &r.Body, &r.Attempts, &r.Detail)
 		r.ID, r.CustomID = batch.RequestID{Batch: q.Batch, Line: o.Line}, o.CustomID
 		return o, err
-	})
+	}, outcomesSQL, [16]byte(q.Batch), [16]byte(q.File), q.After, end, q.CustomID, string(q.State), q.Limit, linesPageBytes)
 	if err != nil {
 		return nil, 0, fmt.Errorf("reading outcomes: %w", err)
 	}

@@ -23,16 +23,10 @@ func (s *Store) DeclareDead(ctx context.Context, stale time.Duration) ([]batch.D
 	if _, err := s.exec(ctx, declareDeadSQL, stale); err != nil {
 		return nil, fmt.Errorf("declaring daemons dead: %w", err)
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, `SELECT id FROM daemons WHERE status = 'dead'`)
-	if err != nil {
-		return nil, fmt.Errorf("listing dead daemons: %w", err)
-	}
-	ids, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (id batch.DaemonID, err error) {
+	ids, err := collect(ctx, s, func(row pgx.CollectableRow) (id batch.DaemonID, err error) {
 		err = row.Scan((*[16]byte)(&id))
 		return id, err
-	})
+	}, `SELECT id FROM daemons WHERE status = 'dead'`)
 	if err != nil {
 		return nil, fmt.Errorf("listing dead daemons: %w", err)
 	}
@@ -59,20 +53,14 @@ RETURNING r.batch_id, r.line, r.claim, r.attempt, r.routed_model`
 // pending, to be claimed at once. The daemons must be dead; see DeclareDead. It
 // returns what was returned, with the claims that are void now.
 func (s *Store) Reclaim(ctx context.Context, dead []batch.DaemonID, n int) ([]Overdue, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
 	ids := make([][16]byte, len(dead))
 	for i, id := range dead {
 		ids[i] = [16]byte(id)
 	}
-	rows, err := s.pool.Query(ctx, reclaimSQL, ids, n)
-	if err != nil {
-		return nil, fmt.Errorf("reclaiming requests: %w", err)
-	}
-	reclaimed, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Overdue, err error) {
+	reclaimed, err := collect(ctx, s, func(row pgx.CollectableRow) (r Overdue, err error) {
 		err = row.Scan((*[16]byte)(&r.ID.Batch), &r.ID.Line, &r.Claim, &r.Attempt, (*string)(&r.Model))
 		return r, err
-	})
+	}, reclaimSQL, ids, n)
 	if err != nil {
 		return nil, fmt.Errorf("reclaiming requests: %w", err)
 	}

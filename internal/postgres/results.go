@@ -14,7 +14,10 @@ import (
 // Bounded by rows and by bytes, since bodies can be large: the page ends with
 // the line that passes the byte limit, or before the places reserved for lines
 // that were skipped. The row without a line says where those are.
-const resultsSQL = `
+//
+// The verbs are: a condition under which skipped lines are wanted, one on the
+// rows, what goes before LIMIT, and the parameters for the most rows and bytes.
+const resultsPageSQL = `
 WITH b AS MATERIALIZED (
     SELECT id, file_id, skipped_as, skip_seq, skip_line, skip_end FROM batches WHERE id = $1 AND deleted_at IS NULL
 )
@@ -24,13 +27,21 @@ SELECT line, seq, state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESC
           FROM b
          CROSS JOIN LATERAL (
                SELECT * FROM results
-                WHERE batch_id = b.id AND seq >= $2 AND seq < CASE WHEN $2 < b.skip_end THEN b.skip_seq ELSE 2147483647 END
-                ORDER BY batch_id, seq LIMIT $3) r
+                WHERE batch_id = b.id AND seq >= $2 AND seq < CASE WHEN %[1]s$2 < b.skip_end THEN b.skip_seq ELSE 2147483647 END%[2]s
+                ORDER BY batch_id, seq%[3]s LIMIT %[4]s) r
          CROSS JOIN LATERAL (SELECT custom_id FROM templates WHERE file_id = b.file_id AND line = r.line LIMIT 1) t) p
- WHERE before < $4
+ WHERE before < %[5]s
  UNION ALL
-SELECT 0, skip_seq, skipped_as, '', skip_line, '', NULL, skip_end, '', '' FROM b WHERE $2 < skip_end
+SELECT 0, skip_seq, skipped_as, '', skip_line, '', NULL, skip_end, '', '' FROM b WHERE %[1]s$2 < skip_end
  ORDER BY 2`
+
+var (
+	resultsSQL = fmt.Sprintf(resultsPageSQL, "", "", "", "$3", "$4")
+
+	// Of the completed requests alone or, if $3, of all others. Only these may
+	// have been skipped.
+	resultLinesSQL = fmt.Sprintf(resultsPageSQL, "$3 AND ", " AND (state = 'completed') <> $3", " OFFSET $4", "$5", "$6")
+)
 
 // Walks the file from a line on and says which of its lines were skipped: it
 // is for as long as the skip that the caller knows of stands.
@@ -66,22 +77,26 @@ const (
 // end; so a reader that is ahead of a retry sees such a request again, with its
 // new result.
 func (s *Store) Results(ctx context.Context, id batch.ID, fromSeq int64, n int) ([]batch.Result, error) {
+	page, err := s.resultsPage(ctx, id, fromSeq, n, resultsSQL, n, resultsPageBytes)
+	if err != nil {
+		return nil, fmt.Errorf("reading results: %w", err)
+	}
+	return page, nil
+}
+
+// resultsPage reads stored results and, where those end, lines that were
+// skipped. rest are the statement's parameters after the batch and the number.
+func (s *Store) resultsPage(ctx context.Context, id batch.ID, fromSeq int64, n int, sql string, rest ...any) ([]batch.Result, error) {
 	for {
 		fromSeq = min(max(fromSeq, 0), math.MaxInt32)
-		page, skip, err := s.storedResults(ctx, id, resultsSQL, [16]byte(id), fromSeq, n, resultsPageBytes)
-		if err != nil {
-			return nil, fmt.Errorf("reading results: %w", err)
-		}
-		if len(page) > 0 || skip == nil || n <= 0 {
-			return page, nil
+		page, skip, err := s.storedResults(ctx, id, sql, append([]any{[16]byte(id), fromSeq}, rest...)...)
+		if err != nil || len(page) > 0 || skip == nil || n <= 0 {
+			return page, err
 		}
 		// No stored result is left before the skipped lines.
 		page, err = s.skippedResults(ctx, id, *skip, fromSeq, n)
-		if err != nil {
-			return nil, fmt.Errorf("reading results: %w", err)
-		}
-		if len(page) > 0 {
-			return page, nil
+		if err != nil || len(page) > 0 {
+			return page, err
 		}
 		fromSeq = skip.end
 	}
@@ -96,22 +111,16 @@ type skip struct {
 
 // storedResults also returns the next skipped lines, nil if there are none.
 func (s *Store) storedResults(ctx context.Context, id batch.ID, sql string, args ...any) ([]batch.Result, *skip, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, nil, err
-	}
-	var skipped *skip
-	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (batch.Result, error) {
+	out, err := collect(ctx, s, func(row pgx.CollectableRow) (batch.Result, error) {
 		r := batch.Result{ID: batch.RequestID{Batch: id}}
 		err := row.Scan(&r.ID.Line, &r.Seq, (*string)(&r.State), (*string)(&r.Reason), &r.StatusCode, &r.RequestID, &r.Body,
 			&r.Attempts, &r.CustomID, &r.Detail)
 		return r, err
-	})
+	}, sql, args...)
 	if err != nil {
 		return nil, nil, err
 	}
+	var skipped *skip
 	out = slices.DeleteFunc(out, func(r batch.Result) bool {
 		if r.ID.Line > 0 {
 			return false
@@ -149,39 +158,15 @@ func (s *Store) skippedResults(ctx context.Context, id batch.ID, skip skip, from
 	return out, nil
 }
 
-// forEach runs a query and calls f after each row was scanned.
-func (s *Store) forEach(ctx context.Context, sql string, args, into []any, f func()) error {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return err
-	}
-	_, err = pgx.ForEachRow(rows, into, func() error {
-		f()
-		return nil
-	})
-	return err
-}
-
 const stateCountsSQL = `SELECT state, count(*) FROM request_states WHERE batch_id = $1 GROUP BY state`
 
 // StateCounts counts a batch's requests by state from the rows themselves.
 // It walks the whole batch: for tests and for people in doubt.
 func (s *Store) StateCounts(ctx context.Context, id batch.ID) (map[batch.State]int64, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, stateCountsSQL, [16]byte(id))
-	if err != nil {
-		return nil, fmt.Errorf("counting states: %w", err)
-	}
 	counts := make(map[batch.State]int64)
 	var state string
 	var n int64
-	_, err = pgx.ForEachRow(rows, []any{&state, &n}, func() error {
-		counts[batch.State(state)] = n
-		return nil
-	})
+	err := s.forEach(ctx, stateCountsSQL, []any{[16]byte(id)}, []any{&state, &n}, func() { counts[batch.State(state)] = n })
 	if err != nil {
 		return nil, fmt.Errorf("counting states: %w", err)
 	}

@@ -3,8 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // Weights of users, as the table's constraint has them. Who has none of his
@@ -27,16 +25,11 @@ INSERT INTO users (name, weight) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SE
 
 // UserWeights returns the weights that were set, by user.
 func (s *Store) UserWeights(ctx context.Context) (map[string]float64, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, `SELECT name, weight FROM users`)
-	if err != nil {
-		return nil, fmt.Errorf("reading user weights: %w", err)
-	}
 	weights := make(map[string]float64)
 	var name string
 	var weight float64
-	if _, err := pgx.ForEachRow(rows, []any{&name, &weight}, func() error { weights[name] = weight; return nil }); err != nil {
+	err := s.forEach(ctx, `SELECT name, weight FROM users`, nil, []any{&name, &weight}, func() { weights[name] = weight })
+	if err != nil {
 		return nil, fmt.Errorf("reading user weights: %w", err)
 	}
 	return weights, nil

@@ -1,0 +1,46 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// collect runs a query and reads each of its rows with scan.
+func collect[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scan)
+}
+
+// forEach runs a query and calls f after each row was scanned.
+func (s *Store) forEach(ctx context.Context, sql string, args, into []any, f func()) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return err
+	}
+	_, err = pgx.ForEachRow(rows, into, func() error {
+		f()
+		return nil
+	})
+	return err
+}
+
+func (s *Store) exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	tag, err := s.pool.Exec(ctx, sql, args...)
+	return tag.RowsAffected(), err
+}
+
+func (s *Store) queryRow(ctx context.Context, sql string, args []any, into ...any) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	return translate(s.pool.QueryRow(ctx, sql, args...).Scan(into...))
+}
