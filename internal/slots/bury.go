@@ -17,39 +17,21 @@ func Bury(ctx context.Context, kv jetstream.KeyValue, dead map[batch.DaemonID]bo
 		return fmt.Errorf("listing slots: %w", err)
 	}
 	for _, key := range keys {
-		if err := bury(ctx, kv, key, dead); err != nil {
+		err := change(ctx, kv, key, func(e Entry) (Entry, bool) { return e.without(dead) })
+		if err != nil && !errors.Is(err, batch.ErrNotFound) {
 			return fmt.Errorf("dropping slots of dead daemons: %w", err)
 		}
 	}
 	return nil
 }
 
-func bury(ctx context.Context, kv jetstream.KeyValue, key string, dead map[batch.DaemonID]bool) error {
-	for {
-		current, err := kv.Get(ctx, key)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		e, err := decode(current.Value())
-		if err != nil {
-			return err
-		}
-		next := e
-		for holder := range e.Holders {
-			if id, err := batch.ParseDaemonID(holder); err == nil && dead[id] {
-				next = next.with(holder, Holder{})
-			}
-		}
-		if len(next.Holders) == len(e.Holders) {
-			return nil
-		}
-		_, err = kv.Update(ctx, key, next.encode(), current.Revision())
-		// Changed by a daemon in the meantime: once more, until ctx ends.
-		if !lostRace(err) {
-			return err
+// without drops the holdings of the dead, and reports whether there were any.
+func (e Entry) without(dead map[batch.DaemonID]bool) (next Entry, changed bool) {
+	next = e
+	for holder := range e.Holders {
+		if id, err := batch.ParseDaemonID(holder); err == nil && dead[id] {
+			next = next.with(holder, Holder{})
 		}
 	}
+	return next, len(next.Holders) < len(e.Holders)
 }

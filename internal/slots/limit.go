@@ -48,29 +48,36 @@ func EnsureModel(ctx context.Context, kv jetstream.KeyValue, model batch.Model, 
 // flight beyond a lower limit, or of a paused model, run to their end; none is
 // begun until it may be.
 func Apply(ctx context.Context, kv jetstream.KeyValue, model batch.Model, s Settings) error {
-	key := streams.Token(model)
+	err := change(ctx, kv, streams.Token(model), func(e Entry) (Entry, bool) { return s.apply(e), e.Settings() != s })
+	if err != nil {
+		return fmt.Errorf("changing settings of model %q: %w", model, err)
+	}
+	return nil
+}
+
+// change replaces an entry by what f makes of it, if f reports a change. It
+// returns batch.ErrNotFound.
+func change(ctx context.Context, kv jetstream.KeyValue, key string, f func(Entry) (next Entry, changed bool)) error {
 	for {
 		current, err := kv.Get(ctx, key)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			return fmt.Errorf("changing settings of model %q: %w", model, batch.ErrNotFound)
+			return batch.ErrNotFound
 		}
 		if err != nil {
-			return fmt.Errorf("changing settings of model %q: %w", model, err)
+			return err
 		}
 		e, err := decode(current.Value())
 		if err != nil {
-			return fmt.Errorf("changing settings of model %q: %w", model, err)
+			return err
 		}
-		if e.Settings() == s {
+		next, changed := f(e)
+		if !changed {
 			return nil
 		}
-		_, err = kv.Update(ctx, key, s.apply(e).encode(), current.Revision())
-		if err == nil {
-			return nil
-		}
+		_, err = kv.Update(ctx, key, next.encode(), current.Revision())
 		// Changed by a daemon in the meantime: once more, until ctx ends.
 		if !lostRace(err) {
-			return fmt.Errorf("changing settings of model %q: %w", model, err)
+			return err
 		}
 	}
 }
