@@ -37,10 +37,9 @@ type Dispatcher struct {
 	work     chan struct{} // there may be new work or new settings
 	changed  chan struct{} // there are new settings, to be applied by the leader
 
-	mu        sync.Mutex
-	lanes     map[batch.Model]*lane
-	settings  *settings
-	escalated map[Escalated]int64
+	mu       sync.Mutex
+	lanes    map[batch.Model]*lane
+	settings *settings
 }
 
 // New binds to the stream and the buckets, which must exist.
@@ -57,7 +56,6 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	d := &Dispatcher{
 		cfg: cfg, js: js, metadata: newMetadataCache(cfg.Store, cfg.MetadataFields), metrics: newMetrics(cfg.Metrics),
 		work: make(chan struct{}, 1), changed: make(chan struct{}, 1), lanes: make(map[batch.Model]*lane),
-		escalated: make(map[Escalated]int64),
 	}
 	d.settings = newSettings(&d.cfg, nil)
 	if d.stream, err = js.Stream(ctx, streams.Stream); err != nil {

@@ -204,7 +204,7 @@ func (l *lane) claim(ctx context.Context, n int) (int, error) {
 			return 0, err
 		}
 		l.d.metrics.claimed(began, len(claimed))
-		l.d.count(l.model, claimed)
+		l.d.metrics.routed(l.model, claimed)
 		l.due = len(claimed) == n
 		if len(claimed) > 0 {
 			return len(claimed), l.publish(ctx, claimed)
@@ -221,7 +221,7 @@ func (l *lane) claim(ctx context.Context, n int) (int, error) {
 		return 0, err
 	}
 	l.d.metrics.claimed(began, len(claimed))
-	l.d.count(l.model, claimed)
+	l.d.metrics.routed(l.model, claimed)
 	if l.policy.empty() {
 		l.stale.Store(true) // there may be more than was listed
 	}

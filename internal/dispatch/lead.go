@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"strconv"
 	"sync"
 	"time"
 
@@ -211,5 +210,5 @@ func (d *Dispatcher) missing(ctx context.Context, o postgres.Overdue) (bool, err
 	if err != nil {
 		return false, err
 	}
-	return msg.Header.Get(streams.HeaderClaim) != strconv.Itoa(o.Claim), nil
+	return !isOf(msg, o.Claim), nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/metric"
+	"fusillade/internal/postgres"
 )
 
 // metrics is what a dispatcher measures. It outlives the dispatcher: the next
@@ -49,6 +50,16 @@ func (m *metrics) claimed(began time.Time, n int) {
 	m.claimTime.Observe(time.Since(began).Seconds())
 	if n > 0 {
 		m.claimSize.Observe(float64(n))
+	}
+}
+
+// routed counts those of the claimed requests that name another model than the
+// one they were claimed for.
+func (m *metrics) routed(to batch.Model, claimed []postgres.ClaimedRequest) {
+	for _, r := range claimed {
+		if r.From != "" {
+			m.escalated(r.From, to, 1)
+		}
 	}
 }
 

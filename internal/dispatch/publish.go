@@ -118,6 +118,11 @@ func subjectTaken(err error) bool {
 // trips, and a consumer that died leaves hundreds.
 const replacing = 16
 
+// isOf reports whether a message of the stream is that of the claim.
+func isOf(msg *jetstream.RawStreamMsg, claim int) bool {
+	return msg.Header.Get(streams.HeaderClaim) == strconv.Itoa(claim)
+}
+
 // replaceAll replaces the messages of these requests and returns the error of
 // each.
 func (l *lane) replaceAll(ctx context.Context, requests []postgres.ClaimedRequest) []error {
@@ -146,7 +151,7 @@ func (l *lane) replace(ctx context.Context, r postgres.ClaimedRequest) error {
 		return fmt.Errorf("looking for the message of %s: %w", r.ID, err)
 	}
 	if err == nil {
-		if old.Header.Get(streams.HeaderClaim) == strconv.Itoa(r.Claim) {
+		if isOf(old, r.Claim) {
 			return nil
 		}
 		// It may just have been acked or removed by another, which the server tells

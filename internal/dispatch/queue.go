@@ -25,7 +25,7 @@ var (
 		[]string{"model"}, nil)
 )
 
-// queue reports what the leader saw last; nothing by a dispatcher that does
+// queueGauges report what the leader saw last; nothing by a dispatcher that does
 // not lead, so that the cluster's numbers are reported once.
 type queueGauges struct {
 	seen atomic.Pointer[map[string]modelQueue] // by the model's label

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -103,7 +102,7 @@ func (d *Dispatcher) removeVoid(ctx context.Context, requests []postgres.Overdue
 	for _, r := range requests {
 		g.Go(func() error {
 			msg, err := d.stream.GetLastMsgForSubject(ctx, streams.RequestSubject(r.Model, r.ID))
-			if err == nil && msg.Header.Get(streams.HeaderClaim) == strconv.Itoa(r.Claim) {
+			if err == nil && isOf(msg, r.Claim) {
 				_ = d.stream.DeleteMsg(ctx, msg.Sequence)
 			}
 			return nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
@@ -65,8 +66,11 @@ SELECT count(*) FROM requests r JOIN batches b ON b.id = r.batch_id
 		t.Errorf("%d requests were claimed for the wrong model", n)
 	}
 	routed := c.count(`SELECT count(*) FROM requests WHERE batch_id = $1 AND routed_model = $2`, [16]byte(id), string(otherModel))
-	want := map[Escalated]int64{{From: testModel, To: otherModel}: routed}
-	until(t, "each escalation is counted", func() bool { return cmp.Equal(want, d.Stats().Escalated) })
+	counted := d.metrics.escalations.WithLabelValues(string(testModel), string(otherModel))
+	until(t, "each escalation is counted", func() bool { return testutil.ToFloat64(counted) == float64(routed) })
+	if n := testutil.CollectAndCount(d.metrics.escalations); n != 1 {
+		t.Errorf("%d kinds of escalations are counted, want 1", n)
+	}
 }
 
 // What waits in Postgres for a new claim goes there too, though the model that
