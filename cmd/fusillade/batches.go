@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	"fusillade/internal/batch"
@@ -68,7 +66,7 @@ func (c *batchesGetCmd) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	defer r.Close()
-	return printBatch(t.out, b)
+	return printBatch(t, b)
 }
 
 func findBatch(ctx context.Context, text string) (pipeline.Resources, postgres.Batch, error) {
@@ -88,7 +86,7 @@ func findBatch(ctx context.Context, text string) (pipeline.Resources, postgres.B
 	return r, b, nil
 }
 
-func printBatch(w io.Writer, b postgres.Batch) error {
+func printBatch(t *terminal, b postgres.Batch) error {
 	out := map[string]any{
 		"id": b.ID.String(), "status": b.Status, "endpoint": b.Endpoint, "completion_window": b.CompletionWindow,
 		"created_at": b.CreatedAt.UTC().Format(time.RFC3339Nano), "expires_at": b.ExpiresAt.UTC().Format(time.RFC3339Nano),
@@ -103,9 +101,7 @@ func printBatch(w io.Writer, b postgres.Batch) error {
 	if !b.FinishedAt.IsZero() {
 		out["finished_at"] = b.FinishedAt.UTC().Format(time.RFC3339Nano)
 	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(out)
+	return t.printJSON(out)
 }
 
 type batchesResultsCmd struct {

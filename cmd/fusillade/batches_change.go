@@ -45,7 +45,7 @@ func (c *batchesCancelCmd) Run(ctx context.Context, t *terminal) error {
 		if err != nil {
 			return err
 		}
-		return printBatch(t.out, b)
+		return printBatch(t, b)
 	})
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -38,9 +37,7 @@ func (c *daemonsLsCmd) Run(ctx context.Context, t *terminal) error {
 		}
 	}
 	if c.JSON {
-		e := json.NewEncoder(t.out)
-		e.SetIndent("", "  ")
-		return e.Encode(listed)
+		return t.printJSON(listed)
 	}
 	return printDaemons(t.out, listed)
 }

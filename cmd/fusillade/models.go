@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -156,9 +155,7 @@ func (c *modelsLsCmd) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	if c.JSON {
-		e := json.NewEncoder(t.out)
-		e.SetIndent("", "  ")
-		return e.Encode(list)
+		return t.printJSON(list)
 	}
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "MODEL\tLIMIT\tSOURCE\tHELD\tDAEMONS\tPENDING\tQUEUED\tTAKEN\tSTATE\tESCALATES")

@@ -33,20 +33,19 @@ func newOutputs(results, failures string) (*outputs, error) {
 
 // check finds out before any work is done whether the files can be written.
 func (o *outputs) check() error {
-	for _, output := range []struct{ flag, path string }{{"--output", o.results}, {"--errors", o.errors}} {
-		flag, path := output.flag, output.path
-		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-			return fmt.Errorf("%s: %s is not a file", flag, path)
+	for _, file := range []struct{ flag, path string }{{"--output", o.results}, {"--errors", o.errors}} {
+		if info, err := os.Stat(file.path); err == nil && !info.Mode().IsRegular() {
+			return fmt.Errorf("%s: %s is not a file", file.flag, file.path)
 		}
-		if _, err := os.Stat(filepath.Dir(path)); err != nil {
-			return fmt.Errorf("%s: the directory of %s: %w", flag, path, err)
+		if _, err := os.Stat(filepath.Dir(file.path)); err != nil {
+			return fmt.Errorf("%s: the directory of %s: %w", file.flag, file.path, err)
 		}
-		probe, err := os.CreateTemp(filepath.Dir(path), ".fusillade-*")
+		probe, err := os.CreateTemp(filepath.Dir(file.path), ".fusillade-*")
 		if err != nil {
-			return fmt.Errorf("%s: %w", flag, err)
+			return fmt.Errorf("%s: %w", file.flag, err)
 		}
 		if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-			return fmt.Errorf("%s: %w", flag, err)
+			return fmt.Errorf("%s: %w", file.flag, err)
 		}
 	}
 	if o.results == o.errors {

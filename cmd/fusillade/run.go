@@ -77,10 +77,7 @@ func (c *runCmd) Run(s signals, t *terminal) error {
 	}
 	defer closeLog()
 
-	local, err := pipeline.StartLocal(s.taking, pipeline.LocalConfig{
-		DataDir: c.DataDir, DatabaseURL: cfg.Postgres.URL.Reveal(), NATSListen: c.NATSListen,
-		MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: log,
-	})
+	local, err := pipeline.StartLocal(s.taking, c.local(cfg, log))
 	if err != nil {
 		return stopped(s, t, err)
 	}
@@ -89,18 +86,11 @@ func (c *runCmd) Run(s signals, t *terminal) error {
 			t.say("stopping: %v", err)
 		}
 	}()
-	t.say("data directory: %s (%s)", c.DataDir, local.Database)
-	if local.NATSURL != "" {
-		t.say("broker: %s", local.NATSURL)
-	}
-	stopAdmin, err := local.ServeAdmin(s.taking, string(cfg.Admin.Addr), true)
+	stopAdmin, err := c.show(s, t, cfg, local)
 	if err != nil {
-		return usage(err)
+		return err
 	}
 	defer stopAdmin()
-	if local.AdminAddr != "" {
-		t.say("health and metrics: http://%s", local.AdminAddr)
-	}
 	j := &job{store: local.Store, input: input, window: window, windowText: c.CompletionWindow, again: c.Again, terminal: t}
 	id, err := j.batch(s.taking)
 	if err != nil {
@@ -189,6 +179,30 @@ func (c *localFlags) setConcurrency(cfg *config.Standalone) error {
 	}
 	cfg.MaxInFlight = max(cfg.MaxInFlight, sum)
 	return nil
+}
+
+// local says how to run everything in this process.
+func (c *localFlags) local(cfg *config.Standalone, log *slog.Logger) pipeline.LocalConfig {
+	return pipeline.LocalConfig{
+		DataDir: c.DataDir, DatabaseURL: cfg.Postgres.URL.Reveal(), NATSListen: c.NATSListen,
+		MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: log,
+	}
+}
+
+// show says where everything is, and serves health and metrics if they are
+// asked for. The caller must call stop before it stops local.
+func (c *localFlags) show(s signals, t *terminal, cfg *config.Standalone, local *pipeline.Local) (stop func(), err error) {
+	t.say("data directory: %s (%s)", c.DataDir, local.Database)
+	if local.NATSURL != "" {
+		t.say("broker: %s", local.NATSURL)
+	}
+	if stop, err = local.ServeAdmin(s.taking, string(cfg.Admin.Addr), true); err != nil {
+		return nil, usage(err)
+	}
+	if local.AdminAddr != "" {
+		t.say("health and metrics: http://%s", local.AdminAddr)
+	}
+	return stop, nil
 }
 
 // dataDir is the flag's path, absolute, or the default.

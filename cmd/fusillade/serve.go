@@ -51,10 +51,7 @@ func (c *serveCmd) Run(s signals, t *terminal) error {
 		return usage(err)
 	}
 	defer closeLog()
-	local, err := pipeline.StartLocal(s.taking, pipeline.LocalConfig{
-		DataDir: c.DataDir, DatabaseURL: cfg.Postgres.URL.Reveal(), NATSListen: c.NATSListen,
-		MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: log,
-	})
+	local, err := pipeline.StartLocal(s.taking, c.local(cfg, log))
 	if err != nil {
 		return startFailed(s, err)
 	}
@@ -63,18 +60,11 @@ func (c *serveCmd) Run(s signals, t *terminal) error {
 			t.say("stopping: %v", err)
 		}
 	}()
-	t.say("data directory: %s (%s)", c.DataDir, local.Database)
-	if local.NATSURL != "" {
-		t.say("broker: %s", local.NATSURL)
-	}
-	stopAdmin, err := local.ServeAdmin(s.taking, string(cfg.Admin.Addr), true)
+	stopAdmin, err := c.show(s, t, cfg, local)
 	if err != nil {
-		return usage(err)
+		return err
 	}
 	defer stopAdmin()
-	if local.AdminAddr != "" {
-		t.say("health and metrics: http://%s", local.AdminAddr)
-	}
 	return c.serve(s, t, local, cfg, listener)
 }
 

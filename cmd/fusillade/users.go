@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -65,9 +64,7 @@ func (c *usersLsCmd) Run(ctx context.Context, t *terminal) error {
 		for _, name := range names {
 			list = append(list, user{name, weights[name]})
 		}
-		e := json.NewEncoder(t.out)
-		e.SetIndent("", "  ")
-		return e.Encode(list)
+		return t.printJSON(list)
 	}
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "USER\tWEIGHT")

@@ -68,8 +68,8 @@ type Work func(taking, doing context.Context, d *Daemon) error
 // heartbeats fail for too long it ends the work and starts over as a new
 // daemon, so an outage of Postgres or NATS is survived. It returns when the
 // work does, with ErrAbandoned when the work is stuck and does not end, so that
-// the process must, and with an error when it cannot begin; a stop while it begins is
-// none.
+// the process must, and with an error when it cannot begin; a stop while it
+// begins is none.
 func Run(taking, doing context.Context, cfg Config, work Work) error {
 	d, err := start(taking, cfg)
 	if err != nil && taking.Err() != nil {
