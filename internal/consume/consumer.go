@@ -25,8 +25,10 @@ const (
 	// busyMargin is added when its daemon's heartbeat goes stale before that.
 	busyMargin = 10 * time.Millisecond
 
-	startBatch, finishBatch   = 256, 512
-	startLinger, finishLinger = 20 * time.Millisecond, 50 * time.Millisecond
+	startBatch, finishBatch = 256, 512
+	// A call whose result waits to be written is made again after a crash, so
+	// results linger for less than starts.
+	startLinger, finishLinger = 20 * time.Millisecond, 15 * time.Millisecond
 	flushWorkers              = 2
 	// flushBytes is how much one flush carries in bodies, and one body more:
 	// Postgres refuses a statement of about 1 GB, however often it is tried.
@@ -51,10 +53,11 @@ type Consumer struct {
 
 	metrics *metrics
 
-	starts   *batcher[*task]
-	finishes *batcher[finished]
-	pulls    sync.WaitGroup // a pull loop per lane
-	calls    sync.WaitGroup // calls in flight, and tasks being given back without one
+	starts     *batcher[*task]
+	finishes   *batcher[finished]
+	flushBytes int            // of bodies, that a start returns at most, and one body more
+	pulls      sync.WaitGroup // a pull loop per lane
+	calls      sync.WaitGroup // calls in flight, and tasks being given back without one
 
 	// Set by Run before anything else runs.
 	taking  context.Context // ends when no more work is to be taken
@@ -93,6 +96,7 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	c.cfg.Store = measuredStore{cfg.Store, c.metrics}
 	c.starts = newBatcher(startBatch, flushWorkers, startLinger, c.flushStarts)
 	c.finishes = newBatcher(finishBatch, flushWorkers, finishLinger, c.flushFinishes)
+	c.flushBytes = flushBytes
 	c.finishes.weigh, c.finishes.maxBytes = finished.size, flushBytes
 	c.keeper, err = slots.NewKeeper(ctx, slots.Config{
 		Conn: cfg.Conn, Daemon: cfg.Daemon, Capacity: cfg.MaxInFlight,

@@ -39,7 +39,7 @@ func (c *Consumer) unstarted(t *task) {
 // Postgres is away it tries again, holding the messages, until a drain.
 func (c *Consumer) flushStarts(tasks []*task) {
 	deliveries := deliveriesOf(tasks)
-	rules := postgres.StartRules{Daemon: c.cfg.Daemon, ProcessingTimeout: c.cfg.ProcessingTimeout, StaleThreshold: c.cfg.StaleThreshold, MaxBytes: flushBytes}
+	rules := postgres.StartRules{Daemon: c.cfg.Daemon, ProcessingTimeout: c.cfg.ProcessingTimeout, StaleThreshold: c.cfg.StaleThreshold, MaxBytes: c.flushBytes}
 	pause, deferred := minRetryPause, false
 	for c.taking.Err() == nil {
 		step := c.cfg.Watch.Step("starting requests")

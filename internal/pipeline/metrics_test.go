@@ -246,8 +246,12 @@ func TestMetricsOutliveADaemon(t *testing.T) {
 	c.awaitEnd(first, patience)
 	c.awaitEnd(c.begin("second", 4, "m"), patience)
 	r.awaitSample(t, `fusillade_requests_completed_total{model="m",reason="",status="completed",status_code="200"}`, 7)
-	checkSamples(t, r.scrape(t), []expectation{
-		about(`heartbeat_failures_total`, 1, many),
-		about(`redeliveries_total`, 3, many),
-	})
+	samples := r.scrape(t)
+	checkSamples(t, samples, []expectation{about(`heartbeat_failures_total`, 1, many)})
+	// Each of the three was given back by the daemon as it ended, or taken back
+	// from it by the leader, whichever came first.
+	again := samples[`fusillade_redeliveries_total`] + samples[`fusillade_stale_requests_reclaimed_total{cause="stale_daemon"}`]
+	if again < 3 {
+		t.Errorf("%v requests were given or taken back, want at least 3", again)
+	}
 }
