@@ -65,7 +65,7 @@ func (b *batcher[T]) run() {
 		items, bytes := append(make([]T, 0, 16), first), b.bytes(first)
 		// After a quiet while the first item goes at once: it is the start of a
 		// batch or a lone request, and somebody waits for it.
-		if time.Since(last) < quiet*b.linger {
+		if time.Since(last) < quiet {
 			timer.Reset(b.linger)
 			items, bytes = b.gather(items, bytes, timer.C)
 		}
@@ -78,8 +78,8 @@ func (b *batcher[T]) run() {
 	}
 }
 
-// quiet is the number of lingers without an item after which one goes at once.
-const quiet = 4
+// quiet is the time without an item after which one goes at once.
+const quiet = 32 * time.Millisecond
 
 // gather adds items until the time is up, or there are enough.
 func (b *batcher[T]) gather(items []T, bytes int, up <-chan time.Time) ([]T, int) {
