@@ -349,7 +349,7 @@ func (l *lane) shed() {
 		l.giveBackReady(0) // to wait in the stream, without a lease
 	case s.Hold > time.Second:
 		l.giveBackReady(s.Hold)
-	case s.Hold == 0 && s.Allowed == 0 && s.Share == 0:
+	case s.Hold == 0 && s.Allowed == 0 && s.Want > 0 && s.Share == 0:
 		l.giveBackReady(0)
 	}
 }

@@ -44,7 +44,10 @@ func every(ctx context.Context, first, interval time.Duration, f func(context.Co
 // acks it.
 func (d *Dispatcher) expire(ctx context.Context) {
 	grace := max(-*d.cfg.StopBeforeDeadline, 0)
+	loop := d.cfg.Watch.Step("expiring batches")
+	defer loop.End()
 	for ctx.Err() == nil {
+		loop.Busy()
 		expired, err := d.cfg.Store.ExpireBatches(ctx, grace, expiryPage)
 		for _, e := range expired {
 			d.cfg.Log.Info("batch expired", "batch_id", e.Batch, "requests", e.Requests, "ended", e.Ended)

@@ -16,7 +16,7 @@ import (
 type metrics struct {
 	claimTime, claimSize, sweepTime       prometheus.Histogram
 	escalations                           *prometheus.CounterVec
-	cancelled, purgedRows, purgeErrors    prometheus.Counter
+	purgedRows, purgeErrors               prometheus.Counter
 	reclaims                              *prometheus.CounterVec
 	fencedUnclaims                        prometheus.Counter
 	lostHints, lostPublishes, lostUnclaim prometheus.Counter
@@ -34,7 +34,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Time of the leader's look for requests that should have moved on, with their look-up in the stream.", metric.WriteSeconds),
 		escalations: metric.Counters(reg, "requests_routed_to_escalation_total",
 			"Requests claimed for another model than their own, because their deadline is near.", "original_model", "escalation_model"),
-		cancelled:      metric.Counter(reg, "batches_cancelled_total", "Batches cancelled."),
 		purgedRows:     metric.Counter(reg, "rows_purged_total", "Rows of deleted files and batches that were removed."),
 		purgeErrors:    metric.Counter(reg, "purge_errors_total", "Purges that failed and are tried again."),
 		fencedUnclaims: metric.FencedWrites(reg).WithLabelValues(metric.FencedUnclaim),
@@ -67,9 +66,6 @@ func (m *metrics) routed(to batch.Model, claimed []postgres.ClaimedRequest) {
 func (m *metrics) escalated(original, to batch.Model, n int) {
 	m.escalations.WithLabelValues(m.models.Label(original), m.models.Label(to)).Add(float64(n))
 }
-
-// batchCancelled counts batches whose cancellation was committed.
-func (m *metrics) batchCancelled(n int) { m.cancelled.Add(float64(n)) }
 
 // purged notes one delete of a purge: the rows that it removed, or its error.
 // What a stop interrupts is no error.

@@ -22,7 +22,6 @@ func TestMetricsOfUpkeep(t *testing.T) {
 	m := newMetrics(reg)
 	m.escalated("gpt-4", "o1", 3)
 	m.escalated("gpt-4", "o1", 2)
-	m.batchCancelled(1)
 	m.purged(t.Context(), 1000, nil)
 	m.purged(t.Context(), 7, errors.New("away"))
 	stopped, stop := context.WithCancel(t.Context())
@@ -33,9 +32,6 @@ func TestMetricsOfUpkeep(t *testing.T) {
 	m.claimed(time.Now(), 10)
 	m.claimed(time.Now(), 0)
 	err := testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP fusillade_batches_cancelled_total Batches cancelled.
-# TYPE fusillade_batches_cancelled_total counter
-fusillade_batches_cancelled_total 1
 # HELP fusillade_fenced_writes_total Writes that changed nothing, because the request had ended or has a newer owner.
 # TYPE fusillade_fenced_writes_total counter
 fusillade_fenced_writes_total{write="unclaim"} 2
@@ -48,7 +44,7 @@ fusillade_requests_routed_to_escalation_total{escalation_model="o1",original_mod
 # HELP fusillade_rows_purged_total Rows of deleted files and batches that were removed.
 # TYPE fusillade_rows_purged_total counter
 fusillade_rows_purged_total 1007
-`), "fusillade_batches_cancelled_total", "fusillade_fenced_writes_total", "fusillade_purge_errors_total",
+`), "fusillade_fenced_writes_total", "fusillade_purge_errors_total",
 		"fusillade_requests_routed_to_escalation_total", "fusillade_rows_purged_total")
 	if err != nil {
 		t.Error(err)

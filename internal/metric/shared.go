@@ -40,12 +40,12 @@ func FencedWrites(reg prometheus.Registerer) *prometheus.CounterVec {
 const (
 	MessageLost = "message_lost" // it had no message in the stream
 	StaleDaemon = "stale_daemon" // its daemon died, and the leader took it back
-	Takeover    = "takeover"     // its daemon died or hung, and a consumer took it over
+	Takeover    = "takeover"     // its daemon died or hung, and another went on with it
 )
 
 // Reclaimed registers the counter of requests that were taken back.
 func Reclaimed(reg prometheus.Registerer) *prometheus.CounterVec {
 	return Counters(reg, "stale_requests_reclaimed_total",
 		"Requests taken back: message_lost when their message was gone, stale_daemon by the leader when their daemon died, "+
-			"takeover by a consumer when it died or hung (counted as they end).", "cause")
+			"takeover by whoever went on with them when it died or hung, counted as they end: those of stale_daemon are among them.", "cause")
 }

@@ -10,8 +10,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
@@ -28,7 +30,9 @@ const purgeEach = 100
 type Config struct {
 	Store *postgres.Store
 	Conn  *nats.Conn
-	Log   *slog.Logger
+	// Metrics is where cancelled batches are counted; nil: nowhere.
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
 }
 
 // Operator changes batches and files at a user's word. It is safe for
@@ -40,6 +44,8 @@ type Config struct {
 type Operator struct {
 	cfg Config
 	js  jetstream.JetStream
+
+	cancelled prometheus.Counter
 }
 
 // New returns an operator. It does not talk to the broker yet.
@@ -51,7 +57,10 @@ func New(cfg Config) (*Operator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to JetStream: %w", err)
 	}
-	return &Operator{cfg: cfg, js: js}, nil
+	return &Operator{
+		cfg: cfg, js: js,
+		cancelled: metric.Counter(cfg.Metrics, "batches_cancelled_total", "Batches cancelled through this process's API."),
+	}, nil
 }
 
 // Cancel cancels a batch: when it returns, every request of it has ended and
@@ -123,6 +132,7 @@ func (o *Operator) DeleteFile(ctx context.Context, id batch.FileID) ([]batch.ID,
 
 // abort follows the commit of a whole batch's cancel.
 func (o *Operator) abort(ctx context.Context, id batch.ID) {
+	o.cancelled.Inc()
 	o.tell(ctx, id, nil, streams.BatchSubjects(id))
 }
 

@@ -3,12 +3,15 @@ package operate_test
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/checker"
@@ -33,6 +36,7 @@ type world struct {
 	stream   jetstream.Stream
 	conn     *nats.Conn
 	operator *operate.Operator
+	metrics  *prometheus.Registry
 	file     batch.FileID
 	id       batch.ID
 }
@@ -51,7 +55,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(db.Close)
 	checker.AtEnd(t, db)
-	w := &world{t: t, store: store, conn: testenv.Connect(t, testenv.NATS(t))}
+	w := &world{t: t, store: store, conn: testenv.Connect(t, testenv.NATS(t)), metrics: prometheus.NewRegistry()}
 	js, err := jetstream.New(w.conn)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +66,7 @@ func newWorld(t *testing.T) *world {
 	if w.stream, err = js.Stream(t.Context(), streams.Stream); err != nil {
 		t.Fatal(err)
 	}
-	if w.operator, err = operate.New(operate.Config{Store: store, Conn: w.conn, Log: testenv.Logger(t)}); err != nil {
+	if w.operator, err = operate.New(operate.Config{Store: store, Conn: w.conn, Metrics: w.metrics, Log: testenv.Logger(t)}); err != nil {
 		t.Fatal(err)
 	}
 	w.file, w.id = w.begin(10)
@@ -141,6 +145,12 @@ func (w *world) hear(subject string) (next func() *nats.Msg) {
 	}
 }
 
+const oneCancelled = `
+# HELP fusillade_batches_cancelled_total Batches cancelled through this process's API.
+# TYPE fusillade_batches_cancelled_total counter
+fusillade_batches_cancelled_total 1
+`
+
 func TestWholeBatches(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*world) error{
@@ -172,6 +182,9 @@ func TestWholeBatches(t *testing.T) {
 			}
 			if msg := hint(); msg.Subject != streams.HintCancel(w.id) || len(msg.Data) != 0 {
 				t.Errorf("hint %s: %q", msg.Subject, msg.Data)
+			}
+			if err := testutil.GatherAndCompare(w.metrics, strings.NewReader(oneCancelled)); err != nil {
+				t.Error(err)
 			}
 		})
 	}

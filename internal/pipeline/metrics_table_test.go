@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"fusillade/internal/mock"
+	"fusillade/internal/testenv"
 )
 
 var update = flag.Bool("update", false, "write the table of metrics into docs/operations.md")
@@ -69,12 +70,15 @@ func types(t *testing.T, reg prometheus.Gatherer) map[string]string {
 	return out
 }
 
-// standaloneRegistry is the registry of a daemon that has everything and has
-// done some work.
+// standaloneRegistry is the registry of a process that has everything, the API
+// too, and has done some work.
 func standaloneRegistry(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	c := newCluster(t, mock.Settings{Latency: "hang"})
 	r := c.start("standalone", withAdmin)
+	if _, err := APIConfig(Resources{Store: c.store, Conn: c.conn, Observed: r.observed, Log: testenv.Logger(t)}, Offering{}); err != nil {
+		t.Fatal(err)
+	}
 	id := c.begin("r", 3, "m")
 	until(t, patience, "every part reports", func() bool {
 		s := r.scrape(t)

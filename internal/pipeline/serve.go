@@ -50,7 +50,7 @@ func NewAPI(r Resources, o Offering) (*api.Server, error) {
 
 // APIConfig is how NewAPI configures the server.
 func APIConfig(r Resources, o Offering) (api.Config, error) {
-	operator, err := operate.New(operate.Config{Store: r.Store, Conn: r.Conn, Log: r.Log})
+	operator, err := operate.New(operate.Config{Store: r.Store, Conn: r.Conn, Metrics: r.Observed.metrics(), Log: r.Log})
 	if err != nil {
 		return api.Config{}, err
 	}

@@ -119,6 +119,7 @@ type Standing struct {
 	InUse   int
 	Free    int           // slots that nobody holds
 	Share   int           // what it would hold if everyone gave back what is not theirs
+	Want    int           // slots that it has asked for; its Share knows of no others
 	Hold    time.Duration // how long no call may begin; 0: not held back
 	Paused  bool          // no call may begin until an operator says so
 }
@@ -131,8 +132,8 @@ func (a *Account) Standing() Standing {
 	return Standing{
 		Limit: a.entry.Limit, Held: held.Held, Allowed: a.allowed, InUse: a.inUse,
 		Free:  max(a.entry.Limit-a.entry.others(a.daemon)-held.Held, 0),
-		Share: a.entry.share(a.daemon),
-		Hold:  max(time.Until(a.hold), 0), Paused: a.entry.Paused,
+		Share: a.entry.share(a.daemon), Want: held.Want,
+		Hold: max(time.Until(a.hold), 0), Paused: a.entry.Paused,
 	}
 }
 
