@@ -199,7 +199,6 @@ func TestMetricsOfARun(t *testing.T) {
 		exactly(`queue_depth{model="good",state="pending"}`, 0),
 		exactly(`oldest_pending_seconds{model="good"}`, 0),
 		exactly(`drops_total{item="hint"}`, 1),
-		exactly(`batches_cancelled_total`, 0),
 		exactly(`rows_purged_total`, 0),
 		exactly(`purge_errors_total`, 0),
 		about(`heartbeat_duration_seconds_count`, 1, many),
