@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
 	"fusillade/internal/upstream"
 )
@@ -44,6 +45,7 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 	if !t.mayCall(cancel) {
 		return upstream.Outcome{Reason: batch.TaskTerminated}
 	}
+	failpoint.Hit(failpoint.Calling)
 	return c.cfg.Caller.Do(ctx, upstream.Request{
 		ID:         t.delivery.ID,
 		CustomID:   t.start.Template.CustomID,

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
 	"fusillade/internal/watchdog"
 	"fusillade/streams"
@@ -220,6 +221,7 @@ func (d *Daemon) renew(ctx context.Context, hostname string) error {
 	if err := d.cfg.Store.Heartbeat(ctx, d.ID, p); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.Beaten)
 	value, err := json.Marshal(map[string]any{
 		"role": d.cfg.Role, "hostname": hostname, "pid": os.Getpid(), "version": Version, "in_flight": p.InFlight,
 		"stopping": p.Stopping,

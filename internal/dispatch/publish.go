@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
@@ -36,6 +37,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 	if len(claimed) == 0 {
 		return nil
 	}
+	failpoint.Hit(failpoint.Claimed)
 	l.loop.Idle() // it waits for the broker's acks of earlier groups
 	select {
 	case l.groups <- struct{}{}:
@@ -67,6 +69,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 
 // confirm waits for the acks. Each arrives or fails within publishTimeout.
 func (l *lane) confirm(ctx context.Context, group []published) {
+	failpoint.Hit(failpoint.Published)
 	var lost, taken []postgres.ClaimedRequest
 	var firstErr error
 	lose := func(r postgres.ClaimedRequest, err error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
@@ -129,6 +130,7 @@ func (o *Operator) abort(ctx context.Context, id batch.ID) {
 // tell purges messages of requests that have ended, and hints that their calls
 // are in vain.
 func (o *Operator) tell(ctx context.Context, id batch.ID, hint []byte, subjects ...string) {
+	failpoint.Hit(failpoint.Cancelled)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
 	err := o.purge(ctx, subjects)
