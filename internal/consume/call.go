@@ -15,7 +15,13 @@ import (
 // call makes one call and says what is to be written about it. The slot is
 // freed before that is written: the limit counts calls in flight, not writes.
 // It is not freed before the decision, which may hold the model back.
+//
+// A process that was frozen may hold tasks and slots that are others' by now.
+// It makes no call that it had not begun.
 func (c *Consumer) call(t *task) finished {
+	if c.cfg.Lapsed != nil && c.cfg.Lapsed() {
+		return givenBack(t, 0)
+	}
 	t.lane.metrics.calling(t)
 	outcome := c.do(t)
 	c.callTime.Add(int64(outcome.Elapsed))

@@ -58,6 +58,8 @@ type Daemon struct {
 	progress atomic.Pointer[func() postgres.Progress]
 	metrics  *metrics
 	stopping atomic.Bool
+	born     time.Time
+	renewed  atomic.Int64 // when the last heartbeat that succeeded began, in nanoseconds since born
 	dog      *watchdog.Dog
 }
 
@@ -144,6 +146,13 @@ func (d *Daemon) run(taking, doing context.Context, work Work) error {
 	}
 }
 
+// Lapsed reports whether the last heartbeat is so old that the daemon must have
+// fenced itself. A process that was frozen, and wakes after others took its
+// work over, learns it here before its own heart can tell it.
+func (d *Daemon) Lapsed() bool {
+	return time.Since(d.born)-time.Duration(d.renewed.Load()) >= d.cfg.Threshold-d.cfg.Interval
+}
+
 // SetProgress says how to learn what the daemon has done, for its record.
 func (d *Daemon) SetProgress(f func() postgres.Progress) { d.progress.Store(&f) }
 
@@ -152,7 +161,7 @@ func start(ctx context.Context, cfg Config) (*Daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting daemon: %w", err)
 	}
-	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg, metrics: newMetrics(cfg.Metrics), dog: watchdog.New(cfg.stuckAfter())}
+	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg, metrics: newMetrics(cfg.Metrics), dog: watchdog.New(cfg.stuckAfter()), born: time.Now()}
 	bind, cancel := context.WithTimeout(ctx, cfg.Threshold)
 	defer cancel()
 	if d.beats, err = js.KeyValue(bind, streams.DaemonsBucket); err != nil {
@@ -205,6 +214,7 @@ func (d *Daemon) beat(ctx context.Context, stopping <-chan struct{}) error {
 			return nil
 		case err == nil:
 			last, wait = began, d.cfg.Interval
+			d.renewed.Store(int64(began.Sub(d.born)))
 			continue
 		case errors.Is(err, batch.ErrConflict) || time.Since(last) >= fence:
 			return fmt.Errorf("%w: %w", ErrFenced, err)
