@@ -46,7 +46,7 @@ chaos: ## Break a cluster of real processes in every way, and check it (minutes)
 	CHAOS_BUILD=$(RACE) $(GO) test -tags chaos -count=1 -v -timeout 10m -parallel 3 -run '$(or $(RUN),.)' -skip '^TestMutations$$' ./e2e/chaos
 
 mutations: ## Take the fence apart, one condition at a time: a test must fail each time
-	$(GO) test -tags chaos -count=1 -v -timeout 10m -run '^TestMutations$$' ./e2e/chaos
+	$(GO) test -tags chaos -count=1 -v -timeout 30m -run '^TestMutations$$' ./e2e/chaos
 
 bench: build ## Measure the pipeline on this machine, in a minute
 	build/fusillade bench --requests 5000

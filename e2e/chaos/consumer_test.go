@@ -49,6 +49,7 @@ func TestConsumer(t *testing.T) {
 				c.batch(500)
 				took := c.awaitStrike(victim, action)
 				if action == "stop" {
+					c.frozen++
 					victim.first.signal(syscall.SIGCONT)
 				}
 				faults.add(t, fmt.Sprintf("consumer %s %s", verb, of.where), c.verify(), took)

@@ -28,6 +28,7 @@ func TestMix(t *testing.T) {
 		case 2:
 			d = time.Duration(500+choose.IntN(4500)) * time.Millisecond
 			what = p.role + " frozen"
+			c.frozen++
 			frozen := p.now()
 			frozen.signal(syscall.SIGSTOP)
 			wait(d)
@@ -40,6 +41,7 @@ func TestMix(t *testing.T) {
 		case 4:
 			what = "NATS wiped"
 			c.broker.kill()
+			c.wiped = true
 			c.broker.wipe()
 			c.broker.start()
 		case 5:

@@ -52,17 +52,10 @@ var mutations = []mutation{
 	{"claim.go", "unclaim: the delivery", "r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery`", "r.ctid = i.place AND r.claim = i.claim`", ""},
 	{"reclaim.go", "reclaim: processing", "WHERE state = 'processing' AND daemon_id = ANY ($1::uuid[])", "WHERE daemon_id = ANY ($1::uuid[])", hasDaemon},
 	{"reclaim.go", "reclaim: the dead", "AND daemon_id = ANY ($1::uuid[])", "AND $1::uuid[] IS NOT NULL", ""},
-	{"reclaim.go", "death: only of the silent", "AND last_heartbeat < now() - $1::interval`", "AND $1::interval IS NOT NULL`", ""},
-	{"retry.go", "manual retry: the states asked for", "AND state = ANY ($5::text[]::request_state[])", "AND $5::text[] IS NOT NULL", ""},
-	{"retry.go", "manual retry of lines: not completed ones", "AND state IN ('failed', 'canceled', 'expired')", "", ""},
-	{"retry.go", "manual retry of skipped lines: not live ones", "       AND (SELECT 1 FROM requests WHERE batch_id = $1 AND line = t.line) IS NULL\n", "", ""},
-	{"retry.go", "manual retry of skipped lines: not ended ones", "       AND (SELECT 1 FROM results WHERE batch_id = $1 AND line = t.line) IS NULL\n", "", ""},
-	{"retry.go", "manual retry of skipped lines: beyond the cursor", "AND skipped > 0 AND last_line < t.line LIMIT 1", "AND skipped > 0 LIMIT 1", "a line up to its cursor is live or has ended, which the next two conditions tell"},
-	{"cancel.go", "expiry: calls in flight end as they do", "AND ($4 OR state <> 'processing')", "AND $4 IS NOT NULL", ""},
 }
 
 // fenceTests are quick enough to run for every mutation.
-const fenceTests = "^Test(Start|Finish|Return|Unclaim|Reclaim|Retry|MessageOf|ConcurrentTakeovers|Expire|Cancel|StoreAgrees)"
+const fenceTests = "^Test(Start|FinishIsFenced|Return|UnclaimIsFenced|Reclaim|ConcurrentTakeovers|StoreAgrees)"
 
 var failedTest = regexp.MustCompile(`--- FAIL: (\S+)`)
 
@@ -121,7 +114,7 @@ func runFenceTests(t *testing.T, root, overlay string) (string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	args := []string{"test", "-count=1", "-vet=off", "-failfast", "-timeout=2m", "-run", fenceTests}
-	property := []string{"-rapid.shrinktime=1ms", "-rapid.nofailfile"}
+	property := []string{"-rapid.checks=60", "-rapid.shrinktime=1ms", "-rapid.nofailfile"}
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}
