@@ -25,7 +25,7 @@ func TestCancel(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t, options{loseHints: name == "hint lost"})
+			c := newCluster(t, options{loseHints: name == "hint lost", latency: "uniform:100ms-200ms"})
 			c.pair()
 			const n = 600
 			cancelled := c.batch(n)
@@ -55,6 +55,9 @@ func TestCancel(t *testing.T) {
 			outcome := c.verify()
 			if after := c.calledOf("a"); !maps.Equal(before, after) {
 				t.Errorf("a second after the cancel %d requests of the batch had been called, at the end %d", len(before), len(after))
+			}
+			if !strings.Contains(outcome, "canceled") {
+				t.Errorf("nothing was left to cancel: %s", outcome)
 			}
 			faults.add(t, fault, outcome, 0)
 		})
