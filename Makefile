@@ -17,10 +17,10 @@ TEST := $(GO) test $(RACE) -shuffle=on -timeout 10m
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test bench fuzz lint readme dist image clean
+.PHONY: help build demo test chaos mutations bench fuzz lint readme dist image clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the commands into build/
 	@mkdir -p build
@@ -40,6 +40,13 @@ demo: build ## Run examples/requests.jsonl against a mock model endpoint
 test: ## Run all tests, with the race detector, on real Postgres and NATS
 	@test -n "$(RACE)" || echo "no C compiler was found: testing without the race detector"
 	$(TEST) ./...
+
+# The choices follow CHAOS_SEED, which is printed; RUN=PATTERN plays some faults.
+chaos: ## Break a cluster of real processes in every way, and check it (minutes)
+	CHAOS_BUILD=$(RACE) $(GO) test -tags chaos -count=1 -v -timeout 10m -parallel 3 -run '$(or $(RUN),.)' -skip '^TestMutations$$' ./e2e/chaos
+
+mutations: ## Take the fence apart, one condition at a time: a test must fail each time
+	$(GO) test -tags chaos -count=1 -v -timeout 30m -run '^TestMutations$$' ./e2e/chaos
 
 bench: build ## Measure the pipeline on this machine, in a minute
 	build/fusillade bench --requests 5000

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
 	"fusillade/internal/upstream"
 )
@@ -14,7 +15,13 @@ import (
 // call makes one call and says what is to be written about it. The slot is
 // freed before that is written: the limit counts calls in flight, not writes.
 // It is not freed before the decision, which may hold the model back.
+//
+// A process that was frozen may hold tasks and slots that are others' by now.
+// It makes no call that it had not begun.
 func (c *Consumer) call(t *task) finished {
+	if c.cfg.Lapsed != nil && c.cfg.Lapsed() {
+		return givenBack(t, 0)
+	}
 	t.lane.metrics.calling(t)
 	outcome := c.do(t)
 	c.callTime.Add(int64(outcome.Elapsed))
@@ -44,6 +51,7 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 	if !t.mayCall(cancel) {
 		return upstream.Outcome{Reason: batch.TaskTerminated}
 	}
+	failpoint.Hit(failpoint.Calling)
 	return c.cfg.Caller.Do(ctx, upstream.Request{
 		ID:         t.delivery.ID,
 		CustomID:   t.start.Template.CustomID,

@@ -61,6 +61,9 @@ type Config struct {
 	// CancelPoll is how often requests in hand are looked up in case the hint of
 	// a cancel was lost; 0: 5 s.
 	CancelPoll time.Duration
+	// Lapsed reports whether the daemon's heartbeat is too old for a call to begin;
+	// nil: it never is. It is asked before each call and must not wait.
+	Lapsed func() bool
 	// Watch is told of the progress of every loop; nil: nobody is.
 	Watch *watchdog.Dog
 	// MaxInFlight is the number of calls at once, of all models together.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/failpoint"
 	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 )
@@ -43,10 +44,12 @@ func (c *Consumer) finish(f finished) {
 // the two leaves a message whose request has ended, acked unseen by the next
 // start; or one in backoff, which the next start sends back for what remains.
 func (c *Consumer) flushFinishes(items []finished) {
+	failpoint.Hit(failpoint.Called)
 	pause := minRetryPause
 	for {
 		written, err := c.write(items)
 		if err == nil {
+			failpoint.Hit(failpoint.Finished)
 			for _, f := range items {
 				c.answer(f, written[f.task.delivery.ID])
 			}
@@ -135,6 +138,7 @@ func (c *Consumer) answer(f finished, written bool) {
 		}
 		c.report(f.task.msg.Ack())
 	case f.back.Retry:
+		failpoint.Hit(failpoint.Returned)
 		c.retried.Add(1)
 		c.report(f.task.msg.NakWithDelay(f.back.Delay))
 	case f.back.Delay > 0:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fusillade/internal/failpoint"
 	"fusillade/internal/metric"
 	"fusillade/internal/slots"
 	"fusillade/internal/watchdog"
@@ -245,6 +246,7 @@ func (l *lane) received(msg jetstream.Msg) {
 		l.unstarting()
 		l.c.report(msg.NakWithDelay(busyDelay))
 	default:
+		failpoint.Hit(failpoint.Received)
 		l.c.toStart(t)
 	}
 }

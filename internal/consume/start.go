@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/failpoint"
 	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 )
@@ -138,6 +139,7 @@ func (c *Consumer) wait(ctx context.Context, pause time.Duration) time.Duration 
 func (c *Consumer) judge(t *task, s postgres.Start, now time.Time) {
 	switch s.Verdict {
 	case postgres.Started:
+		failpoint.Hit(failpoint.Started)
 		c.hands.begin(t, s, now)
 		if t.ended() != postgres.Alive { // since it was started
 			t.lane.unstarting()

@@ -149,6 +149,25 @@ func TestTakeoverOnlyFromTheDead(t *testing.T) {
 	}
 }
 
+// A daemon whose process was frozen for longer than its heartbeat is good for
+// begins no call: its slots and requests may be others' by now.
+func TestLapsedDaemonMakesNoCall(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	id := c.queue()
+	var lapsed atomic.Bool
+	lapsed.Store(true)
+	c.start(func(cfg *Config) { cfg.Lapsed = lapsed.Load })
+	until(t, "the request was handed back, again and again", func() bool { return c.delivered() >= 3 })
+	if calls := len(c.endpoint.all()); calls != 0 {
+		t.Errorf("%d calls of a daemon that has lapsed", calls)
+	}
+	lapsed.Store(false)
+	if got := c.awaitEnd(id.Batch)["r0"]; got.State != batch.Completed || got.Attempts != 1 {
+		t.Errorf("the request is %s after %d attempts, want completed by one", got.State, got.Attempts)
+	}
+}
+
 func TestPoisoned(t *testing.T) {
 	t.Parallel()
 	const most = 3

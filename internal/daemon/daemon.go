@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
 	"fusillade/internal/watchdog"
 	"fusillade/streams"
@@ -57,6 +58,8 @@ type Daemon struct {
 	progress atomic.Pointer[func() postgres.Progress]
 	metrics  *metrics
 	stopping atomic.Bool
+	born     time.Time
+	renewed  atomic.Int64 // when the last heartbeat that succeeded began, in nanoseconds since born
 	dog      *watchdog.Dog
 }
 
@@ -143,6 +146,13 @@ func (d *Daemon) run(taking, doing context.Context, work Work) error {
 	}
 }
 
+// Lapsed reports whether the last heartbeat is so old that the daemon must have
+// fenced itself. A process that was frozen, and wakes after others took its
+// work over, learns it here before its own heart can tell it.
+func (d *Daemon) Lapsed() bool {
+	return time.Since(d.born)-time.Duration(d.renewed.Load()) >= d.cfg.Threshold-d.cfg.Interval
+}
+
 // SetProgress says how to learn what the daemon has done, for its record.
 func (d *Daemon) SetProgress(f func() postgres.Progress) { d.progress.Store(&f) }
 
@@ -151,7 +161,7 @@ func start(ctx context.Context, cfg Config) (*Daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting daemon: %w", err)
 	}
-	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg, metrics: newMetrics(cfg.Metrics), dog: watchdog.New(cfg.stuckAfter())}
+	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg, metrics: newMetrics(cfg.Metrics), dog: watchdog.New(cfg.stuckAfter()), born: time.Now()}
 	bind, cancel := context.WithTimeout(ctx, cfg.Threshold)
 	defer cancel()
 	if d.beats, err = js.KeyValue(bind, streams.DaemonsBucket); err != nil {
@@ -204,6 +214,7 @@ func (d *Daemon) beat(ctx context.Context, stopping <-chan struct{}) error {
 			return nil
 		case err == nil:
 			last, wait = began, d.cfg.Interval
+			d.renewed.Store(int64(began.Sub(d.born)))
 			continue
 		case errors.Is(err, batch.ErrConflict) || time.Since(last) >= fence:
 			return fmt.Errorf("%w: %w", ErrFenced, err)
@@ -220,6 +231,7 @@ func (d *Daemon) renew(ctx context.Context, hostname string) error {
 	if err := d.cfg.Store.Heartbeat(ctx, d.ID, p); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.Beaten)
 	value, err := json.Marshal(map[string]any{
 		"role": d.cfg.Role, "hostname": hostname, "pid": os.Getpid(), "version": Version, "in_flight": p.InFlight,
 		"stopping": p.Stopping,

@@ -294,3 +294,23 @@ func TestDaemonNeedsItsDatabase(t *testing.T) {
 		t.Error("Run begins without a database")
 	}
 }
+
+// A daemon that was fenced for want of a heartbeat has lapsed, and no other.
+func TestLapsed(t *testing.T) {
+	t.Parallel()
+	server := testenv.NATS(t)
+	e := newEnv(t, server, 2*time.Second)
+	lives, _, _ := e.run(t, e.config(200*time.Millisecond, 2*time.Second))
+	l := await(t, "work begins", lives)
+	e.beatsOn(t, l.daemon.ID)
+	if l.daemon.Lapsed() && l.doing.Err() == nil {
+		t.Error("a daemon that works has lapsed")
+	}
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "it is fenced", l.doing.Done())
+	if !l.daemon.Lapsed() {
+		t.Error("a daemon that was fenced has not lapsed")
+	}
+}

@@ -122,16 +122,17 @@ func TestMostUrgentFirst(t *testing.T) {
 }
 
 // A message of an earlier claim makes way; one of this claim is as good as a
-// new one.
+// new one; one of a later claim is that of whoever has the request now.
 func TestSubjectIsTaken(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		claim    string
 		replaced bool
 	}{
-		"of an earlier claim": {"7", true},
+		"of an earlier claim": {"0", true},
 		"without a claim":     {"", true},
 		"of this claim":       {"1", false},
+		"of a later claim":    {"7", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -143,10 +144,14 @@ func TestSubjectIsTaken(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			want := "1"
+			if !tt.replaced {
+				want = tt.claim
+			}
 			_, stop := c.start()
 			until(t, "the request is published", func() bool {
 				msg, err := c.stream.GetLastMsgForSubject(t.Context(), old.Subject)
-				return err == nil && msg.Header.Get(streams.HeaderClaim) == "1" && c.state().Msgs == 2
+				return err == nil && msg.Header.Get(streams.HeaderClaim) == want && c.state().Msgs == 2
 			})
 			stop()
 			msg, err := c.stream.GetLastMsgForSubject(t.Context(), old.Subject)

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
@@ -36,6 +37,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 	if len(claimed) == 0 {
 		return nil
 	}
+	failpoint.Hit(failpoint.Claimed)
 	l.loop.Idle() // it waits for the broker's acks of earlier groups
 	select {
 	case l.groups <- struct{}{}:
@@ -67,6 +69,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 
 // confirm waits for the acks. Each arrives or fails within publishTimeout.
 func (l *lane) confirm(ctx context.Context, group []published) {
+	failpoint.Hit(failpoint.Published)
 	var lost, taken []postgres.ClaimedRequest
 	var firstErr error
 	lose := func(r postgres.ClaimedRequest, err error) {
@@ -119,8 +122,15 @@ func subjectTaken(err error) bool {
 const replacing = 16
 
 // isOf reports whether a message of the stream is that of the claim.
-func isOf(msg *jetstream.RawStreamMsg, claim int) bool {
-	return msg.Header.Get(streams.HeaderClaim) == strconv.Itoa(claim)
+func isOf(msg *jetstream.RawStreamMsg, claim int) bool { return claimOf(msg) == claim }
+
+// claimOf is the claim number of a message; 0: it has none.
+func claimOf(msg *jetstream.RawStreamMsg) int {
+	n, err := strconv.Atoi(msg.Header.Get(streams.HeaderClaim))
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // replaceAll replaces the messages of these requests and returns the error of
@@ -141,7 +151,8 @@ func (l *lane) replaceAll(ctx context.Context, requests []postgres.ClaimedReques
 
 // replace deals with a message that holds the request's subject already. One
 // of this claim is as good as the one that was refused. One of an earlier
-// claim would be taken for stale by whoever receives it, so it makes way.
+// claim would be taken for stale by whoever receives it, so it makes way. One
+// of a later claim is another dispatcher's, which took this one for dead.
 func (l *lane) replace(ctx context.Context, r postgres.ClaimedRequest) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
@@ -151,7 +162,7 @@ func (l *lane) replace(ctx context.Context, r postgres.ClaimedRequest) error {
 		return fmt.Errorf("looking for the message of %s: %w", r.ID, err)
 	}
 	if err == nil {
-		if isOf(old, r.Claim) {
+		if claimOf(old) >= r.Claim {
 			return nil
 		}
 		// It may just have been acked or removed by another, which the server tells

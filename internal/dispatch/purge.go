@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/failpoint"
 )
 
 // purgePage is the most files or batches that are listed at a time.
@@ -73,6 +74,7 @@ func drain[ID comparable](ctx context.Context, p Purge, list func(context.Contex
 					return rows, err
 				}
 				rows += n
+				failpoint.Hit(failpoint.Purging)
 				if err := pause(ctx, p.Pause); err != nil {
 					return rows, err
 				}

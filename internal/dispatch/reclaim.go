@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/failpoint"
 	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
@@ -67,6 +68,7 @@ func (d *Dispatcher) reclaim(ctx context.Context, buried map[batch.DaemonID]bool
 		if len(requests) == 0 {
 			break
 		}
+		failpoint.Hit(failpoint.Reclaimed)
 		total += len(requests)
 		d.metrics.reclaimed(metric.StaleDaemon, len(requests))
 		d.removeVoid(ctx, requests)

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/failpoint"
 	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
@@ -139,6 +140,7 @@ func (o *Operator) abort(ctx context.Context, id batch.ID) {
 // tell purges messages of requests that have ended, and hints that their calls
 // are in vain.
 func (o *Operator) tell(ctx context.Context, id batch.ID, hint []byte, subjects ...string) {
+	failpoint.Hit(failpoint.Cancelled)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
 	err := o.purge(ctx, subjects)

@@ -107,7 +107,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg Consuming, d *
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),
 		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),
-		Watch: d.Watchdog(), CancelPoll: cfg.CancellationPollInterval.Duration(), MaxInFlight: cfg.MaxInFlight, MaxDeliveries: cfg.MaxDeliveries,
+		Lapsed: d.Lapsed, Watch: d.Watchdog(), CancelPoll: cfg.CancellationPollInterval.Duration(), MaxInFlight: cfg.MaxInFlight, MaxDeliveries: cfg.MaxDeliveries,
 		StatusInterval: statusInterval(cfg.Daemon), Metrics: r.Observed.metrics(), Log: r.Log,
 	})
 	if err != nil {

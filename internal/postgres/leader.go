@@ -13,6 +13,12 @@ const (
 	ownerLock  int64 = 0x66756f776e657273
 )
 
+// A leader that is frozen, or whose machine is gone without a word, keeps its
+// session. Without the ping of every second the server ends it after this time,
+// and another leads. The frozen one finds out at its next ping; until then both
+// may act, which every statement of a leader allows.
+const leaderIdleSQL = `SET idle_session_timeout = '5s'`
+
 // Lead runs f while this process holds the leader's lock, and returns what f
 // returned. It returns false at once if another process holds the lock. f's
 // context ends when the connection that holds the lock is lost.
@@ -38,6 +44,9 @@ func (s *Store) Lead(ctx context.Context, f func(context.Context) error) (led bo
 	}
 	if !led {
 		return false, nil
+	}
+	if _, err := c.Exec(bounded, leaderIdleSQL); err != nil {
+		return false, fmt.Errorf("taking the leader's lock: %w", err)
 	}
 	leading, stop := context.WithCancel(ctx)
 	defer stop()

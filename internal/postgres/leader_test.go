@@ -3,8 +3,12 @@ package postgres
 import (
 	"context"
 	"errors"
+	"net"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"fusillade/internal/testenv"
 )
@@ -125,4 +129,51 @@ func TestReignEndsWithItsContext(t *testing.T) {
 	if led, err := a.Lead(ctx, nil); led || !errors.Is(err, context.Canceled) {
 		t.Errorf("led: %t, %v", led, err)
 	}
+}
+
+// frozenConn sends nothing while its process is frozen.
+type frozenConn struct {
+	net.Conn
+	awake *sync.RWMutex
+}
+
+func (c frozenConn) Write(p []byte) (int, error) {
+	c.awake.RLock()
+	defer c.awake.RUnlock()
+	return c.Conn.Write(p)
+}
+
+// A leader that is frozen, with its connection open, loses the lead.
+func TestFrozenLeaderLosesTheLead(t *testing.T) {
+	t.Parallel()
+	url := testenv.DatabaseURL(t)
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var awake sync.RWMutex
+	dial := cfg.ConnConfig.DialFunc
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		return frozenConn{conn, &awake}, err
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	a, b := &Store{pool: pool, timeout: time.Minute}, openStore(t, url)
+	first := lead(t.Context(), a)
+	ctx := wait(t, first.began)
+	awake.Lock()
+	second := lead(t.Context(), b)
+	wait(t, second.began)
+	awake.Unlock()
+	wait(t, ctx.Done())
+	close(first.end)
+	if err := wait(t, first.done); err == nil || !first.led {
+		t.Errorf("led: %t, %v, want an error", first.led, err)
+	}
+	close(second.end)
+	_ = wait(t, second.done)
 }

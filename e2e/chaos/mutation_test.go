@@ -1,0 +1,126 @@
+//go:build chaos && unix
+
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mutation takes one condition out of a statement.
+type mutation struct {
+	file, name, from, to string
+	// equivalent says why nothing can come of it. Then it must not be found.
+	equivalent string
+}
+
+// A CHECK of the table: a row has a daemon if and only if it is processing.
+const hasDaemon = "a row with a daemon is processing, by a CHECK of the table"
+
+var mutations = []mutation{
+	{"start.go", "start: the claim", "r.ctid = i.place AND r.claim = i.claim\n       AND (r.delivery <", "r.ctid = i.place\n       AND (r.delivery <", ""},
+	{"start.go", "start: the delivery", "AND (r.delivery < i.delivery OR r.delivery = i.delivery AND r.daemon_id = $5)", "", ""},
+	{"start.go", "start: the same delivery, by its daemon alone", "r.delivery = i.delivery AND r.daemon_id = $5", "r.delivery = i.delivery", ""},
+	{"start.go", "start: the same delivery again", " OR r.delivery = i.delivery AND r.daemon_id = $5", "", ""},
+	{"start.go", "start: not what waits for a claim", "       AND r.due_at IS NULL\n       AND (r.not_before", "       AND (r.not_before", ""},
+	{"start.go", "start: not in backoff", "       AND (r.not_before IS NULL OR r.not_before <= now() + interval '100 ms')\n", "", ""},
+	{"start.go", "start: only from the dead", "AND (r.state <> 'processing' OR", "AND (true OR", ""},
+	{"start.go", "start: what nobody processes", "AND (r.state <> 'processing' OR", "AND (", "a row that is not processing has no daemon, so there is none that lives"},
+	{"start.go", "start: from oneself", "OR r.daemon_id = $5 OR r.started_at", "OR r.started_at", ""},
+	{"start.go", "start: past the processing timeout", "r.started_at < now() - $6::interval OR NOT", "$6::interval IS NULL OR NOT", ""},
+	{"start.go", "start: from who is declared dead", "d.id = r.daemon_id AND d.status <> 'dead' AND d.last_heartbeat > now() - $7::interval))\n    RETURNING", "d.id = r.daemon_id AND d.last_heartbeat > now() - $7::interval))\n    RETURNING", ""},
+	{"start.go", "start: from who is stale", "AND d.last_heartbeat > now() - $7::interval))\n    RETURNING", "AND $7::interval IS NOT NULL))\n    RETURNING", ""},
+	{"start.go", "refusal: the claim", "WHERE r.claim = i.claim AND r.delivery < i.delivery", "WHERE r.delivery < i.delivery", ""},
+	{"start.go", "refusal: the delivery", "AND r.delivery < i.delivery AND r.due_at IS NULL`", "AND r.due_at IS NULL`", ""},
+	{"start.go", "refusal: not what waits for a claim", "AND r.delivery < i.delivery AND r.due_at IS NULL`", "AND r.delivery < i.delivery`", ""},
+	{"finish.go", "result: the claim", "     WHERE r.ctid = i.place AND r.claim = i.claim AND", "     WHERE r.ctid = i.place AND", ""},
+	{"finish.go", "result: the delivery", "AND r.delivery = i.delivery\n       AND r.state", "AND r.state", ""},
+	{"finish.go", "result: processing", "\n       AND r.state = 'processing' AND r.daemon_id = $1\n    RETURNING", "\n       AND r.daemon_id = $1\n    RETURNING", hasDaemon},
+	{"finish.go", "result: the daemon", "\n       AND r.state = 'processing' AND r.daemon_id = $1\n    RETURNING", "\n       AND r.state = 'processing' AND $1::uuid IS NOT NULL\n    RETURNING", ""},
+	{"finish.go", "retry: the claim", "\n WHERE r.ctid = i.place AND r.claim = i.claim AND", "\n WHERE r.ctid = i.place AND", ""},
+	{"finish.go", "retry: the delivery", "AND r.delivery = i.delivery\n   AND r.state", "AND r.state", ""},
+	{"finish.go", "retry: processing", "\n   AND r.state = 'processing' AND r.daemon_id = $1\nRETURNING", "\n   AND r.daemon_id = $1\nRETURNING", hasDaemon},
+	{"finish.go", "retry: the daemon", "\n   AND r.state = 'processing' AND r.daemon_id = $1\nRETURNING", "\n   AND r.state = 'processing' AND $1::uuid IS NOT NULL\nRETURNING", ""},
+	{"claim.go", "unclaim: the claim", "r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery`", "r.ctid = i.place AND r.delivery = i.delivery`", ""},
+	{"claim.go", "unclaim: the delivery", "r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery`", "r.ctid = i.place AND r.claim = i.claim`", ""},
+	{"reclaim.go", "reclaim: processing", "WHERE state = 'processing' AND daemon_id = ANY ($1::uuid[])", "WHERE daemon_id = ANY ($1::uuid[])", hasDaemon},
+	{"reclaim.go", "reclaim: the dead", "AND daemon_id = ANY ($1::uuid[])", "AND $1::uuid[] IS NOT NULL", ""},
+}
+
+// fenceTests are quick enough to run for every mutation.
+const fenceTests = "^Test(Start|FinishIsFenced|Return|UnclaimIsFenced|Reclaim|ConcurrentTakeovers|StoreAgrees)"
+
+var failedTest = regexp.MustCompile(`--- FAIL: (\S+)`)
+
+// Each condition of the fence is taken out in turn, and the tests notice.
+func TestMutations(t *testing.T) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := runFenceTests(t, root, ""); err != nil {
+		t.Fatalf("the tests fail as it is: %v\n%s", err, tail(out, 4000))
+	}
+	for _, m := range mutations {
+		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) {
+			path := filepath.Join(root, "internal", "postgres", m.file)
+			source, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(source), m.from); n != 1 {
+				t.Fatalf("%s has %d places for this mutation, want 1: %q", m.file, n, m.from)
+			}
+			dir := t.TempDir()
+			mutant := filepath.Join(dir, m.file)
+			overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutant}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, content := range map[string][]byte{
+				mutant: []byte(strings.Replace(string(source), m.from, m.to, 1)), filepath.Join(dir, "overlay.json"): overlay,
+			} {
+				if err := os.WriteFile(name, content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out, err := runFenceTests(t, root, filepath.Join(dir, "overlay.json"))
+			found := failedTest.FindStringSubmatch(out)
+			switch {
+			case strings.Contains(out, "[build failed]") || strings.Contains(out, "SQLSTATE 42"):
+				t.Errorf("it is no program: %s", tail(out, 2000))
+			case m.equivalent != "" && err != nil:
+				t.Errorf("it is not equivalent: %s", tail(out, 2000))
+			case m.equivalent != "":
+				t.Logf("| %s | equivalent: %s |", m.name, m.equivalent)
+			case err == nil || found == nil:
+				t.Errorf("no test notices: %v %s", err, tail(out, 500))
+			default:
+				t.Logf("| %s | %s |", m.name, found[1])
+			}
+		})
+	}
+}
+
+func runFenceTests(t *testing.T, root, overlay string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	args := []string{"test", "-count=1", "-vet=off", "-failfast", "-timeout=2m", "-run", fenceTests}
+	property := []string{"-rapid.checks=60", "-rapid.shrinktime=1ms", "-rapid.nofailfile"}
+	if overlay != "" {
+		args = append(args, "-overlay", overlay)
+	}
+	cmd := exec.CommandContext(ctx, "go", append(append(args, "./internal/postgres"), property...)...)
+	cmd.Dir = root
+	cmd.Env = append(withoutSettings(os.Environ()), "FUSILLADE_TEST_DATABASE_URL="+pg.running.URL())
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}

@@ -1,0 +1,92 @@
+//go:build chaos && unix
+
+package chaos
+
+import (
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"fusillade/internal/checker"
+	"fusillade/internal/failpoint"
+)
+
+// A batch is cancelled under load while another of the same models goes on:
+// as it should be, with the hint lost, with the command killed after its commit,
+// and while a consumer is frozen that wakes later.
+func TestCancel(t *testing.T) {
+	for name, fault := range map[string]string{
+		"plain":       "a batch cancelled under load",
+		"hint lost":   "a batch cancelled, the hint lost",
+		"killed":      "the command that cancels killed after its commit",
+		"with crash":  "a batch cancelled as a consumer is killed",
+		"nats killed": "a batch cancelled while NATS is away",
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, options{loseHints: name == "hint lost", latency: "uniform:100ms-200ms"})
+			c.pair()
+			const n = 600
+			cancelled := c.batch(n)
+			c.batch(300)
+			c.awaitDone(cancelled, n/4)
+			var env []string
+			switch name {
+			case "killed":
+				env = append(env, strike(failpoint.Cancelled, 1, "kill"))
+			case "with crash":
+				c.pods[3].now().kill()
+			case "nats killed":
+				c.broker.kill()
+			}
+			out, err := c.command(env, "batches", "cancel", cancelled.String())
+			if (err != nil) != (name == "killed" || name == "nats killed") {
+				t.Fatalf("cancelling: %v: %s", err, out)
+			}
+			if name == "nats killed" {
+				c.broker.start()
+				if out, err := c.command(nil, "batches", "cancel", cancelled.String()); err != nil {
+					t.Fatalf("cancelling: %v: %s", err, out)
+				}
+			}
+			wait(time.Second)
+			before := c.calledOf("a")
+			outcome := c.verify()
+			if after := c.calledOf("a"); !maps.Equal(before, after) {
+				t.Errorf("a second after the cancel %d requests of the batch had been called, at the end %d", len(before), len(after))
+			}
+			if !strings.Contains(outcome, "canceled") {
+				t.Errorf("nothing was left to cancel: %s", outcome)
+			}
+			faults.add(t, fault, outcome, 0)
+		})
+	}
+}
+
+// The leader dies in the middle of a purge; the next one ends it.
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, options{settings: []string{"FUSILLADE_PURGE_INTERVAL_MS=1000", "FUSILLADE_PURGE_BATCH_SIZE=40"}})
+	leader := c.keep("dispatcher", strike(failpoint.Purging, 2+choices(t).IntN(4), "kill"))
+	poll(t, "it leads", func() bool { return strings.Contains(leader.first.logs.String(), "this dispatcher leads") })
+	c.keep("dispatcher")
+	c.keep("consumer")
+	deleted := c.batch(200)
+	c.batch(100)
+	outcome := c.verify()
+	c.mu.Lock()
+	c.batches = c.batches[1:]
+	c.mu.Unlock()
+	if out, err := c.command(nil, "batches", "delete", deleted.String()); err != nil {
+		t.Fatalf("deleting: %v: %s", err, out)
+	}
+	poll(t, "the failpoint acts", leader.first.struck)
+	<-leader.first.done
+	at := time.Now()
+	poll(t, "nothing is left of the batch", func() bool { return checker.Erased(t.Context(), c.db, deleted) == nil })
+	if err := checker.CheckAll(t.Context(), c.db); err != nil {
+		t.Error(err)
+	}
+	faults.add(t, "leader killed in the middle of a purge", outcome+"; of the deleted batch nothing is left", time.Since(at))
+}

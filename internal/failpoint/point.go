@@ -1,0 +1,41 @@
+package failpoint
+
+// Point is an instant in the code.
+type Point string
+
+// In a dispatcher.
+const (
+	// Claimed: the claim is committed, nothing is published.
+	Claimed Point = "claimed"
+	// Published: messages were sent, their acks are not read.
+	Published Point = "published"
+	// Reclaimed: requests of a dead daemon are pending again, their messages and
+	// its slots are still there.
+	Reclaimed Point = "reclaimed"
+	// Purging: some rows of a deleted batch or file are gone.
+	Purging Point = "purging"
+)
+
+// In a consumer.
+const (
+	// Received: a message is in hand, its request not started.
+	Received Point = "received"
+	// Started: the start is committed, the call not begun.
+	Started Point = "started"
+	// Calling: a call begins.
+	Calling Point = "calling"
+	// Called: calls have ended, what came of them is not written.
+	Called Point = "called"
+	// Finished: results and retries are committed, the broker was not told.
+	Finished Point = "finished"
+	// Returned: a retry is committed, its message not handed back.
+	Returned Point = "returned"
+)
+
+// In others.
+const (
+	// Cancelled: a cancel is committed, messages and calls in flight are left.
+	Cancelled Point = "cancelled"
+	// Beaten: a heartbeat is in Postgres and not in the bucket.
+	Beaten Point = "beaten"
+)
