@@ -135,7 +135,13 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 	r := c.startTuned(func(r *Consumer) {
 		r.finishes = newBatcher(1, 1, 0, r.flushFinishes) // so that few results fill it
 	}, func(cfg *Config) { cfg.Store = away })
+	// A call that ends while others are yet to begin may leave one of them behind
+	// its own result, which waits.
+	hold := make(gate)
+	c.endpoint.set(hold.answer)
 	c.begin(lines(n, testModel))
+	until(t, "all calls are in flight", func() bool { return c.endpoint.inFlight() == n })
+	close(hold)
 	until(t, "all calls were made", func() bool { return len(c.endpoint.all()) == n })
 	until(t, "the trouble is known", func() bool {
 		trouble := r.Stats().Trouble
