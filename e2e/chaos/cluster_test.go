@@ -49,10 +49,9 @@ type cluster struct {
 	env, directEnv  []string
 	endpoint        *endpoint
 	pods            []*pod
-	graceful        int  // consumers that were told to stop
-	databaseCrashes int  // each may lose starts that were not flushed
-	frozen          int  // consumers that were frozen and woke
-	wiped           bool // the broker has lost its store
+	graceful        int // consumers that were told to stop
+	databaseCrashes int // each may lose starts that were not flushed
+	frozen          int // consumers that were frozen and woke
 
 	mu      sync.Mutex
 	all     []*process

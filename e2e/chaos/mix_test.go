@@ -41,7 +41,6 @@ func TestMix(t *testing.T) {
 		case 4:
 			what = "NATS wiped"
 			c.broker.kill()
-			c.wiped = true
 			c.broker.wipe()
 			c.broker.start()
 		case 5:

@@ -20,7 +20,6 @@ func TestBroker(t *testing.T) {
 			c.awaitDone(id, n/4)
 			c.broker.kill()
 			if name == "wiped" {
-				c.wiped = true
 				c.broker.wipe()
 			}
 			outage := time.Duration(300+choices(t).IntN(1200)) * time.Millisecond

@@ -183,8 +183,14 @@ func (l *lane) ensureConsumer(ctx context.Context, limit int) error {
 	if err != nil {
 		return fmt.Errorf("creating consumer: %w", err)
 	}
-	if err := slots.EnsureModel(ctx, l.d.slots, l.model, l.d.decided().slots(l.model)); err != nil {
+	carried, err := l.d.carried(ctx)
+	if err != nil {
 		return err
+	}
+	if carried { // else the leader does it
+		if err := slots.EnsureModel(ctx, l.d.slots, l.model, l.d.decided().slots(l.model)); err != nil {
+			return err
+		}
 	}
 	l.consumer, l.applied = consumer, limit
 	l.ensured.Store(true)

@@ -19,6 +19,9 @@ const (
 	sweepPage = 500
 	// followInterval is how often a dispatcher that does not lead tries to.
 	followInterval = 2 * time.Second
+	// restoreInterval is how often the leader looks whether the broker has lost
+	// something.
+	restoreInterval = time.Second
 	// limitRepeat is how often limits are written again, in case the bucket was
 	// lost or restored.
 	limitRepeat = 5 * time.Second
@@ -50,6 +53,8 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 	applied := make(map[batch.Model]slots.Settings) // what was written and is not to be written again
 	repeats := time.NewTicker(limitRepeat)
 	defer repeats.Stop()
+	restores := time.NewTicker(restoreInterval)
+	defer restores.Stop()
 	sweeps := time.NewTicker(d.sweepInterval())
 	defer sweeps.Stop()
 	reclaims := time.NewTicker(d.reclaimInterval())
@@ -70,9 +75,12 @@ func (d *Dispatcher) reign(ctx context.Context) error {
 		case <-d.changed:
 			d.applySettings(ctx, applied)
 		case <-repeats.C:
-			d.leading.Busy()
 			clear(applied)
-			d.restoreStreams(ctx)
+		case <-restores.C:
+			d.leading.Busy()
+			if d.restoreStreams(ctx) {
+				clear(applied)
+			}
 		case <-revivals.C:
 			d.leading.Busy()
 			if err := d.revive(ctx, seen); err != nil && ctx.Err() == nil {
@@ -106,9 +114,9 @@ func (d *Dispatcher) sweepInterval() time.Duration {
 }
 
 // restoreStreams creates the stream and the buckets anew if the broker has
-// lost one. What was in them is rebuilt from Postgres: lanes create their
+// lost one, and reports whether it did. What was in them is rebuilt from Postgres: lanes create their
 // consumers again, and the sweep returns requests without messages.
-func (d *Dispatcher) restoreStreams(ctx context.Context) {
+func (d *Dispatcher) restoreStreams(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*brokerTimeout)
 	defer cancel()
 	for _, name := range d.cfg.Streams.StreamNames() {
@@ -118,13 +126,16 @@ func (d *Dispatcher) restoreStreams(ctx context.Context) {
 		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			d.cfg.Log.Warn("the broker has lost a stream, which is created anew", "stream", name)
-			err = streams.Ensure(ctx, d.js, d.cfg.Streams)
+			if err = streams.Ensure(ctx, d.js, d.cfg.Streams); err == nil {
+				return true
+			}
 		}
-		if err != nil && ctx.Err() == nil {
+		if ctx.Err() == nil {
 			d.cfg.Log.Warn("restoring streams", "err", err)
 		}
-		return
+		return false
 	}
+	return false
 }
 
 // applySettings writes the limits and what else was decided about models where
@@ -132,10 +143,21 @@ func (d *Dispatcher) restoreStreams(ctx context.Context) {
 // environments do not take turns.
 func (d *Dispatcher) applySettings(ctx context.Context, applied map[batch.Model]slots.Settings) {
 	decided := d.decided()
+	carried := false
 	for _, model := range d.models() {
 		want := decided.slots(model)
 		if applied[model] == want {
 			continue
+		}
+		if !carried {
+			var err error
+			if carried, err = d.carried(ctx); err != nil && ctx.Err() == nil {
+				d.cfg.Log.Warn("applying settings", "err", err)
+			}
+			if !carried {
+				clear(applied) // what was there is no more
+				return
+			}
 		}
 		opCtx, cancel := context.WithTimeout(ctx, brokerTimeout)
 		err := slots.Apply(opCtx, d.slots, model, want)
@@ -152,6 +174,24 @@ func (d *Dispatcher) applySettings(ctx context.Context, applied map[batch.Model]
 			d.cfg.Log.Warn("applying settings", "model", model, "err", err)
 		}
 	}
+}
+
+// carried reports whether slots may be given out: everyone who may hold slots
+// of an earlier bucket has had the time to carry its calls in flight into this
+// one. Nobody does who began after this one was made.
+func (d *Dispatcher) carried(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	// In this order: the time between the two makes the bucket look older.
+	oldest, err := d.cfg.Store.OldestConsumer(ctx, d.cfg.StaleThreshold)
+	if err != nil {
+		return false, err
+	}
+	age, err := slots.Age(ctx, d.slots)
+	if err != nil {
+		return false, err
+	}
+	return oldest <= age || age >= slots.CarriedAfter, nil
 }
 
 // sweep returns to pending what should have moved on long ago and has no
@@ -171,20 +211,21 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 			return
 		}
 		var lost []postgres.ClaimedRequest
-		models := make(map[batch.Model]bool)
 		for _, o := range overdue {
 			after = o.ID
 			d.leading.Busy()
-			missing, err := d.missing(ctx, o)
+			missing, unreached, err := d.missing(ctx, o)
 			if err != nil {
 				if ctx.Err() == nil {
 					d.cfg.Log.Warn("looking for the message of an overdue request", "request_id", o.ID, "err", err)
 				}
 				return
 			}
-			if missing {
+			switch {
+			case unreached != 0:
+				d.returnFrom(ctx, o, unreached)
+			case missing:
 				lost = append(lost, o.ClaimedRequest)
-				models[o.Model] = true
 			}
 		}
 		if len(lost) > 0 {
@@ -199,16 +240,39 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 }
 
 // missing looks a request's message up. One of another claim counts as none:
-// whoever receives it will ack it.
-func (d *Dispatcher) missing(ctx context.Context, o postgres.Overdue) (bool, error) {
+// whoever receives it will ack it. Of one whose claim the request has not
+// reached, as far as is known, the sequence is returned.
+func (d *Dispatcher) missing(ctx context.Context, o postgres.Overdue) (missing bool, unreached uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
 	msg, err := d.stream.GetLastMsgForSubject(ctx, streams.RequestSubject(o.Model, o.ID))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return true, nil
+		return true, 0, nil
 	}
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
-	return !isOf(msg, o.Claim), nil
+	if claimOf(msg) > o.Claim {
+		return true, msg.Sequence, nil
+	}
+	return !isOf(msg, o.Claim), 0, nil
+}
+
+// returnFrom returns a request to pending and removes a message of a claim that
+// it has not reached, which publishes of lower claims would leave in its place.
+// There is one after the database was restored from a backup. That the request
+// is unclaimed shows that it was not another dispatcher's message, of a claim
+// made in the meantime. A crash before the message is removed leaves it to
+// whoever receives it.
+func (d *Dispatcher) returnFrom(ctx context.Context, o postgres.Overdue, unreached uint64) {
+	n := d.unclaim(ctx, []postgres.ClaimedRequest{o.ClaimedRequest}, 0)
+	if n == 0 {
+		return
+	}
+	d.cfg.Log.Warn("a request whose message is of a claim that it never had returns to pending", "request_id", o.ID)
+	d.metrics.reclaimed(metric.MessageLost, n)
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	_ = d.stream.DeleteMsg(ctx, unreached) // it may have been acked meanwhile
+	poke(d.work)
 }

@@ -112,6 +112,48 @@ func TestStreamIsWiped(t *testing.T) {
 	}
 }
 
+// Who lived when the slots were lost may still make calls: slots of the new
+// bucket are given out only when it has had the time to say so.
+func TestNewSlotsWaitForCallsInFlight(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.start()
+	c.begin(lines(1, testModel))
+	c.daemon()
+	entry := func() slots.Entry {
+		kv, err := c.js.KeyValue(t.Context(), streams.SlotsBucket)
+		if err != nil {
+			return slots.Entry{}
+		}
+		entries, err := slots.List(t.Context(), kv)
+		if err != nil {
+			return slots.Entry{}
+		}
+		return entries[testModel]
+	}
+	until(t, "slots are given out", func() bool { return entry().Limit == 4 })
+	if err := c.js.DeleteKeyValue(t.Context(), streams.SlotsBucket); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "slots are given out again", func() bool { return entry().Limit == 4 })
+	kv, err := c.js.KeyValue(t.Context(), streams.SlotsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written, err := kv.Get(t.Context(), streams.Token(testModel))
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := kv.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	created := status.(*jetstream.KeyValueBucketStatus).StreamInfo().Created
+	if after := written.Created().Sub(created); after < slots.CarriedAfter {
+		t.Errorf("slots were given out %v after the bucket was made, want at least %v", after, slots.CarriedAfter)
+	}
+}
+
 // end starts and completes the request of a message, as a consumer does. A
 // stale message changes nothing.
 func (c *cluster) end(msg jetstream.Msg) {

@@ -118,6 +118,20 @@ SELECT id, role, hostname, pid, version, status, started_at, (extract(epoch FROM
 	return records, nil
 }
 
+// OldestConsumer is how long ago the daemon began that has been making calls for
+// the longest, of those whose heartbeat is not older than stale; 0: there is
+// none.
+func (s *Store) OldestConsumer(ctx context.Context, stale time.Duration) (time.Duration, error) {
+	var micros int64
+	err := s.queryRow(ctx, `
+SELECT COALESCE((extract(epoch FROM now() - min(started_at)) * 1e6)::bigint, 0) FROM daemons
+ WHERE role IN ('consumer', 'standalone') AND status <> 'dead' AND last_heartbeat > now() - $1::interval`, []any{stale}, &micros)
+	if err != nil {
+		return 0, fmt.Errorf("looking for consumers: %w", err)
+	}
+	return time.Duration(micros) * time.Microsecond, nil
+}
+
 // Working reports whether a daemon that lives has a request of the model in
 // hand, or one waits out its backoff in the stream.
 func (s *Store) Working(ctx context.Context, model batch.Model, stale time.Duration) (bool, error) {

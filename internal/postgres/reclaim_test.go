@@ -148,6 +148,41 @@ func TestDaemons(t *testing.T) {
 	}
 }
 
+func TestOldestConsumer(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	oldest := func() time.Duration {
+		t.Helper()
+		age, err := s.OldestConsumer(t.Context(), time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return age.Truncate(time.Hour)
+	}
+	if got := oldest(); got != 0 {
+		t.Errorf("without any = %v, want 0", got)
+	}
+	begun := func(role string, hours int) batch.DaemonID {
+		d := newDaemon(t, s)
+		sqlExec(t, s, `UPDATE daemons SET role = $2, started_at = now() - $3 * interval '1 hour' WHERE id = $1`, [16]byte(d), role, hours)
+		return d
+	}
+	begun("dispatcher", 9)
+	silence(t, s, begun("consumer", 8))
+	if err := s.EndDaemon(t.Context(), begun("consumer", 7)); err != nil {
+		t.Fatal(err)
+	}
+	begun("consumer", 3)
+	if got := oldest(); got != 3*time.Hour {
+		t.Errorf("with a consumer of 3 hours = %v", got)
+	}
+	begun("standalone", 4)
+	begun("consumer", 2)
+	if got := oldest(); got != 4*time.Hour {
+		t.Errorf("with one of 4 hours = %v", got)
+	}
+}
+
 func TestWorking(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -28,6 +28,7 @@ type Account struct {
 	// 0: none is. Until a later revision is seen, what it lowered may be another's.
 	pending uint64
 	inUse   int
+	carry   bool // a new bucket does not know yet of the calls in flight
 	ready   int  // requests that wait here for a slot
 	backlog bool // more wait in the stream
 	closed  bool
@@ -152,7 +153,7 @@ func (a *Account) observe(e Entry, revision uint64) {
 	if revision <= a.revision {
 		return
 	}
-	a.entry, a.revision, a.pending = e, revision, 0
+	a.learn(e, revision)
 	a.escalation.Store(nil)
 	if to := e.Settings().Escalation; to.Model != "" {
 		a.escalation.Store(&to)
@@ -164,12 +165,24 @@ func (a *Account) observe(e Entry, revision uint64) {
 	a.allowed = min(a.allowed, e.Holders[a.daemon].Held)
 }
 
+// learn takes over an entry. The lock is held.
+func (a *Account) learn(e Entry, revision uint64) {
+	a.entry, a.revision, a.pending = e, revision, 0
+	a.carry = a.carry && a.inUse > e.Holders[a.daemon].Held
+}
+
 // plan decides what to write, if anything. Where it lowers, the new number is
 // in force before it is written, so that the sum holds whatever happens to the
-// write; where it raises, only what was written is in force.
+// write; where it raises, only what was written is in force. In a new bucket,
+// calls that were in flight before are held whatever the limit is, and until a
+// dispatcher has made an entry it is made here, with a limit of zero.
 func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revision uint64, write bool) {
 	a.mu.Lock()
 	entry := a.entry
+	a.carry = a.carry && a.inUse > 0
+	if a.carry && entry.Model == "" {
+		entry.Model = a.model
+	}
 	for id := range dead {
 		if _, ok := entry.Holders[id]; ok && id != a.daemon {
 			entry, write = entry.with(id, Holder{}), true
@@ -180,11 +193,14 @@ func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revisio
 	}
 	before := entry.Holders[a.daemon]
 	after, target := entry.settle(a.daemon, a.want(now, entry), a.inUse)
+	if a.carry && after.Held < a.inUse {
+		after.Held, write = a.inUse, true
+	}
 	lower := target < before.Held && a.worthLowering(entry, before, target, after.Want)
 	inDoubt := a.pending != 0
 	write = write || inDoubt || after.Held > before.Held || after.Want > before.Want ||
 		after != before && (lower || after.Want <= before.Want*3/4)
-	write = write && a.revision != 0 && entry.Model != "" // else there is no entry
+	write = write && (a.revision != 0 || a.carry) && entry.Model != "" // else there is no entry
 
 	allowed := before.Held
 	a.target = after.Held
@@ -259,7 +275,7 @@ func (a *Account) applied(e Entry, revision uint64) {
 		a.poke()
 		return
 	}
-	a.entry, a.revision, a.pending = e, revision, 0
+	a.learn(e, revision)
 	allowed := min(e.Holders[a.daemon].Held, a.target)
 	raised := allowed > a.allowed && !a.closed
 	if !a.closed {
@@ -283,14 +299,17 @@ func (a *Account) settled() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_, holds := a.entry.Holders[a.daemon]
-	return !holds && a.pending == 0
+	return !holds && a.pending == 0 && !a.carry
 }
 
-// forget drops what is known of a bucket that is no more.
+// forget drops what is known of a bucket that is no more. Calls in flight are
+// carried into the new one.
 func (a *Account) forget() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.entry, a.revision, a.pending, a.allowed = Entry{}, 0, 0, 0
+	a.carry = a.inUse > 0
+	a.mu.Unlock()
+	a.poke()
 }
 
 // short reports whether this daemon would have more slots if others had none.

@@ -9,6 +9,10 @@
 // fallen to the new number, and gives back what it leaves unused. A holding
 // whose daemon has lost its heartbeat is dropped by whoever next needs it.
 //
+// When the broker loses the bucket, daemons carry their calls in flight into
+// the new one, whatever the limit is; dispatchers set a limit there only when
+// all have had the time to (CarriedAfter).
+//
 // Nothing of this is on the way of a single call: Acquire and Release count in
 // memory against what is held; the bucket is touched when demand shifts.
 package slots

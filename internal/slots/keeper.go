@@ -45,16 +45,19 @@ type Keeper struct {
 	anew    chan struct{} // to watch: the bucket is another one than before
 	dropped prometheus.Counter
 
-	mu       sync.Mutex
-	accounts map[string]*Account // by key
-	closing  bool
-	judgeAt  time.Time // no daemon is declared dead before
+	mu         sync.Mutex
+	accounts   map[string]*Account // by key
+	generation int                 // of the bucket: how many were lost
+	closing    bool
+	judgeAt    time.Time // no daemon is declared dead before
 }
 
 const (
 	// pollInterval backs up the watch, which is blind for up to 19 s after a
-	// server restart (nats-server 2.15, measured).
+	// server restart (nats-server 2.15, measured). After an error or a
+	// reconnect, the bucket is read sooner.
 	pollInterval = 2 * time.Second
+	pollAgain    = 200 * time.Millisecond
 	// settleInterval is how often an account looks whether to give slots back.
 	settleInterval = 100 * time.Millisecond
 	// deathInterval is how often heartbeats of others are looked up while
@@ -148,6 +151,7 @@ func (k *Keeper) watch(ctx context.Context, g *errgroup.Group) error {
 }
 
 func (k *Keeper) follow(ctx context.Context, g *errgroup.Group, connected <-chan nats.Status) error {
+	generation := k.bucket()
 	w, err := k.slots.WatchAll(ctx)
 	if err != nil {
 		return err
@@ -167,7 +171,7 @@ func (k *Keeper) follow(ctx context.Context, g *errgroup.Group, connected <-chan
 				return errors.New("the watch ended")
 			}
 			if update != nil { // nil marks the end of the initial values
-				k.observe(ctx, g, update)
+				k.observe(ctx, g, update, generation)
 			}
 		}
 	}
@@ -175,14 +179,22 @@ func (k *Keeper) follow(ctx context.Context, g *errgroup.Group, connected <-chan
 
 // poll reads the bucket now and then, as the authority behind the watch.
 func (k *Keeper) poll(ctx context.Context, g *errgroup.Group) error {
+	connected := k.cfg.Conn.StatusChanged(nats.CONNECTED)
+	defer k.cfg.Conn.RemoveStatusListener(connected)
+	wait := pollInterval
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(pollInterval + rand.N(pollInterval/4)):
+		case <-connected:
+			wait = pollAgain / 2 // not all daemons at one instant
+			continue
+		case <-time.After(wait + rand.N(wait/4)):
 		}
+		wait = pollInterval
 		if err := k.readAll(ctx, g); err != nil && ctx.Err() == nil {
 			k.cfg.Log.Warn("reading slots", "err", err)
+			wait = pollAgain
 		}
 	}
 }
@@ -199,6 +211,7 @@ func (k *Keeper) readAll(ctx context.Context, g *errgroup.Group) error {
 		k.created = created
 		k.forget()
 	}
+	generation := k.bucket()
 	keys, err := k.slots.Keys(listCtx)
 	if errors.Is(err, jetstream.ErrNoKeysFound) {
 		return nil
@@ -213,27 +226,40 @@ func (k *Keeper) readAll(ctx context.Context, g *errgroup.Group) error {
 		if err != nil {
 			return err
 		}
-		k.observe(ctx, g, entry)
+		k.observe(ctx, g, entry, generation)
 	}
 	return nil
 }
 
 func (k *Keeper) bucketCreated(ctx context.Context) (time.Time, error) {
-	status, err := k.slots.Status(ctx)
+	info, err := bucketInfo(ctx, k.slots)
 	if err != nil {
 		return time.Time{}, err
 	}
-	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
-	if !ok {
-		return time.Time{}, fmt.Errorf("status of the bucket is a %T", status)
+	return info.Created, nil
+}
+
+// bucket is the generation of the bucket that is known now.
+func (k *Keeper) bucket() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.generation
+}
+
+// during does something unless the bucket is another one by now.
+func (k *Keeper) during(generation int, do func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if generation == k.generation {
+		do()
 	}
-	return bucket.StreamInfo().Created, nil
 }
 
 // forget makes the keeper learn everything again: the revisions of another
 // bucket say nothing about this one's.
 func (k *Keeper) forget() {
 	k.mu.Lock()
+	k.generation++
 	for _, a := range k.accounts {
 		a.forget()
 	}
@@ -244,7 +270,8 @@ func (k *Keeper) forget() {
 	}
 }
 
-func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstream.KeyValueEntry) {
+// observe takes over an entry that was read from a bucket of that generation.
+func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstream.KeyValueEntry, generation int) {
 	var e Entry
 	if update.Operation() == jetstream.KeyValuePut {
 		var err error
@@ -256,7 +283,7 @@ func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstrea
 	}
 	k.mu.Lock()
 	a, known := k.accounts[update.Key()]
-	if !known && (e.Model == "" || k.closing) {
+	if generation != k.generation || !known && (e.Model == "" || k.closing) {
 		k.mu.Unlock()
 		return
 	}
@@ -269,11 +296,11 @@ func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstrea
 		}
 		k.accounts[update.Key()] = a
 	}
+	a.observe(e, update.Revision())
 	k.mu.Unlock()
 	if !known {
 		g.Go(func() error { return k.settle(ctx, update.Key(), a) })
 	}
-	a.observe(e, update.Revision())
 	a.poke()
 	a.changed()
 }
@@ -295,22 +322,23 @@ func (k *Keeper) settle(ctx context.Context, key string, a *Account) error {
 			if now := time.Now(); a.short() && now.Sub(judged) >= deathInterval {
 				judged, dead = now, k.dead(ctx, a)
 			}
+			generation := k.bucket()
 			next, revision, write := a.plan(time.Now(), dead)
-			if !write || k.write(ctx, key, a, next, revision) {
+			if !write || k.write(ctx, key, a, next, revision, generation) {
 				break
 			}
 		}
 	}
 }
 
-// write applies a plan. False means that the entry had changed and that the
-// plan must be made anew.
-func (k *Keeper) write(ctx context.Context, key string, a *Account, next Entry, revision uint64) bool {
+// write applies a plan for a bucket of that generation. False means that the
+// entry had changed and that the plan must be made anew.
+func (k *Keeper) write(ctx context.Context, key string, a *Account, next Entry, revision uint64, generation int) bool {
 	opCtx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	written, err := k.slots.Update(opCtx, key, next.encode(), revision)
 	if err == nil {
-		a.applied(next, written)
+		k.during(generation, func() { a.applied(next, written) })
 		return true
 	}
 	// Whether or not a write that failed was applied, what the bucket says now
@@ -330,7 +358,7 @@ func (k *Keeper) write(ctx context.Context, key string, a *Account, next Entry, 
 		k.cfg.Log.Error("slots entry is malformed", "key", key, "err", decodeErr)
 		return true
 	}
-	a.observe(e, current.Revision())
+	k.during(generation, func() { a.observe(e, current.Revision()) })
 	return current.Revision() <= revision // not changed by another: leave it to the next tick
 }
 

@@ -259,6 +259,58 @@ func TestKeepersOutliveTheBucket(t *testing.T) {
 	until(t, "the new limit is in force", func() bool { return e.entry(t).Held() == 3 && e.running.Load() == 3 })
 }
 
+// Calls that were in flight when the bucket was lost hold slots of the new one,
+// so that nobody else is given them.
+func TestKeepersCarryCallsIntoANewBucket(t *testing.T) {
+	t.Parallel()
+	for name, limit := range map[string]int{"the same limit": 4, "a lower limit": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t)
+			e.ensureModel(t, 4)
+			e.ceiling.Store(4)
+			busy := e.workers(t, 2, 100)
+			gate := make(chan struct{})
+			end := sync.OnceFunc(func() { close(gate) })
+			t.Cleanup(end)
+			for _, w := range busy {
+				w.mu.Lock()
+				w.gate = gate
+				w.mu.Unlock()
+				w.work(0, true)
+			}
+			until(t, "all slots are used", func() bool { return e.running.Load() == 4 })
+			if err := e.js.DeleteKeyValue(t.Context(), streams.SlotsBucket); err != nil {
+				t.Fatal(err)
+			}
+			e.ensure(t)
+			until(t, "the calls are carried over", func() bool {
+				entry := e.entry(t)
+				return entry.Held() == 4 && entry.Limit == 0 && len(entry.Holders) == 2
+			})
+			e.ensureModel(t, limit)
+			newcomer := e.worker(t, 3, 100)
+			newcomer.work(0, true)
+			until(t, "the newcomer asks for slots", func() bool { return e.entry(t).Holders[newcomer.id.String()].Want > 0 })
+			if got := e.entry(t).Limit; got != limit {
+				t.Errorf("the limit is %d, want %d", got, limit)
+			}
+			if n := newcomer.made.Load(); n > 0 {
+				t.Errorf("%d calls were made while all slots were in use", n)
+			}
+			for _, w := range busy {
+				w.work(0, false)
+			}
+			end()
+			more(t, []*worker{newcomer}, 20)
+			if n := e.passed.Load(); n > 0 {
+				t.Errorf("%d calls in flight with a limit of 4", n)
+			}
+			until(t, "the newcomer has all slots", func() bool { return e.running.Load() == int64(limit) })
+		})
+	}
+}
+
 func TestKeeperFollowsADeletedModel(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

@@ -35,10 +35,14 @@ func (e Entry) Settings() Settings {
 }
 
 // EnsureModel creates the model's entry with the given settings unless there
-// is one. Daemons then begin to pull the model's requests.
+// is one, or decides what a daemon left open that made one for its calls in
+// flight. Daemons then begin to pull the model's requests.
 func EnsureModel(ctx context.Context, kv jetstream.KeyValue, model batch.Model, s Settings) error {
 	_, err := kv.Create(ctx, streams.Token(model), s.apply(Entry{Model: model}).encode())
-	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		err = change(ctx, kv, streams.Token(model), func(e Entry) (Entry, bool) { return s.apply(e), e.Limit == 0 && s.Limit != 0 })
+	}
+	if err != nil {
 		return fmt.Errorf("creating slots of model %q: %w", model, err)
 	}
 	return nil
