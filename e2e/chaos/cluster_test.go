@@ -48,6 +48,7 @@ type cluster struct {
 	postgres, nats  *proxy
 	env, directEnv  []string
 	endpoint        *endpoint
+	server          string // URL of the API
 	pods            []*pod
 	graceful        int // consumers that were told to stop
 	databaseCrashes int // each may lose starts that were not flushed
@@ -98,8 +99,34 @@ func newCluster(t *testing.T, o options) *cluster {
 			}
 		}
 	})
+	c.serve()
 	c.watcher = startWatcher(c)
 	return c
+}
+
+var listensAt = regexp.MustCompile(`"msg":"listening","addr":"([^"]+)"`)
+
+// serve starts an API past the proxies, which commands use from now on. The
+// extra environment is its own.
+func (c *cluster) serve(extra ...string) *process {
+	c.t.Helper()
+	env := append(c.directEnv[:len(c.directEnv):len(c.directEnv)], "FUSILLADE_LISTEN_ADDR=127.0.0.1:0")
+	p, err := startProcess(append(env, extra...), "api")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		p.kill()
+		p.sound(c.t)
+	})
+	c.ran(p)
+	var found []string
+	poll(c.t, "the API listens", func() bool {
+		found = listensAt.FindStringSubmatch(p.logs.String())
+		return found != nil
+	})
+	c.server = "http://" + found[1]
+	return p
 }
 
 func withoutSettings(env []string) []string {
@@ -174,7 +201,7 @@ func (c *cluster) batch(n int) batch.ID {
 	if err := os.WriteFile(path, lines.Bytes(), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
-	out, err := c.command(nil, "batches", "create", path)
+	out, err := c.command("batches", "create", path)
 	if err != nil {
 		c.t.Fatalf("creating a batch: %v: %s", err, out)
 	}
@@ -194,12 +221,12 @@ func (c *cluster) ids() []batch.ID {
 	return append([]batch.ID(nil), c.batches...)
 }
 
-// command runs the fusillade command to its end, past the proxies.
-func (c *cluster) command(extra []string, args ...string) (string, error) {
+// command runs the fusillade command to its end.
+func (c *cluster) command(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(programs, "fusillade"), args...)
-	cmd.Env = append(c.directEnv[:len(c.directEnv):len(c.directEnv)], extra...)
+	cmd.Env = append(withoutSettings(os.Environ()), "FUSILLADE_SERVER="+c.server)
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
 	out, err := cmd.Output()

@@ -83,7 +83,7 @@ func TestGracefulStop(t *testing.T) {
 	at, held := time.Now(), c.inHand()
 	victim.replace()
 	took := c.awaitMoved(held, at)
-	if out, err := c.command(nil, "batches", "cancel", c.ids()[0].String()); err != nil {
+	if out, err := c.command("batches", "cancel", c.ids()[0].String()); err != nil {
 		t.Fatalf("cancelling: %v %s", err, out)
 	}
 	faults.add(t, "consumer told to stop, its calls cut off", c.verifyBut(1), took)

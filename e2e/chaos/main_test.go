@@ -73,7 +73,7 @@ func build(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	args := append([]string{"build", "-tags", "failpoint", "-o", dir + string(filepath.Separator)}, strings.Fields(os.Getenv("CHAOS_BUILD"))...)
-	cmd := exec.CommandContext(ctx, "go", append(args, "fusillade/cmd/dispatcher", "fusillade/cmd/consumer", "fusillade/cmd/fusillade")...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "fusillade/cmd/dispatcher", "fusillade/cmd/consumer", "fusillade/cmd/api", "fusillade/cmd/fusillade")...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	return cmd.Run()
 }
