@@ -16,6 +16,7 @@ var shared = []string{"DATABASE_URL", "NATS_URL"}
 // Dispatcher is what cmd/dispatcher reads.
 type Dispatcher struct {
 	Daemon
+	Encryption
 	Postgres
 	NATS
 	Shutdown

@@ -22,6 +22,7 @@ type Consuming struct {
 	config.Daemon
 	config.Work
 	config.Upstream
+	config.Encryption
 	config.Shutdown
 	// ShouldRetry tells which answers are worth another attempt; nil: those of
 	// the Daemon's ShouldRetry. A program that embeds the pipeline may judge
@@ -97,12 +98,14 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg Consuming, d *
 		return err
 	}
 	defer client.Close()
+	book, closeBook, err := openBook(taking, r, cfg)
+	if err != nil {
+		return ignoreStop(taking, err)
+	}
+	defer closeBook()
 	c, err := consume.New(taking, consume.Config{
 		Store: r.Store, Caller: client, Conn: r.Conn, Daemon: d.ID,
-		Upstream: func(m batch.Model) (consume.Upstream, bool) {
-			to := consume.Upstream{BaseURL: cfg.Upstream.For(m), APIKey: cfg.APIKey.Reveal()}
-			return to, to.BaseURL != ""
-		},
+		Upstream: book.For, BatchKey: book.BatchKey,
 		Retry: cfg.RetryPolicy(), Lease: lease(cfg.Daemon),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),

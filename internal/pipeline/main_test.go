@@ -138,7 +138,7 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 	}
 	r.admin, r.observed = resources.AdminAddr, resources.Observed
 	consuming := Consuming{
-		Daemon: s.Daemon, Work: s.Work, Upstream: s.Upstream, Shutdown: s.Shutdown,
+		Daemon: s.Daemon, Work: s.Work, Upstream: s.Upstream, Encryption: s.Encryption, Shutdown: s.Shutdown,
 		Observe: func(c *consume.Consumer) { r.consumer <- c },
 	}
 	go func() {
