@@ -98,7 +98,7 @@ func (c *serveCmd) serve(s signals, t *terminal, local *pipeline.Local, cfg *con
 	g, taking := errgroup.WithContext(s.taking)
 	g.Go(func() error {
 		return ended(taking, "the pipeline", pipeline.Standalone(taking, s.doing, local.Resources, pipeline.Consuming{
-			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown,
+			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks, Shutdown: cfg.Shutdown,
 		}, config.Snapshot(cfg)))
 	})
 	g.Go(func() error { return ended(taking, "the API", server.Run(taking, listener)) })

@@ -125,7 +125,7 @@ func (s *service) worker(url string) func(context.Context) error {
 	s.t.Helper()
 	s.set(&s.settings.Upstream.URL, url)
 	s.settings.Backoff, s.settings.MaxBackoff = config.Milliseconds(20*time.Millisecond), config.Milliseconds(200*time.Millisecond)
-	consuming := pipeline.Consuming{Daemon: s.settings.Daemon, Work: s.settings.Work, Upstream: s.settings.Upstream, Encryption: s.settings.Encryption, Shutdown: s.settings.Shutdown}
+	consuming := pipeline.Consuming{Daemon: s.settings.Daemon, Work: s.settings.Work, Upstream: s.settings.Upstream, Encryption: s.settings.Encryption, Webhooks: s.settings.Webhooks, Shutdown: s.settings.Shutdown}
 	consuming.DrainTimeout = config.Milliseconds(100 * time.Millisecond) // some endpoints hang
 	resources := s.resources
 	return func(taking context.Context) error {

@@ -17,6 +17,7 @@ var shared = []string{"DATABASE_URL", "NATS_URL"}
 type Dispatcher struct {
 	Daemon
 	Encryption
+	Webhooks
 	Postgres
 	NATS
 	Shutdown
@@ -44,6 +45,7 @@ type Standalone struct {
 	Work
 	Upstream
 	Encryption
+	Webhooks
 	Serving
 	Postgres
 	NATS

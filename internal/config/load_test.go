@@ -77,6 +77,7 @@ func TestLoadDefaults(t *testing.T) {
 		"FUSILLADE_UPSTREAM_API_KEY":              "",
 		"FUSILLADE_MODEL_UPSTREAMS":               "",
 		"FUSILLADE_ENCRYPTION_KEY":                "",
+		"FUSILLADE_WEBHOOK_ALLOW_PRIVATE":         "false",
 		"FUSILLADE_LISTEN_ADDR":                   "127.0.0.1:8080",
 		"FUSILLADE_API_AUTH":                      "",
 		"FUSILLADE_MAX_ACTIVE_BATCHES":            "1000",

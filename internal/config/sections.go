@@ -29,6 +29,11 @@ type Encryption struct {
 	Key EncryptionKey `env:"ENCRYPTION_KEY" allowed:"32 bytes as 64 hexadecimal digits or as base64" desc:"key that encrypts API keys of models and batches and secrets of webhooks in the database, 32 bytes in hex or base64; the same for all processes; unset: they are refused"`
 }
 
+// Webhooks is how events are delivered.
+type Webhooks struct {
+	AllowPrivate bool `env:"WEBHOOK_ALLOW_PRIVATE" default:"false" allowed:"true or false" desc:"true: webhooks may be delivered to private, loopback and link-local addresses"`
+}
+
 // Postgres is the database.
 type Postgres struct {
 	URL      DatabaseURL `env:"DATABASE_URL" derived:"embedded" allowed:"a URL such as postgres://user@host:5432/database, with special characters in the password percent-encoded" desc:"Postgres database"`
