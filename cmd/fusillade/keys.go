@@ -104,6 +104,11 @@ func (c *keysRevokeCmd) Run(ctx context.Context, t *terminal, keys *keysCmd) err
 
 // with opens the cluster's database, or that of a data directory.
 func (k *keysCmd) with(ctx context.Context, do func(*postgres.Store) error) error {
+	return withStore(ctx, k.DataDir, do)
+}
+
+// withStore opens the cluster's database, or that of a data directory.
+func withStore(ctx context.Context, given string, do func(*postgres.Store) error) error {
 	cfg, err := loadSettings()
 	if err != nil {
 		return err
@@ -116,7 +121,7 @@ func (k *keysCmd) with(ctx context.Context, do func(*postgres.Store) error) erro
 		defer s.Close()
 		return do(s)
 	}
-	dir, err := dataDir(k.DataDir)
+	dir, err := dataDir(given)
 	if err != nil {
 		return usage(err)
 	}

@@ -22,7 +22,7 @@ import (
 
 type modelsCmd struct {
 	Ls     modelsLsCmd     `cmd:"" help:"List the models: limits, slots that are held, what waits, where they escalate to."`
-	Set    modelsSetCmd    `cmd:"" help:"Change a model's limit or escalation, in force in the whole cluster within a second."`
+	Set    modelsSetCmd    `cmd:"" help:"Change a model's limit, escalation, endpoint or API key, in force in the whole cluster within a second."`
 	Pause  modelsPauseCmd  `cmd:"" help:"Begin no more calls to a model, in the whole cluster, until it is resumed."`
 	Resume modelsResumeCmd `cmd:"" help:"Let calls to a model begin again."`
 }
@@ -34,6 +34,7 @@ type modelsSetCmd struct {
 	EscalateBefore    string `placeholder:"TIME" help:"How little, such as 900s (900s if it was never said)."`
 	NoEscalation      bool   `help:"They go nowhere else, whatever the dispatchers' environment says."`
 	DefaultEscalation bool   `help:"They go where the dispatchers' environment says."`
+	upstreamFlags
 }
 
 func (c *modelsSetCmd) change() (postgres.ModelChange, error) {
@@ -45,8 +46,8 @@ func (c *modelsSetCmd) change() (postgres.ModelChange, error) {
 		}
 	}
 	switch {
-	case c.Limit == nil && escalation == 0:
-		return change, errors.New("nothing to set: give --limit, --escalate-to, --escalate-before, --no-escalation or --default-escalation")
+	case c.Limit == nil && escalation == 0 && !c.given():
+		return change, errors.New("nothing to set: give --limit, --escalate-to, --escalate-before, --no-escalation, --default-escalation, --upstream, --api-key-env, --api-key-stdin or --default-upstream")
 	case escalation > 1:
 		return change, errors.New("--escalate-to and --escalate-before, --no-escalation and --default-escalation exclude each other")
 	case c.Limit != nil && (*c.Limit < 0 || *c.Limit > config.MaxModelLimit):
@@ -76,10 +77,18 @@ const maxThreshold = 20000 * 24 * time.Hour
 
 func (c *modelsSetCmd) Run(ctx context.Context) error {
 	change, err := c.change()
+	if err == nil {
+		err = c.check()
+	}
 	if err != nil {
 		return usage(err)
 	}
-	err = changeModel(ctx, c.Model, change)
+	if change != (postgres.ModelChange{}) || !c.given() {
+		err = changeModel(ctx, c.Model, change)
+	}
+	if err == nil && c.given() {
+		return c.setUpstream(ctx, c.Model)
+	}
 	if errors.Is(err, batch.ErrConflict) {
 		return usage(errors.New("--escalate-before: the model has no escalation of its own: give --escalate-to too"))
 	}
@@ -133,6 +142,11 @@ type modelStatus struct {
 	LimitSource string `json:"limit_source"` // operator or environment
 	Paused      bool   `json:"paused"`
 	// Slots that daemons hold, and how many daemons do.
+	// Where operators have its calls go; empty: where the consumers' environment
+	// says. Whether there is a key for it in the database.
+	Upstream    string `json:"upstream,omitempty"`
+	UpstreamKey bool   `json:"upstream_key,omitempty"`
+
 	Held    int   `json:"held"`
 	Daemons int   `json:"daemons"`
 	Pending int64 `json:"pending"` // requests that name the model and were never claimed
@@ -158,7 +172,7 @@ func (c *modelsLsCmd) Run(ctx context.Context, t *terminal) error {
 		return t.printJSON(list)
 	}
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "MODEL\tLIMIT\tSOURCE\tHELD\tDAEMONS\tPENDING\tQUEUED\tTAKEN\tSTATE\tESCALATES")
+	fmt.Fprintln(w, "MODEL\tLIMIT\tSOURCE\tHELD\tDAEMONS\tPENDING\tQUEUED\tTAKEN\tSTATE\tESCALATES\tUPSTREAM")
 	for _, m := range list {
 		limit, state, escalates := strconv.Itoa(m.Limit), "", ""
 		if m.Limit == 0 {
@@ -170,8 +184,8 @@ func (c *modelsLsCmd) Run(ctx context.Context, t *terminal) error {
 		if m.EscalatesTo != "" {
 			escalates = fmt.Sprintf("%s@%ds (%s)", m.EscalatesTo, m.EscalatesSeconds, m.EscalationSource)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", m.Model, limit, m.LimitSource, m.Held, m.Daemons,
-			m.Pending, m.Queued, m.Taken, state, escalates)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", m.Model, limit, m.LimitSource, m.Held, m.Daemons,
+			m.Pending, m.Queued, m.Taken, state, escalates, m.upstreamText())
 	}
 	return w.Flush()
 }
@@ -182,6 +196,10 @@ const fromOperator, fromEnvironment = "operator", "environment"
 // from the dispatchers' environment is as the leading one wrote it.
 func modelStatuses(ctx context.Context, r pipeline.Resources) ([]modelStatus, error) {
 	set, err := r.Store.ModelSettings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	upstreams, err := r.Store.ModelUpstreams(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -216,6 +234,7 @@ func modelStatuses(ctx context.Context, r pipeline.Resources) ([]modelStatus, er
 		e, s, q := entries[model], set[model], queues[streams.ConsumerName(model)]
 		m := modelStatus{
 			Model: string(model), Limit: e.Limit, LimitSource: fromEnvironment, Paused: s.Paused, Held: e.Held(), Daemons: len(e.Holders),
+			Upstream: upstreams[model].URL, UpstreamKey: upstreams[model].Key != nil,
 			Pending: backlog[model], Queued: int64(q.NumPending), Taken: int64(q.NumAckPending),
 		}
 		if s.Limit > 0 {

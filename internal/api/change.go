@@ -60,7 +60,13 @@ func (s *Server) retryBatch(c *call) (any, error) {
 			return nil, invalid("statuses", codeInvalid, "statuses must be some of failed, canceled, expired.")
 		}
 	}
+	if err := s.renewKey(c, b); err != nil {
+		return nil, err
+	}
 	n, err := s.cfg.Operator.Retry(c.Context(), b.ID, r.Statuses...)
+	if n == 0 {
+		s.dropKey(c, b)
+	}
 	if errors.Is(err, batch.ErrConflict) {
 		return nil, conflict("not_retriable", "The batch cannot be retried: its file was deleted, or it was cancelled or retried meanwhile.")
 	}

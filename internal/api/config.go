@@ -10,6 +10,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/ingest"
 	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
 )
 
 // operator does what changes batches: durably at return, and in the consumers
@@ -39,6 +40,8 @@ type Config struct {
 	// Loopback says that only this machine can connect. Without keys the Host
 	// of a request must then name it.
 	Loopback bool
+	// Box encrypts the API keys that batches bring; nil: they may bring none.
+	Box *seal.Box
 	// Models are listed beside those of the owner's files.
 	Models []string
 
