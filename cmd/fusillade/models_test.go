@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"fusillade/internal/testenv"
 )
 
 func TestBadModelAndUserCommands(t *testing.T) {
@@ -39,8 +37,7 @@ func TestBadModelAndUserCommands(t *testing.T) {
 
 // What is set is shown, whether or not a dispatcher runs.
 func TestModelAndUserCommands(t *testing.T) {
-	t.Setenv("FUSILLADE_DATABASE_URL", testenv.DatabaseURL(t))
-	t.Setenv("FUSILLADE_NATS_URL", testenv.NATS(t).URL())
+	newServer(t, nil)
 	do := func(args ...string) string {
 		t.Helper()
 		code, out, message := command(t, args...)

@@ -8,10 +8,22 @@ import (
 )
 
 // cancelBatch ends the batch at once, so the answer shows it cancelled already.
+// With a body it ends single requests of it.
 func (s *Server) cancelBatch(c *call) (any, error) {
 	b, err := s.ownBatch(c)
 	if err != nil {
 		return nil, err
+	}
+	if c.ContentLength != 0 {
+		var some struct {
+			Lines []int32 `json:"lines"`
+		}
+		if err := c.decode(&some); err != nil {
+			return nil, err
+		}
+		if some.Lines != nil {
+			return s.changeLines(c, b.ID, some.Lines, s.cfg.Operator.CancelRequests)
+		}
 	}
 	_, err = s.cfg.Operator.Cancel(c.Context(), b.ID)
 	if errors.Is(err, batch.ErrConflict) {
@@ -35,6 +47,7 @@ func (s *Server) changed(c *call, err error) (any, error) {
 // batchRetry is the body that retries requests; without one, those that failed.
 type batchRetry struct {
 	Statuses []batch.State `json:"statuses"`
+	Lines    []int32       `json:"lines"`
 }
 
 // retryBatch calls requests again that did not complete. Their lines leave the
@@ -49,6 +62,12 @@ func (s *Server) retryBatch(c *call) (any, error) {
 		if err := c.decode(&r); err != nil {
 			return nil, err
 		}
+	}
+	if r.Lines != nil {
+		if len(r.Statuses) > 0 {
+			return nil, invalid("lines", codeInvalid, "lines and statuses exclude each other.")
+		}
+		return s.changeLines(c, b.ID, r.Lines, s.cfg.Operator.RetryLines)
 	}
 	if len(r.Statuses) == 0 {
 		r.Statuses = []batch.State{batch.Failed}

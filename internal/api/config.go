@@ -17,7 +17,9 @@ import (
 // store; package operate says more.
 type operator interface {
 	Cancel(ctx context.Context, id batch.ID) (postgres.Batch, error)
+	CancelRequests(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
 	Retry(ctx context.Context, id batch.ID, states ...batch.State) (int, error)
+	RetryLines(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
 	DeleteBatch(ctx context.Context, id batch.ID) error
 	DeleteFile(ctx context.Context, id batch.FileID) ([]batch.ID, error)
 }
