@@ -12,7 +12,7 @@ import (
 // list prints objects as they come: in columns, or as JSON, one per line.
 func list[T any](t *terminal, asJSON bool, objects iter.Seq2[T, error], raw func(T) json.RawMessage, head string, row func(T) []string) error {
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	if !asJSON {
+	if !asJSON { // it is shown by Flush: not before an error
 		fmt.Fprintln(w, strings.ReplaceAll(head, " ", "\t"))
 	}
 	for object, err := range objects {

@@ -9,10 +9,11 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/ingest"
+	"fusillade/internal/operate"
 	"fusillade/internal/postgres"
 )
 
-// operator does what changes batches: durably at return, and in the consumers
+// operator does what changes batches and models: durably at return, and in the consumers
 // soon after. It does not ask whose they are. Its errors are those of the
 // store; package operate says more.
 type operator interface {
@@ -22,6 +23,8 @@ type operator interface {
 	RetryLines(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
 	DeleteBatch(ctx context.Context, id batch.ID) error
 	DeleteFile(ctx context.Context, id batch.FileID) ([]batch.ID, error)
+	Models(ctx context.Context) ([]operate.ModelStatus, error)
+	ChangeModel(ctx context.Context, model batch.Model, c postgres.ModelChange) error
 }
 
 // Config says what a Server works on and what it allows. Zero fields take
@@ -35,7 +38,7 @@ type Config struct {
 	// Wake tells dispatchers that there is work, at best; required.
 	Wake func()
 
-	// Owner owns everything, and no key is asked for. Empty: each request
+	// Owner owns everything, and no key is asked for, not even of operators. Empty: each request
 	// needs an API key, whose owner it acts for.
 	Owner string
 	// Loopback says that only this machine can connect. Without keys the Host

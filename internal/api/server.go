@@ -72,6 +72,11 @@ func (s *Server) routes() []route {
 		{"GET /v1/batches/{id}/events", s.stream(s.batchEvents)},
 		{"GET /v1/models", s.json(s.listModels)},
 		{"GET /v1/models/{id...}", s.json(s.getModel)},
+		{"GET /admin/v1/models", s.operators(s.listModelStatuses)},
+		{"PATCH /admin/v1/models/{id...}", s.operators(s.changeModel)},
+		{"GET /admin/v1/daemons", s.operators(s.listDaemons)},
+		{"GET /admin/v1/demand", s.operators(s.listDemand)},
+		{"GET /openapi.json", http.HandlerFunc(s.document)},
 	}
 }
 

@@ -69,7 +69,7 @@ func (c *Client) Batch(ctx context.Context, id string) (Batch, error) {
 
 // Batches walks the batches, newest first, up to n of them; 0: all.
 func (c *Client) Batches(ctx context.Context, n int) iter.Seq2[Batch, error] {
-	return list[Batch](ctx, c, "/v1/batches", n, true)
+	return pages[Batch](ctx, c, "/v1/batches", n)
 }
 
 // CancelBatch ends a batch.

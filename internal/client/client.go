@@ -101,7 +101,10 @@ func (c *Client) send(ctx context.Context, longest time.Duration, r request) (*r
 }
 
 func (c *Client) roundTrip(ctx context.Context, r request, silence *silence) (*http.Response, error) {
-	target := c.base.JoinPath(r.path)
+	target, err := c.base.Parse(strings.TrimSuffix(c.base.EscapedPath(), "/") + r.path)
+	if err != nil {
+		return nil, err
+	}
 	target.RawQuery = r.query.Encode()
 	var body io.Reader
 	if r.body != nil {

@@ -13,5 +13,5 @@ type Model struct {
 
 // Models walks the models that are configured, and those of the caller's files.
 func (c *Client) Models(ctx context.Context) iter.Seq2[Model, error] {
-	return list[Model](ctx, c, "/v1/models", 0, false)
+	return list[Model](ctx, c, "/v1/models", nil)
 }
