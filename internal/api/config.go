@@ -51,6 +51,8 @@ type Config struct {
 	Limits ingest.Limits
 	// Allowance is what an owner may have in progress whose key says nothing.
 	Allowance batch.Allowance
+	// MaxPartBytes is the largest part of an upload in parts; default 64 MiB.
+	MaxPartBytes int64
 	// MaxUploads is how many files are read at once; default 4. More wait.
 	MaxUploads int
 	// RetryAfter is what a client is told that has to wait; default 5 s.
@@ -75,6 +77,7 @@ func (c Config) withDefaults() (Config, error) {
 			problems = append(problems, errors.New(field.name+" is required"))
 		}
 	}
+	c.MaxPartBytes = cmp.Or(c.MaxPartBytes, 64<<20)
 	c.MaxUploads = cmp.Or(c.MaxUploads, 4)
 	c.RetryAfter = cmp.Or(c.RetryAfter, 5*time.Second)
 	c.ClientTimeout = cmp.Or(c.ClientTimeout, 30*time.Second)

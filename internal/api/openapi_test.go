@@ -76,6 +76,16 @@ func TestOpenAPI(t *testing.T) {
 	d.send(c, http.MethodPost, "/v1/batches/{id}/retry", "/batches/"+id+"/retry", map[string]any{"statuses": []string{"failed"}})
 	c.awaitEnd(id)
 
+	// Parts.
+	whole := requests(2, "m")
+	begun := d.send(c, http.MethodPost, "/v1/uploads", "/uploads", map[string]any{"filename": "b.jsonl", "purpose": "batch", "bytes": len(whole)})
+	uploads := "/uploads/" + begun.text("id")
+	part := c.part(begun.text("id"), whole)
+	d.see(http.MethodPost, "/v1/uploads/{id}/parts", part)
+	d.send(c, http.MethodPost, "/v1/uploads/{id}/complete", uploads+"/complete", map[string]any{"part_ids": []string{part.text("id")}})
+	begun = d.send(c, http.MethodPost, "/v1/uploads", "/uploads", map[string]any{"filename": "b.jsonl", "purpose": "batch", "bytes": 1})
+	d.send(c, http.MethodPost, "/v1/uploads/{id}/cancel", "/uploads/"+begun.text("id")+"/cancel", nil)
+
 	// What waits: its model is paused.
 	model := "paused/model"
 	d.send(operator, http.MethodPatch, "/admin/v1/models/{id}", "/admin/v1/models/"+model, map[string]any{"paused": true})
