@@ -205,3 +205,34 @@ func TestNothingActsOnTheTerminal(t *testing.T) {
 		t.Errorf("printed %q", out)
 	}
 }
+
+// Where keys are asked for, an operator's opens what is for operators, and
+// another shows the models that its owner may use.
+func TestOperatorsKey(t *testing.T) {
+	t.Setenv("FUSILLADE_API_AUTH", "keys")
+	newServer(t, nil)
+	key := func(args ...string) string { return must(t, append([]string{"keys", "create", "--owner", "alice"}, args...)...) }
+	ordinary, operator := key(), key("--admin")
+	if list := strings.Split(must(t, "keys", "ls"), "\n"); len(list) != 3 || strings.Contains(list[1], "yes") || !strings.Contains(list[2], "yes") {
+		t.Errorf("keys ls lists\n%s", strings.Join(list, "\n"))
+	}
+	refuses(t, exitFailed, []string{"FUSILLADE_API_KEY"}, "models", "ls")
+	t.Setenv("FUSILLADE_API_KEY", ordinary)
+	must(t, "files", "upload", write(t, "in.jsonl", goodLines(1)))
+	if got := must(t, "models", "ls"); got != "MODEL\ngpt-4" {
+		t.Errorf("models ls lists\n%s", got)
+	}
+	for _, args := range [][]string{{"models", "pause", "gpt-4"}, {"daemons", "ls"}} {
+		refuses(t, exitFailed, []string{"Only operators"}, args...)
+	}
+	t.Setenv("FUSILLADE_API_KEY", operator)
+	for _, name := range []string{"gpt-4", "org/m 1:free", "a/../b%2F"} {
+		code, _, errOut := command(t, "models", "pause", name)
+		if got := must(t, "models", "ls"); (code == 0) != strings.Contains(got, name) || code != 0 && name != "a/../b%2F" {
+			t.Errorf("%s: exit code %d: %s\n%s", name, code, errOut, got)
+		}
+	}
+	if got := must(t, "models", "ls", "--json"); strings.Contains(got, `"id":"b`) {
+		t.Errorf("another model was paused:\n%s", got)
+	}
+}
