@@ -63,11 +63,8 @@ func (s *Server) retryBatch(c *call) (any, error) {
 			return nil, err
 		}
 	}
-	if r.Lines != nil {
-		if len(r.Statuses) > 0 {
-			return nil, invalid("lines", codeInvalid, "lines and statuses exclude each other.")
-		}
-		return s.changeLines(c, b.ID, r.Lines, s.cfg.Operator.RetryLines)
+	if r.Lines != nil && len(r.Statuses) > 0 {
+		return nil, invalid("lines", codeInvalid, "lines and statuses exclude each other.")
 	}
 	if len(r.Statuses) == 0 {
 		r.Statuses = []batch.State{batch.Failed}
@@ -78,6 +75,9 @@ func (s *Server) retryBatch(c *call) (any, error) {
 		if state != batch.Failed && state != batch.Canceled && state != batch.Expired {
 			return nil, invalid("statuses", codeInvalid, "statuses must be some of failed, canceled, expired.")
 		}
+	}
+	if r.Lines != nil {
+		return s.changeLines(c, b.ID, r.Lines, s.cfg.Operator.RetryLines)
 	}
 	n, err := s.cfg.Operator.Retry(c.Context(), b.ID, r.Statuses...)
 	if errors.Is(err, batch.ErrConflict) {
