@@ -211,7 +211,9 @@ func TestNothingActsOnTheTerminal(t *testing.T) {
 func TestOperatorsKey(t *testing.T) {
 	t.Setenv("FUSILLADE_API_AUTH", "keys")
 	newServer(t, nil)
-	key := func(args ...string) string { return must(t, append([]string{"keys", "create", "--owner", "alice"}, args...)...) }
+	key := func(args ...string) string {
+		return must(t, append([]string{"keys", "create", "--owner", "alice"}, args...)...)
+	}
 	ordinary, operator := key(), key("--admin")
 	if list := strings.Split(must(t, "keys", "ls"), "\n"); len(list) != 3 || strings.Contains(list[1], "yes") || !strings.Contains(list[2], "yes") {
 		t.Errorf("keys ls lists\n%s", strings.Join(list, "\n"))
