@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/client"
 	"fusillade/internal/config"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
@@ -147,9 +148,9 @@ func hintUpstreams(conn *nats.Conn) {
 }
 
 // upstreamText is the column of models ls.
-func (m *modelStatus) upstreamText() string {
+func upstreamText(m client.ModelStatus) string {
 	if m.UpstreamKey {
-		return strings.TrimSpace(m.Upstream + " (with key)")
+		return strings.TrimSpace(plain(m.Upstream) + " (with key)")
 	}
-	return m.Upstream
+	return plain(m.Upstream)
 }

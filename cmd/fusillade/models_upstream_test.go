@@ -6,9 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"fusillade/internal/postgres"
+	"fusillade/internal/client"
 	"fusillade/internal/seal"
-	"fusillade/internal/testenv"
 )
 
 func TestBadUpstreams(t *testing.T) {
@@ -38,16 +37,9 @@ func TestBadUpstreams(t *testing.T) {
 // The key of a model is stored encrypted, for its URL and no other.
 func TestModelUpstreams(t *testing.T) {
 	key := strings.Repeat("\x03", seal.KeyBytes)
-	url := testenv.DatabaseURL(t)
-	t.Setenv("FUSILLADE_DATABASE_URL", url)
-	t.Setenv("FUSILLADE_NATS_URL", testenv.NATS(t).URL())
 	t.Setenv("FUSILLADE_ENCRYPTION_KEY", hex.EncodeToString([]byte(key)))
 	t.Setenv("A_KEY", "sk-secret")
-	s, err := postgres.Open(t.Context(), postgres.Config{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
+	s := newServer(t, nil).Store
 	box, err := seal.New([]byte(key))
 	if err != nil {
 		t.Fatal(err)
@@ -81,13 +73,13 @@ func TestModelUpstreams(t *testing.T) {
 				t.Errorf("%v: the key is %q, %v", step.args, opened, err)
 			}
 		}
-		var list []modelStatus
-		_, out, _ := command(t, "models", "ls", "--json")
-		if err := json.Unmarshal([]byte(out), &list); err != nil {
-			t.Fatal(err)
+		code, out, message := command(t, "models", "ls", "--json")
+		var listed client.ModelStatus
+		if code != 0 || json.Unmarshal([]byte(out), &listed) != nil {
+			t.Fatalf("%v: exit code %d: %s%s", step.args, code, out, message)
 		}
-		if step.url+step.key != "" && (len(list) != 1 || list[0].Upstream != step.url || list[0].UpstreamKey != (step.key != "")) {
-			t.Errorf("%v: listed as %+v", step.args, list)
+		if listed.ID != "m" || listed.Upstream != step.url || listed.UpstreamKey != (step.key != "") {
+			t.Errorf("%v: listed as %+v", step.args, listed)
 		}
 	}
 	if _, table, _ := command(t, "models", "ls"); !strings.Contains(table, "with key") || strings.Contains(table, "secret") {

@@ -157,7 +157,7 @@ func TestBatchBringsItsKey(t *testing.T) {
 	if status := c.awaitEnd(id).text("status"); status != "failed" {
 		t.Errorf("status %s", status)
 	}
-	wantKeys := func(secret string) {
+	wantKeys := func(secret string, calls int) {
 		t.Helper()
 		keys := endpoint.take(false)
 		for _, k := range keys {
@@ -165,11 +165,11 @@ func TestBatchBringsItsKey(t *testing.T) {
 				t.Errorf("a call had %q", k)
 			}
 		}
-		if len(keys) != 3 {
-			t.Errorf("%d calls", len(keys))
+		if len(keys) != calls {
+			t.Errorf("%d calls, want %d", len(keys), calls)
 		}
 	}
-	wantKeys(first)
+	wantKeys(first, 3)
 	if n := s.count(`SELECT count(*) FROM batch_keys`); n != 0 {
 		t.Errorf("%d keys are left", n)
 	}
@@ -187,16 +187,36 @@ func TestBatchBringsItsKey(t *testing.T) {
 	if n := s.count(`SELECT count(*) FROM batch_keys`); n != 0 {
 		t.Error("a key was kept though nothing was retried")
 	}
+	// Single requests are no other matter.
+	lines := map[string]any{"lines": []int{1}}
+	c.post(retry, lines).wantError(t, http.StatusBadRequest, "missing_parameter")
+	c.post(retry, map[string]any{"lines": []int{4}}, upstreamKey, second).wantError(t, http.StatusBadRequest, "invalid_value")
+	if n := s.count(`SELECT count(*) FROM batch_keys`); n != 0 {
+		t.Error("a key was kept though no line was retried")
+	}
+	if _, err := s.store.RetryLines(t.Context(), batchID, []int32{1}); err == nil || !strings.Contains(err.Error(), "API key") {
+		t.Errorf("a line was retried without a key: %v", err)
+	}
+	c.post(retry, lines, upstreamKey, second).want(t, http.StatusOK)
+	if status := c.awaitEnd(id).text("status"); status != "completed" {
+		t.Errorf("status %s", status)
+	}
+	wantKeys(second, 1)
+	c.post(retry, lines, upstreamKey, second).want(t, http.StatusOK) // and unchanged
+	if n := s.count(`SELECT count(*) FROM batch_keys`); n != 0 {
+		t.Error("a key was kept though the line was left as it is")
+	}
+
 	c.post(retry, map[string]any{}, upstreamKey, second).want(t, http.StatusOK)
 	if status := c.awaitEnd(id).text("status"); status != "completed" {
 		t.Errorf("status %s", status)
 	}
-	wantKeys(second)
+	wantKeys(second, 2)
 
 	other := c.batch(file)
 	c.post("/batches/"+other+"/retry", map[string]any{}, upstreamKey, second).wantError(t, http.StatusBadRequest, "invalid_value")
 	c.awaitEnd(other)
-	wantKeys("sk-of-the-environment")
+	wantKeys("sk-of-the-environment", 3)
 	clear("tables and streams", s.dump())
 	clear("the logs", log.String())
 	clear("error files", string(c.get("/batches/"+id+"/results").body))
