@@ -136,9 +136,13 @@ func (s *Server) createUpload(c *call) (any, error) {
 	return s.showUpload(c, id)
 }
 
+const codeUploadEnded = "upload_ended"
+
 func notPending(u postgres.Upload) error {
-	return conflict("upload_ended", "The upload is %s.", u.Status)
+	return conflict(codeUploadEnded, "The upload is %s.", u.Status)
 }
+
+func takesNoMore() error { return conflict(codeUploadEnded, "The upload takes no more parts.") }
 
 // addPart stores a part as it arrives. Nothing remains of one that does not
 // arrive whole, but for a crash, after which the purge removes it with its
@@ -162,7 +166,7 @@ func (s *Server) addPart(c *call) error {
 	}
 	part, err := s.cfg.Store.BeginPart(c.Context(), u.ID)
 	if errors.Is(err, batch.ErrConflict) {
-		return conflict("upload_ended", "The upload takes no more parts.")
+		return takesNoMore()
 	}
 	if err != nil {
 		return err
@@ -219,7 +223,11 @@ func (s *Server) storePart(ctx context.Context, id postgres.UploadID, part postg
 			return tooLarge("The part is larger than %d bytes.", s.cfg.MaxPartBytes)
 		}
 		if n > 0 {
-			if err := s.cfg.Store.AddChunk(ctx, part, i, chunk[:n]); err != nil {
+			err := s.cfg.Store.AddChunk(ctx, part, i, chunk[:n])
+			if errors.Is(err, batch.ErrConflict) {
+				return takesNoMore()
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -233,7 +241,7 @@ func (s *Server) storePart(ctx context.Context, id postgres.UploadID, part postg
 	}
 	err := s.cfg.Store.FinishPart(ctx, id, part, total)
 	if errors.Is(err, batch.ErrConflict) {
-		return conflict("upload_ended", "The upload takes no more parts, or has more than twice its bytes.")
+		return conflict(codeUploadEnded, "The upload takes no more parts, or has more than twice its bytes.")
 	}
 	return err
 }
@@ -277,8 +285,8 @@ func (s *Server) completeUpload(c *call) (any, error) {
 	}
 	store := completingStore{Store: s.cfg.Store, upload: u, content: content, md5: body.MD5}
 	if _, _, err := ingest.Load(c.Context(), store, lines, u.Filename, c.owner); err != nil {
-		if errors.Is(err, batch.ErrConflict) {
-			return nil, conflict("upload_ended", "The upload was completed or cancelled meanwhile.")
+		if errors.Is(err, batch.ErrConflict) || errors.Is(err, errPartGone) {
+			return nil, conflict(codeUploadEnded, "The upload was completed or cancelled meanwhile.")
 		}
 		return nil, err
 	}

@@ -1,9 +1,11 @@
 package api_test
 
 import (
+	"context"
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -161,26 +163,12 @@ func TestUploadsArePurged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	purge := func() {
-		t.Helper()
-		ids, err := s.store.EndedUploads(t.Context(), 100)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, id := range ids {
-			for n := 1; n > 0; {
-				if n, err = s.store.PurgeUpload(t.Context(), id, 1000); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
 	counts := func() string {
 		return fmt.Sprint(s.count(`SELECT count(*) FROM uploads`), s.count(`SELECT count(*) FROM upload_parts`), s.count(`SELECT count(*) FROM upload_chunks`))
 	}
 	back(expired, "1 minute")
 	c.part(expired, "x").wantError(t, http.StatusConflict, "upload_ended")
-	purge()
+	s.purgeUploads()
 	if got, want := counts(), "4 2 2"; got != want {
 		t.Errorf("uploads, parts and chunks are %s, want %s: those of the expired and of the pending one", got, want)
 	}
@@ -190,10 +178,95 @@ func TestUploadsArePurged(t *testing.T) {
 	for _, upload := range []string{completed, cancelled, expired} {
 		back(upload, "2 hours")
 	}
-	purge()
+	s.purgeUploads()
 	if got, want := counts(), "1 1 1"; got != want {
 		t.Errorf("uploads, parts and chunks are %s, want %s: those of the pending one", got, want)
 	}
+}
+
+func (s *service) purgeUploads() {
+	s.t.Helper()
+	ids, err := s.store.EndedUploads(s.t.Context(), 100)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, id := range ids {
+		for n := 1; n > 0; {
+			if n, err = s.store.PurgeUpload(s.t.Context(), id, 1000); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// tried makes a request whose answer is awaited later.
+func (c *client) tried(path, contentType string, body io.Reader) <-chan func() answer {
+	done := make(chan func() answer, 1)
+	go func() {
+		a, err := c.try(http.MethodPost, path, contentType, body)
+		done <- func() answer {
+			c.t.Helper()
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			return a
+		}
+	}()
+	return done
+}
+
+// A part that is half received when its upload is cancelled and purged is told
+// so, as one that comes later is; so is who completes the upload meanwhile.
+func TestUploadIsPurgedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	c := s.client("alice")
+	content := strings.Repeat("x", 3<<20)
+	upload := c.uploading(len(content))
+	contentType, body := form(field{"data", "blob", content})
+	sent, sending := io.Pipe()
+	part := c.tried("/uploads/"+upload+"/parts", contentType, sent)
+	if _, err := io.WriteString(sending, body[:2<<20]); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a chunk is stored", func() bool { return s.count(`SELECT count(*) FROM upload_chunks`) > 0 })
+	c.do(http.MethodPost, "/uploads/"+upload+"/cancel", "", nil).want(t, http.StatusOK)
+	s.purgeUploads()
+	go func() {
+		_, _ = io.WriteString(sending, body[2<<20:]) // as far as it is read
+		_ = sending.Close()
+	}()
+	(<-part)().wantError(t, http.StatusConflict, "upload_ended")
+	c.part(upload, "late").wantError(t, http.StatusConflict, "upload_ended")
+	if n := s.count(`SELECT count(*) FROM upload_parts`) + s.count(`SELECT count(*) FROM upload_chunks`); n > 0 {
+		t.Errorf("%d parts and chunks are left", n)
+	}
+
+	upload = c.uploading(5)
+	id := c.part(upload, "12345").want(t, http.StatusOK).text("id")
+	tx, err := s.db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := tx.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`LOCK TABLE upload_chunks`)
+	completed := c.tried("/uploads/"+upload+"/complete", "application/json", strings.NewReader(fmt.Sprintf(`{"part_ids":[%q]}`, id)))
+	until(t, "its parts are about to be read", func() bool {
+		return s.count(`SELECT count(*) FROM pg_locks WHERE relation = 'upload_chunks'::regclass AND NOT granted`) > 0
+	})
+	exec(`UPDATE uploads SET status = 'cancelled' WHERE status = 'pending'`)
+	exec(`DELETE FROM upload_parts`)
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	(<-completed)().wantError(t, http.StatusConflict, "upload_ended")
+	s.wantFiles(0)
 }
 
 // OpenAI's own client uploads in parts.

@@ -91,6 +91,11 @@ const (
 	beginPartSQL = `
 INSERT INTO upload_parts (id, upload_id) SELECT $1, id FROM uploads WHERE id = $2 AND status = 'pending' AND expires_at > now()`
 
+	// The lock is the foreign key's own: a purge either waits for the chunk, or
+	// has taken the part away before.
+	addChunkSQL = `
+INSERT INTO upload_chunks (part_id, n, data) SELECT id, $2, $3 FROM upload_parts WHERE id = $1 FOR KEY SHARE`
+
 	// Twice the file, and a part: a part may come again whose answer was lost.
 	finishPartSQL = `
 WITH u AS (
@@ -116,9 +121,14 @@ func (s *Store) BeginPart(ctx context.Context, id UploadID) (PartID, error) {
 	return part, nil
 }
 
-// AddChunk stores the n-th piece of a part, from 0.
+// AddChunk stores the n-th piece of a part, from 0. It returns
+// batch.ErrConflict if the part is gone: its upload ended and was purged.
 func (s *Store) AddChunk(ctx context.Context, part PartID, n int, data []byte) error {
-	if _, err := s.exec(ctx, `INSERT INTO upload_chunks (part_id, n, data) VALUES ($1, $2, $3)`, [16]byte(part), n, data); err != nil {
+	added, err := s.exec(ctx, addChunkSQL, [16]byte(part), n, data)
+	if err == nil && added == 0 {
+		err = batch.ErrConflict
+	}
+	if err != nil {
 		return fmt.Errorf("storing part: %w", err)
 	}
 	return nil
