@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,6 +40,7 @@ type cluster struct {
 	db     *pgxpool.Pool // to look at the tables themselves
 	broker *nats.Conn
 	mock   *mock.Server
+	server string // URL of the API; empty: none was started
 }
 
 // newCluster prepares everything but the processes. Settings win over those
@@ -147,9 +150,36 @@ func (c *cluster) run(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// serveAPI starts an API that asks for no keys, unless there is one, for the
+// commands of the cluster.
+func (c *cluster) serveAPI() {
+	c.t.Helper()
+	if c.server != "" {
+		return
+	}
+	env := c.env
+	c.env = append(slices.Clone(env), "FUSILLADE_LISTEN_ADDR=127.0.0.1:0")
+	c.server = c.start("api").listening()
+	c.env = append(env, "FUSILLADE_SERVER="+c.server)
+}
+
+var listening = regexp.MustCompile(`"msg":"listening","addr":"([^"]+)"`)
+
+// listening waits until an API listens, and returns its URL.
+func (p *process) listening() string {
+	p.t.Helper()
+	var found []string
+	poll(p.t, "the API listens", func() bool {
+		found = listening.FindStringSubmatch(p.logs.tail(8000))
+		return found != nil
+	})
+	return "http://" + found[1]
+}
+
 // createBatch stores a file of requests and begins a batch.
 func (c *cluster) createBatch(path string) batch.ID {
 	c.t.Helper()
+	c.serveAPI()
 	id, err := batch.ParseID(c.run("batches", "create", path))
 	if err != nil {
 		c.t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -30,14 +29,8 @@ func newService(t *testing.T, answers mock.Settings, settings ...string) *servic
 	c := newCluster(t, answers, append(settings, "FUSILLADE_LISTEN_ADDR=127.0.0.1:0", "FUSILLADE_API_AUTH=keys")...)
 	c.start("dispatcher")
 	c.start("consumer")
-	p := c.start("api")
-	listening := regexp.MustCompile(`"msg":"listening","addr":"([^"]+)"`)
-	var found []string
-	poll(t, "the API listens", func() bool {
-		found = listening.FindStringSubmatch(p.logs.tail(8000))
-		return found != nil
-	})
-	return &service{c, "http://" + found[1] + "/v1"}
+	c.server = c.start("api").listening()
+	return &service{c, c.server + "/v1"}
 }
 
 // key makes a key of an owner.

@@ -14,6 +14,8 @@ const requestsPrefix = "fusillade.requests."
 const (
 	// HintWork tells dispatchers that there may be new work or new settings.
 	HintWork = "fusillade.hints.work"
+	// HintUpstreams tells consumers that models' endpoints or keys have changed.
+	HintUpstreams = "fusillade.hints.upstreams"
 	// hintDrainedPrefix precedes the token of a model whose messages a
 	// consumer has taken off the stream.
 	hintDrainedPrefix = "fusillade.hints.drained."

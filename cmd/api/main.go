@@ -17,7 +17,7 @@ func main() {
 		About:    "Serves the Files and Batches API of OpenAI over HTTP.",
 		Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
 		Run: func(t pipeline.Turn) error {
-			return pipeline.ServeAPI(t, pipeline.Offering{Serving: cfg.Serving, Shutdown: cfg.Shutdown})
+			return pipeline.ServeAPI(t, pipeline.Offering{Serving: cfg.Serving, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown})
 		},
 	}, os.Args[1:])
 }

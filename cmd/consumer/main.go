@@ -18,7 +18,7 @@ func main() {
 		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
 		Run: func(t pipeline.Turn) error {
 			return pipeline.Consume(t.Taking, t.Doing, t.Resources, pipeline.Consuming{
-				Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Shutdown: cfg.Shutdown,
+				Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown,
 			}, config.Snapshot(&cfg))
 		},
 	}, os.Args[1:])

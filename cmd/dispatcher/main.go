@@ -17,7 +17,9 @@ func main() {
 		About:    "Claims requests from Postgres and publishes them to JetStream.",
 		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
 		Run: func(t pipeline.Turn) error {
-			return pipeline.Dispatch(t.Taking, t.Doing, t.Resources, cfg.Daemon, config.Snapshot(&cfg))
+			return pipeline.Dispatch(t.Taking, t.Doing, t.Resources, pipeline.Dispatching{
+				Daemon: cfg.Daemon, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks,
+			}, config.Snapshot(&cfg))
 		},
 	}, os.Args[1:])
 }

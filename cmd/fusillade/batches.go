@@ -1,127 +1,186 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"time"
+	"maps"
+	"slices"
+	"strconv"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/client"
 	"fusillade/internal/config"
-	"fusillade/internal/pipeline"
-	"fusillade/internal/postgres"
 )
 
 type batchesCmd struct {
-	Create  batchesCreateCmd  `cmd:"" help:"Store a file of requests and begin a batch; prints the batch's id."`
-	Get     batchesGetCmd     `cmd:"" help:"Print a batch's status and counts as JSON."`
+	Create  batchesCreateCmd  `cmd:"" help:"Upload a file of requests and begin a batch; prints the batch's id."`
+	Ls      batchesLsCmd      `cmd:"" help:"List the batches."`
+	Get     batchesGetCmd     `cmd:"" help:"Show a batch's status and counts."`
+	Watch   batchesWatchCmd   `cmd:"" help:"Show how far a batch is until it has ended."`
 	Results batchesResultsCmd `cmd:"" help:"Write the results that a batch has so far."`
 	Cancel  batchesCancelCmd  `cmd:"" help:"End a batch, or single requests of it, as canceled; calls in flight are aborted."`
 	Retry   batchesRetryCmd   `cmd:"" help:"Run requests of a batch that failed, or were canceled or expired, again."`
 	Delete  batchesDeleteCmd  `cmd:"" help:"Delete a batch and its results; it is cancelled first if it has not ended."`
+	remote
+}
+
+func rawBatch(b client.Batch) json.RawMessage { return b.JSON }
+
+// batchID is the id of a batch as a user writes it.
+func batchID(text string) (batch.ID, error) {
+	id, err := batch.ParseID(text)
+	if err != nil {
+		return id, usage(err)
+	}
+	return id, nil
 }
 
 type batchesCreateCmd struct {
-	Input            string `arg:"" placeholder:"FILE|-" help:"Requests, one JSON object per line; - reads standard input."`
-	CompletionWindow string `default:"24h" placeholder:"TIME" help:"Time to finish in (default ${default})."`
+	Input            string            `arg:"" optional:"" placeholder:"FILE|-" help:"Requests, one JSON object per line; - reads standard input."`
+	InputFlag        string            `name:"input" short:"i" placeholder:"FILE|-" help:"The same, as a flag."`
+	FileID           string            `name:"file-id" placeholder:"FILE_ID" help:"A file that was uploaded before, instead."`
+	Endpoint         string            `placeholder:"PATH" help:"Such as /v1/chat/completions. Default: what the first request of the file says."`
+	CompletionWindow string            `default:"24h" aliases:"window" placeholder:"TIME" help:"Time to finish in, such as 90m, 24h or 7d (default ${default})."`
+	Metadata         map[string]string `placeholder:"KEY=VALUE" help:"To be kept with the batch; can be repeated."`
+	Watch            bool              `help:"Show how far it is until it has ended."`
+	jsonFlag
 }
 
-// Run stores the file and creates the batch. A crash between the two leaves a
-// file without a batch, which costs space and nothing else.
-func (c *batchesCreateCmd) Run(ctx context.Context, t *terminal) error {
-	window, err := config.ParseWindow(c.CompletionWindow)
-	if err != nil {
-		return usage(fmt.Errorf("--completion-window: %w", err))
+func (c *batchesCreateCmd) check() (input string, err error) {
+	given := 0
+	for _, source := range []string{c.Input, c.InputFlag, c.FileID} {
+		if source != "" {
+			given++
+		}
 	}
-	in, err := openInput(c.Input)
+	if given != 1 {
+		return "", errors.New("give one of FILE, --input and --file-id")
+	}
+	if _, err := config.ParseWindow(c.CompletionWindow); err != nil {
+		return "", fmt.Errorf("--completion-window: %w", err)
+	}
+	if c.FileID != "" {
+		_, err = batch.ParseFileID(c.FileID)
+	}
+	return cmp.Or(c.Input, c.InputFlag), err
+}
+
+// Run uploads the file and creates the batch. A crash between the two leaves a
+// file without a batch, which the server removes when it expires.
+func (c *batchesCreateCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
+	path, err := c.check()
 	if err != nil {
 		return usage(err)
 	}
-	defer in.Close()
-	r, err := connectCluster(ctx)
-	if err != nil {
+	var in *input
+	if path != "" {
+		if in, err = openInput(path); err != nil {
+			return usage(err)
+		}
+		defer in.Close()
+	}
+	return batches.with(func(api *client.Client) error {
+		if in != nil {
+			f, err := upload(ctx, api, in, "", 0)
+			if err != nil {
+				return err
+			}
+			c.FileID = f.ID
+		}
+		b, err := c.create(ctx, api)
+		if err != nil && in != nil {
+			t.say("uploaded as %s", c.FileID)
+		}
+		if err != nil {
+			return err
+		}
+		if c.JSON && !c.Watch {
+			return t.printRaw(b.JSON)
+		}
+		if !c.JSON {
+			if _, err := fmt.Fprintln(t.out, b.ID); err != nil {
+				return err
+			}
+		}
+		if !c.Watch {
+			return nil
+		}
+		return watchBatch(ctx, t, api, b.ID, c.JSON)
+	})
+}
+
+func (c *batchesCreateCmd) create(ctx context.Context, api *client.Client) (b client.Batch, err error) {
+	if c.Endpoint == "" {
+		if c.Endpoint, err = api.Endpoint(ctx, c.FileID); err != nil {
+			return b, err
+		}
+	}
+	return api.CreateBatch(ctx, client.NewBatch{
+		InputFileID: c.FileID, Endpoint: c.Endpoint, CompletionWindow: c.CompletionWindow, Metadata: c.Metadata,
+	})
+}
+
+type batchesLsCmd struct{ listFlags }
+
+func (c *batchesLsCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
+	if err := c.check(); err != nil {
 		return err
 	}
-	defer r.Close()
-	j := &job{store: r.Store, input: in, window: window, windowText: c.CompletionWindow, terminal: t}
-	file, _, err := j.load(ctx)
-	if err != nil {
-		return usage(err)
-	}
-	id, err := j.create(ctx, file)
-	if err != nil {
-		return err
-	}
-	hintWork(r.Conn)
-	_, err = fmt.Fprintln(t.out, id)
-	return err
+	return batches.with(func(api *client.Client) error {
+		return list(t, c.JSON, api.Batches(ctx, c.Limit), rawBatch, "ID STATUS TOTAL COMPLETED FAILED CREATED EXPIRES ENDPOINT", func(b client.Batch) []string {
+			n := b.Counts
+			return []string{b.ID, b.Status, strconv.FormatInt(n.Total, 10), strconv.FormatInt(n.Completed, 10), strconv.FormatInt(n.Failed, 10),
+				moment(b.CreatedAt), moment(b.ExpiresAt), plain(b.Endpoint)}
+		})
+	})
 }
 
 type batchesGetCmd struct {
 	ID string `arg:"" placeholder:"BATCH"`
+	jsonFlag
 }
 
-func (c *batchesGetCmd) Run(ctx context.Context, t *terminal) error {
-	r, b, err := findBatch(ctx, c.ID)
+func (c *batchesGetCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
+	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) { return api.Batch(ctx, id) })
+}
+
+// change does something to a batch and prints it.
+func (c *batchesCmd) change(t *terminal, text string, asJSON bool, do func(*client.Client, string) (client.Batch, error)) error {
+	id, err := batchID(text)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	return printBatch(t, b)
+	return c.with(func(api *client.Client) error {
+		b, err := do(api, id.String())
+		if err != nil {
+			return err
+		}
+		return printBatch(t, b, asJSON)
+	})
 }
 
-func findBatch(ctx context.Context, text string) (pipeline.Resources, postgres.Batch, error) {
-	id, err := batch.ParseID(text)
-	if err != nil {
-		return pipeline.Resources{}, postgres.Batch{}, usage(err)
+func printBatch(t *terminal, b client.Batch, asJSON bool) error {
+	if asJSON {
+		return t.printRaw(b.JSON)
 	}
-	r, err := connectCluster(ctx)
-	if err != nil {
-		return r, postgres.Batch{}, err
+	members := []member{
+		{"id", b.ID},
+		{"status", b.Status},
+		{"requests", fmt.Sprintf("%d of %d completed, %d failed", b.Counts.Completed, b.Counts.Total, b.Counts.Failed)},
+		{"endpoint", b.Endpoint},
+		{"created", moment(b.CreatedAt)},
+		{"window", b.CompletionWindow},
+		{"expires", moment(b.ExpiresAt)},
+		{"ended", moment(max(b.CompletedAt, b.FailedAt, b.ExpiredAt, b.CancelledAt))},
+		{"input", b.InputFileID},
+		{"output", b.OutputFileID},
+		{"errors", b.ErrorFileID},
 	}
-	b, err := r.Store.GetBatch(ctx, id)
-	if err != nil {
-		r.Close()
-		return r, postgres.Batch{}, err
+	for _, key := range slices.Sorted(maps.Keys(b.Metadata)) {
+		members = append(members, member{plain(key), b.Metadata[key]})
 	}
-	return r, b, nil
-}
-
-func printBatch(t *terminal, b postgres.Batch) error {
-	out := map[string]any{
-		"id": b.ID.String(), "status": b.Status, "endpoint": b.Endpoint, "completion_window": b.CompletionWindow,
-		"created_at": b.CreatedAt.UTC().Format(time.RFC3339Nano), "expires_at": b.ExpiresAt.UTC().Format(time.RFC3339Nano),
-		"request_counts": map[string]int64{
-			"total": b.Counts.Total, "pending": b.Counts.Pending, "in_progress": b.Counts.InProgress,
-			"completed": b.Counts.Completed, "failed": b.Counts.Failed, "canceled": b.Counts.Canceled, "expired": b.Counts.Expired,
-		},
-	}
-	if !b.CancellingAt.IsZero() {
-		out["cancelling_at"] = b.CancellingAt.UTC().Format(time.RFC3339Nano)
-	}
-	if !b.FinishedAt.IsZero() {
-		out["finished_at"] = b.FinishedAt.UTC().Format(time.RFC3339Nano)
-	}
-	return t.printJSON(out)
-}
-
-type batchesResultsCmd struct {
-	ID     string `arg:"" placeholder:"BATCH"`
-	Output string `short:"o" required:"" placeholder:"FILE" help:"Where to write the results."`
-	Errors string `placeholder:"FILE" help:"Where to write the requests that failed. Default: the output's name with .errors before its extension."`
-}
-
-func (c *batchesResultsCmd) Run(ctx context.Context, t *terminal) error {
-	o, err := newOutputs(c.Output, c.Errors)
-	if err != nil {
-		return usage(err)
-	}
-	r, b, err := findBatch(ctx, c.ID)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	if err := o.write(ctx, r.Store, b.ID); err != nil {
-		return err
-	}
-	return o.summary(t, b)
+	return t.printMembers(members...)
 }

@@ -1,24 +1,15 @@
 package main
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
-	"fusillade/internal/testenv"
 )
 
 func TestDaemonsLs(t *testing.T) {
-	url := testenv.DatabaseURL(t)
-	t.Setenv("FUSILLADE_DATABASE_URL", url)
-	t.Setenv("FUSILLADE_NATS_URL", testenv.NATS(t).URL())
-	store, err := postgres.Open(t.Context(), postgres.Config{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
+	store := newServer(t, nil).Store
 	alive, dead := postgres.NewDaemonID(), postgres.NewDaemonID()
 	for _, id := range []batch.DaemonID{alive, dead} {
 		if err := store.RegisterDaemon(t.Context(), postgres.Daemon{ID: id, Role: "consumer", Hostname: "pod-1", PID: 42, Version: "v9"}); err != nil {
@@ -52,11 +43,10 @@ func TestDaemonsLs(t *testing.T) {
 	if got := ls("--all"); !strings.Contains(got, dead.String()) {
 		t.Errorf("--all does not list the dead:\n%s", got)
 	}
-	var listed []daemonLine
-	if err := json.Unmarshal([]byte(ls("--json")), &listed); err != nil {
-		t.Fatal(err)
-	}
-	if len(listed) != 1 || listed[0].ID != alive.String() || listed[0].Processed != 9 || listed[0].Failed != 2 || listed[0].InFlight != 3 {
-		t.Errorf("as JSON: %+v", listed)
+	one := ls("--json")
+	for name, want := range map[string]any{"id": alive.String(), "processed": 9.0, "failed": 2.0, "in_flight": 3.0} {
+		if got := jsonMember(t, one, name); got != want {
+			t.Errorf("as JSON %s is %v, want %v", name, got, want)
+		}
 	}
 }

@@ -26,6 +26,7 @@ type keysCmd struct {
 type keysCreateCmd struct {
 	Owner             string `required:"" placeholder:"NAME" help:"Whose files and batches the key opens."`
 	Name              string `placeholder:"TEXT" help:"What the key is for."`
+	Admin             bool   `help:"For operators: it opens the admin routes too, for limits, pauses, daemons and demand."`
 	MaxActiveBatches  int    `placeholder:"N" help:"Most batches in progress at once; 0: as the server says."`
 	MaxQueuedRequests int64  `placeholder:"N" help:"Most requests without a result; 0: as the server says."`
 }
@@ -44,7 +45,7 @@ func (c *keysCreateCmd) Run(ctx context.Context, t *terminal, keys *keysCmd) err
 	return keys.with(ctx, func(s *postgres.Store) error {
 		token, hint, hash := api.NewToken()
 		id, err := s.CreateAPIKey(ctx, postgres.APIKey{
-			Hint: hint, Owner: c.Owner, Name: c.Name,
+			Hint: hint, Owner: c.Owner, Name: c.Name, Admin: c.Admin,
 			Allowance: batch.Allowance{ActiveBatches: c.MaxActiveBatches, QueuedRequests: c.MaxQueuedRequests},
 		}, hash)
 		if err != nil {
@@ -65,13 +66,16 @@ func (keysLsCmd) Run(ctx context.Context, t *terminal, keys *keysCmd) error {
 			return err
 		}
 		w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "ID\tKEY\tOWNER\tNAME\tBATCHES\tREQUESTS\tCREATED\tREVOKED")
+		fmt.Fprintln(w, "ID\tKEY\tOWNER\tNAME\tADMIN\tBATCHES\tREQUESTS\tCREATED\tREVOKED")
 		for _, k := range list {
-			revoked := "-"
+			revoked, admin := "-", "-"
+			if k.Admin {
+				admin = "yes"
+			}
 			if !k.RevokedAt.IsZero() {
 				revoked = k.RevokedAt.UTC().Format(time.RFC3339)
 			}
-			fmt.Fprintf(w, "%s\t%s…\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Hint, k.Owner, k.Name,
+			fmt.Fprintf(w, "%s\t%s…\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Hint, k.Owner, k.Name, admin,
 				limitText(int64(k.Allowance.ActiveBatches)), limitText(k.Allowance.QueuedRequests),
 				k.CreatedAt.UTC().Format(time.RFC3339), revoked)
 		}
@@ -104,6 +108,11 @@ func (c *keysRevokeCmd) Run(ctx context.Context, t *terminal, keys *keysCmd) err
 
 // with opens the cluster's database, or that of a data directory.
 func (k *keysCmd) with(ctx context.Context, do func(*postgres.Store) error) error {
+	return withStore(ctx, k.DataDir, do)
+}
+
+// withStore opens the cluster's database, or that of a data directory.
+func withStore(ctx context.Context, given string, do func(*postgres.Store) error) error {
 	cfg, err := loadSettings()
 	if err != nil {
 		return err
@@ -116,7 +125,7 @@ func (k *keysCmd) with(ctx context.Context, do func(*postgres.Store) error) erro
 		defer s.Close()
 		return do(s)
 	}
-	dir, err := dataDir(k.DataDir)
+	dir, err := dataDir(given)
 	if err != nil {
 		return usage(err)
 	}

@@ -1,6 +1,6 @@
 // Command fusillade is the one command for people: run a file of requests on
-// this machine, prepare a database, set a model's limit, measure, or mock a
-// model endpoint.
+// this machine, work with files and batches on a server, prepare a database,
+// set a model's limit, measure, or mock a model endpoint.
 package main
 
 import (
@@ -25,17 +25,21 @@ const (
 )
 
 type cli struct {
-	Run     runCmd           `cmd:"" help:"Run a file of requests on this machine and write every result."`
-	Serve   serveCmd         `cmd:"" help:"Serve the OpenAI-compatible Files and Batches API, all on this machine."`
-	Keys    keysCmd          `cmd:"" help:"Make, list and revoke API keys."`
-	Mock    mockCmd          `cmd:"" help:"Serve a mock model endpoint."`
-	Bench   benchCmd         `cmd:"" help:"Measure the pipeline on this machine against a bare HTTP loop."`
-	Batches batchesCmd       `cmd:"" help:"Create batches in a cluster, see how far they are, write their results, cancel, retry or delete them."`
-	Models  modelsCmd        `cmd:"" help:"Show or change models' limits and escalations in a cluster, pause and resume them."`
-	Users   usersCmd         `cmd:"" help:"Show or change users' parts of the models in a cluster."`
-	Daemons daemonsCmd       `cmd:"" help:"Show who runs in a cluster."`
-	Migrate migrateCmd       `cmd:"" help:"Bring a database's schema up to date."`
-	Version kong.VersionFlag `help:"Print the version."`
+	Run        runCmd           `cmd:"" help:"Run a file of requests on this machine and write every result."`
+	Serve      serveCmd         `cmd:"" help:"Serve the OpenAI-compatible Files and Batches API, all on this machine."`
+	Keys       keysCmd          `cmd:"" help:"Make, list and revoke API keys."`
+	Webhooks   webhooksCmd      `cmd:"" help:"Say where owners are told of the ends of their batches."`
+	Mock       mockCmd          `cmd:"" help:"Serve a mock model endpoint."`
+	Bench      benchCmd         `cmd:"" help:"Measure the pipeline on this machine against a bare HTTP loop."`
+	Files      filesCmd         `cmd:"" help:"List, upload, read and delete files on a server."`
+	Batches    batchesCmd       `cmd:"" help:"Create batches on a server, see how far they are, write their results, cancel, retry or delete them."`
+	Models     modelsCmd        `cmd:"" help:"Show or change models' limits and escalations in a cluster, pause and resume them."`
+	Users      usersCmd         `cmd:"" help:"Show or change users' parts of the models in a cluster."`
+	Daemons    daemonsCmd       `cmd:"" help:"Show who runs in a cluster."`
+	Migrate    migrateCmd       `cmd:"" help:"Bring a database's schema up to date."`
+	Completion completionCmd    `cmd:"" help:"Print what makes a shell complete commands and flags."`
+	Complete   completeCmd      `cmd:"" hidden:""`
+	Version    kong.VersionFlag `help:"Print the version."`
 }
 
 // signals are the two contexts of a command: a first signal ends taking, a
@@ -81,6 +85,7 @@ func run(args []string, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "fusillade: %v\nTry: fusillade --help\n", err)
 		return exitUsage
 	}
+	k.Bind(parser)
 	taking, doing, stop := daemon.OnSignals(context.Background())
 	defer stop()
 	k.BindTo(taking, (*context.Context)(nil))

@@ -12,7 +12,14 @@ import (
 	"fusillade/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+// TestMain runs the tests; or the program itself, for a test that needs it as
+// another process.
+func TestMain(m *testing.M) {
+	if os.Getenv("FUSILLADE_TEST_COMMAND") != "" {
+		main()
+	}
+	testenv.Main(m)
+}
 
 // line is one request of an input file.
 func line(customID, body string) string {

@@ -2,29 +2,24 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"net/http"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
-	"fusillade/internal/batch"
+	"fusillade/internal/client"
 	"fusillade/internal/config"
-	"fusillade/internal/pipeline"
-	"fusillade/internal/postgres"
-	"fusillade/internal/slots"
-	"fusillade/streams"
+	"fusillade/internal/operate"
 )
 
 type modelsCmd struct {
 	Ls     modelsLsCmd     `cmd:"" help:"List the models: limits, slots that are held, what waits, where they escalate to."`
-	Set    modelsSetCmd    `cmd:"" help:"Change a model's limit or escalation, in force in the whole cluster within a second."`
+	Set    modelsSetCmd    `cmd:"" help:"Change a model's limit, escalation, endpoint or API key, in force in the whole cluster within a second."`
 	Pause  modelsPauseCmd  `cmd:"" help:"Begin no more calls to a model, in the whole cluster, until it is resumed."`
 	Resume modelsResumeCmd `cmd:"" help:"Let calls to a model begin again."`
+	remote
 }
 
 type modelsSetCmd struct {
@@ -34,10 +29,11 @@ type modelsSetCmd struct {
 	EscalateBefore    string `placeholder:"TIME" help:"How little, such as 900s (900s if it was never said)."`
 	NoEscalation      bool   `help:"They go nowhere else, whatever the dispatchers' environment says."`
 	DefaultEscalation bool   `help:"They go where the dispatchers' environment says."`
+	upstreamFlags
 }
 
-func (c *modelsSetCmd) change() (postgres.ModelChange, error) {
-	change := postgres.ModelChange{Limit: c.Limit, DefaultEscalation: c.DefaultEscalation}
+func (c *modelsSetCmd) change() (client.ModelChange, error) {
+	change := client.ModelChange{Limit: c.Limit, DefaultEscalation: c.DefaultEscalation}
 	escalation := 0
 	for _, given := range []bool{c.EscalateTo != "" || c.EscalateBefore != "", c.NoEscalation, c.DefaultEscalation} {
 		if given {
@@ -45,42 +41,47 @@ func (c *modelsSetCmd) change() (postgres.ModelChange, error) {
 		}
 	}
 	switch {
-	case c.Limit == nil && escalation == 0:
-		return change, errors.New("nothing to set: give --limit, --escalate-to, --escalate-before, --no-escalation or --default-escalation")
+	case c.Limit == nil && escalation == 0 && !c.given():
+		return change, errors.New("nothing to set: give --limit, --escalate-to, --escalate-before, --no-escalation, --default-escalation, --upstream, --api-key-env, --api-key-stdin or --default-upstream")
 	case escalation > 1:
 		return change, errors.New("--escalate-to and --escalate-before, --no-escalation and --default-escalation exclude each other")
-	case c.Limit != nil && (*c.Limit < 0 || *c.Limit > config.MaxModelLimit):
-		return change, fmt.Errorf("--limit must be from 0 to %d", config.MaxModelLimit)
+	case c.Limit != nil && (*c.Limit < 0 || *c.Limit > operate.MaxLimit):
+		return change, fmt.Errorf("--limit must be from 0 to %d", operate.MaxLimit)
 	case c.EscalateTo == c.Model:
 		return change, errors.New("--escalate-to must be another model")
 	}
 	if c.EscalateTo != "" || c.NoEscalation {
-		to := batch.Model(c.EscalateTo)
-		change.EscalateTo = &to
+		change.EscalatesTo = &c.EscalateTo
 	}
 	if c.EscalateBefore != "" {
 		before, err := config.ParseWindow(c.EscalateBefore)
-		if err == nil && (before%time.Second != 0 || before > maxThreshold) {
-			err = fmt.Errorf("it must be whole seconds, at most %s", maxThreshold)
+		if err == nil && (before%time.Second != 0 || before > operate.MaxThreshold) {
+			err = fmt.Errorf("it must be whole seconds, at most %s", operate.MaxThreshold)
 		}
 		if err != nil {
 			return change, fmt.Errorf("--escalate-before: %w", err)
 		}
-		change.EscalateBefore = &before
+		seconds := int64(before / time.Second)
+		change.EscalatesSeconds = &seconds
 	}
 	return change, nil
 }
 
-// maxThreshold is about the longest that the database's column holds.
-const maxThreshold = 20000 * 24 * time.Hour
-
-func (c *modelsSetCmd) Run(ctx context.Context) error {
+func (c *modelsSetCmd) Run(ctx context.Context, models *modelsCmd) error {
 	change, err := c.change()
+	if err == nil {
+		err = c.check()
+	}
 	if err != nil {
 		return usage(err)
 	}
-	err = changeModel(ctx, c.Model, change)
-	if errors.Is(err, batch.ErrConflict) {
+	if change != (client.ModelChange{}) || !c.given() {
+		err = models.change(ctx, c.Model, change)
+	}
+	if err == nil && c.given() {
+		return c.setUpstream(ctx, c.Model)
+	}
+	if client.HasStatus(err, http.StatusConflict) {
 		return usage(errors.New("--escalate-before: the model has no escalation of its own: give --escalate-to too"))
 	}
 	return err
@@ -90,159 +91,60 @@ type modelsPauseCmd struct {
 	Model string `arg:"" placeholder:"MODEL"`
 }
 
-func (c *modelsPauseCmd) Run(ctx context.Context) error {
+func (c *modelsPauseCmd) Run(ctx context.Context, models *modelsCmd) error {
 	paused := true
-	return changeModel(ctx, c.Model, postgres.ModelChange{Paused: &paused})
+	return models.change(ctx, c.Model, client.ModelChange{Paused: &paused})
 }
 
 type modelsResumeCmd struct {
 	Model string `arg:"" placeholder:"MODEL"`
 }
 
-func (c *modelsResumeCmd) Run(ctx context.Context) error {
+func (c *modelsResumeCmd) Run(ctx context.Context, models *modelsCmd) error {
 	paused := false
-	return changeModel(ctx, c.Model, postgres.ModelChange{Paused: &paused})
+	return models.change(ctx, c.Model, client.ModelChange{Paused: &paused})
 }
 
-// changeModel writes to Postgres, then wakes the dispatchers. A crash between
-// the two costs one claim interval.
-func changeModel(ctx context.Context, model string, change postgres.ModelChange) error {
+func (c *modelsCmd) change(ctx context.Context, model string, change client.ModelChange) error {
 	if model == "" {
 		return usage(errors.New("MODEL must not be empty"))
 	}
-	r, err := connectCluster(ctx)
-	if err != nil {
+	return c.with(func(api *client.Client) error {
+		_, err := api.ChangeModel(ctx, model, change)
 		return err
-	}
-	defer r.Close()
-	if err := r.Store.ChangeModel(ctx, batch.Model(model), change); err != nil {
-		return err
-	}
-	hintWork(r.Conn)
-	return nil
+	})
 }
 
 type modelsLsCmd struct {
-	JSON bool `name:"json" help:"Print JSON, a list of objects."`
+	JSON bool `name:"json" help:"Print JSON, one object per line, as the server sent it."`
 }
 
-// modelStatus is one model as ls prints it.
-type modelStatus struct {
-	Model       string `json:"model"`
-	Limit       int    `json:"limit"`        // calls in flight, in the whole cluster; 0: no dispatcher has said yet
-	LimitSource string `json:"limit_source"` // operator or environment
-	Paused      bool   `json:"paused"`
-	// Slots that daemons hold, and how many daemons do.
-	Held    int   `json:"held"`
-	Daemons int   `json:"daemons"`
-	Pending int64 `json:"pending"` // requests that name the model and were never claimed
-	Queued  int64 `json:"queued"`  // messages that no consumer has taken
-	Taken   int64 `json:"taken"`   // messages in hand or in backoff
-
-	EscalatesTo      string `json:"escalates_to,omitempty"`
-	EscalatesSeconds int64  `json:"escalates_before_seconds,omitempty"`
-	EscalationSource string `json:"escalation_source,omitempty"`
-}
-
-func (c *modelsLsCmd) Run(ctx context.Context, t *terminal) error {
-	r, err := connectCluster(ctx)
-	if err != nil {
+// Run lists the models as operators see them; for everybody else, their names.
+func (c *modelsLsCmd) Run(ctx context.Context, t *terminal, models *modelsCmd) error {
+	return models.with(func(api *client.Client) error {
+		err := c.statuses(ctx, t, api)
+		if client.HasStatus(err, http.StatusForbidden) {
+			return list(t, c.JSON, api.Models(ctx), func(m client.Model) json.RawMessage { return m.JSON }, "MODEL",
+				func(m client.Model) []string { return []string{plain(m.ID)} })
+		}
 		return err
-	}
-	defer r.Close()
-	list, err := modelStatuses(ctx, r)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return t.printJSON(list)
-	}
-	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "MODEL\tLIMIT\tSOURCE\tHELD\tDAEMONS\tPENDING\tQUEUED\tTAKEN\tSTATE\tESCALATES")
-	for _, m := range list {
-		limit, state, escalates := strconv.Itoa(m.Limit), "", ""
-		if m.Limit == 0 {
-			limit = "-"
-		}
-		if m.Paused {
-			state = "paused"
-		}
-		if m.EscalatesTo != "" {
-			escalates = fmt.Sprintf("%s@%ds (%s)", m.EscalatesTo, m.EscalatesSeconds, m.EscalationSource)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", m.Model, limit, m.LimitSource, m.Held, m.Daemons,
-			m.Pending, m.Queued, m.Taken, state, escalates)
-	}
-	return w.Flush()
+	})
 }
 
-const fromOperator, fromEnvironment = "operator", "environment"
-
-// modelStatuses puts together what Postgres and the broker know. What comes
-// from the dispatchers' environment is as the leading one wrote it.
-func modelStatuses(ctx context.Context, r pipeline.Resources) ([]modelStatus, error) {
-	set, err := r.Store.ModelSettings(ctx)
-	if err != nil {
-		return nil, err
-	}
-	backlog, err := r.Store.Backlog(ctx)
-	if err != nil {
-		return nil, err
-	}
-	js, err := jetstream.New(r.Conn)
-	if err != nil {
-		return nil, err
-	}
-	kv, err := js.KeyValue(ctx, streams.SlotsBucket)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := slots.List(ctx, kv)
-	if err != nil {
-		return nil, err
-	}
-	queues, err := consumers(ctx, js)
-	if err != nil {
-		return nil, err
-	}
-	known := make(map[batch.Model]bool)
-	for _, models := range [][]batch.Model{slices.Collect(maps.Keys(set)), slices.Collect(maps.Keys(backlog)), slices.Collect(maps.Keys(entries))} {
-		for _, m := range models {
-			known[m] = true
-		}
-	}
-	list := make([]modelStatus, 0, len(known))
-	for _, model := range slices.Sorted(maps.Keys(known)) {
-		e, s, q := entries[model], set[model], queues[streams.ConsumerName(model)]
-		m := modelStatus{
-			Model: string(model), Limit: e.Limit, LimitSource: fromEnvironment, Paused: s.Paused, Held: e.Held(), Daemons: len(e.Holders),
-			Pending: backlog[model], Queued: int64(q.NumPending), Taken: int64(q.NumAckPending),
-		}
-		if s.Limit > 0 {
-			m.Limit, m.LimitSource = s.Limit, fromOperator
-		}
-		to := batch.Escalation{Model: e.EscalationModel, Threshold: e.Settings().Escalation.Threshold}
-		if m.EscalationSource = fromEnvironment; s.Escalation != nil {
-			to, m.EscalationSource = *s.Escalation, fromOperator
-		}
-		if m.EscalatesTo, m.EscalatesSeconds = string(to.Model), int64(to.Threshold/time.Second); m.EscalatesTo == "" {
-			m.EscalationSource = ""
-		}
-		list = append(list, m)
-	}
-	return list, nil
-}
-
-// consumers are the stream's, by name.
-func consumers(ctx context.Context, js jetstream.JetStream) (map[string]jetstream.ConsumerInfo, error) {
-	stream, err := js.Stream(ctx, streams.Stream)
-	if err != nil {
-		return nil, err
-	}
-	infos := make(map[string]jetstream.ConsumerInfo)
-	lister := stream.ListConsumers(ctx)
-	for info := range lister.Info() {
-		infos[info.Name] = *info
-	}
-	return infos, lister.Err()
+func (c *modelsLsCmd) statuses(ctx context.Context, t *terminal, api *client.Client) error {
+	return list(t, c.JSON, api.ModelStatuses(ctx), func(m client.ModelStatus) json.RawMessage { return m.JSON },
+		"MODEL LIMIT SOURCE HELD DAEMONS PENDING QUEUED TAKEN STATE ESCALATES UPSTREAM", func(m client.ModelStatus) []string {
+			limit, state, escalates := strconv.Itoa(m.Limit), "", ""
+			if m.Limit == 0 {
+				limit = "-"
+			}
+			if m.Paused {
+				state = "paused"
+			}
+			if m.EscalatesTo != "" {
+				escalates = fmt.Sprintf("%s@%ds (%s)", plain(m.EscalatesTo), m.EscalatesSeconds, m.EscalationSource)
+			}
+			return []string{plain(m.ID), limit, m.LimitSource, strconv.Itoa(m.Held), strconv.Itoa(m.Daemons),
+				strconv.FormatInt(m.Pending, 10), strconv.FormatInt(m.Queued, 10), strconv.FormatInt(m.Taken, 10), state, escalates, upstreamText(m)}
+		})
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"fusillade/internal/testenv"
+	"fusillade/internal/client"
 )
 
 func TestBadModelAndUserCommands(t *testing.T) {
@@ -39,8 +39,7 @@ func TestBadModelAndUserCommands(t *testing.T) {
 
 // What is set is shown, whether or not a dispatcher runs.
 func TestModelAndUserCommands(t *testing.T) {
-	t.Setenv("FUSILLADE_DATABASE_URL", testenv.DatabaseURL(t))
-	t.Setenv("FUSILLADE_NATS_URL", testenv.NATS(t).URL())
+	newServer(t, nil)
 	do := func(args ...string) string {
 		t.Helper()
 		code, out, message := command(t, args...)
@@ -49,18 +48,23 @@ func TestModelAndUserCommands(t *testing.T) {
 		}
 		return out
 	}
-	list := func(want ...modelStatus) {
+	list := func(want ...client.ModelStatus) {
 		t.Helper()
-		var got []modelStatus
-		if err := json.Unmarshal([]byte(do("models", "ls", "--json")), &got); err != nil {
-			t.Fatal(err)
+		var got []client.ModelStatus
+		for d := json.NewDecoder(strings.NewReader(do("models", "ls", "--json"))); d.More(); {
+			var m client.ModelStatus
+			if err := d.Decode(&m); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, m)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("models (-want +got):\n%s", diff)
 		}
 	}
 	do("batches", "create", write(t, "in.jsonl", goodLines(7)))
-	gpt4 := modelStatus{Model: "gpt-4", LimitSource: fromEnvironment, Pending: 7}
+	const fromOperator, fromEnvironment = "operator", "environment"
+	gpt4 := client.ModelStatus{ID: "gpt-4", LimitSource: fromEnvironment, Pending: 7}
 	list(gpt4)
 	do("models", "set", "gpt-4", "--limit", "5", "--escalate-to", "o1", "--escalate-before", "30m")
 	do("models", "pause", "gpt-4")
@@ -78,7 +82,7 @@ func TestModelAndUserCommands(t *testing.T) {
 	gpt4.Paused, gpt4.EscalatesSeconds = false, 60
 	list(gpt4)
 	do("models", "set", "gpt-4", "--limit", "0", "--no-escalation")
-	list(modelStatus{Model: "gpt-4", LimitSource: fromEnvironment, Pending: 7})
+	list(client.ModelStatus{ID: "gpt-4", LimitSource: fromEnvironment, Pending: 7})
 	if code, _, message := command(t, "models", "set", "gpt-4", "--escalate-before", "1m"); code != exitUsage || !strings.Contains(message, "--escalate-to") {
 		t.Errorf("a threshold without a model: exit code %d:\n%s", code, message)
 	}

@@ -34,22 +34,30 @@ func newOutputs(results, failures string) (*outputs, error) {
 // check finds out before any work is done whether the files can be written.
 func (o *outputs) check() error {
 	for _, file := range []struct{ flag, path string }{{"--output", o.results}, {"--errors", o.errors}} {
-		if info, err := os.Stat(file.path); err == nil && !info.Mode().IsRegular() {
-			return fmt.Errorf("%s: %s is not a file", file.flag, file.path)
-		}
-		if _, err := os.Stat(filepath.Dir(file.path)); err != nil {
-			return fmt.Errorf("%s: the directory of %s: %w", file.flag, file.path, err)
-		}
-		probe, err := os.CreateTemp(filepath.Dir(file.path), ".fusillade-*")
-		if err != nil {
-			return fmt.Errorf("%s: %w", file.flag, err)
-		}
-		if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-			return fmt.Errorf("%s: %w", file.flag, err)
+		if err := checkTarget(file.flag, file.path); err != nil {
+			return err
 		}
 	}
 	if o.results == o.errors {
 		return fmt.Errorf("--output and --errors are the same file: %s", o.results)
+	}
+	return nil
+}
+
+// checkTarget finds out whether a file can be written.
+func checkTarget(flag, path string) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: %s is not a file", flag, path)
+	}
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("%s: the directory of %s: %w", flag, path, err)
+	}
+	probe, err := os.CreateTemp(filepath.Dir(path), ".fusillade-*")
+	if err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
 	}
 	return nil
 }
@@ -60,6 +68,13 @@ const resultsPage = 1000
 // errors file is written if there is an error, or if there is one of an
 // earlier run.
 func (o *outputs) write(ctx context.Context, store *postgres.Store, id batch.ID) error {
+	return o.fill(func(results, failures *wholeFile) (bool, error) {
+		return writeResults(ctx, store, id, results, failures)
+	})
+}
+
+// fill has the files written and gives them their names.
+func (o *outputs) fill(write func(results, failures *wholeFile) (failed bool, err error)) error {
 	results, err := create(o.results)
 	if err != nil {
 		return err
@@ -70,15 +85,25 @@ func (o *outputs) write(ctx context.Context, store *postgres.Store, id batch.ID)
 		return err
 	}
 	defer failures.abandon()
-	failed := false
+	failed, err := write(results, failures)
+	if err != nil {
+		return err
+	}
+	if err := results.keep(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(o.errors); failed || err == nil {
+		return failures.keep()
+	}
+	return nil
+}
+
+func writeResults(ctx context.Context, store *postgres.Store, id batch.ID, results, failures *wholeFile) (failed bool, err error) {
 	var line []byte
 	for next := int64(0); ; {
 		page, err := store.Results(ctx, id, next, resultsPage)
-		if err != nil {
-			return err
-		}
-		if len(page) == 0 {
-			break
+		if err != nil || len(page) == 0 {
+			return failed, err
 		}
 		for _, r := range page {
 			w := results
@@ -88,18 +113,11 @@ func (o *outputs) write(ctx context.Context, store *postgres.Store, id batch.ID)
 				line, w, failed = ingest.AppendErrorLine(line[:0], r), failures, true
 			}
 			if _, err := w.Write(line); err != nil {
-				return fmt.Errorf("writing results: %w", err)
+				return failed, fmt.Errorf("writing results: %w", err)
 			}
 			next = r.Seq + 1
 		}
 	}
-	if err := results.keep(); err != nil {
-		return err
-	}
-	if _, err := os.Stat(o.errors); failed || err == nil {
-		return failures.keep()
-	}
-	return nil
 }
 
 // summary says how the run went, as its exit code does.

@@ -31,46 +31,51 @@ type progress struct {
 func newProgress(t *terminal) *progress { return &progress{terminal: t} }
 
 func (p *progress) show(b postgres.Batch, s consume.Stats) {
-	if b.Counts.Total == 0 {
+	state := fmt.Sprintf("failed %d, in flight %d", b.Counts.Failed, s.InFlight)
+	if s.Retried > 0 {
+		state += fmt.Sprintf(", retried %d", s.Retried)
+	}
+	if t := s.Trouble; t != nil && time.Since(t.At) < troubleAge {
+		state += " (" + t.Detail + ")"
+	}
+	p.update(b.Counts.Total, b.Counts.Done(), state)
+}
+
+// update shows how many requests are done.
+func (p *progress) update(total, done int64, state string) {
+	if total == 0 {
 		return // not read yet
 	}
 	now := time.Now()
 	if !p.started {
-		p.started, p.began, p.first, p.said = true, now, b.Counts.Done(), now
+		p.started, p.began, p.first, p.said = true, now, done, now
 		if p.terminal.interactive() {
-			p.bar = progressbar.NewOptions64(b.Counts.Total,
+			p.bar = progressbar.NewOptions64(total,
 				progressbar.OptionSetWriter(p.terminal.err), progressbar.OptionThrottle(barInterval),
 				progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("req"),
 				progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(20), progressbar.OptionUseANSICodes(true))
 		}
 	}
-	state := fmt.Sprintf("failed %d, in flight %d", b.Counts.Failed, s.InFlight)
-	if s.Retried > 0 {
-		state += fmt.Sprintf(", retried %d", s.Retried)
-	}
-	if t := s.Trouble; t != nil && now.Sub(t.At) < troubleAge {
-		state += " (" + t.Detail + ")"
-	}
 	if p.bar != nil {
 		p.bar.Describe(state)
-		_ = p.bar.Set64(b.Counts.Done())
+		_ = p.bar.Set64(done)
 		return
 	}
 	if now.Sub(p.said) >= lineInterval {
 		p.said = now
-		p.terminal.say("%s", p.line(b, state, now))
+		p.terminal.say("%s", p.line(total, done, state, now))
 	}
 }
 
-func (p *progress) line(b postgres.Batch, state string, now time.Time) string {
-	done, elapsed := b.Counts.Done(), now.Sub(p.began)
+func (p *progress) line(total, done int64, state string, now time.Time) string {
+	elapsed := now.Sub(p.began)
 	rate := float64(done-p.first) / elapsed.Seconds()
 	left := "unknown"
 	if rate > 0 {
-		left = time.Duration(float64(b.Counts.Total-done) / rate * float64(time.Second)).Round(time.Second).String()
+		left = time.Duration(float64(total-done) / rate * float64(time.Second)).Round(time.Second).String()
 	}
 	return fmt.Sprintf("done %d of %d (%d%%), %s, %.0f/s, time left %s",
-		done, b.Counts.Total, done*100/b.Counts.Total, state, rate, left)
+		done, total, done*100/total, state, rate, left)
 }
 
 // note says something without disturbing the bar.

@@ -294,7 +294,7 @@ func (c *runCmd) work(s signals, t *terminal, local *pipeline.Local, cfg *config
 	finished := make(chan error, 1)
 	go func() {
 		finished <- pipeline.Standalone(taking, doing, local.Resources, pipeline.Consuming{
-			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Shutdown: cfg.Shutdown,
+			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks, Shutdown: cfg.Shutdown,
 			Observe: func(c *consume.Consumer) { consumer.Store(c) },
 		}, config.Snapshot(cfg))
 		close(finished)

@@ -90,7 +90,7 @@ func (c *serveCmd) serve(s signals, t *terminal, local *pipeline.Local, cfg *con
 	}
 	defer resources.Store.Close()
 	server, err := pipeline.NewAPI(resources, pipeline.Offering{
-		Serving: cfg.Serving, Shutdown: cfg.Shutdown, Models: pipeline.ConfiguredModels(cfg.Daemon, cfg.Upstream),
+		Serving: cfg.Serving, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown, Models: pipeline.ConfiguredModels(cfg.Daemon, cfg.Upstream),
 	})
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (c *serveCmd) serve(s signals, t *terminal, local *pipeline.Local, cfg *con
 	g, taking := errgroup.WithContext(s.taking)
 	g.Go(func() error {
 		return ended(taking, "the pipeline", pipeline.Standalone(taking, s.doing, local.Resources, pipeline.Consuming{
-			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Shutdown: cfg.Shutdown,
+			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks, Shutdown: cfg.Shutdown,
 		}, config.Snapshot(cfg)))
 	})
 	g.Go(func() error { return ended(taking, "the API", server.Run(taking, listener)) })

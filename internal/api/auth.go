@@ -15,6 +15,7 @@ import (
 type caller struct {
 	owner     string
 	allowance batch.Allowance
+	admin     bool // an operator
 }
 
 const (
@@ -36,7 +37,7 @@ func NewToken() (token, hint string, hash [32]byte) {
 // who finds the caller by the request's key.
 func (s *Server) who(r *http.Request) (caller, error) {
 	if s.cfg.Owner != "" {
-		return caller{owner: s.cfg.Owner, allowance: s.cfg.Allowance}, nil
+		return caller{owner: s.cfg.Owner, allowance: s.cfg.Allowance, admin: true}, nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if token == "" || !strings.EqualFold(scheme, "bearer") {
@@ -60,5 +61,5 @@ func (s *Server) who(r *http.Request) (caller, error) {
 	if n := key.Allowance.QueuedRequests; n > 0 {
 		allowance.QueuedRequests = n
 	}
-	return caller{owner: key.Owner, allowance: allowance}, nil
+	return caller{owner: key.Owner, allowance: allowance, admin: key.Admin}, nil
 }

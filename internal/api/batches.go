@@ -26,6 +26,7 @@ type batchObject struct {
 	CancellingAt     *int64            `json:"cancelling_at"`
 	CancelledAt      *int64            `json:"cancelled_at"`
 	RequestCounts    requestCounts     `json:"request_counts"`
+	Usage            usageObject       `json:"usage"`
 	Metadata         map[string]string `json:"metadata"`
 }
 
@@ -58,7 +59,7 @@ func asObject(b postgres.OwnedBatch) batchObject {
 		CompletionWindow: b.CompletionWindow, Status: string(b.Status),
 		CreatedAt: b.CreatedAt.Unix(), InProgressAt: unix(b.CreatedAt), ExpiresAt: unix(b.ExpiresAt),
 		CancellingAt: unix(b.CancellingAt), Metadata: b.Metadata,
-		RequestCounts: requestCounts{Total: b.Total, Completed: b.Completed, Failed: b.Failed},
+		RequestCounts: requestCounts{Total: b.Total, Completed: b.Completed, Failed: b.Failed}, Usage: asUsage(b.Usage),
 	}
 	if !b.Status.Final() {
 		return out

@@ -8,10 +8,22 @@ import (
 )
 
 // cancelBatch ends the batch at once, so the answer shows it cancelled already.
+// With a body it ends single requests of it.
 func (s *Server) cancelBatch(c *call) (any, error) {
 	b, err := s.ownBatch(c)
 	if err != nil {
 		return nil, err
+	}
+	if c.ContentLength != 0 {
+		var some struct {
+			Lines []int32 `json:"lines"`
+		}
+		if err := c.decode(&some); err != nil {
+			return nil, err
+		}
+		if some.Lines != nil {
+			return s.changeLines(c, b.ID, some.Lines, s.cfg.Operator.CancelRequests)
+		}
 	}
 	_, err = s.cfg.Operator.Cancel(c.Context(), b.ID)
 	if errors.Is(err, batch.ErrConflict) {
@@ -35,6 +47,7 @@ func (s *Server) changed(c *call, err error) (any, error) {
 // batchRetry is the body that retries requests; without one, those that failed.
 type batchRetry struct {
 	Statuses []batch.State `json:"statuses"`
+	Lines    []int32       `json:"lines"`
 }
 
 // retryBatch calls requests again that did not complete. Their lines leave the
@@ -50,6 +63,9 @@ func (s *Server) retryBatch(c *call) (any, error) {
 			return nil, err
 		}
 	}
+	if r.Lines != nil && len(r.Statuses) > 0 {
+		return nil, invalid("lines", codeInvalid, "lines and statuses exclude each other.")
+	}
 	if len(r.Statuses) == 0 {
 		r.Statuses = []batch.State{batch.Failed}
 	}
@@ -60,14 +76,32 @@ func (s *Server) retryBatch(c *call) (any, error) {
 			return nil, invalid("statuses", codeInvalid, "statuses must be some of failed, canceled, expired.")
 		}
 	}
+	if err := s.renewKey(c, b); err != nil {
+		return nil, err
+	}
+	if r.Lines != nil {
+		done, err := s.changeLines(c, b.ID, r.Lines, s.cfg.Operator.RetryLines)
+		if len(done.Changed) == 0 {
+			s.dropKey(c, b)
+		}
+		return done, notRetriable(err)
+	}
 	n, err := s.cfg.Operator.Retry(c.Context(), b.ID, r.Statuses...)
-	if errors.Is(err, batch.ErrConflict) {
-		return nil, conflict("not_retriable", "The batch cannot be retried: its file was deleted, or it was cancelled or retried meanwhile.")
+	if n == 0 {
+		s.dropKey(c, b)
 	}
 	if err == nil && n == 0 {
 		return nil, conflict("nothing_to_retry", "The batch has no request to retry.")
 	}
-	return s.changed(c, err)
+	return s.changed(c, notRetriable(err))
+}
+
+// notRetriable says what a conflict means in a retry.
+func notRetriable(err error) error {
+	if errors.Is(err, batch.ErrConflict) {
+		return conflict("not_retriable", "The batch cannot be retried: its file was deleted, or it ended, or was cancelled or retried meanwhile.")
+	}
+	return err
 }
 
 // deleteBatch cancels the batch if it has not ended, and hides it with its

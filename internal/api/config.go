@@ -9,17 +9,23 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/ingest"
+	"fusillade/internal/operate"
 	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
 )
 
-// operator does what changes batches: durably at return, and in the consumers
+// operator does what changes batches and models: durably at return, and in the consumers
 // soon after. It does not ask whose they are. Its errors are those of the
 // store; package operate says more.
 type operator interface {
 	Cancel(ctx context.Context, id batch.ID) (postgres.Batch, error)
+	CancelRequests(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
 	Retry(ctx context.Context, id batch.ID, states ...batch.State) (int, error)
+	RetryLines(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
 	DeleteBatch(ctx context.Context, id batch.ID) error
 	DeleteFile(ctx context.Context, id batch.FileID) ([]batch.ID, error)
+	Models(ctx context.Context) ([]operate.ModelStatus, error)
+	ChangeModel(ctx context.Context, model batch.Model, c postgres.ModelChange) error
 }
 
 // Config says what a Server works on and what it allows. Zero fields take
@@ -33,12 +39,14 @@ type Config struct {
 	// Wake tells dispatchers that there is work, at best; required.
 	Wake func()
 
-	// Owner owns everything, and no key is asked for. Empty: each request
+	// Owner owns everything, and no key is asked for, not even of operators. Empty: each request
 	// needs an API key, whose owner it acts for.
 	Owner string
 	// Loopback says that only this machine can connect. Without keys the Host
 	// of a request must then name it.
 	Loopback bool
+	// Box encrypts the API keys that batches bring; nil: they may bring none.
+	Box *seal.Box
 	// Models are listed beside those of the owner's files.
 	Models []string
 
@@ -46,6 +54,8 @@ type Config struct {
 	Limits ingest.Limits
 	// Allowance is what an owner may have in progress whose key says nothing.
 	Allowance batch.Allowance
+	// MaxPartBytes is the largest part of an upload in parts; default 64 MiB.
+	MaxPartBytes int64
 	// MaxUploads is how many files are read at once; default 4. More wait.
 	MaxUploads int
 	// RetryAfter is what a client is told that has to wait; default 5 s.
@@ -70,6 +80,7 @@ func (c Config) withDefaults() (Config, error) {
 			problems = append(problems, errors.New(field.name+" is required"))
 		}
 	}
+	c.MaxPartBytes = cmp.Or(c.MaxPartBytes, 64<<20)
 	c.MaxUploads = cmp.Or(c.MaxUploads, 4)
 	c.RetryAfter = cmp.Or(c.RetryAfter, 5*time.Second)
 	c.ClientTimeout = cmp.Or(c.ClientTimeout, 30*time.Second)

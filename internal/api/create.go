@@ -71,7 +71,7 @@ func (s *Server) createBatch(c *call) (any, error) {
 }
 
 func sameBatch(b postgres.OwnedBatch, n postgres.NewBatch) bool {
-	return b.File == n.File && b.Endpoint == n.Endpoint && b.CompletionWindow == n.WindowText && maps.Equal(b.Metadata, n.Metadata)
+	return b.BringsKey == (n.EncryptKey != nil) && b.File == n.File && b.Endpoint == n.Endpoint && b.CompletionWindow == n.WindowText && maps.Equal(b.Metadata, n.Metadata)
 }
 
 // checkBatch turns the body into what the store takes.
@@ -95,6 +95,9 @@ func (s *Server) checkBatch(c *call, n newBatch) (want postgres.NewBatch, expiry
 	}
 	if key := want.IdempotencyKey; len(key) > maxIdempotencyKey || !utf8.ValidString(key) {
 		return want, 0, invalid(headerIdempotency, codeInvalid, "Idempotency-Key must be text of at most %d bytes.", maxIdempotencyKey)
+	}
+	if want.EncryptKey, err = s.upstreamKey(c); err != nil {
+		return want, 0, err
 	}
 	if e := n.OutputExpiresAfter; e != nil {
 		if e.Anchor != anchorCreatedAt {

@@ -111,13 +111,26 @@ func (s *service) work(answers mock.Settings) {
 	}
 	server := httptest.NewServer(s.endpoint)
 	s.t.Cleanup(server.Close)
-	s.set(&s.settings.Upstream.URL, server.URL)
+	s.workAt(server.URL)
+}
+
+// workAt starts a dispatcher and a consumer that call an endpoint.
+func (s *service) workAt(url string) {
+	s.t.Helper()
+	s.run(s.worker(url))
+}
+
+// worker is a dispatcher and a consumer with the settings as they are now.
+func (s *service) worker(url string) func(context.Context) error {
+	s.t.Helper()
+	s.set(&s.settings.Upstream.URL, url)
 	s.settings.Backoff, s.settings.MaxBackoff = config.Milliseconds(20*time.Millisecond), config.Milliseconds(200*time.Millisecond)
-	consuming := pipeline.Consuming{Daemon: s.settings.Daemon, Work: s.settings.Work, Upstream: s.settings.Upstream, Shutdown: s.settings.Shutdown}
+	consuming := pipeline.Consuming{Daemon: s.settings.Daemon, Work: s.settings.Work, Upstream: s.settings.Upstream, Encryption: s.settings.Encryption, Webhooks: s.settings.Webhooks, Shutdown: s.settings.Shutdown}
 	consuming.DrainTimeout = config.Milliseconds(100 * time.Millisecond) // some endpoints hang
-	s.run(func(taking context.Context) error {
-		return pipeline.Standalone(taking, context.Background(), s.resources, consuming, nil)
-	})
+	resources := s.resources
+	return func(taking context.Context) error {
+		return pipeline.Standalone(taking, context.Background(), resources, consuming, nil)
+	}
 }
 
 func (s *service) set(setting interface{ Set(string) error }, value string) {

@@ -16,15 +16,25 @@ type pacedReader struct {
 	control *http.ResponseController
 	timeout time.Duration
 	left    int // to come before the deadline
+
+	deadline time.Time
+	returned time.Time // when the last Read did
 }
 
+// Read does not hold against the client what passed between two reads: that
+// was us, writing to a database that is slow.
 func (p *pacedReader) Read(b []byte) (int, error) {
+	now := time.Now()
 	if p.left <= 0 {
-		p.left = paceBytes
-		_ = p.control.SetReadDeadline(time.Now().Add(p.timeout))
+		p.left, p.deadline = paceBytes, now.Add(p.timeout)
+		_ = p.control.SetReadDeadline(p.deadline)
+	} else if away := now.Sub(p.returned); away > p.timeout/100 {
+		p.deadline = p.deadline.Add(away)
+		_ = p.control.SetReadDeadline(p.deadline)
 	}
 	n, err := p.Reader.Read(b)
 	p.left -= n
+	p.returned = time.Now()
 	return n, err
 }
 

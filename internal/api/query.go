@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // query reads a request's query parameters. Its error, kept until done, is
@@ -32,11 +33,14 @@ func (q *query) text(name string) string {
 		return ""
 	case len(values) > 1:
 		q.fail(invalid(name, "duplicate_parameter", "%s is given twice.", name))
-	case strings.Contains(values[0], "\x00") || strings.ToValidUTF8(values[0], "") != values[0]:
+	case !isText(values[0]):
 		q.fail(invalid(name, "invalid_value", "%s is not text.", name))
 	}
 	return values[0]
 }
+
+// isText reports whether Postgres can hold it.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 // number returns a parameter within bounds.
 func (q *query) number(name string, missing, low, high int64) int64 {

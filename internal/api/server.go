@@ -62,6 +62,10 @@ func (s *Server) routes() []route {
 		{"GET /v1/files/{id}", s.json(s.getFile)},
 		{"DELETE /v1/files/{id}", s.json(s.deleteFile)},
 		{"GET /v1/files/{id}/content", s.stream(s.fileContent)},
+		{"POST /v1/uploads", s.json(s.createUpload)},
+		{"POST /v1/uploads/{id}/parts", s.stream(s.addPart)},
+		{"POST /v1/uploads/{id}/complete", s.json(s.completeUpload)},
+		{"POST /v1/uploads/{id}/cancel", s.json(s.cancelUpload)},
 		{"POST /v1/batches", s.json(s.createBatch)},
 		{"GET /v1/batches", s.json(s.listBatches)},
 		{"GET /v1/batches/{id}", s.json(s.getBatch)},
@@ -72,6 +76,11 @@ func (s *Server) routes() []route {
 		{"GET /v1/batches/{id}/events", s.stream(s.batchEvents)},
 		{"GET /v1/models", s.json(s.listModels)},
 		{"GET /v1/models/{id...}", s.json(s.getModel)},
+		{"GET /admin/v1/models", s.operators(s.listModelStatuses)},
+		{"PATCH /admin/v1/models/{id...}", s.operators(s.changeModel)},
+		{"GET /admin/v1/daemons", s.operators(s.listDaemons)},
+		{"GET /admin/v1/demand", s.operators(s.listDemand)},
+		{"GET /openapi.json", http.HandlerFunc(s.document)},
 	}
 }
 

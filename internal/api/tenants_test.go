@@ -24,7 +24,8 @@ func TestOtherTenantsSeeNothing(t *testing.T) {
 	}
 
 	const unknown = "00000000000000000000000000000001"
-	never := strings.NewReplacer(id, "batch_"+unknown, file, "file-"+unknown, output, "file-output-"+unknown,
+	uploading := alice.post("/uploads", map[string]any{"filename": "a", "purpose": "batch", "bytes": 1}).want(t, http.StatusOK).text("id")
+	never := strings.NewReplacer(uploading, "upload_"+unknown, id, "batch_"+unknown, file, "file-"+unknown, output, "file-output-"+unknown,
 		failures, "file-error-"+unknown, "secret-model", "no-model")
 	routes := []struct {
 		method, path string
@@ -42,6 +43,9 @@ func TestOtherTenantsSeeNothing(t *testing.T) {
 		{http.MethodGet, "/batches/" + id + "/events", nil, true},
 		{http.MethodGet, "/models/secret-model", nil, true},
 		{http.MethodPost, "/batches", newBatch(file), true},
+		{http.MethodPost, "/uploads/" + uploading + "/complete", map[string]any{"part_ids": []string{}}, false},
+		{http.MethodPost, "/uploads/" + uploading + "/parts", nil, false},
+		{http.MethodPost, "/uploads/" + uploading + "/cancel", nil, false},
 		{http.MethodPost, "/batches/" + id + "/cancel", nil, false},
 		{http.MethodPost, "/batches/" + id + "/retry", nil, false},
 		{http.MethodDelete, "/files/" + output, nil, false},
@@ -58,7 +62,7 @@ func TestOtherTenantsSeeNothing(t *testing.T) {
 	for _, r := range routes {
 		a := call(bob, r.method, r.path, r.body).wantError(t, http.StatusNotFound, "not_found")
 		var neverBody any
-		if r.body != nil {
+		if neverBody = r.body; r.path == "/batches" {
 			neverBody = newBatch(never.Replace(file))
 		}
 		b := call(bob, r.method, never.Replace(r.path), neverBody)

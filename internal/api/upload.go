@@ -244,13 +244,15 @@ func (s uploadStore) FinishFile(ctx context.Context, id batch.FileID, summary ba
 
 // filename is what the client calls the file, without its directory. It is
 // only shown, never opened.
-func filename(part *multipart.Part) string {
-	name := strings.Map(func(r rune) rune {
+func filename(part *multipart.Part) string { return cleanName(part.FileName()) }
+
+func cleanName(name string) string {
+	name = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return -1
 		}
 		return r
-	}, strings.ToValidUTF8(part.FileName(), "\uFFFD"))
+	}, strings.ToValidUTF8(name, "\uFFFD"))
 	name = name[strings.LastIndexAny(name, `/\`)+1:]
 	for len(name) > maxFilenameBytes {
 		_, last := utf8.DecodeLastRuneInString(name)

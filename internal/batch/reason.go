@@ -11,6 +11,7 @@ const (
 	Timeout                Reason = "timeout"                   // yes
 	TaskTerminated         Reason = "task_terminated"           // yes: the daemon stopped in the middle of the call
 	BuilderError           Reason = "builder_error"             // no: the request cannot be built
+	CredentialUnavailable  Reason = "credential_unavailable"    // yes: the API key of the call cannot be had now
 	Poisoned               Reason = "poisoned"                  // no: it took its consumer down too often
 	BatchExpired           Reason = "batch_expired"             // no
 	BatchCancelled         Reason = "batch_cancelled"           // no
@@ -19,7 +20,7 @@ const (
 // Retriable reports whether another attempt may succeed.
 func (r Reason) Retriable() bool {
 	switch r {
-	case RetriableHTTPStatus, NetworkError, Timeout, TaskTerminated:
+	case RetriableHTTPStatus, NetworkError, Timeout, TaskTerminated, CredentialUnavailable:
 		return true
 	}
 	return false

@@ -15,6 +15,8 @@ type Template struct {
 type Usage struct {
 	PromptTokens     int64
 	CompletionTokens int64
+	CachedTokens     int64 // of the prompt
+	ReasoningTokens  int64 // of the completion
 }
 
 // Result is what a request ended with, as a reader of the output sees it.

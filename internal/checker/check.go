@@ -51,7 +51,7 @@ func (p *problems) err(id batch.ID) error {
 // what must hold at every instant. It reads the whole batch.
 func Check(ctx context.Context, db DB, id batch.ID) error {
 	var t tables
-	err := read(ctx, db, func(tx pgx.Tx) error { return t.load(ctx, tx, id) })
+	err := read(ctx, db, func(tx pgx.Tx) error { return errors.Join(t.load(ctx, tx, id), t.loadUsage(ctx, tx, id)) })
 	if err != nil {
 		return fmt.Errorf("checking %s: %w", id, err)
 	}
@@ -61,6 +61,7 @@ func Check(ctx context.Context, db DB, id batch.ID) error {
 	t.checkResults(&p)
 	t.checkCounters(&p)
 	t.checkStatus(&p)
+	t.checkUsage(&p)
 	return p.err(id)
 }
 

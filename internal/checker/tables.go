@@ -25,6 +25,8 @@ type tables struct {
 	requests []request
 	results  []result              // in order of seq
 	states   map[batch.State]int64 // of the view
+	usage    []usage
+	keys     int64 // that it brought and are stored
 }
 
 type cursor struct {

@@ -22,6 +22,7 @@ type Serving struct {
 // API is what cmd/api reads.
 type API struct {
 	Serving
+	Encryption
 	Postgres
 	NATS
 	Shutdown

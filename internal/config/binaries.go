@@ -16,6 +16,8 @@ var shared = []string{"DATABASE_URL", "NATS_URL"}
 // Dispatcher is what cmd/dispatcher reads.
 type Dispatcher struct {
 	Daemon
+	Encryption
+	Webhooks
 	Postgres
 	NATS
 	Shutdown
@@ -43,6 +45,7 @@ type Standalone struct {
 	Work
 	Upstream
 	Encryption
+	Webhooks
 	Serving
 	Postgres
 	NATS

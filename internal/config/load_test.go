@@ -77,6 +77,7 @@ func TestLoadDefaults(t *testing.T) {
 		"FUSILLADE_UPSTREAM_API_KEY":              "",
 		"FUSILLADE_MODEL_UPSTREAMS":               "",
 		"FUSILLADE_ENCRYPTION_KEY":                "",
+		"FUSILLADE_WEBHOOK_ALLOW_PRIVATE":         "false",
 		"FUSILLADE_LISTEN_ADDR":                   "127.0.0.1:8080",
 		"FUSILLADE_API_AUTH":                      "",
 		"FUSILLADE_MAX_ACTIVE_BATCHES":            "1000",
@@ -140,6 +141,7 @@ func TestLoadRefusesBadValues(t *testing.T) {
 		{"DATABASE_URL", "mysql://u:hunter2@db/x", "scheme postgres"},
 		{"DATABASE_URL", "postgres://u:hunter2/@db/x", "is not a URL"},
 		{"DATABASE_URL", "postgres:///x", "has no host"},
+		{"ENCRYPTION_KEY", "hunter2", "is not a key of 32 bytes"},
 	}
 	binaries := map[string]func() Settings{
 		"dispatcher": func() Settings { return new(Dispatcher) },
@@ -169,7 +171,6 @@ func TestLoadRefusesBadValuesOfConsumer(t *testing.T) {
 		{"UPSTREAM_URL", "https://u:hunter2%@host", "is not a URL"},
 		{"UPSTREAM_API_KEY", "hunter2\n", "line end"},
 		{"MODEL_UPSTREAMS", "gpt-4=u:hunter2@host", `has the model "gpt-4" with a URL that`},
-		{"ENCRYPTION_KEY", "hunter2", "is not a key of 32 bytes"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.variable, func(t *testing.T) {

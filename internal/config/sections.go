@@ -10,8 +10,8 @@ type Work struct {
 
 // Upstream is where calls go.
 type Upstream struct {
-	URL    HTTPURL        `env:"UPSTREAM_URL" allowed:"an http or https URL without query and fragment, such as https://api.example.com" desc:"model endpoint of requests that bring none of their own"`
-	APIKey Secret         `env:"UPSTREAM_API_KEY" allowed:"printable ASCII without blanks" desc:"bearer token of calls whose batch brings none"`
+	URL    HTTPURL        `env:"UPSTREAM_URL" allowed:"an http or https URL without query and fragment, such as https://api.example.com" desc:"model endpoint of models that have none of their own"`
+	APIKey Secret         `env:"UPSTREAM_API_KEY" allowed:"printable ASCII without blanks" desc:"bearer token of calls whose batch and model have none of their own"`
 	Models ModelUpstreams `env:"MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"}" desc:"endpoints of single models, as model=url,… or JSON"`
 }
 
@@ -24,9 +24,14 @@ func (u *Upstream) For(model batch.Model) string {
 	return u.URL.Reveal()
 }
 
-// Encryption is how the API keys that batches bring are kept.
+// Encryption is how secrets are kept in the database.
 type Encryption struct {
-	Key EncryptionKey `env:"ENCRYPTION_KEY" allowed:"32 bytes as 64 hexadecimal digits or as base64" desc:"key that encrypts the API keys batches bring, 32 bytes in hex or base64; unset: such batches are refused"`
+	Key EncryptionKey `env:"ENCRYPTION_KEY" allowed:"32 bytes as 64 hexadecimal digits or as base64" desc:"key that encrypts API keys of models and batches and secrets of webhooks in the database, 32 bytes in hex or base64; the same for all processes; unset: they are refused"`
+}
+
+// Webhooks is how events are delivered.
+type Webhooks struct {
+	AllowPrivate bool `env:"WEBHOOK_ALLOW_PRIVATE" default:"false" allowed:"true or false" desc:"true: webhooks may be delivered to private, loopback and link-local addresses"`
 }
 
 // Postgres is the database.

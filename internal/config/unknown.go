@@ -19,7 +19,7 @@ const maxTypos = 3
 // is.
 func (p *problems) findUnknown(environ []string) {
 	var known []string
-	for _, s := range append(settingsOf(&Standalone{}), p.settings...) {
+	for _, s := range slices.Concat(settingsOf(&Standalone{}), settingsOf(&Client{}), p.settings) {
 		known = append(known, prefixed(s.name))
 		if s.secret() {
 			known = append(known, prefixed(s.name)+fileSuffix)

@@ -14,6 +14,7 @@ func TestFindUnknown(t *testing.T) {
 		want    []Problem
 	}{
 		{"ours and others'", []string{"FUSILLADE_TIMEOUT_MS=1", "PATH=/bin", "FUSILLADES=1", "FUSILLADE_DATABASE_URL_FILE=/x"}, nil},
+		{"of the command line", []string{"FUSILLADE_SERVER=http://x", "FUSILLADE_API_KEY=k", "FUSILLADE_API_KEY_FILE=/x"}, nil},
 		{"of our tests", []string{"FUSILLADE_TEST_DATABASE_URL=x"}, nil},
 		{"misspelt", []string{"FUSILLADE_TIMEOUT=1"}, []Problem{{"FUSILLADE_TIMEOUT", "is not a setting: did you mean FUSILLADE_TIMEOUT_MS?"}}},
 		{"far from all", []string{"FUSILLADE_COLOUR=red"}, []Problem{{"FUSILLADE_COLOUR", "is not a setting"}}},

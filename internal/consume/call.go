@@ -31,10 +31,9 @@ func (c *Consumer) call(t *task) finished {
 }
 
 func (c *Consumer) do(t *task) upstream.Outcome {
-	model := t.lane.account.Model()
-	to, ok := c.cfg.Upstream(model)
-	if !ok {
-		return upstream.Outcome{Reason: batch.BuilderError, Detail: "no upstream is configured for this model"}
+	to, failed := c.route(t)
+	if failed != nil {
+		return *failed
 	}
 	body, err := t.body()
 	if err != nil {

@@ -33,6 +33,10 @@ type caller interface {
 type Upstream struct {
 	BaseURL string
 	APIKey  string
+	// Unusable says why no call can be made now without a key of the batch's own,
+	// or, where BaseURL is empty, none at all; nothing secret is in it. Empty:
+	// calls can be made.
+	Unusable string
 }
 
 // Config says what a Consumer works with.
@@ -43,6 +47,10 @@ type Config struct {
 	Daemon batch.DaemonID
 	// Upstream says where a model's calls go. False: nowhere; its requests fail.
 	Upstream func(batch.Model) (Upstream, bool)
+	// BatchKey returns the API key that a batch brought for the requests of a
+	// generation. batch.ErrNotFound: it has none any more. After any other error
+	// it may be had later; the error's text is safe to store. Nil: never.
+	BatchKey func(ctx context.Context, id batch.ID, generation int) (string, error)
 	Retry    batch.RetryPolicy
 	// Lease is how long the broker waits before it gives a silent consumer's
 	// message to another: the AckWait of the stream's consumers.

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -52,6 +53,9 @@ type Config struct {
 	StopBeforeDeadline *time.Duration
 	// Purge says how the leader removes what was deleted or has expired.
 	Purge Purge
+	// Upkeep is what else the leader does beside its sweeps. Each is called when
+	// it begins to lead, and returns when its context ends.
+	Upkeep []func(context.Context)
 	// MetadataFields are the columns or metadata keys of a batch that are sent
 	// with each of its requests.
 	MetadataFields []string

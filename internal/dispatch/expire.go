@@ -26,6 +26,9 @@ func (d *Dispatcher) keepUp(ctx context.Context, upkeep *sync.WaitGroup) {
 	if d.cfg.ExpiryInterval > 0 && d.cfg.StopBeforeDeadline != nil {
 		upkeep.Go(func() { every(ctx, 0, d.cfg.ExpiryInterval, d.expire) })
 	}
+	for _, f := range d.cfg.Upkeep {
+		upkeep.Go(func() { f(ctx) })
+	}
 	if d.cfg.Purge.Interval > 0 {
 		upkeep.Go(func() { every(ctx, min(d.cfg.Purge.Interval, purgeDelay), d.cfg.Purge.Interval, d.purge) })
 	}

@@ -6,6 +6,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/failpoint"
+	"fusillade/internal/postgres"
 )
 
 // purgePage is the most files or batches that are listed at a time.
@@ -41,6 +42,12 @@ func (d *Dispatcher) purgeAll(ctx context.Context) (rows int, err error) {
 	}
 	removed, err = drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedFiles, func(ctx context.Context, id batch.FileID, n int) (int, error) {
 		return d.purged(ctx)(d.cfg.Store.PurgeFile(ctx, id, n))
+	}, nil)
+	if rows += removed; err != nil {
+		return rows, err
+	}
+	removed, err = drain(ctx, d.cfg.Purge, d.cfg.Store.EndedUploads, func(ctx context.Context, id postgres.UploadID, n int) (int, error) {
+		return d.purged(ctx)(d.cfg.Store.PurgeUpload(ctx, id, n))
 	}, nil)
 	return rows + removed, err
 }

@@ -22,6 +22,8 @@ type Consuming struct {
 	config.Daemon
 	config.Work
 	config.Upstream
+	config.Encryption
+	config.Webhooks
 	config.Shutdown
 	// ShouldRetry tells which answers are worth another attempt; nil: those of
 	// the Daemon's ShouldRetry. A program that embeds the pipeline may judge
@@ -31,9 +33,16 @@ type Consuming struct {
 	Observe func(*consume.Consumer)
 }
 
+// Dispatching is what a dispatcher needs to know.
+type Dispatching struct {
+	config.Daemon
+	config.Encryption
+	config.Webhooks
+}
+
 // Dispatch runs a dispatcher as a daemon until taking ends.
-func Dispatch(taking, doing context.Context, r Resources, cfg config.Daemon, snapshot map[string]string) error {
-	return daemon.Run(taking, doing, daemonConfig(r, cfg, "dispatcher", snapshot),
+func Dispatch(taking, doing context.Context, r Resources, cfg Dispatching, snapshot map[string]string) error {
+	return daemon.Run(taking, doing, daemonConfig(r, cfg.Daemon, "dispatcher", snapshot),
 		r.Observed.observe(func(taking, _ context.Context, d *daemon.Daemon) error { return dispatchUntil(taking, r, cfg, d) }))
 }
 
@@ -50,18 +59,23 @@ func Standalone(taking, doing context.Context, r Resources, cfg Consuming, snaps
 	return daemon.Run(taking, doing, daemonConfig(r, cfg.Daemon, "standalone", snapshot),
 		r.Observed.observe(func(taking, doing context.Context, d *daemon.Daemon) error {
 			g, taking := errgroup.WithContext(taking)
-			g.Go(func() error { return dispatchUntil(taking, r, cfg.Daemon, d) })
+			dispatching := Dispatching{Daemon: cfg.Daemon, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks}
+			g.Go(func() error { return dispatchUntil(taking, r, dispatching, d) })
 			g.Go(func() error { return consumeUntil(taking, doing, r, cfg, d) })
 			return g.Wait()
 		}))
 }
 
-func dispatchUntil(taking context.Context, r Resources, cfg config.Daemon, owner *daemon.Daemon) error {
+func dispatchUntil(taking context.Context, r Resources, cfg Dispatching, owner *daemon.Daemon) error {
+	sender, err := newSender(r, cfg.Encryption, cfg.Webhooks)
+	if err != nil {
+		return err
+	}
 	d, err := dispatch.New(taking, dispatch.Config{
 		Store: r.Store, Conn: r.Conn, Streams: r.Streams,
 		ClaimBatchSize: cfg.ClaimBatchSize, ClaimInterval: cfg.ClaimInterval.Duration(),
 		DefaultLimit: cfg.DefaultModelConcurrency, Limits: cfg.ModelConcurrencyLimits, Escalations: escalations(cfg.ModelEscalations),
-		Lease: lease(cfg), ClaimTimeout: cfg.ClaimTimeout.Duration(),
+		Lease: lease(cfg.Daemon), Upkeep: []func(context.Context){sender.Run}, ClaimTimeout: cfg.ClaimTimeout.Duration(),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
 		ExpiryInterval: cfg.CancellationPollInterval.Duration(), StopBeforeDeadline: cfg.StopBeforeDeadline.Pointer(),
 		Purge:            dispatch.Purge{Interval: cfg.PurgeInterval.Duration(), Rows: cfg.PurgeBatchSize, Pause: cfg.PurgeThrottle.Duration()},
@@ -97,12 +111,14 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg Consuming, d *
 		return err
 	}
 	defer client.Close()
+	book, closeBook, err := openBook(taking, r, cfg)
+	if err != nil {
+		return ignoreStop(taking, err)
+	}
+	defer closeBook()
 	c, err := consume.New(taking, consume.Config{
 		Store: r.Store, Caller: client, Conn: r.Conn, Daemon: d.ID,
-		Upstream: func(m batch.Model) (consume.Upstream, bool) {
-			to := consume.Upstream{BaseURL: cfg.Upstream.For(m), APIKey: cfg.APIKey.Reveal()}
-			return to, to.BaseURL != ""
-		},
+		Upstream: book.For, BatchKey: book.BatchKey,
 		Retry: cfg.RetryPolicy(), Lease: lease(cfg.Daemon),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),

@@ -138,7 +138,7 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 	}
 	r.admin, r.observed = resources.AdminAddr, resources.Observed
 	consuming := Consuming{
-		Daemon: s.Daemon, Work: s.Work, Upstream: s.Upstream, Shutdown: s.Shutdown,
+		Daemon: s.Daemon, Work: s.Work, Upstream: s.Upstream, Encryption: s.Encryption, Webhooks: s.Webhooks, Shutdown: s.Shutdown,
 		Observe: func(c *consume.Consumer) { r.consumer <- c },
 	}
 	go func() {
@@ -147,7 +147,7 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 		defer stopAdmin()
 		switch role {
 		case "dispatcher":
-			r.done <- Dispatch(taking, context.Background(), resources, s.Daemon, nil)
+			r.done <- Dispatch(taking, context.Background(), resources, Dispatching{Daemon: s.Daemon, Encryption: s.Encryption, Webhooks: s.Webhooks}, nil)
 		case "consumer":
 			r.done <- Consume(taking, context.Background(), resources, consuming, nil)
 		default:

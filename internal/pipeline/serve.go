@@ -14,6 +14,7 @@ import (
 	"fusillade/internal/config"
 	"fusillade/internal/ingest"
 	"fusillade/internal/operate"
+	"fusillade/internal/seal"
 	"fusillade/streams"
 )
 
@@ -32,6 +33,7 @@ func Listen(ctx context.Context, s config.Serving) (net.Listener, error) {
 // Offering is what the API needs to know.
 type Offering struct {
 	config.Serving
+	config.Encryption
 	config.Shutdown
 	Models []string // to list beside those that files ask for
 }
@@ -54,6 +56,10 @@ func APIConfig(r Resources, o Offering) (api.Config, error) {
 	if err != nil {
 		return api.Config{}, err
 	}
+	box, err := seal.New(o.Encryption.Key.Bytes())
+	if err != nil {
+		return api.Config{}, err
+	}
 	owner := localOwner
 	if o.NeedsKeys() {
 		owner = ""
@@ -61,7 +67,7 @@ func APIConfig(r Resources, o Offering) (api.Config, error) {
 	return api.Config{
 		Store: r.Store, Operator: operator, Log: r.Log, ParseWindow: config.ParseWindow,
 		Wake:  func() { _ = r.Conn.Publish(streams.HintWork, nil) }, // a hint that is lost costs one claim interval
-		Owner: owner, Loopback: o.Loopback(), Models: o.Models,
+		Owner: owner, Loopback: o.Loopback(), Models: o.Models, Box: box,
 		Limits:     ingest.Limits{MaxRequests: o.MaxFileRequests, MaxRequestBytes: o.MaxRequestBytes, MaxFileBytes: int64(o.MaxFileBytes)},
 		Allowance:  batch.Allowance{ActiveBatches: amount(o.MaxActiveBatches), QueuedRequests: int64(amount(o.MaxQueuedRequests))},
 		MaxUploads: o.MaxUploads, DrainTimeout: o.DrainTimeout.Duration(),

@@ -17,19 +17,20 @@ type APIKey struct {
 	Owner     string // whose files and batches it opens
 	Name      string // for people
 	Allowance batch.Allowance
+	Admin     bool // it opens the admin routes too
 	CreatedAt time.Time
 	RevokedAt time.Time // zero: it is valid
 }
 
 const createAPIKeySQL = `
-INSERT INTO api_keys (id, hash, hint, owner, name, max_active_batches, max_queued_requests)
-VALUES ($1, $2, $3, $4, $5, NULLIF($6::int, 0), NULLIF($7::bigint, 0))`
+INSERT INTO api_keys (id, hash, hint, owner, name, max_active_batches, max_queued_requests, admin)
+VALUES ($1, $2, $3, $4, $5, NULLIF($6::int, 0), NULLIF($7::bigint, 0), $8)`
 
 // CreateAPIKey stores a key by the SHA-256 of its token, and returns its id.
 // Zero fields of its allowance are left to the server.
 func (s *Store) CreateAPIKey(ctx context.Context, k APIKey, hash [32]byte) (string, error) {
 	id := newID()
-	_, err := s.exec(ctx, createAPIKeySQL, id, hash[:], k.Hint, k.Owner, k.Name, k.Allowance.ActiveBatches, k.Allowance.QueuedRequests)
+	_, err := s.exec(ctx, createAPIKeySQL, id, hash[:], k.Hint, k.Owner, k.Name, k.Allowance.ActiveBatches, k.Allowance.QueuedRequests, k.Admin)
 	if err != nil {
 		return "", fmt.Errorf("creating API key: %w", err)
 	}
@@ -37,7 +38,7 @@ func (s *Store) CreateAPIKey(ctx context.Context, k APIKey, hash [32]byte) (stri
 }
 
 const findAPIKeySQL = `
-SELECT encode(uuid_send(id), 'hex'), hint, owner, name, COALESCE(max_active_batches, 0), COALESCE(max_queued_requests, 0), created_at
+SELECT encode(uuid_send(id), 'hex'), hint, owner, name, COALESCE(max_active_batches, 0), COALESCE(max_queued_requests, 0), admin, created_at
   FROM api_keys WHERE hash = $1 AND revoked_at IS NULL`
 
 // FindAPIKey returns the valid key whose token has this SHA-256, or
@@ -46,7 +47,7 @@ SELECT encode(uuid_send(id), 'hex'), hint, owner, name, COALESCE(max_active_batc
 func (s *Store) FindAPIKey(ctx context.Context, hash [32]byte) (APIKey, error) {
 	var k APIKey
 	err := s.queryRow(ctx, findAPIKeySQL, []any{hash[:]}, &k.ID, &k.Hint, &k.Owner, &k.Name,
-		&k.Allowance.ActiveBatches, &k.Allowance.QueuedRequests, &k.CreatedAt)
+		&k.Allowance.ActiveBatches, &k.Allowance.QueuedRequests, &k.Admin, &k.CreatedAt)
 	if err != nil {
 		return APIKey{}, fmt.Errorf("looking for API key: %w", err)
 	}
@@ -55,14 +56,14 @@ func (s *Store) FindAPIKey(ctx context.Context, hash [32]byte) (APIKey, error) {
 
 const listAPIKeysSQL = `
 SELECT encode(uuid_send(id), 'hex'), hint, owner, name, COALESCE(max_active_batches, 0), COALESCE(max_queued_requests, 0),
-       created_at, COALESCE(revoked_at, '0001-01-01Z')
+       admin, created_at, COALESCE(revoked_at, '0001-01-01Z')
   FROM api_keys ORDER BY id`
 
 // APIKeys returns all keys, oldest first, revoked ones included.
 func (s *Store) APIKeys(ctx context.Context) ([]APIKey, error) {
 	keys, err := collect(ctx, s, func(row pgx.CollectableRow) (k APIKey, err error) {
 		err = row.Scan(&k.ID, &k.Hint, &k.Owner, &k.Name, &k.Allowance.ActiveBatches, &k.Allowance.QueuedRequests,
-			&k.CreatedAt, &k.RevokedAt)
+			&k.Admin, &k.CreatedAt, &k.RevokedAt)
 		k.RevokedAt = k.RevokedAt.UTC()
 		return k, err
 	}, listAPIKeysSQL)

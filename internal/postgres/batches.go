@@ -19,6 +19,9 @@ type NewBatch struct {
 	Metadata         map[string]string
 	CreatedBy        string
 	IdempotencyKey   string // empty: none
+	// EncryptKey encrypts the API key that the batch brings for its calls; nil: it
+	// brings none. Only CreateOwnedBatch takes one.
+	EncryptKey func(batch.ID) ([]byte, error)
 }
 
 // Batch is a batch with its counters.

@@ -58,6 +58,11 @@ func (s *Store) CreateOwnedBatch(ctx context.Context, n NewBatch, outputExpiry t
 			return translate(err)
 		}
 		created = true
+		if n.EncryptKey != nil {
+			if err := bringKey(ctx, tx, id, n.EncryptKey); err != nil {
+				return err
+			}
+		}
 		if outputExpiry == 0 {
 			return nil
 		}

@@ -29,6 +29,10 @@ type OwnedBatch struct {
 	OutputExpiresAt time.Time // zero: never, or not known before the batch ends
 	OutputDeleted   bool
 	ErrorsDeleted   bool
+
+	Usage []ModelUsage // by model
+
+	BringsKey bool // its calls bear an API key of its own
 }
 
 // Unsuccessful is the number of lines of the error file.
@@ -40,7 +44,8 @@ SELECT id, file_id, endpoint, completion_window, metadata, status, created_at, e
        total, completed, failed, canceled, expired,
        COALESCE(finished_at + output_expires_after, '0001-01-01Z'),
        output_deleted_at IS NOT NULL OR (finished_at + output_expires_after <= now()) IS true,
-       error_deleted_at IS NOT NULL OR (finished_at + output_expires_after <= now()) IS true
+       error_deleted_at IS NOT NULL OR (finished_at + output_expires_after <= now()) IS true,
+       brings_key, ` + usageSQL + `
   FROM batches
  WHERE created_by = $1 AND deleted_at IS NULL`
 
@@ -84,7 +89,7 @@ func (s *Store) ownedBatches(ctx context.Context, sql string, args ...any) ([]Ow
 		err = row.Scan((*[16]byte)(&b.ID), (*[16]byte)(&b.File), &b.Endpoint, &b.CompletionWindow, &b.Metadata, &b.Status,
 			&b.CreatedAt, &b.ExpiresAt, &b.FinishedAt, &b.CancellingAt,
 			&b.Total, &b.Completed, &b.Failed, &b.Canceled, &b.Expired,
-			&b.OutputExpiresAt, &b.OutputDeleted, &b.ErrorsDeleted)
+			&b.OutputExpiresAt, &b.OutputDeleted, &b.ErrorsDeleted, &b.BringsKey, &b.Usage)
 		for _, t := range []*time.Time{&b.FinishedAt, &b.CancellingAt, &b.OutputExpiresAt} {
 			*t = t.UTC()
 		}

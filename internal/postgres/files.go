@@ -83,24 +83,26 @@ SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[])`
 // given another time; see ExpireFiles. It returns batch.ErrConflict if
 // the file is not being uploaded.
 func (s *Store) FinishFile(ctx context.Context, id batch.FileID, f batch.FileSummary) error {
+	return s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error { return finishFile(ctx, tx, id, f) })
+}
+
+func finishFile(ctx context.Context, tx pgx.Tx, id batch.FileID, f batch.FileSummary) error {
 	n := len(f.Models)
 	models, requests, bytes := make([]string, n), make([]int32, n), make([]int64, n)
 	for i, m := range f.Models {
 		models[i], requests[i], bytes[i] = string(m.Model), int32(m.Requests), m.Bytes
 	}
-	return s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, finishFileSQL, [16]byte(id), f.Bytes, f.Requests, f.SHA256[:], f.Endpoint)
-		if err != nil {
-			return fmt.Errorf("finishing file: %w", err)
-		}
-		if tag.RowsAffected() == 0 {
-			return fmt.Errorf("finishing file: %s is not being uploaded: %w", id, batch.ErrConflict)
-		}
-		if _, err := tx.Exec(ctx, finishFileModelsSQL, [16]byte(id), models, requests, bytes); err != nil {
-			return fmt.Errorf("finishing file: %w", err)
-		}
-		return nil
-	})
+	tag, err := tx.Exec(ctx, finishFileSQL, [16]byte(id), f.Bytes, f.Requests, f.SHA256[:], f.Endpoint)
+	if err != nil {
+		return fmt.Errorf("finishing file: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("finishing file: %s is not being uploaded: %w", id, batch.ErrConflict)
+	}
+	if _, err := tx.Exec(ctx, finishFileModelsSQL, [16]byte(id), models, requests, bytes); err != nil {
+		return fmt.Errorf("finishing file: %w", err)
+	}
+	return nil
 }
 
 const (

@@ -57,9 +57,9 @@ SELECT FROM unnest($1::uuid[], $2::int[]) AS i (batch_id, line)
 WITH i AS (
     SELECT i.*, r.ctid AS place
       FROM unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[], $8::int[], $9::int[], $10::text[],
-                  $11::text[], $12::bigint[], $13::bigint[], $14::bytea[], $15::text[])
+                  $11::text[], $12::bigint[], $13::bigint[], $14::bytea[], $15::text[], $16::bigint[], $17::bigint[])
         AS i (batch_id, line, claim, delivery, state, reason, attempts, status_code, request_id,
-              answered_model, prompt_tokens, completion_tokens, body, detail)
+              answered_model, prompt_tokens, completion_tokens, body, detail, cached_tokens, reasoning_tokens)
      CROSS JOIN LATERAL (SELECT ctid FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r
      LIMIT cardinality($2)
 ), gone AS (
@@ -67,7 +67,8 @@ WITH i AS (
      WHERE r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery
        AND r.state = 'processing' AND r.daemon_id = $1
     RETURNING r.batch_id, r.line, r.claim, r.started_at, r.routed_model, i.state::request_state AS state, i.reason, i.attempts,
-              i.status_code, i.request_id, i.answered_model, i.prompt_tokens, i.completion_tokens, i.body, i.detail
+              i.status_code, i.request_id, i.answered_model, i.prompt_tokens, i.completion_tokens, i.body, i.detail,
+              i.cached_tokens, i.reasoning_tokens
 ), numbered AS (
     SELECT g.*, b.next_seq + (row_number() OVER (PARTITION BY g.batch_id ORDER BY g.line))::int - 1 AS seq
       FROM gone g
@@ -78,6 +79,7 @@ WITH i AS (
     SELECT batch_id, line, seq, state, NULLIF(status_code, 0), attempts, prompt_tokens, completion_tokens, started_at,
            NULLIF(reason, ''), routed_model, NULLIF(answered_model, ''), NULLIF(request_id, ''), body, NULLIF(detail, ''), claim
       FROM numbered
+), used AS (` + addUsageSQL + `
 ), counted AS (
     UPDATE batches b
        SET completed = b.completed + n.completed, failed = b.failed + n.failed,
@@ -176,7 +178,7 @@ func queueEndings(b *pgx.Batch, daemon batch.DaemonID, endings []Ending, collect
 	k := newKeys(n)
 	states, reasons, ids, models, details := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	attempts, codes := make([]int32, n), make([]int32, n)
-	prompt, completion := make([]int64, n), make([]int64, n)
+	prompt, completion, cached, reasoning := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	bodies := make([][]byte, n)
 	for i, e := range inOrder(endings, func(e *Ending) batch.RequestID { return e.ID }) {
 		k.add(e.ID, e.Claim, e.Number)
@@ -184,10 +186,11 @@ func queueEndings(b *pgx.Batch, daemon batch.DaemonID, endings []Ending, collect
 		attempts[i], codes[i] = int32(e.Attempts), int32(e.StatusCode)
 		details[i] = e.Detail
 		prompt[i], completion[i], bodies[i] = e.Usage.PromptTokens, e.Usage.CompletionTokens, e.Body
+		cached[i], reasoning[i] = e.Usage.CachedTokens, e.Usage.ReasoningTokens
 	}
 	b.Queue(lockBatchesSQL, distinct(k.batches))
 	b.Queue(endSQL, [16]byte(daemon), k.batches, k.lines, k.claims, k.deliveries, states, reasons, attempts, codes, ids,
-		models, prompt, completion, bodies, details).Query(collect)
+		models, prompt, completion, bodies, details, cached, reasoning).Query(collect)
 }
 
 func queueReturns(b *pgx.Batch, daemon batch.DaemonID, returns []Return, collect func(pgx.Rows) error) {

@@ -119,11 +119,16 @@ func (s *Store) inRetry(ctx context.Context, id batch.ID, f func(context.Context
 			return fmt.Errorf("its file was deleted: %w", batch.ErrConflict)
 		}
 		r := &retry{id: [16]byte(id), moved: make(map[batch.State]int)}
+		var keyless bool
 		err := tx.QueryRow(ctx, `
-SELECT retries, next_seq, COALESCE(skipped_as::text, ''), cancelling_at IS NOT NULL FROM batches WHERE id = $1`, r.id).Scan(
-			&r.generation, &r.nextSeq, &r.skippedAs, &r.cancelled)
+SELECT retries, next_seq, COALESCE(skipped_as::text, ''), cancelling_at IS NOT NULL,
+       brings_key AND NOT EXISTS (SELECT FROM batch_keys WHERE batch_id = $1)
+  FROM batches WHERE id = $1`, r.id).Scan(&r.generation, &r.nextSeq, &r.skippedAs, &r.cancelled, &keyless)
 		if err != nil {
 			return err
+		}
+		if keyless {
+			return fmt.Errorf("its API key was removed when it ended; retry it through the API, with a key: %w", batch.ErrConflict)
 		}
 		if err := f(ctx, tx, r); err != nil || len(r.moved) == 0 {
 			return err

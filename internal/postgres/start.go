@@ -46,6 +46,7 @@ type Start struct {
 	Generation int
 	Takeovers  int           // daemons that died or hung in the middle of this request
 	Remaining  time.Duration // until the batch expires, by Postgres's clock
+	BringsKey  bool          // the call must bear the batch's own API key
 	// Wait is, when Early, the rest of the backoff; when Busy, how long until the
 	// daemon is dead or the call past its timeout, if nothing else happens.
 	Wait time.Duration
@@ -98,10 +99,10 @@ WITH i AS (
 )
 SELECT s.batch_id, s.line, s.model, s.attempt, s.generation, s.takeovers, t.custom_id, t.method, t.path,
        CASE WHEN sum(octet_length(t.body)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(t.body) < $8 THEN t.body END,
-       (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint
+       (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint, b.brings_key
   FROM s
  CROSS JOIN LATERAL (SELECT custom_id, method, path, body FROM templates WHERE file_id = s.file_id AND line = s.line LIMIT 1) t
- CROSS JOIN LATERAL (SELECT expires_at FROM batches WHERE id = s.batch_id LIMIT 1) b`
+ CROSS JOIN LATERAL (SELECT expires_at, brings_key FROM batches WHERE id = s.batch_id LIMIT 1) b`
 
 	// Only for deliveries that startSQL refused.
 	refusedSQL = `
@@ -143,7 +144,7 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 			var micros int64
 			t := &st.Template
 			if err := rows.Scan((*[16]byte)(&id.Batch), &id.Line, (*string)(&t.Model), &st.Attempt, &st.Generation, &st.Takeovers,
-				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros); err != nil {
+				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros, &st.BringsKey); err != nil {
 				return err
 			}
 			if t.Body == nil {

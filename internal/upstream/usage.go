@@ -42,6 +42,23 @@ func readTokens(object []byte) (usage batch.Usage) {
 			usage.PromptTokens = readCount(value)
 		case "completion_tokens", "output_tokens":
 			usage.CompletionTokens = readCount(value)
+		case "prompt_tokens_details", "input_tokens_details":
+			usage.CachedTokens = readDetail(value, "cached_tokens")
+		case "completion_tokens_details", "output_tokens_details":
+			usage.ReasoningTokens = readDetail(value, "reasoning_tokens")
+		}
+	}
+}
+
+func readDetail(object []byte, name string) int64 {
+	fields := newFieldScanner(object)
+	for {
+		key, value, ok := fields.next()
+		if !ok {
+			return 0
+		}
+		if string(key) == name {
+			return readCount(value)
 		}
 	}
 }

@@ -62,6 +62,20 @@ for (const l of output) {
 for (const l of errors) assert.ok(l.error.code && l.error.message);
 assert.equal(new Set([...output, ...errors].map((l) => l.custom_id)).size, n);
 
+// In parts.
+const bytes = Buffer.from(requests);
+const parted = await client.uploads.create({ filename: 'requests.jsonl', purpose: 'batch', bytes: bytes.length, mime_type: 'application/jsonl' });
+assert.equal(parted.status, 'pending');
+const partIDs = [];
+for (const data of [bytes.subarray(0, 1000), bytes.subarray(1000)]) {
+  partIDs.push((await client.uploads.parts.create(parted.id, { data: await toFile(data, 'part') })).id);
+}
+const whole = await client.uploads.complete(parted.id, { part_ids: partIDs });
+assert.equal(whole.status, 'completed');
+assert.equal(whole.file.bytes, bytes.length);
+await client.files.delete(whole.file.id);
+assert.equal((await client.uploads.cancel((await client.uploads.create({ filename: 'x', purpose: 'batch', bytes: 1, mime_type: 'application/jsonl' })).id)).status, 'cancelled');
+
 // Lists are walked to their end.
 for (let i = 0; i < 4; i++) await create(await upload(request(`x${i}`)));
 const walk = async (list) => {

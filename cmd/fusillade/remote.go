@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"fusillade/internal/client"
+	"fusillade/internal/config"
+	"fusillade/internal/daemon"
+)
+
+// remote is what commands have in common that talk to a server's API. The key
+// is never a flag: those of every process can be seen by all users.
+type remote struct {
+	Server string `placeholder:"URL" help:"Server to talk to (FUSILLADE_SERVER, default http://127.0.0.1:8080). If it asks for a key, that is FUSILLADE_API_KEY."`
+}
+
+// with runs a command on the server.
+func (r *remote) with(do func(*client.Client) error) error {
+	cfg := new(config.Client)
+	if err := config.Load(cfg); err != nil {
+		return usage(err)
+	}
+	if r.Server != "" {
+		if err := cfg.Server.Set(r.Server); err != nil {
+			return usage(fmt.Errorf("--server %w", err))
+		}
+	}
+	c, err := client.New(client.Config{URL: cfg.Server.Reveal(), Key: cfg.APIKey.Reveal(), UserAgent: "fusillade/" + daemon.Version})
+	if err != nil {
+		return usage(err)
+	}
+	defer c.Close()
+	err = do(c)
+	switch {
+	case client.HasStatus(err, http.StatusUnauthorized):
+		return fmt.Errorf("%w Your key goes into the environment variable FUSILLADE_API_KEY", err)
+	case errors.Is(err, context.Canceled):
+		return errors.Join(errInterrupted, err)
+	}
+	return err
+}
+
+// jsonFlag is for programs.
+type jsonFlag struct {
+	JSON bool `name:"json" help:"Print JSON, as the server sent it."`
+}
+
+// listFlags are those of ls.
+type listFlags struct {
+	Limit int  `default:"20" placeholder:"N" help:"Most to list, newest first; 0: all (default ${default})."`
+	JSON  bool `name:"json" help:"Print JSON, one object per line, as the server sent it."`
+}
+
+func (f *listFlags) check() error {
+	if f.Limit < 0 {
+		return usage(errors.New("--limit must not be negative"))
+	}
+	return nil
+}
+
+// plain is a server's text without what a terminal would act on.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '\uFFFD'
+		}
+		return r
+	}, text)
+}

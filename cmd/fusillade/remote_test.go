@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fusillade/internal/mock"
+)
+
+// must runs a command that must succeed, and returns what it printed.
+func must(t *testing.T, args ...string) string {
+	t.Helper()
+	code, out, errOut := command(t, args...)
+	if code != 0 {
+		t.Fatalf("fusillade %s: exit code %d:\n%s", strings.Join(args, " "), code, errOut)
+	}
+	return strings.TrimSpace(out)
+}
+
+// refuses runs a command that must end with this exit code and name these
+// words.
+func refuses(t *testing.T, want int, words []string, args ...string) {
+	t.Helper()
+	code, out, errOut := command(t, args...)
+	if code != want || out != "" {
+		t.Errorf("fusillade %s: exit code %d, want %d; printed %q", strings.Join(args, " "), code, want, out)
+	}
+	for _, word := range words {
+		if !strings.Contains(errOut, word) {
+			t.Errorf("fusillade %s: the message does not name %q:\n%s", strings.Join(args, " "), word, errOut)
+		}
+	}
+}
+
+// jsonMember is a member of an object.
+func jsonMember(t *testing.T, raw, name string) any {
+	t.Helper()
+	var object map[string]any
+	if err := json.Unmarshal([]byte(raw), &object); err != nil {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	return object[name]
+}
+
+func TestFiles(t *testing.T) {
+	newServer(t, nil)
+	in := write(t, "in.jsonl", goodLines(2500))
+	first := must(t, "files", "upload", in, "--expires-after", "2h")
+	second := must(t, "files", "upload", in, "--name", "other name.jsonl", "--json")
+	if got := jsonMember(t, second, "filename"); got != "other name.jsonl" {
+		t.Errorf("uploaded as %v", got)
+	}
+	object := must(t, "files", "get", first, "--json")
+	if expires, created := jsonMember(t, object, "expires_at").(float64), jsonMember(t, object, "created_at").(float64); expires != created+7200 {
+		t.Errorf("it expires %v s after its creation, want 7200", expires-created)
+	}
+	if got := must(t, "files", "get", first); !strings.Contains(got, first) || !strings.Contains(got, "in.jsonl") {
+		t.Errorf("get shows\n%s", got)
+	}
+	table := strings.Split(must(t, "files", "ls"), "\n")
+	if len(table) != 3 || !strings.HasPrefix(table[0], "ID") || !strings.HasPrefix(table[2], first) {
+		t.Errorf("ls lists\n%s", strings.Join(table, "\n"))
+	}
+	if lines := strings.Split(must(t, "files", "ls", "--json", "--limit", "1"), "\n"); len(lines) != 1 || jsonMember(t, lines[0], "filename") != "other name.jsonl" {
+		t.Errorf("the newest is %v", lines)
+	}
+
+	out := filepath.Join(t.TempDir(), "out.jsonl")
+	must(t, "files", "content", first, "-o", out)
+	whole, err := os.ReadFile(out)
+	if err != nil || strings.Count(string(whole), "\n") != 2500 {
+		t.Errorf("%d lines, %v", strings.Count(string(whole), "\n"), err)
+	}
+	if rest := must(t, "files", "content", first, "--offset", "2499"); !strings.Contains(rest, `"r2499"`) || strings.Contains(rest, "\n") {
+		t.Errorf("the last line is %s", rest)
+	}
+	must(t, "files", "delete", first)
+	refuses(t, exitFailed, []string{"No such", first}, "files", "get", first)
+	refuses(t, exitFailed, []string{first}, "files", "content", first, "-o", out+"2")
+	if _, err := os.Stat(out + "2"); err == nil {
+		t.Error("a file was written that is not there")
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(out), ".fusillade-*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	refuses(t, exitFailed, []string{"line 1"}, "files", "upload", write(t, "bad.jsonl", "oops\n"))
+	refuses(t, exitUsage, []string{"file-1"}, "files", "get", "file-1")
+	refuses(t, exitUsage, []string{"no-such-file"}, "files", "upload", "no-such-file")
+	refuses(t, exitUsage, []string{"--limit"}, "files", "ls", "--limit=-1")
+	refuses(t, exitUsage, []string{"--expires-after"}, "files", "upload", in, "--expires-after", "soon")
+}
+
+// The life of a batch: created, watched, read, retried, deleted.
+func TestBatches(t *testing.T) {
+	newServer(t, &mock.Settings{Errors: "400=0.3"})
+	const n = 120
+	in := write(t, "in.jsonl", goodLines(n))
+	code, out, errOut := command(t, "batches", "create", "-i", in, "--window", "2h", "--metadata", "night=shift", "--watch")
+	id := strings.TrimSpace(out)
+	if code != exitFailed || !strings.Contains(errOut, "completed: ") || !strings.Contains(errOut, "did not complete") {
+		t.Errorf("exit code %d, want %d for failed requests:\n%s", code, exitFailed, errOut)
+	}
+	object := must(t, "batches", "get", id, "--json")
+	counts := jsonMember(t, object, "request_counts").(map[string]any)
+	completed, failed := int(counts["completed"].(float64)), int(counts["failed"].(float64))
+	if completed+failed != n || failed == 0 || jsonMember(t, object, "completion_window") != "2h" || jsonMember(t, object, "endpoint") != "/v1/chat/completions" {
+		t.Errorf("the batch is %s", object)
+	}
+	shown := must(t, "batches", "get", id)
+	for _, want := range []string{id, "completed", fmt.Sprintf("%d of %d completed, %d failed", completed, n, failed), "night", "shift"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("get does not show %q:\n%s", want, shown)
+		}
+	}
+	results := filepath.Join(t.TempDir(), "out.jsonl")
+	failures := strings.TrimSuffix(results, ".jsonl") + ".errors.jsonl"
+	refuses(t, exitFailed, []string{failures, fmt.Sprint(failed)}, "batches", "results", id, "-o", results)
+	if lineCount(t, results) != completed || lineCount(t, failures) != failed {
+		t.Errorf("%d results and %d errors, want %d and %d", lineCount(t, results), lineCount(t, failures), completed, failed)
+	}
+	refuses(t, exitFailed, []string{"cancel", "completed"}, "batches", "cancel", id)
+
+	second := must(t, "batches", "create", in, "--json")
+	secondID := jsonMember(t, second, "id").(string)
+	third := must(t, "batches", "create", "--file-id", jsonMember(t, second, "input_file_id").(string))
+	for _, id := range []string{secondID, third} {
+		command(t, "batches", "watch", id)
+	}
+	table := strings.Split(must(t, "batches", "ls"), "\n")
+	if len(table) != 4 || !strings.HasPrefix(table[1], third) || !strings.HasPrefix(table[3], id) {
+		t.Errorf("ls lists\n%s", strings.Join(table, "\n"))
+	}
+	must(t, "batches", "delete", third)
+	refuses(t, exitFailed, []string{third}, "batches", "watch", third)
+}
+
+// Single requests and whole batches are cancelled, and retried.
+func TestCancelAndRetry(t *testing.T) {
+	newServer(t, nil) // and nothing is called
+	id := must(t, "batches", "create", write(t, "in.jsonl", goodLines(10)))
+	must(t, "batches", "cancel", id, "--line", "3", "--line", "5")
+	refuses(t, exitFailed, []string{"had ended", "line 3"}, "batches", "cancel", id, "--line", "3")
+	refuses(t, exitFailed, []string{"lines"}, "batches", "cancel", id, "--line", "11")
+	must(t, "batches", "retry", id, "--line", "5")
+	out := filepath.Join(t.TempDir(), "out.jsonl")
+	refuses(t, exitFailed, []string{"goes on", "1 requests failed"}, "batches", "results", id, "-o", out)
+	if shown := must(t, "batches", "cancel", id); !strings.Contains(shown, "cancelled") {
+		t.Errorf("cancel shows\n%s", shown)
+	}
+	code, printed, _ := command(t, "batches", "watch", id, "--json")
+	if code != exitFailed || jsonMember(t, printed, "status") != "cancelled" {
+		t.Errorf("exit code %d of watching a cancelled batch, want %d: %s", code, exitFailed, printed)
+	}
+	refuses(t, exitFailed, []string{"no request to retry"}, "batches", "retry", id)
+	if again := must(t, "batches", "retry", id, "--canceled", "--json"); jsonMember(t, again, "status") != "in_progress" {
+		t.Errorf("retried: %s", again)
+	}
+	for _, args := range [][]string{
+		{"cancel", "batch_1"}, {"retry", "nonsense"}, {"watch", "file-1"}, {"retry", id, "--line", "1", "--failed"}, {"retry", id, "--line", "x"},
+		{"create"}, {"create", out, "-i", out}, {"create", out, "--window", "soon"}, {"create", "--file-id", "x"}, {"results", id},
+	} {
+		refuses(t, exitUsage, nil, append([]string{"batches"}, args...)...)
+	}
+}
+
+// The key comes from the environment, and what is missing is said.
+func TestServerAndKey(t *testing.T) {
+	var authorization string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if authorization = r.Header.Get("Authorization"); authorization == "" {
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = w.Write([]byte(`{"error":{"message":"No key.","type":"t","param":null,"code":null}}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"object":"list","data":[],"has_more":false}`))
+	}))
+	t.Cleanup(server.Close)
+	refuses(t, exitFailed, []string{"No key.", "FUSILLADE_API_KEY"}, "files", "ls", "--server", server.URL)
+	t.Setenv("FUSILLADE_API_KEY", "fsl-secret")
+	must(t, "files", "ls", "--server", server.URL+"/v1/")
+	if authorization != "Bearer fsl-secret" {
+		t.Errorf("sent %q", authorization)
+	}
+	_, refusing := taken(t)
+	refuses(t, exitFailed, []string{refusing, "refused"}, "batches", "ls", "--server", "http://"+refusing)
+	refuses(t, exitUsage, []string{"--server"}, "batches", "ls", "--server", "ftp://x")
+	t.Setenv("FUSILLADE_SERVER", "nonsense")
+	refuses(t, exitUsage, []string{"FUSILLADE_SERVER"}, "files", "ls")
+}
+
+// What a server says is printed without what a terminal would act on.
+func TestNothingActsOnTheTerminal(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"data":[{"id":"file-1","filename":"a\u001b[2Jb\tc"}]}`))
+	}))
+	t.Cleanup(server.Close)
+	if out := must(t, "files", "ls", "--server", server.URL); bytes.ContainsAny([]byte(out), "\x1b\t") || !strings.Contains(out, "a") {
+		t.Errorf("printed %q", out)
+	}
+}
+
+// Where keys are asked for, an operator's opens what is for operators, and
+// another shows the models that its owner may use.
+func TestOperatorsKey(t *testing.T) {
+	t.Setenv("FUSILLADE_API_AUTH", "keys")
+	newServer(t, nil)
+	key := func(args ...string) string {
+		return must(t, append([]string{"keys", "create", "--owner", "alice"}, args...)...)
+	}
+	ordinary, operator := key(), key("--admin")
+	if list := strings.Split(must(t, "keys", "ls"), "\n"); len(list) != 3 || strings.Contains(list[1], "yes") || !strings.Contains(list[2], "yes") {
+		t.Errorf("keys ls lists\n%s", strings.Join(list, "\n"))
+	}
+	refuses(t, exitFailed, []string{"FUSILLADE_API_KEY"}, "models", "ls")
+	t.Setenv("FUSILLADE_API_KEY", ordinary)
+	must(t, "files", "upload", write(t, "in.jsonl", goodLines(1)))
+	if got := must(t, "models", "ls"); got != "MODEL\ngpt-4" {
+		t.Errorf("models ls lists\n%s", got)
+	}
+	for _, args := range [][]string{{"models", "pause", "gpt-4"}, {"daemons", "ls"}} {
+		refuses(t, exitFailed, []string{"Only operators"}, args...)
+	}
+	t.Setenv("FUSILLADE_API_KEY", operator)
+	for _, name := range []string{"gpt-4", "org/m 1:free", "a/../b%2F"} {
+		code, _, errOut := command(t, "models", "pause", name)
+		if got := must(t, "models", "ls"); (code == 0) != strings.Contains(got, name) || code != 0 && name != "a/../b%2F" {
+			t.Errorf("%s: exit code %d: %s\n%s", name, code, errOut, got)
+		}
+	}
+	if got := must(t, "models", "ls", "--json"); strings.Contains(got, `"id":"b`) {
+		t.Errorf("another model was paused:\n%s", got)
+	}
+}

@@ -1,0 +1,74 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// ModelStatus is a model as operators see it.
+type ModelStatus struct {
+	Raw
+	ID               string `json:"id"`
+	Limit            int    `json:"limit"`        // calls in flight, in the whole cluster; 0: no dispatcher has said yet
+	LimitSource      string `json:"limit_source"` // operator or environment
+	Paused           bool   `json:"paused"`
+	Held             int    `json:"held"`    // slots that daemons hold
+	Daemons          int    `json:"daemons"` // that hold slots
+	Pending          int64  `json:"pending"` // requests that were never claimed
+	Queued           int64  `json:"queued"`  // messages that no consumer has taken
+	Taken            int64  `json:"taken"`   // messages in hand or in backoff
+	EscalatesTo      string `json:"escalates_to"`
+	EscalatesSeconds int64  `json:"escalates_before_seconds"`
+	EscalationSource string `json:"escalation_source"`
+	Upstream         string `json:"upstream"`     // where operators have its calls go
+	UpstreamKey      bool   `json:"upstream_key"` // there is a key for it in the database
+}
+
+// ModelStatuses walks all models. It takes an operator's key.
+func (c *Client) ModelStatuses(ctx context.Context) iter.Seq2[ModelStatus, error] {
+	return list[ModelStatus](ctx, c, "/admin/v1/models", nil)
+}
+
+// ModelChange is what to change about a model; nil: leave it as it is.
+type ModelChange struct {
+	Limit             *int    `json:"limit,omitempty"` // 0: as the environment says
+	Paused            *bool   `json:"paused,omitempty"`
+	EscalatesTo       *string `json:"escalates_to,omitempty"` // empty: none
+	EscalatesSeconds  *int64  `json:"escalates_before_seconds,omitempty"`
+	DefaultEscalation bool    `json:"default_escalation,omitempty"`
+}
+
+// ChangeModel changes a model for the whole cluster. It takes an operator's key.
+func (c *Client) ChangeModel(ctx context.Context, model string, change ModelChange) (ModelStatus, error) {
+	// Names hold slashes, which the route takes as they are; but a name such as
+	// a/../b must not become another.
+	escaped := strings.ReplaceAll(url.PathEscape(model), ".", "%2E")
+	return read[ModelStatus](c.call(ctx, http.MethodPatch, "/admin/v1/models/"+escaped, nil, change))
+}
+
+// Daemon is a process that works on requests, or has.
+type Daemon struct {
+	Raw
+	ID             string `json:"id"`
+	Role           string `json:"role"`
+	Host           string `json:"host"`
+	PID            int    `json:"pid"`
+	Status         string `json:"status"`
+	HeartbeatAgeMS int64  `json:"heartbeat_age_ms"`
+	InFlight       int    `json:"in_flight"`
+	Processed      int64  `json:"processed"` // completed or failed
+	Failed         int64  `json:"failed"`
+}
+
+// Daemons walks those that live; with ended, also the others, for a day. It
+// takes an operator's key.
+func (c *Client) Daemons(ctx context.Context, ended bool) iter.Seq2[Daemon, error] {
+	query := make(url.Values)
+	if ended {
+		query.Set("all", "true")
+	}
+	return list[Daemon](ctx, c, "/admin/v1/daemons", query)
+}

@@ -1,0 +1,115 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"net/url"
+
+	"fusillade/internal/batch"
+)
+
+// Batch is OpenAI's batch object. Times are in Unix seconds; 0: not yet.
+type Batch struct {
+	Raw
+	ID               string            `json:"id"`
+	Endpoint         string            `json:"endpoint"`
+	InputFileID      string            `json:"input_file_id"`
+	CompletionWindow string            `json:"completion_window"`
+	Status           string            `json:"status"`
+	OutputFileID     string            `json:"output_file_id"`
+	ErrorFileID      string            `json:"error_file_id"`
+	CreatedAt        int64             `json:"created_at"`
+	ExpiresAt        int64             `json:"expires_at"`
+	CompletedAt      int64             `json:"completed_at"`
+	FailedAt         int64             `json:"failed_at"`
+	ExpiredAt        int64             `json:"expired_at"`
+	CancelledAt      int64             `json:"cancelled_at"`
+	Counts           Counts            `json:"request_counts"`
+	Metadata         map[string]string `json:"metadata"`
+}
+
+// Counts are OpenAI's three.
+type Counts struct {
+	Total     int64 `json:"total"`
+	Completed int64 `json:"completed"`
+	Failed    int64 `json:"failed"`
+}
+
+// Ended reports whether nothing of the batch is going to change by itself.
+func (b Batch) Ended() bool {
+	switch batch.Status(b.Status) {
+	case batch.StatusCompleted, batch.StatusFailed, batch.StatusExpired, batch.StatusCancelled:
+		return true
+	}
+	return false
+}
+
+// NewBatch is a batch to create.
+type NewBatch struct {
+	InputFileID      string            `json:"input_file_id"`
+	Endpoint         string            `json:"endpoint"`
+	CompletionWindow string            `json:"completion_window"`
+	Metadata         map[string]string `json:"metadata,omitempty"`
+}
+
+// CreateBatch begins a batch of a file that was uploaded.
+func (c *Client) CreateBatch(ctx context.Context, n NewBatch) (Batch, error) {
+	return read[Batch](c.call(ctx, http.MethodPost, "/v1/batches", nil, n))
+}
+
+func batchPath(id, verb string) string {
+	return "/v1/batches/" + url.PathEscape(id) + verb
+}
+
+// Batch returns a batch's object.
+func (c *Client) Batch(ctx context.Context, id string) (Batch, error) {
+	return read[Batch](c.call(ctx, http.MethodGet, batchPath(id, ""), nil, nil))
+}
+
+// Batches walks the batches, newest first, up to n of them; 0: all.
+func (c *Client) Batches(ctx context.Context, n int) iter.Seq2[Batch, error] {
+	return pages[Batch](ctx, c, "/v1/batches", n)
+}
+
+// CancelBatch ends a batch.
+func (c *Client) CancelBatch(ctx context.Context, id string) (Batch, error) {
+	return read[Batch](c.call(ctx, http.MethodPost, batchPath(id, "/cancel"), nil, nil))
+}
+
+// RetryBatch calls again the requests that ended in these states; none: those
+// that failed.
+func (c *Client) RetryBatch(ctx context.Context, id string, states ...batch.State) (Batch, error) {
+	var body any
+	if len(states) > 0 {
+		body = map[string]any{"statuses": states}
+	}
+	return read[Batch](c.call(ctx, http.MethodPost, batchPath(id, "/retry"), nil, body))
+}
+
+// DeleteBatch deletes a batch and its results.
+func (c *Client) DeleteBatch(ctx context.Context, id string) error {
+	_, err := c.call(ctx, http.MethodDelete, batchPath(id, ""), nil, nil)
+	return err
+}
+
+// ChangedLines says what became of single requests.
+type ChangedLines struct {
+	Raw
+	Changed   []int32 `json:"changed"`
+	Unchanged []int32 `json:"unchanged"` // their state did not allow it
+}
+
+type linesBody struct {
+	Lines []int32 `json:"lines"`
+}
+
+// CancelLines cancels single requests of a batch, by the line of each.
+func (c *Client) CancelLines(ctx context.Context, id string, lines []int32) (ChangedLines, error) {
+	return read[ChangedLines](c.call(ctx, http.MethodPost, batchPath(id, "/cancel"), nil, linesBody{lines}))
+}
+
+// RetryLines calls single requests of a batch again.
+func (c *Client) RetryLines(ctx context.Context, id string, lines []int32) (ChangedLines, error) {
+	return read[ChangedLines](c.call(ctx, http.MethodPost, batchPath(id, "/retry"), nil, linesBody{lines}))
+}

@@ -1,0 +1,178 @@
+package client
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Config says which server to talk to. Zero fields but URL take their defaults.
+type Config struct {
+	URL       string // of the server, with or without /v1 at its end; required
+	Key       string // API key; empty: none is sent
+	UserAgent string
+	// Silence is how long the server may do nothing, be it before an answer or
+	// within a transfer; default 2 min.
+	Silence time.Duration
+	// Pause is how long to wait before a broken transfer is taken up again; each
+	// further one in vain doubles it, up to ten times. Default 1 s.
+	Pause time.Duration
+}
+
+// Client speaks to one server. It is safe for concurrent use.
+type Client struct {
+	cfg   Config
+	base  *url.URL
+	shown string // the URL without a password
+	http  *http.Client
+}
+
+// New returns a client. It does not talk to the server yet.
+func New(cfg Config) (*Client, error) {
+	base, err := url.Parse(strings.TrimSuffix(strings.TrimRight(cfg.URL, "/"), "/v1"))
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+		return nil, errors.New("client: URL must be an http or https URL")
+	}
+	cfg.Silence, cfg.Pause = cmp.Or(cfg.Silence, 2*time.Minute), cmp.Or(cfg.Pause, time.Second)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	return &Client{cfg: cfg, base: base, shown: base.Redacted(), http: &http.Client{
+		Transport: transport,
+		// A POST that is redirected would become a GET.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// Close closes connections that are idle.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// request is one that is to be sent.
+type request struct {
+	method, path string
+	query        url.Values
+	contentType  string // of body
+	body         io.Reader
+	length       int64 // of body; -1: not known
+}
+
+// response is an answer that is being read. Close must be called.
+type response struct {
+	*http.Response
+	silence *silence
+}
+
+func (r *response) Read(p []byte) (int, error) {
+	n, err := r.Body.Read(p)
+	r.silence.broken()
+	return n, err
+}
+
+func (r *response) Close() {
+	_ = r.Body.Close()
+	r.silence.end()
+}
+
+// send sends a request and returns the answer to one that succeeded. Else the
+// error is an *Error, or one of the connection.
+func (c *Client) send(ctx context.Context, longest time.Duration, r request) (*response, error) {
+	ctx, silence := newSilence(ctx, longest)
+	resp, err := c.roundTrip(ctx, r, silence) //nolint:bodyclose // Close of the response does
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		silence.end()
+		return nil, err
+	}
+	out := &response{resp, silence}
+	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
+		return out, nil
+	}
+	defer out.Close()
+	return nil, readError(out)
+}
+
+func (c *Client) roundTrip(ctx context.Context, r request, silence *silence) (*http.Response, error) {
+	target, err := c.base.Parse(strings.TrimSuffix(c.base.EscapedPath(), "/") + r.path)
+	if err != nil {
+		return nil, err
+	}
+	target.RawQuery = r.query.Encode()
+	var body io.Reader
+	if r.body != nil {
+		body = io.NopCloser(&audible{r.body, silence})
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, target.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	req.ContentLength = r.length
+	if r.contentType != "" {
+		req.Header.Set("Content-Type", r.contentType)
+	}
+	if c.cfg.Key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.cfg.Key)
+	}
+	req.Header.Set("User-Agent", cmp.Or(c.cfg.UserAgent, "fusillade"))
+	resp, err := c.http.Do(req)
+	var cause *url.Error
+	if errors.As(err, &cause) {
+		return nil, fmt.Errorf("talking to %s: %w", c.shown, cause.Err)
+	}
+	return resp, err
+}
+
+// maxAnswer is far above the largest page of a list.
+const maxAnswer = 64 << 20
+
+// call sends in as JSON, if it is not nil, and returns the JSON of the answer.
+func (c *Client) call(ctx context.Context, method, path string, query url.Values, in any) (json.RawMessage, error) {
+	r := request{method: method, path: path, query: query}
+	if in != nil {
+		raw, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		r.body, r.length, r.contentType = bytes.NewReader(raw), int64(len(raw)), "application/json"
+	}
+	resp, err := c.send(ctx, c.cfg.Silence, r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Close()
+	return c.readJSON(resp)
+}
+
+func (c *Client) readJSON(resp *response) (json.RawMessage, error) {
+	raw, err := io.ReadAll(io.LimitReader(resp, maxAnswer))
+	if err == nil && !json.Valid(raw) {
+		err = errors.New("the answer is not JSON: is this a fusillade server?")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("talking to %s: %w", c.shown, err)
+	}
+	return bytes.TrimSpace(raw), nil
+}
+
+// pause waits before the n-th attempt in vain is followed by another, with
+// jitter.
+func (c *Client) pause(ctx context.Context, n int) error {
+	longest := c.cfg.Pause << min(n, 10)
+	longest = min(longest, 10*c.cfg.Pause)
+	timer := time.NewTimer(longest/2 + rand.N(longest/2+1))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}

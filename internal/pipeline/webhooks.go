@@ -1,0 +1,17 @@
+package pipeline
+
+import (
+	"fusillade/internal/config"
+	"fusillade/internal/seal"
+	"fusillade/internal/webhook"
+)
+
+func newSender(r Resources, e config.Encryption, w config.Webhooks) (*webhook.Sender, error) {
+	box, err := seal.New(e.Key.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	return webhook.New(webhook.Config{
+		Store: r.Store, Box: box, AllowPrivate: w.AllowPrivate, Metrics: r.Observed.metrics(), Log: r.Log,
+	})
+}

@@ -1,0 +1,81 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"fusillade/internal/batch"
+)
+
+// MaxWebhooks is how many endpoints an owner may have.
+const MaxWebhooks = 16
+
+// Webhook is an endpoint that is told of the ends of its owner's batches.
+type Webhook struct {
+	ID        string
+	Owner     string
+	URL       string
+	Secret    []byte // encrypted
+	CreatedAt time.Time
+}
+
+const (
+	createWebhookSQL = `
+INSERT INTO webhooks (id, owner, url, secret)
+SELECT $1, $2, $3, $4 WHERE (SELECT count(*) FROM webhooks WHERE owner = $2) < $5`
+	webhooksSQL      = `SELECT encode(uuid_send(id), 'hex'), owner, url, secret, created_at FROM webhooks ORDER BY id`
+	deleteWebhookSQL = `DELETE FROM webhooks WHERE encode(uuid_send(id), 'hex') = $1`
+)
+
+// CreateWebhook adds an endpoint and returns its id. encrypt is given that id.
+// It returns batch.ErrConflict if the owner has MaxWebhooks already.
+func (s *Store) CreateWebhook(ctx context.Context, owner, url string, encrypt func(id string) ([]byte, error)) (string, error) {
+	raw := newID()
+	id := fmt.Sprintf("%x", raw)
+	secret, err := encrypt(id)
+	if err != nil {
+		return "", fmt.Errorf("encrypting the secret of a webhook: %w", err)
+	}
+	err = s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lockOwnerSQL, owner); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, createWebhookSQL, raw, owner, url, secret, MaxWebhooks)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = batch.ErrConflict
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("creating webhook: %w", err)
+	}
+	return id, nil
+}
+
+// Webhooks returns all endpoints, oldest first.
+func (s *Store) Webhooks(ctx context.Context) ([]Webhook, error) {
+	list, err := collect(ctx, s, func(row pgx.CollectableRow) (w Webhook, err error) {
+		err = row.Scan(&w.ID, &w.Owner, &w.URL, &w.Secret, &w.CreatedAt)
+		return w, err
+	}, webhooksSQL)
+	if err != nil {
+		return nil, fmt.Errorf("listing webhooks: %w", err)
+	}
+	return list, nil
+}
+
+// DeleteWebhook removes an endpoint and what was to be delivered to it, or
+// returns batch.ErrNotFound.
+func (s *Store) DeleteWebhook(ctx context.Context, id string) error {
+	n, err := s.exec(ctx, deleteWebhookSQL, id)
+	if err == nil && n == 0 {
+		err = batch.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("deleting webhook %q: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,20 @@
+package seal
+
+import "strconv"
+
+// What secrets are about. A part that anybody chooses is quoted, so that no two
+// things have the same text.
+
+// ModelKey is the API key of a model at an endpoint: who can change the URL in
+// the database gets no key sent there. An empty URL is the environment's.
+func ModelKey(model, url string) string {
+	return "key of model " + strconv.Quote(model) + " at " + strconv.Quote(url)
+}
+
+// BatchKey is the API key that a batch brought.
+func BatchKey(batchID string) string { return "key of batch " + batchID }
+
+// WebhookSecret is what an endpoint's events are signed with.
+func WebhookSecret(webhookID, url string) string {
+	return "secret of webhook " + webhookID + " at " + strconv.Quote(url)
+}

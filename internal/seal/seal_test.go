@@ -1,0 +1,78 @@
+package seal
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func newBox(t interface{ Fatal(...any) }, fill byte) *Box {
+	b, err := New(bytes.Repeat([]byte{fill}, KeyBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// What was sealed opens for the same thing, and for no other; with the same
+// key, and no other; and only as it was.
+func TestSealAndOpen(t *testing.T) {
+	t.Parallel()
+	b, other := newBox(t, 1), newBox(t, 2)
+	rapid.Check(t, func(t *rapid.T) {
+		about, secret := rapid.String().Draw(t, "about"), rapid.String().Draw(t, "secret")
+		sealed, err := b.Seal(about, secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(secret) > 3 && bytes.Contains(sealed, []byte(secret)) {
+			t.Error("the secret can be read")
+		}
+		if got, err := b.Open(about, sealed); err != nil || got != secret {
+			t.Errorf("opened as %q, %v", got, err)
+		}
+		if _, err := b.Open(about+"x", sealed); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("opened for another thing: %v", err)
+		}
+		if _, err := other.Open(about, sealed); !errors.Is(err, ErrOtherKey) {
+			t.Errorf("opened with another key: %v", err)
+		}
+		changed := bytes.Clone(sealed)
+		changed[rapid.IntRange(0, len(changed)-1).Draw(t, "at")] ^= byte(rapid.IntRange(1, 255).Draw(t, "by"))
+		if _, err := b.Open(about, changed); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrOtherKey) {
+			t.Errorf("opened though it was changed: %v", err)
+		}
+		if _, err := b.Open(about, sealed[:rapid.IntRange(0, len(sealed)-1).Draw(t, "length")]); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("opened though it was cut: %v", err)
+		}
+		if again, err := b.Seal(about, secret); err != nil || bytes.Equal(again, sealed) {
+			t.Errorf("sealed twice alike: %v", err)
+		}
+	})
+}
+
+func TestNoKey(t *testing.T) {
+	t.Parallel()
+	b, err := New(nil)
+	if err != nil || b != nil {
+		t.Fatal(b, err)
+	}
+	if _, err := b.Seal("a", "b"); !errors.Is(err, ErrNoKey) {
+		t.Error(err)
+	}
+	if _, err := b.Open("a", []byte("b")); !errors.Is(err, ErrNoKey) {
+		t.Error(err)
+	}
+	if _, err := New([]byte("short")); err == nil {
+		t.Error("a short key was taken")
+	}
+}
+
+func TestAbout(t *testing.T) {
+	t.Parallel()
+	if ModelKey(`a" at "b`, "c") == ModelKey("a", `b" at "c`) {
+		t.Error("two models have the same text")
+	}
+}

@@ -1,0 +1,176 @@
+package webhook
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fusillade/internal/metric"
+	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
+)
+
+const (
+	defaultTimeout = 15 * time.Second
+	// concurrency bounds the attempts at once; an endpoint with perWebhook of
+	// them is given no more.
+	concurrency, perWebhook = 32, 4
+	// leaseMargin is how long an attempt may take to be recorded.
+	leaseMargin  = 45 * time.Second
+	pollInterval = time.Second
+
+	purgeInterval, purgeAge = time.Hour, 7 * 24 * time.Hour
+	purgeRows               = 1000
+)
+
+// backoffs are the pauses after each attempt but the last, about a day in all.
+var backoffs = []time.Duration{
+	5 * time.Second, time.Minute, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 8 * time.Hour, 8 * time.Hour,
+}
+
+// jitter is the largest part of a backoff that is added to it at random.
+const jitter = 0.2
+
+// Config says what a Sender works with. Store and Log are required.
+type Config struct {
+	Store *postgres.Store
+	// Box decrypts the endpoints' secrets; nil: nothing can be signed.
+	Box *seal.Box
+	// AllowPrivate lets events go to private, loopback and link-local addresses.
+	AllowPrivate bool
+	// Timeout bounds an attempt; 0: 15 s.
+	Timeout time.Duration
+	// Metrics is where metrics are registered; nil: nowhere.
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
+}
+
+// Sender delivers events.
+type Sender struct {
+	cfg      Config
+	client   *http.Client
+	outcomes *prometheus.CounterVec
+}
+
+// New returns a sender that is yet to run.
+func New(cfg Config) (*Sender, error) {
+	if cfg.Store == nil || cfg.Log == nil {
+		return nil, errors.New("webhook: Store and Log are required")
+	}
+	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
+	return &Sender{cfg: cfg, client: newClient(cfg.AllowPrivate), outcomes: metric.Counters(cfg.Metrics, "webhook_deliveries_total",
+		"Attempts to deliver a webhook: delivered, retried later, or given_up.", "outcome")}, nil
+}
+
+// Run delivers until ctx ends, and returns when all attempts have. Any number
+// may run at once.
+func (s *Sender) Run(ctx context.Context) {
+	inFlight, busy := 0, make(map[[16]byte]int)
+	ended := make(chan [16]byte, concurrency)
+	end := func(endpoint [16]byte) {
+		inFlight--
+		if busy[endpoint]--; busy[endpoint] == 0 {
+			delete(busy, endpoint)
+		}
+	}
+	defer func() {
+		for inFlight > 0 {
+			end(<-ended)
+		}
+	}()
+	var purged time.Time
+	for ctx.Err() == nil {
+		if time.Since(purged) > purgeInterval {
+			s.purge(ctx)
+			purged = time.Now()
+		}
+		more := false
+		if free := concurrency - inFlight; free > 0 {
+			due, err := s.cfg.Store.ClaimDeliveries(ctx, full(busy), perWebhook, free, s.cfg.Timeout+leaseMargin)
+			if err != nil && ctx.Err() == nil {
+				s.cfg.Log.Warn("looking for webhooks to deliver", "err", err)
+			}
+			for _, d := range due {
+				inFlight++
+				busy[d.Endpoint()]++
+				go func() { // joined by ended
+					s.deliver(ctx, d)
+					ended <- d.Endpoint()
+				}()
+			}
+			more = len(due) > 0
+		}
+		var wait <-chan time.Time
+		if !more || inFlight == concurrency {
+			wait = time.After(pollInterval/2 + rand.N(pollInterval))
+		} else {
+			wait = time.After(0)
+		}
+		select {
+		case <-ctx.Done():
+		case <-wait:
+		case endpoint := <-ended:
+			end(endpoint)
+		}
+	}
+}
+
+// full are the endpoints that are given no more for now.
+func full(busy map[[16]byte]int) (ids [][16]byte) {
+	for endpoint, n := range busy {
+		if n >= perWebhook {
+			ids = append(ids, endpoint)
+		}
+	}
+	return ids
+}
+
+// deliver makes an attempt and records what came of it. A crash in between
+// leaves a lease, after which the event is delivered again.
+func (s *Sender) deliver(ctx context.Context, d postgres.WebhookDelivery) {
+	status, err := s.Send(ctx, d)
+	if err != nil && ctx.Err() != nil {
+		return // cut off by a stop: its lease runs out
+	}
+	o := postgres.Settlement{Delivered: err == nil, Status: status}
+	outcome := "delivered"
+	if err != nil {
+		o.Error, o.Retry = err.Error(), backoff(d.Attempt)
+		if outcome = "retried"; o.Retry == 0 {
+			outcome = "given_up"
+		}
+		s.cfg.Log.Warn("a webhook was not delivered", "webhook_id", d.Webhook.ID, "event_id", eventID(d), "batch_id", d.Batch,
+			"attempt", d.Attempt, "retry_in", o.Retry, "err", err)
+	}
+	recording, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin/3)
+	defer cancel()
+	if err := s.cfg.Store.SettleDelivery(recording, d, o); err != nil {
+		s.cfg.Log.Warn("recording a webhook delivery; it is delivered again", "event_id", eventID(d), "err", err)
+		return
+	}
+	s.outcomes.WithLabelValues(outcome).Inc()
+}
+
+// backoff is the pause after an attempt, from 1; 0: it was the last.
+func backoff(attempt int) time.Duration {
+	if attempt > len(backoffs) {
+		return 0
+	}
+	pause := backoffs[attempt-1]
+	return pause + time.Duration(float64(pause)*jitter*rand.Float64())
+}
+
+func (s *Sender) purge(ctx context.Context) {
+	for n := purgeRows; n == purgeRows && ctx.Err() == nil; {
+		var err error
+		if n, err = s.cfg.Store.PurgeDeliveries(ctx, purgeAge, purgeRows); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Warn("purging webhook deliveries", "err", err)
+		}
+	}
+}
