@@ -51,11 +51,23 @@ var mutations = []mutation{
 	{"claim.go", "unclaim: the claim", "r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery`", "r.ctid = i.place AND r.delivery = i.delivery`", ""},
 	{"claim.go", "unclaim: the delivery", "r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery`", "r.ctid = i.place AND r.claim = i.claim`", ""},
 	{"reclaim.go", "reclaim: processing", "WHERE state = 'processing' AND daemon_id = ANY ($1::uuid[])", "WHERE daemon_id = ANY ($1::uuid[])", hasDaemon},
+	{"reclaim.go", "death: the heartbeat", "AND last_heartbeat < now() - $1::interval`", "AND $1::interval IS NOT NULL`", ""},
+	{"daemons.go", "heartbeat: not of the dead", "\n WHERE id = $1 AND status <> 'dead'`\n\n\tendDaemonSQL", "\n WHERE id = $1`\n\n\tendDaemonSQL", ""},
+	{"cancel.go", "expiry: not what is being called", " AND ($4 OR state <> 'processing')\n", " AND $4 IS NOT NULL\n", ""},
+	{"cancel.go", "end: what is not claimed yet", "skipped = total - claimed, open = false WHERE batch_id = $1 AND open\n", "skipped = total - claimed, open = false WHERE batch_id = $1\n", ""},
+	{"cancel.go", "end: of one batch", "DELETE FROM requests WHERE batch_id = $1 AND (", "DELETE FROM requests WHERE (", ""},
+	{"cancel.go", "end: the cursors of one batch", "open = false WHERE batch_id = $1 AND open", "open = false WHERE open", ""},
+	{"expire.go", "expiry: the deadline", "b.status = 'in_progress' AND b.expires_at <= now() - $1::interval\n", "b.status = 'in_progress' AND $1::interval IS NOT NULL\n", "it only lists candidates: each is asked again under its lock"},
+	{"expire.go", "expiry: the deadline, under the lock", "SELECT status = 'in_progress' AND expires_at <= now() - $2::interval", "SELECT status = 'in_progress' AND $2::interval IS NOT NULL", "no statement moves a deadline that has passed but a retry, which needs a batch that has ended"},
+	{"retry.go", "manual retry: the states", "AND seq < $4 AND state = ANY ($5::text[]::request_state[])", "AND seq < $4 AND $5::text[] IS NOT NULL", ""},
+	{"retry.go", "manual retry of lines: not what completed", "AND line = ANY ($3::int[]) AND state IN ('failed', 'canceled', 'expired')", "AND line = ANY ($3::int[])", ""},
+	{"retry.go", "manual retry of lines: what was skipped", "AND model = t.model AND skipped > 0 AND last_line < t.line LIMIT 1", "AND model = t.model AND last_line < t.line LIMIT 1", ""},
+	{"retry.go", "manual retry of lines: what is not live", "       AND (SELECT 1 FROM requests WHERE batch_id = $1 AND line = t.line) IS NULL\n", "", ""},
 	{"reclaim.go", "reclaim: the dead", "AND daemon_id = ANY ($1::uuid[])", "AND $1::uuid[] IS NOT NULL", ""},
 }
 
 // fenceTests are quick enough to run for every mutation.
-const fenceTests = "^Test(Start|FinishIsFenced|Return|UnclaimIsFenced|Reclaim|ConcurrentTakeovers|StoreAgrees)"
+const fenceTests = "^Test(Start|FinishIsFenced|Return|UnclaimIsFenced|Reclaim|ConcurrentTakeovers|StoreAgrees|CancelBatch|ExpireBatches|RetryRequests|RetryLines|DaemonLife|DeclareDead)"
 
 var failedTest = regexp.MustCompile(`--- FAIL: (\S+)`)
 
