@@ -29,6 +29,7 @@ type cli struct {
 	Serve      serveCmd         `cmd:"" help:"Serve the OpenAI-compatible Files and Batches API, all on this machine."`
 	Keys       keysCmd          `cmd:"" help:"Make, list and revoke API keys."`
 	Webhooks   webhooksCmd      `cmd:"" help:"Say where owners are told of the ends of their batches."`
+	Secrets    secretsCmd       `cmd:"" help:"Encrypt what is secret in the database anew, after a change of the encryption key."`
 	Mock       mockCmd          `cmd:"" help:"Serve a mock model endpoint."`
 	Bench      benchCmd         `cmd:"" help:"Measure the pipeline on this machine against a bare HTTP loop."`
 	Files      filesCmd         `cmd:"" help:"List, upload, read and delete files on a server."`

@@ -16,6 +16,7 @@ import (
 
 type modelsCmd struct {
 	Ls     modelsLsCmd     `cmd:"" help:"List the models: limits, slots that are held, what waits, where they escalate to."`
+	Demand modelsDemandCmd `cmd:"" help:"List what waits, by model and completion window, with the earliest deadline."`
 	Set    modelsSetCmd    `cmd:"" help:"Change a model's limit, escalation, endpoint or API key, in force in the whole cluster within a second."`
 	Pause  modelsPauseCmd  `cmd:"" help:"Begin no more calls to a model, in the whole cluster, until it is resumed."`
 	Resume modelsResumeCmd `cmd:"" help:"Let calls to a model begin again."`

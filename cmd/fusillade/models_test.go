@@ -37,6 +37,44 @@ func TestBadModelAndUserCommands(t *testing.T) {
 	}
 }
 
+// What waits is listed by model and window, soonest deadline first.
+func TestModelsDemand(t *testing.T) {
+	newServer(t, nil)
+	in := write(t, "in.jsonl", goodLines(7)+line("other", `{"model":"o1","messages":[]}`))
+	for _, window := range []string{"24h", "1h"} {
+		if code, _, message := command(t, "batches", "create", in, "--completion-window", window); code != 0 {
+			t.Fatal(message)
+		}
+	}
+	code, out, message := command(t, "models", "demand", "--json")
+	if code != 0 {
+		t.Fatal(message)
+	}
+	var got []client.Demand
+	for d := json.NewDecoder(strings.NewReader(out)); d.More(); {
+		var one client.Demand
+		if err := d.Decode(&one); err != nil {
+			t.Fatal(err)
+		}
+		if one.ExpiresAt == 0 {
+			t.Errorf("no deadline: %+v", one)
+		}
+		one.ExpiresAt = 0
+		got = append(got, one)
+	}
+	want := []client.Demand{
+		{Model: "gpt-4", CompletionWindow: "1h", Pending: 7}, {Model: "gpt-4", CompletionWindow: "24h", Pending: 7},
+		{Model: "o1", CompletionWindow: "1h", Pending: 1}, {Model: "o1", CompletionWindow: "24h", Pending: 1},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("demand (-want +got):\n%s", diff)
+	}
+	_, table, _ := command(t, "models", "demand")
+	if rows := strings.Split(table, "\n"); len(strings.Fields(rows[0])) != 4 || len(strings.Fields(rows[1])) != 4 || !strings.HasPrefix(rows[1], "gpt-4") {
+		t.Errorf("table:\n%s", table)
+	}
+}
+
 // What is set is shown, whether or not a dispatcher runs.
 func TestModelAndUserCommands(t *testing.T) {
 	newServer(t, nil)

@@ -97,7 +97,7 @@ func (f *upstreamFlags) setUpstream(ctx context.Context, model string) error {
 	if err != nil {
 		return err
 	}
-	box, err := seal.New(cfg.Encryption.Key.Bytes())
+	box, err := seal.New(cfg.Encryption.Key.All()...)
 	if err != nil {
 		return err
 	}

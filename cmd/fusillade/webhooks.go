@@ -65,7 +65,7 @@ func webhookSettings() (*seal.Box, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	box, err := seal.New(cfg.Encryption.Key.Bytes())
+	box, err := seal.New(cfg.Encryption.Key.All()...)
 	if err == nil && box == nil {
 		err = usage(errors.New("FUSILLADE_ENCRYPTION_KEY is not set: secrets of webhooks are stored only encrypted"))
 	}

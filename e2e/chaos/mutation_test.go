@@ -53,7 +53,7 @@ var mutations = []mutation{
 	{"reclaim.go", "reclaim: processing", "WHERE state = 'processing' AND daemon_id = ANY ($1::uuid[])", "WHERE daemon_id = ANY ($1::uuid[])", hasDaemon},
 	{"reclaim.go", "death: the heartbeat", "AND last_heartbeat < now() - $1::interval`", "AND $1::interval IS NOT NULL`", ""},
 	{"daemons.go", "heartbeat: not of the dead", "\n WHERE id = $1 AND status <> 'dead'`\n\n\tendDaemonSQL", "\n WHERE id = $1`\n\n\tendDaemonSQL", ""},
-	{"cancel.go", "expiry: not what is being called", " AND ($4 OR state <> 'processing')\n", " AND $4 IS NOT NULL\n", ""},
+	{"cancel.go", "expiry: not what is being called", " AND ($4 OR state <> 'processing')\n", " AND ($4 OR true)\n", ""},
 	{"cancel.go", "end: what is not claimed yet", "skipped = total - claimed, open = false WHERE batch_id = $1 AND open\n", "skipped = total - claimed, open = false WHERE batch_id = $1\n", ""},
 	{"cancel.go", "end: of one batch", "DELETE FROM requests WHERE batch_id = $1 AND (", "DELETE FROM requests WHERE (", ""},
 	{"cancel.go", "end: the cursors of one batch", "open = false WHERE batch_id = $1 AND open", "open = false WHERE open", ""},

@@ -27,9 +27,11 @@ INSERT INTO requests (batch_id, line, file_id, model, routed_model, state, claim
 INSERT INTO requests (batch_id, line, file_id, model, routed_model, state, claim, delivery, daemon_id, started_at)
 VALUES (b(), 5, f(), 'a', 'a', 'processing', 2, 1, f(), now());
 INSERT INTO results (batch_id, line, seq, state, attempts, routed_model, reason) VALUES
-(b(), 2, 0, 'completed', 1, 'b', NULL), (b(), 1, 1, 'failed', 3, 'a', 'timeout'), (b(), 3, 2, 'completed', 1, 'a', NULL);`
+(b(), 2, 0, 'completed', 1, 'b', NULL), (b(), 1, 1, 'failed', 3, 'a', 'timeout'), (b(), 3, 2, 'completed', 1, 'a', NULL);
+UPDATE results SET prompt_tokens = 10, completion_tokens = 20 WHERE line IN (1, 3);
+INSERT INTO batch_usage VALUES (b(), 'a', 10, 20, 0, 0);`
 
-const resetSQL = `TRUNCATE files, file_models, templates, batches, cursors, requests, results`
+const resetSQL = `TRUNCATE files, file_models, templates, batches, batch_usage, batch_keys, cursors, requests, results`
 
 // cancelSQL ends the same batch as a cancel does.
 const cancelSQL = `
@@ -103,6 +105,10 @@ func TestCheckFinds(t *testing.T) {
 		{"skipped place taken", cancelSQL + `; UPDATE results SET seq = 6 WHERE line = 5`, "result of line 5 has seq 6, want 4"},
 		{"skipped and counted otherwise", cancelSQL + `; UPDATE batches SET skipped_as = 'expired'`, "expired is 0, want 5"},
 		{"cancelled, by its status", cancelSQL + `; UPDATE batches SET status = 'completed'`, "status is completed, want cancelled"},
+		{"tokens of a failed request", `UPDATE batch_usage SET input_tokens = 20`, "input tokens of model a is 20, want 10"},
+		{"tokens of no request", `INSERT INTO batch_usage VALUES (b(), 'b', 0, 5, 0, 0)`, "output tokens of model b is 5, want 0"},
+		{"tokens that were not counted", `DELETE FROM batch_usage`, "output tokens of model a is 0, want 20"},
+		{"key of a batch that brought none", `INSERT INTO batch_keys VALUES (b(), '\x01')`, "keys that are stored and should not be is 1, want 0"},
 		{"no cursor", `DELETE FROM cursors WHERE model = 'b'`, `model "b" has lines and no cursor`},
 		{"finished with live requests", `UPDATE batches SET status = 'completed', finished_at = now(), completed = 9`, "with 2 live requests"},
 		{"not finished", `UPDATE batches SET completed = 9`, "status is in_progress with 10 of 10 requests ended"},

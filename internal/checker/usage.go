@@ -21,7 +21,8 @@ const mostTokens = 4_000_000_000_000_000
 const usageSQL = `
 SELECT COALESCE(u.model, r.model), COALESCE(u.input_tokens, 0), COALESCE(u.output_tokens, 0), COALESCE(r.input, 0), COALESCE(r.output, 0)
   FROM (SELECT * FROM batch_usage WHERE batch_id = $1) u
-  FULL JOIN (SELECT routed_model AS model, LEAST(sum(prompt_tokens), 4e15)::bigint AS input, LEAST(sum(completion_tokens), 4e15)::bigint AS output
+  FULL JOIN (SELECT routed_model AS model, LEAST(COALESCE(sum(prompt_tokens), 0), 4e15)::bigint AS input,
+                    LEAST(COALESCE(sum(completion_tokens), 0), 4e15)::bigint AS output
                FROM results WHERE batch_id = $1 AND state = 'completed' GROUP BY routed_model) r ON r.model = u.model`
 
 func (t *tables) loadUsage(ctx context.Context, tx pgx.Tx, id batch.ID) error {

@@ -49,6 +49,20 @@ func (c *Client) ChangeModel(ctx context.Context, model string, change ModelChan
 	return read[ModelStatus](c.call(ctx, http.MethodPatch, "/admin/v1/models/"+escaped, nil, change))
 }
 
+// Demand is what waits for one model in batches of one completion window.
+type Demand struct {
+	Raw
+	Model            string `json:"model"`
+	CompletionWindow string `json:"completion_window"`
+	Pending          int64  `json:"pending"`    // requests that wait for a claim
+	ExpiresAt        int64  `json:"expires_at"` // the earliest deadline, in Unix seconds
+}
+
+// Demand walks what waits, by model and window. It takes an operator's key.
+func (c *Client) Demand(ctx context.Context) iter.Seq2[Demand, error] {
+	return list[Demand](ctx, c, "/admin/v1/demand", nil)
+}
+
 // Daemon is a process that works on requests, or has.
 type Daemon struct {
 	Raw

@@ -23,22 +23,42 @@ func (s *Secret) Set(text string) error {
 	return nil
 }
 
-// EncryptionKey is a key of 32 bytes that is never shown.
-type EncryptionKey struct{ masked }
+// EncryptionKeys are keys of 32 bytes that are never shown.
+type EncryptionKeys struct{ masked }
 
-func (EncryptionKey) secret() {}
+func (EncryptionKeys) secret() {}
 
 const encryptionKeyBytes = 32
 
-// Bytes returns the 32 bytes; nil if there is no key.
-func (k EncryptionKey) Bytes() []byte { return []byte(k.Reveal()) }
+// All returns the 32 bytes of each; nil if there is no key.
+func (k EncryptionKeys) All() (keys [][]byte) {
+	for key := range slices.Chunk([]byte(k.Reveal()), encryptionKeyBytes) {
+		keys = append(keys, key)
+	}
+	return keys
+}
 
-// Set reads hexadecimal digits, or base64 in any of its alphabets.
-func (k *EncryptionKey) Set(text string) error {
+// Set reads keys that commas part: hexadecimal digits, or base64 in any of its
+// alphabets.
+func (k *EncryptionKeys) Set(text string) error {
 	if text == "" {
 		k.masked = masked{}
 		return nil
 	}
+	var all []byte
+	for one := range strings.SplitSeq(text, ",") {
+		key := decodeKey(strings.TrimSpace(one))
+		if key == nil {
+			return errors.New("is not a key of 32 bytes, nor several that commas part")
+		}
+		all = append(all, key...)
+	}
+	k.masked = mask(string(all), redacted)
+	return nil
+}
+
+// decodeKey returns nil for what is no key.
+func decodeKey(text string) []byte {
 	decoders := []func(string) ([]byte, error){
 		hex.DecodeString,
 		base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString,
@@ -46,11 +66,10 @@ func (k *EncryptionKey) Set(text string) error {
 	}
 	for _, decode := range decoders {
 		if key, err := decode(text); err == nil && len(key) == encryptionKeyBytes {
-			k.masked = mask(string(key), redacted)
-			return nil
+			return key
 		}
 	}
-	return errors.New("is not a key of 32 bytes")
+	return nil
 }
 
 // DatabaseURL is where Postgres is, and how to log in; never shown.

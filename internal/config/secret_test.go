@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -55,7 +56,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	if !strings.Contains(shown.String(), redacted) {
 		t.Error("shows no mask either")
 	}
-	if cfg.Upstream.APIKey.Reveal() != secret || string(cfg.Encryption.Key.Bytes()) != key {
+	if cfg.Upstream.APIKey.Reveal() != secret || string(cfg.Encryption.Key.All()[0]) != key {
 		t.Error("does not reveal the secret to who asks for it")
 	}
 }
@@ -63,13 +64,13 @@ func TestSecretsAreNotShown(t *testing.T) {
 func TestSecretUnset(t *testing.T) {
 	t.Parallel()
 	var secret Secret
-	var key EncryptionKey
-	if secret.IsSet() || secret.Reveal() != "" || secret.String() != "" || len(key.Bytes()) != 0 {
+	var key EncryptionKeys
+	if secret.IsSet() || secret.Reveal() != "" || secret.String() != "" || len(key.All()) != 0 {
 		t.Errorf("an unset secret is %q", secret.Reveal())
 	}
 }
 
-func TestEncryptionKey(t *testing.T) {
+func TestEncryptionKeys(t *testing.T) {
 	t.Parallel()
 	key := bytes.Repeat([]byte{0xfb, 0xff, 1, 2}, 8) // has - and _ or + and / in base64
 	for _, text := range []string{
@@ -77,13 +78,20 @@ func TestEncryptionKey(t *testing.T) {
 		base64.StdEncoding.EncodeToString(key), base64.RawStdEncoding.EncodeToString(key),
 		base64.URLEncoding.EncodeToString(key), base64.RawURLEncoding.EncodeToString(key),
 	} {
-		var got EncryptionKey
-		if err := got.Set(text); err != nil || !bytes.Equal(got.Bytes(), key) {
-			t.Errorf("Set(%q): %x, %v", text, got.Bytes(), err)
+		var got EncryptionKeys
+		if err := got.Set(text); err != nil || !slices.EqualFunc(got.All(), [][]byte{key}, bytes.Equal) {
+			t.Errorf("Set(%q): %x, %v", text, got.All(), err)
+		}
+		other := bytes.Repeat([]byte{7}, encryptionKeyBytes)
+		for _, comma := range []string{",", ", "} {
+			both := text + comma + hex.EncodeToString(other)
+			if err := got.Set(both); err != nil || !slices.EqualFunc(got.All(), [][]byte{key, other}, bytes.Equal) {
+				t.Errorf("Set(%q): %x, %v", both, got.All(), err)
+			}
 		}
 	}
-	for _, text := range []string{"short", hex.EncodeToString(key[1:]), hex.EncodeToString(append(key, 0)), base64.StdEncoding.EncodeToString(key[1:]), strings.Repeat("!", 32)} {
-		if err := new(EncryptionKey).Set(text); err == nil {
+	for _, text := range []string{"short", hex.EncodeToString(key[1:]), hex.EncodeToString(append(key, 0)), hex.EncodeToString(key) + ",", "," + hex.EncodeToString(key), hex.EncodeToString(key) + " " + hex.EncodeToString(key), base64.StdEncoding.EncodeToString(key[1:]), strings.Repeat("!", 32)} {
+		if err := new(EncryptionKeys).Set(text); err == nil {
 			t.Errorf("Set(%q) took it", text)
 		}
 	}

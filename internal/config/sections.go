@@ -26,7 +26,7 @@ func (u *Upstream) For(model batch.Model) string {
 
 // Encryption is how secrets are kept in the database.
 type Encryption struct {
-	Key EncryptionKey `env:"ENCRYPTION_KEY" allowed:"32 bytes as 64 hexadecimal digits or as base64" desc:"key that encrypts API keys of models and batches and secrets of webhooks in the database, 32 bytes in hex or base64; the same for all processes; unset: they are refused"`
+	Key EncryptionKeys `env:"ENCRYPTION_KEY" allowed:"32 bytes as 64 hexadecimal digits or as base64, or several with commas between" desc:"key that encrypts API keys of models and batches and secrets of webhooks in the database, 32 bytes in hex or base64; the same for all processes; of several, as in a rotation, the first encrypts and all decrypt; unset: they are refused"`
 }
 
 // Webhooks is how events are delivered.

@@ -12,7 +12,7 @@ import (
 
 // openBook reads where calls go, and keeps up with changes until it is closed.
 func openBook(taking context.Context, r Resources, cfg Consuming) (book *endpoint.Book, stop func(), err error) {
-	box, err := seal.New(cfg.Encryption.Key.Bytes())
+	box, err := seal.New(cfg.Encryption.Key.All()...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -158,6 +158,7 @@ func TestMetricNames(t *testing.T) {
 		"retry_attempts_on_success":           "model",
 		"heartbeat_duration_seconds":          "",
 		"unclaim_stale_duration_seconds":      "",
+		"webhook_deliveries_total":            "outcome",
 		"model_limit":                         "model",
 		"slots_held":                          "model",
 		"queue_depth":                         "model, state",

@@ -56,7 +56,7 @@ func APIConfig(r Resources, o Offering) (api.Config, error) {
 	if err != nil {
 		return api.Config{}, err
 	}
-	box, err := seal.New(o.Encryption.Key.Bytes())
+	box, err := seal.New(o.Encryption.Key.All()...)
 	if err != nil {
 		return api.Config{}, err
 	}

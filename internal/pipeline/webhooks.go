@@ -7,7 +7,7 @@ import (
 )
 
 func newSender(r Resources, e config.Encryption, w config.Webhooks) (*webhook.Sender, error) {
-	box, err := seal.New(e.Key.Bytes())
+	box, err := seal.New(e.Key.All()...)
 	if err != nil {
 		return nil, err
 	}

@@ -7,8 +7,8 @@
 //	version (1 byte, 1) | key id (4 bytes) | nonce (12 bytes) | ciphertext and tag
 //
 // The key id tells, without a secret, which key sealed it, so that a text of
-// another key is not mistaken for one that was tampered with, and that keys can
-// take turns some day.
+// another key is not mistaken for one that was tampered with, and keys can be
+// rotated: of several the first seals, and all open.
 package seal
 
 import (
@@ -38,30 +38,46 @@ var (
 )
 
 // Box seals and opens. A nil one has no key. It is safe for concurrent use.
-type Box struct {
+type Box struct{ locks []lock }
+
+// lock is what one key makes.
+type lock struct {
 	aead   cipher.AEAD
 	header []byte
 }
 
-// New returns a box with a key of KeyBytes; nil for no key at all.
-func New(key []byte) (*Box, error) {
-	if len(key) == 0 {
+// New returns a box with keys of KeyBytes, of which the first seals and all
+// open; nil for no key at all.
+func New(keys ...[]byte) (*Box, error) {
+	if len(keys) == 0 {
 		return nil, nil
 	}
+	b := new(Box)
+	for _, key := range keys {
+		l, err := newLock(key)
+		if err != nil {
+			return nil, err
+		}
+		b.locks = append(b.locks, l)
+	}
+	return b, nil
+}
+
+func newLock(key []byte) (l lock, err error) {
 	if len(key) != KeyBytes {
-		return nil, fmt.Errorf("encryption key has %d bytes, want %d", len(key), KeyBytes)
+		return l, fmt.Errorf("encryption key has %d bytes, want %d", len(key), KeyBytes)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("preparing encryption: %w", err)
+		return l, fmt.Errorf("preparing encryption: %w", err)
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
-		return nil, fmt.Errorf("preparing encryption: %w", err)
+		return l, fmt.Errorf("preparing encryption: %w", err)
 	}
 	id := hmac.New(sha256.New, key)
 	id.Write([]byte("fusillade encryption key id"))
-	return &Box{aead: aead, header: append([]byte{version}, id.Sum(nil)[:idBytes]...)}, nil
+	return lock{aead, append([]byte{version}, id.Sum(nil)[:idBytes]...)}, nil
 }
 
 // Seal encrypts a secret. about says what it belongs to, and must be given
@@ -70,7 +86,8 @@ func (b *Box) Seal(about, secret string) ([]byte, error) {
 	if b == nil {
 		return nil, ErrNoKey
 	}
-	return b.aead.Seal(bytes.Clone(b.header), nil, []byte(secret), b.authenticated(about)), nil
+	l := b.locks[0]
+	return l.aead.Seal(bytes.Clone(l.header), nil, []byte(secret), l.authenticated(about)), nil
 }
 
 // Open decrypts what Seal returned. It returns ErrNoKey, ErrOtherKey or
@@ -81,14 +98,29 @@ func (b *Box) Open(about string, sealed []byte) (string, error) {
 		return "", ErrNoKey
 	case len(sealed) < headerBytes || sealed[0] != version:
 		return "", ErrCorrupt
-	case !bytes.Equal(sealed[:headerBytes], b.header):
-		return "", ErrOtherKey
 	}
-	secret, err := b.aead.Open(nil, nil, sealed[headerBytes:], b.authenticated(about))
-	if err != nil {
-		return "", ErrCorrupt
+	why := ErrOtherKey
+	for _, l := range b.locks {
+		if !bytes.HasPrefix(sealed, l.header) {
+			continue
+		}
+		secret, err := l.aead.Open(nil, nil, sealed[headerBytes:], l.authenticated(about))
+		if err == nil {
+			return string(secret), nil
+		}
+		why = ErrCorrupt
 	}
-	return string(secret), nil
+	return "", why
 }
 
-func (b *Box) authenticated(about string) []byte { return append(bytes.Clone(b.header), about...) }
+// Reseal seals anew, with the first key, what another one sealed. It returns nil
+// for what the first key sealed already, and the errors of Open.
+func (b *Box) Reseal(about string, sealed []byte) ([]byte, error) {
+	secret, err := b.Open(about, sealed)
+	if err != nil || bytes.HasPrefix(sealed, b.locks[0].header) {
+		return nil, err
+	}
+	return b.Seal(about, secret)
+}
+
+func (l lock) authenticated(about string) []byte { return append(bytes.Clone(l.header), about...) }

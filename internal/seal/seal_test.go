@@ -8,8 +8,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-func newBox(t interface{ Fatal(...any) }, fill byte) *Box {
-	b, err := New(bytes.Repeat([]byte{fill}, KeyBytes))
+func newBox(t interface{ Fatal(...any) }, fills ...byte) *Box {
+	var keys [][]byte
+	for _, fill := range fills {
+		keys = append(keys, bytes.Repeat([]byte{fill}, KeyBytes))
+	}
+	b, err := New(keys...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,9 +57,47 @@ func TestSealAndOpen(t *testing.T) {
 	})
 }
 
+// After a rotation what the old key sealed opens, and is sealed anew once.
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	old, both, fresh := newBox(t, 1), newBox(t, 2, 1), newBox(t, 2)
+	sealed, err := old.Seal("a", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := both.Open("a", sealed); err != nil || got != "secret" {
+		t.Errorf("opened as %q, %v", got, err)
+	}
+	if _, err := both.Open("b", sealed); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("opened for another thing: %v", err)
+	}
+	again, err := both.Reseal("a", sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := fresh.Open("a", again); err != nil || got != "secret" {
+		t.Errorf("sealed anew it opens as %q, %v", got, err)
+	}
+	if _, err := old.Open("a", again); !errors.Is(err, ErrOtherKey) {
+		t.Errorf("the old key opens it: %v", err)
+	}
+	if once, err := both.Reseal("a", again); once != nil || err != nil {
+		t.Errorf("sealed anew twice: %v", err)
+	}
+	if _, err := fresh.Reseal("a", sealed); !errors.Is(err, ErrOtherKey) {
+		t.Errorf("sealed anew without the old key: %v", err)
+	}
+	if _, err := both.Reseal("b", sealed); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("sealed anew for another thing: %v", err)
+	}
+	if _, err := (*Box)(nil).Reseal("a", sealed); !errors.Is(err, ErrNoKey) {
+		t.Errorf("sealed anew without a key: %v", err)
+	}
+}
+
 func TestNoKey(t *testing.T) {
 	t.Parallel()
-	b, err := New(nil)
+	b, err := New()
 	if err != nil || b != nil {
 		t.Fatal(b, err)
 	}

@@ -48,6 +48,8 @@ const { total, completed, failed } = batch.request_counts;
 assert.equal(total, n);
 assert.equal(completed + failed, n);
 assert.ok(completed > 0 && failed > 0);
+assert.ok(batch.usage.input_tokens > 0 && batch.usage.output_tokens > 0);
+assert.equal(batch.usage.total_tokens, batch.usage.input_tokens + batch.usage.output_tokens);
 
 // Output and errors.
 const output = await lines(batch.output_file_id);

@@ -1,0 +1,62 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"fusillade/internal/batch"
+)
+
+// SealedKey is the encrypted key of a batch.
+type SealedKey struct {
+	Batch  batch.ID
+	Sealed []byte
+}
+
+const (
+	batchKeysSQL = `SELECT batch_id, sealed FROM batch_keys WHERE batch_id > $1 ORDER BY batch_id LIMIT $2`
+
+	// What was replaced or removed meanwhile stays as it is.
+	replaceModelKeySQL      = `UPDATE models SET upstream_key = $3 WHERE model = $1 AND upstream_key = $2`
+	replaceWebhookSecretSQL = `UPDATE webhooks SET secret = $3 WHERE encode(uuid_send(id), 'hex') = $1 AND secret = $2`
+	replaceBatchKeySQL      = `UPDATE batch_keys SET sealed = $3 WHERE batch_id = $1 AND sealed = $2`
+)
+
+// BatchKeys returns up to n keys of batches, in the order of their ids, from the
+// one after the given id on.
+func (s *Store) BatchKeys(ctx context.Context, after batch.ID, n int) ([]SealedKey, error) {
+	keys, err := collect(ctx, s, func(row pgx.CollectableRow) (k SealedKey, err error) {
+		err = row.Scan((*[16]byte)(&k.Batch), &k.Sealed)
+		return k, err
+	}, batchKeysSQL, [16]byte(after), n)
+	if err != nil {
+		return nil, fmt.Errorf("listing the keys of batches: %w", err)
+	}
+	return keys, nil
+}
+
+// ReplaceModelKey replaces the encrypted key of a model if it is the old one
+// still, and reports whether it was.
+func (s *Store) ReplaceModelKey(ctx context.Context, model batch.Model, old, sealed []byte) (bool, error) {
+	return s.replace(ctx, replaceModelKeySQL, string(model), old, sealed)
+}
+
+// ReplaceWebhookSecret does the same for the secret of a webhook.
+func (s *Store) ReplaceWebhookSecret(ctx context.Context, id string, old, sealed []byte) (bool, error) {
+	return s.replace(ctx, replaceWebhookSecretSQL, id, old, sealed)
+}
+
+// ReplaceBatchKey does the same for the key of a batch.
+func (s *Store) ReplaceBatchKey(ctx context.Context, id batch.ID, old, sealed []byte) (bool, error) {
+	return s.replace(ctx, replaceBatchKeySQL, [16]byte(id), old, sealed)
+}
+
+func (s *Store) replace(ctx context.Context, sql string, id any, old, sealed []byte) (bool, error) {
+	n, err := s.exec(ctx, sql, id, old, sealed)
+	if err != nil {
+		return false, fmt.Errorf("replacing what is encrypted: %w", err)
+	}
+	return n > 0, nil
+}
