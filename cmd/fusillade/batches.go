@@ -46,6 +46,7 @@ type batchesCreateCmd struct {
 	CompletionWindow string            `default:"24h" aliases:"window" placeholder:"TIME" help:"Time to finish in, such as 90m, 24h or 7d (default ${default})."`
 	Metadata         map[string]string `placeholder:"KEY=VALUE" help:"To be kept with the batch; can be repeated."`
 	Watch            bool              `help:"Show how far it is until it has ended."`
+	batchKeyFlag
 	jsonFlag
 }
 
@@ -75,6 +76,10 @@ func (c *batchesCreateCmd) Run(ctx context.Context, t *terminal, batches *batche
 	if err != nil {
 		return usage(err)
 	}
+	key, err := c.key()
+	if err != nil {
+		return err
+	}
 	var in *input
 	if path != "" {
 		if in, err = openInput(path); err != nil {
@@ -90,7 +95,7 @@ func (c *batchesCreateCmd) Run(ctx context.Context, t *terminal, batches *batche
 			}
 			c.FileID = f.ID
 		}
-		b, err := c.create(ctx, api)
+		b, err := c.create(ctx, api.Bringing(key))
 		if err != nil && in != nil {
 			t.say("uploaded as %s", c.FileID)
 		}

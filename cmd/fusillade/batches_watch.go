@@ -132,20 +132,27 @@ type batchesRetryCmd struct {
 	Canceled bool    `help:"Retry those that were canceled."`
 	Expired  bool    `help:"Retry those that expired."`
 	Lines    []int32 `name:"line" placeholder:"N" help:"Retry only the request of this line of the input file; can be repeated."`
+	batchKeyFlag
 	jsonFlag
 }
 
 func (c *batchesRetryCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
+	key, err := c.key()
+	if err != nil {
+		return err
+	}
 	states := c.states()
 	if len(c.Lines) > 0 {
 		if len(states) > 0 {
 			return usage(errors.New("--line and --failed, --canceled or --expired exclude each other"))
 		}
 		return batches.changeLines(t, c.ID, c.JSON, "pending again", "have completed or have not ended", func(api *client.Client, id string) (client.ChangedLines, error) {
-			return api.RetryLines(ctx, id, c.Lines)
+			return api.Bringing(key).RetryLines(ctx, id, c.Lines)
 		})
 	}
-	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) { return api.RetryBatch(ctx, id, states...) })
+	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) {
+		return api.Bringing(key).RetryBatch(ctx, id, states...)
+	})
 }
 
 func (c *batchesRetryCmd) states() (states []batch.State) {

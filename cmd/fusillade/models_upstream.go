@@ -49,6 +49,12 @@ func (f *upstreamFlags) key(stdin io.Reader) (string, error) {
 	default:
 		return "", nil
 	}
+	return checkKey(text, from)
+}
+
+// checkKey returns an API key without the space around it. Its errors say where
+// it is from, and hold nothing of it.
+func checkKey(text, from string) (string, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
 		return "", usage(fmt.Errorf("%s holds no key", from))

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"fusillade/internal/batch"
 	"fusillade/internal/mock"
 )
 
@@ -236,5 +237,36 @@ func TestOperatorsKey(t *testing.T) {
 	}
 	if got := must(t, "models", "ls", "--json"); strings.Contains(got, `"id":"b`) {
 		t.Errorf("another model was paused:\n%s", got)
+	}
+}
+
+// A batch brings a key of its own, and brings it again when it is retried after
+// its end.
+func TestBatchBringsItsKey(t *testing.T) {
+	t.Setenv("FUSILLADE_ENCRYPTION_KEY", strings.Repeat("a1", 32))
+	t.Setenv("TENANT_KEY", "sk-tenant")
+	r := newServer(t, nil)
+	keys := func() int {
+		t.Helper()
+		all, err := r.Store.BatchKeys(t.Context(), batch.ID{}, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	id := must(t, "batches", "create", write(t, "in.jsonl", goodLines(3)), "--api-key-env", "TENANT_KEY")
+	if n := keys(); n != 1 {
+		t.Errorf("%d keys are stored, want 1", n)
+	}
+	must(t, "batches", "cancel", id)
+	refuses(t, exitFailed, []string{"key"}, "batches", "retry", id, "--canceled")
+	must(t, "batches", "retry", id, "--canceled", "--api-key-env", "TENANT_KEY")
+	if n := keys(); n != 1 {
+		t.Errorf("%d keys are stored after the retry, want 1", n)
+	}
+	must(t, "batches", "cancel", id)
+	must(t, "batches", "retry", id, "--line", "2", "--api-key-env", "TENANT_KEY")
+	for _, args := range [][]string{{"create", "in.jsonl"}, {"retry", id}} {
+		refuses(t, exitUsage, []string{"NO_SUCH_KEY"}, append(append([]string{"batches"}, args...), "--api-key-env", "NO_SUCH_KEY")...)
 	}
 }

@@ -55,7 +55,7 @@ type NewBatch struct {
 
 // CreateBatch begins a batch of a file that was uploaded.
 func (c *Client) CreateBatch(ctx context.Context, n NewBatch) (Batch, error) {
-	return read[Batch](c.call(ctx, http.MethodPost, "/v1/batches", nil, n))
+	return read[Batch](c.run(ctx, "/v1/batches", n))
 }
 
 func batchPath(id, verb string) string {
@@ -84,7 +84,7 @@ func (c *Client) RetryBatch(ctx context.Context, id string, states ...batch.Stat
 	if len(states) > 0 {
 		body = map[string]any{"statuses": states}
 	}
-	return read[Batch](c.call(ctx, http.MethodPost, batchPath(id, "/retry"), nil, body))
+	return read[Batch](c.run(ctx, batchPath(id, "/retry"), body))
 }
 
 // DeleteBatch deletes a batch and its results.
@@ -111,5 +111,5 @@ func (c *Client) CancelLines(ctx context.Context, id string, lines []int32) (Cha
 
 // RetryLines calls single requests of a batch again.
 func (c *Client) RetryLines(ctx context.Context, id string, lines []int32) (ChangedLines, error) {
-	return read[ChangedLines](c.call(ctx, http.MethodPost, batchPath(id, "/retry"), nil, linesBody{lines}))
+	return read[ChangedLines](c.run(ctx, batchPath(id, "/retry"), linesBody{lines}))
 }

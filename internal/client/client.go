@@ -34,6 +34,8 @@ type Client struct {
 	base  *url.URL
 	shown string // the URL without a password
 	http  *http.Client
+	// upstreamKey is what batches bring; empty: none.
+	upstreamKey string
 }
 
 // New returns a client. It does not talk to the server yet.
@@ -51,6 +53,15 @@ func New(cfg Config) (*Client, error) {
 	}}, nil
 }
 
+// Bringing returns a client that shares this one's connections, and whose
+// batches, as they are created or retried, bring this API key for the model
+// endpoint; empty: none.
+func (c *Client) Bringing(upstreamKey string) *Client {
+	bringing := *c
+	bringing.upstreamKey = upstreamKey
+	return &bringing
+}
+
 // Close closes connections that are idle.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
@@ -61,6 +72,7 @@ type request struct {
 	contentType  string // of body
 	body         io.Reader
 	length       int64 // of body; -1: not known
+	bringsKey    bool  // for the model endpoint
 }
 
 // response is an answer that is being read. Close must be called.
@@ -121,6 +133,9 @@ func (c *Client) roundTrip(ctx context.Context, r request, silence *silence) (*h
 	if c.cfg.Key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.cfg.Key)
 	}
+	if r.bringsKey && c.upstreamKey != "" {
+		req.Header.Set("X-Upstream-Api-Key", c.upstreamKey)
+	}
 	req.Header.Set("User-Agent", cmp.Or(c.cfg.UserAgent, "fusillade"))
 	resp, err := c.http.Do(req)
 	var cause *url.Error
@@ -135,7 +150,15 @@ const maxAnswer = 64 << 20
 
 // call sends in as JSON, if it is not nil, and returns the JSON of the answer.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, in any) (json.RawMessage, error) {
-	r := request{method: method, path: path, query: query}
+	return c.callJSON(ctx, request{method: method, path: path, query: query}, in)
+}
+
+// run is a call after which requests are run, with the key that they bring.
+func (c *Client) run(ctx context.Context, path string, in any) (json.RawMessage, error) {
+	return c.callJSON(ctx, request{method: http.MethodPost, path: path, bringsKey: true}, in)
+}
+
+func (c *Client) callJSON(ctx context.Context, r request, in any) (json.RawMessage, error) {
 	if in != nil {
 		raw, err := json.Marshal(in)
 		if err != nil {
