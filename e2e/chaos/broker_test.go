@@ -15,11 +15,13 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"fusillade/internal/testenv/loopback"
 )
 
 const (
 	natsDirVariable   = "CHAOS_NATS_DIR"
-	natsPortVariable  = "CHAOS_NATS_PORT"
+	natsAddrVariable  = "CHAOS_NATS_ADDR"
 	natsHintsVariable = "CHAOS_NATS_HINTS"
 )
 
@@ -27,7 +29,7 @@ const (
 type broker struct {
 	t     *testing.T
 	dir   string
-	port  int
+	addr  string
 	hints string // lost: nobody may publish them
 	cmd   *exec.Cmd
 	stdin io.Closer // its end is the child's
@@ -35,26 +37,19 @@ type broker struct {
 
 func newBroker(t *testing.T, loseHints bool) *broker {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &broker{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port, hints: "kept"}
+	b := &broker{t: t, dir: t.TempDir(), addr: loopback.Addr(t), hints: "kept"}
 	if loseHints {
 		b.hints = "lost"
 	}
-	_ = l.Close()
 	b.start()
 	t.Cleanup(b.kill)
 	return b
 }
 
-func (b *broker) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)) }
-
 func (b *broker) start() {
 	b.t.Helper()
 	b.cmd = exec.Command(os.Args[0])
-	b.cmd.Env = append(os.Environ(), natsDirVariable+"="+b.dir, natsPortVariable+"="+strconv.Itoa(b.port), natsHintsVariable+"="+b.hints)
+	b.cmd.Env = append(os.Environ(), natsDirVariable+"="+b.dir, natsAddrVariable+"="+b.addr, natsHintsVariable+"="+b.hints)
 	b.cmd.Stderr = os.Stderr
 	stdin, err := b.cmd.StdinPipe()
 	if err != nil {
@@ -65,7 +60,7 @@ func (b *broker) start() {
 		b.t.Fatal(err)
 	}
 	poll(b.t, "the broker answers", func() bool {
-		conn, err := nats.Connect("nats://"+b.address(), nats.Timeout(time.Second))
+		conn, err := nats.Connect("nats://"+b.addr, nats.Timeout(time.Second))
 		if err != nil {
 			return false
 		}
@@ -91,13 +86,14 @@ func (b *broker) wipe() {
 
 // beBroker is all that the child does.
 func beBroker(dir string) int {
-	port, err := strconv.Atoi(os.Getenv(natsPortVariable))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, natsPortVariable, err)
+	host, portText, err := net.SplitHostPort(os.Getenv(natsAddrVariable))
+	port, portErr := strconv.Atoi(portText)
+	if err := errors.Join(err, portErr); err != nil {
+		fmt.Fprintln(os.Stderr, natsAddrVariable, err)
 		return 2
 	}
 	options := &server.Options{
-		ServerName: "chaos", Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true,
+		ServerName: "chaos", Host: host, Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true,
 	}
 	if os.Getenv(natsHintsVariable) == "lost" {
 		options.Users = []*server.User{{Username: "anyone", Password: "anyone", Permissions: &server.Permissions{

@@ -73,13 +73,13 @@ func newCluster(t *testing.T, o options) *cluster {
 	}
 	t.Cleanup(c.db.Close)
 	c.broker = newBroker(t, o.loseHints)
-	brokerURL := "nats://" + c.broker.address()
+	brokerURL := "nats://" + c.broker.addr
 	c.conn, err = nats.Connect(brokerURL, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.conn.Close)
-	c.nats = newProxy(t, "tcp", c.broker.address())
+	c.nats = newProxy(t, "tcp", c.broker.addr)
 	var through string
 	c.postgres, through = databaseProxy(t, direct)
 	c.endpoint = newEndpoint(t, c.limit, o)

@@ -16,6 +16,7 @@ import (
 	"fusillade/internal/embedded"
 	"fusillade/internal/postgres"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/loopback"
 	"fusillade/streams"
 )
 
@@ -213,8 +214,8 @@ func TestDaemonOutlivesAnOutageOfNATS(t *testing.T) {
 		})
 		return server
 	}
-	server := start("127.0.0.1:0")
-	listen := strings.TrimPrefix(server.URL(), "nats://")
+	listen := loopback.Addr(t)
+	server := start(listen)
 	e := newEnv(t, server, threshold)
 	lives, ended, _ := e.run(t, e.config(interval, threshold))
 	first := await(t, "work begins", lives)

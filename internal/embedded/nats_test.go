@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/testenv/loopback"
 )
 
 func startNATS(t *testing.T, cfg NATSConfig) *NATS {
@@ -82,7 +84,7 @@ func TestNATSKeepsItsStreams(t *testing.T) {
 
 func TestNATSRestart(t *testing.T) {
 	t.Parallel()
-	for name, listen := range map[string]string{"in process": "", "with a port": "127.0.0.1:0"} {
+	for name, listen := range map[string]string{"in process": "", "with a port": loopback.Addr(t)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := testContext(t)

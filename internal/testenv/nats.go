@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fusillade/internal/embedded"
+	"fusillade/internal/testenv/loopback"
 )
 
 // NATS returns a server with JetStream, and a port on 127.0.0.1, that is the
@@ -16,7 +17,7 @@ func NATS(t testing.TB) *embedded.NATS {
 	t.Helper()
 	n, err := embedded.StartNATS(embedded.NATSConfig{
 		DataDir: t.TempDir(),
-		Listen:  "127.0.0.1:0",
+		Listen:  loopback.Addr(t), // a restart needs it again
 		Log:     logger(t, slog.LevelWarn),
 	})
 	if err != nil {

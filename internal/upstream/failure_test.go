@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/testenv/loopback"
 )
 
 // short is a timeout that tests do wait for; nothing depends on how long.
@@ -108,12 +109,7 @@ func TestDoBrokenCalls(t *testing.T) {
 			})
 		}, 0, batch.NetworkError, "connection reset by peer"},
 		{"refused", func(t *testing.T) string {
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer listener.Close()
-			return "http://" + listener.Addr().String()
+			return "http://" + loopback.Addr(t)
 		}, 0, batch.NetworkError, "connection refused"},
 		{"no such host", func(*testing.T) string { return "http://host.invalid" },
 			0, batch.NetworkError, "looking up host.invalid"},
