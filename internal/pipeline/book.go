@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
+	"time"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/consume"
@@ -10,7 +12,12 @@ import (
 	"fusillade/internal/seal"
 )
 
-// openBook reads where calls go, and keeps up with changes until it is closed.
+// bookPause is how long to wait, more or less, before the database is asked
+// again that did not answer.
+const bookPause = 500 * time.Millisecond
+
+// openBook reads where calls go, as soon as the database lets it, and keeps up
+// with changes until it is closed. It returns an error when taking ends before.
 func openBook(taking context.Context, r Resources, cfg Consuming) (book *endpoint.Book, stop func(), err error) {
 	box, err := seal.New(cfg.Encryption.Key.All()...)
 	if err != nil {
@@ -25,8 +32,17 @@ func openBook(taking context.Context, r Resources, cfg Consuming) (book *endpoin
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := book.Load(taking); err != nil {
-		return nil, nil, err
+	// A database that has just gone away comes back. Without having read it,
+	// calls could go where they should not.
+	for err := book.Load(taking); err != nil; err = book.Load(taking) {
+		if taking.Err() == nil {
+			r.Log.Warn("reading upstreams; no call is made before", "err", err)
+		}
+		select {
+		case <-taking.Done():
+			return nil, nil, taking.Err()
+		case <-time.After(bookPause/2 + rand.N(bookPause)):
+		}
 	}
 	// Calls go on after taking has ended.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(taking))
