@@ -99,11 +99,7 @@ func (f *upstreamFlags) setUpstream(ctx context.Context, model string) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := loadSettings()
-	if err != nil {
-		return err
-	}
-	box, err := seal.New(cfg.Encryption.Key.All()...)
+	box, err := openBox()
 	if err != nil {
 		return err
 	}

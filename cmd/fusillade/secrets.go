@@ -18,16 +18,21 @@ type secretsCmd struct {
 	DataDir string `placeholder:"DIR" help:"The data directory of fusillade serve, which must not be running. Not used where FUSILLADE_DATABASE_URL is set. Default: a directory for your user."`
 }
 
+// openBox is the box of the keys in the environment; nil: there are none.
+func openBox() (*seal.Box, error) {
+	cfg, err := loadSettings()
+	if err != nil {
+		return nil, err
+	}
+	return seal.New(cfg.Encryption.Key.All()...)
+}
+
 type secretsReencryptCmd struct{}
 
 // Run goes on after what it cannot decrypt. A crash leaves some of it with the
 // key that it had; both open.
 func (secretsReencryptCmd) Run(ctx context.Context, t *terminal, c *secretsCmd) error {
-	cfg, err := loadSettings()
-	if err != nil {
-		return err
-	}
-	box, err := seal.New(cfg.Encryption.Key.All()...)
+	box, err := openBox()
 	if err != nil {
 		return err
 	}

@@ -114,8 +114,9 @@ func (d *Dispatcher) sweepInterval() time.Duration {
 }
 
 // restoreStreams creates the stream and the buckets anew if the broker has
-// lost one, and reports whether it did. What was in them is rebuilt from Postgres: lanes create their
-// consumers again, and the sweep returns requests without messages.
+// lost one, and reports whether it did. What was in them is rebuilt from
+// Postgres: lanes create their consumers again, and the sweep returns requests
+// without messages.
 func (d *Dispatcher) restoreStreams(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*brokerTimeout)
 	defer cancel()

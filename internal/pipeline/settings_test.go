@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/config"
 	"fusillade/internal/mock"
 	"fusillade/internal/postgres"
 )
@@ -37,7 +36,7 @@ func TestSettingsOfTheDead(t *testing.T) {
 		t.Errorf("they were taken back by %d statements, want 3 of 2 requests each", n)
 	}
 	c.exec(`UPDATE models SET paused = false`)
-	c.start("consumer", func(s *config.Standalone) { s.ClaimInterval = ms(50) })
+	c.start("consumer")
 	until(t, patience, "the batch has ended", func() bool {
 		b, err := c.store.GetBatch(t.Context(), id)
 		return err == nil && b.Status == batch.StatusFailed
