@@ -66,7 +66,7 @@ build/golangci-lint: tools/go.mod tools/go.sum
 
 readme: ## Refresh the tables of settings and metrics in README.md and docs/
 	$(GO) test ./internal/config -run '^TestReadme$$' -update
-	$(GO) test ./internal/pipeline -run '^TestMetricsTable$$' -update
+	$(GO) test ./internal/app -run '^TestMetricsTable$$' -update
 
 dist: ## Cross-build static binaries into build/linux-ARCH/
 	@test -n "$(CERTS)" || { echo "no certificate authorities were found; set CERTS=FILE" >&2; exit 1; }

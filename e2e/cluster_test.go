@@ -221,7 +221,7 @@ func (c *cluster) await(id batch.ID, what string, holds func(postgres.Batch) boo
 
 func (c *cluster) awaitEnd(id batch.ID) postgres.Batch {
 	c.t.Helper()
-	return c.await(id, "the batch has ended", func(b postgres.Batch) bool { return b.Status.Final() })
+	return c.await(id, "the batch has ended", func(b postgres.Batch) bool { return b.Status.Terminal() })
 }
 
 // check verifies the rows of a batch.

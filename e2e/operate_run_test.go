@@ -52,7 +52,7 @@ func TestBatchesCancelRetryDelete(t *testing.T) {
 
 	c.run("batches", "retry", id.String(), "--line", "3990")
 	c.await(id, "one more is done", func(now postgres.Batch) bool {
-		return now.Status.Final() && now.Counts.Completed == b.Counts.Completed+1
+		return now.Status.Terminal() && now.Counts.Completed == b.Counts.Completed+1
 	})
 	c.run("batches", "retry", id.String(), "--canceled")
 	if b := c.awaitEnd(id); b.Counts.Completed != n {

@@ -3,7 +3,7 @@ package streams
 import "fusillade/internal/batch"
 
 // HintCancelAll matches the cancel hints of all batches.
-const HintCancelAll = "fusillade.hint.cancel.*"
+const HintCancelAny = "fusillade.hint.cancel.*"
 
 // HintCancel is the subject by which consumers hear that requests of the batch
 // were cancelled and their calls are to be aborted. Without a body the hint is

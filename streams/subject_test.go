@@ -123,8 +123,8 @@ func TestHintCancel(t *testing.T) {
 	t.Parallel()
 	id := requestID(t, 1).Batch
 	subject := streams.HintCancel(id)
-	if subject != "fusillade.hint.cancel."+hexID || streams.HintCancelAll != "fusillade.hint.cancel.*" {
-		t.Errorf("HintCancel = %q, HintCancelAll = %q", subject, streams.HintCancelAll)
+	if subject != "fusillade.hint.cancel."+hexID || streams.HintCancelAny != "fusillade.hint.cancel.*" {
+		t.Errorf("HintCancel = %q, HintCancelAll = %q", subject, streams.HintCancelAny)
 	}
 	if got, err := streams.ParseHintCancel(subject); err != nil || got != id {
 		t.Errorf("ParseHintCancel = %v, %v", got, err)

@@ -5,19 +5,19 @@ package main
 import (
 	"os"
 
+	"fusillade/internal/app"
 	"fusillade/internal/config"
-	"fusillade/internal/pipeline"
 )
 
 func main() {
 	var cfg config.Consumer
-	pipeline.Main(pipeline.Binary{
+	app.Main(app.Role{
 		Role:     "consumer",
 		Settings: &cfg,
 		About:    "Takes requests from JetStream, calls model endpoints and writes results to Postgres.",
 		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
-		Run: func(t pipeline.Turn) error {
-			return pipeline.Consume(t.Taking, t.Doing, t.Resources, pipeline.Consuming{
+		Run: func(t app.Env) error {
+			return app.Consume(t.Taking, t.Doing, t.Resources, app.ConsumerOptions{
 				Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown,
 			}, config.Snapshot(&cfg))
 		},

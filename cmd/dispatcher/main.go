@@ -5,19 +5,19 @@ package main
 import (
 	"os"
 
+	"fusillade/internal/app"
 	"fusillade/internal/config"
-	"fusillade/internal/pipeline"
 )
 
 func main() {
 	var cfg config.Dispatcher
-	pipeline.Main(pipeline.Binary{
+	app.Main(app.Role{
 		Role:     "dispatcher",
 		Settings: &cfg,
 		About:    "Claims requests from Postgres and publishes them to JetStream.",
 		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
-		Run: func(t pipeline.Turn) error {
-			return pipeline.Dispatch(t.Taking, t.Doing, t.Resources, pipeline.Dispatching{
+		Run: func(t app.Env) error {
+			return app.Dispatch(t.Taking, t.Doing, t.Resources, app.DispatcherOptions{
 				Daemon: cfg.Daemon, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks,
 			}, config.Snapshot(&cfg))
 		},

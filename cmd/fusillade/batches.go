@@ -22,7 +22,7 @@ type batchesCmd struct {
 	Watch   batchesWatchCmd   `cmd:"" help:"Show how far a batch is until it has ended."`
 	Results batchesResultsCmd `cmd:"" help:"Write the results that a batch has so far."`
 	Cancel  batchesCancelCmd  `cmd:"" help:"End a batch, or single requests of it, as canceled; calls in flight are aborted."`
-	Retry   batchesRetryCmd   `cmd:"" help:"Run requests of a batch that failed, or were canceled or expired, again."`
+	Rerun   batchesRetryCmd   `cmd:"" help:"Run requests of a batch that failed, or were canceled or expired, again."`
 	Delete  batchesDeleteCmd  `cmd:"" help:"Delete a batch and its results; it is cancelled first if it has not ended."`
 	remote
 }
@@ -95,7 +95,7 @@ func (c *batchesCreateCmd) Run(ctx context.Context, t *terminal, batches *batche
 			}
 			c.FileID = f.ID
 		}
-		b, err := c.create(ctx, api.Bringing(key))
+		b, err := c.create(ctx, api.WithUpstreamKey(key))
 		if err != nil && in != nil {
 			t.say("uploaded as %s", c.FileID)
 		}

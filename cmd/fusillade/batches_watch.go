@@ -147,11 +147,11 @@ func (c *batchesRetryCmd) Run(ctx context.Context, t *terminal, batches *batches
 			return usage(errors.New("--line and --failed, --canceled or --expired exclude each other"))
 		}
 		return batches.changeLines(t, c.ID, c.JSON, "pending again", "have completed or have not ended", func(api *client.Client, id string) (client.ChangedLines, error) {
-			return api.Bringing(key).RetryLines(ctx, id, c.Lines)
+			return api.WithUpstreamKey(key).RerunLines(ctx, id, c.Lines)
 		})
 	}
 	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) {
-		return api.Bringing(key).RetryBatch(ctx, id, states...)
+		return api.WithUpstreamKey(key).RerunBatch(ctx, id, states...)
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"fusillade/internal/pipeline"
+	"fusillade/internal/app"
 )
 
 type benchCmd struct {
@@ -108,7 +108,7 @@ func (c *benchCmd) once(s signals, t *terminal) (r report, err error) {
 		return r, err
 	}
 	defer closeLog()
-	local, err := pipeline.StartLocal(s.taking, pipeline.LocalConfig{
+	local, err := app.StartLocal(s.taking, app.LocalConfig{
 		DataDir: dir, DatabaseURL: cfg.Postgres.URL.Reveal(), MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: log,
 	})
 	if err != nil {

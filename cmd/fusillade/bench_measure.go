@@ -16,11 +16,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fusillade/internal/app"
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
 	"fusillade/internal/consume"
-	"fusillade/internal/ingest"
-	"fusillade/internal/pipeline"
+	"fusillade/internal/jsonl"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
@@ -29,7 +29,7 @@ import (
 type measurement struct {
 	cmd      *benchCmd
 	cfg      *config.Standalone
-	local    *pipeline.Local
+	local    *app.Local
 	mock     *mockProcess
 	terminal *terminal
 	cpu      *cpuClock
@@ -68,7 +68,7 @@ func (m *measurement) run(s signals) (r report, err error) {
 	defer stopDoing()
 	finished := make(chan error, 1)
 	go func() {
-		finished <- pipeline.Standalone(taking, doing, m.local.Resources, pipeline.Consuming{
+		finished <- app.Standalone(taking, doing, m.local.Resources, app.ConsumerOptions{
 			Daemon: m.cfg.Daemon, Work: m.cfg.Work, Upstream: m.cfg.Upstream, Shutdown: m.cfg.Shutdown,
 			Observe: func(c *consume.Consumer) { m.consumer.Store(c) },
 		}, nil)
@@ -153,11 +153,11 @@ func profile(path string) (stop func(), err error) {
 
 func (m *measurement) load(ctx context.Context, model string, requests int) (batch.FileID, error) {
 	source := &lines{model: model, left: requests, body: requestBody(model, m.cmd.BodyBytes)}
-	reader, err := ingest.NewReader(source, ingest.Config{Limits: ingest.Limits{MaxRequests: requests, MaxFileBytes: 1 << 40}})
+	reader, err := jsonl.NewReader(source, jsonl.Config{Limits: jsonl.Limits{MaxRequests: requests, MaxFileBytes: 1 << 40}})
 	if err != nil {
 		return batch.FileID{}, err
 	}
-	file, _, err := ingest.Load(ctx, m.local.Store, reader, "bench", createdBy)
+	file, _, err := jsonl.Load(ctx, m.local.Store, reader, "bench", createdBy)
 	return file, err
 }
 

@@ -6,18 +6,18 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"fusillade/internal/app"
 	"fusillade/internal/config"
-	"fusillade/internal/pipeline"
 	"fusillade/streams"
 )
 
 // connectCluster opens what commands on a cluster need, from the environment.
-func connectCluster(ctx context.Context) (pipeline.Resources, error) {
+func connectCluster(ctx context.Context) (app.Resources, error) {
 	cfg := new(config.Dispatcher)
-	if err := config.Load(cfg, pipeline.RetryRule(&cfg.Daemon)); err != nil {
-		return pipeline.Resources{}, usage(err)
+	if err := config.Load(cfg, app.RetryRule(&cfg.Daemon)); err != nil {
+		return app.Resources{}, usage(err)
 	}
-	return pipeline.Connect(ctx, "cli", cfg.Postgres, cfg.NATS, cfg.Daemon, slog.New(slog.DiscardHandler))
+	return app.Connect(ctx, "cli", cfg.Postgres, cfg.NATS, cfg.Daemon, slog.New(slog.DiscardHandler))
 }
 
 // hintWork wakes the dispatchers. A hint that is lost costs one claim interval.

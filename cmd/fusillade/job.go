@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/ingest"
+	"fusillade/internal/jsonl"
 	"fusillade/internal/postgres"
 )
 
@@ -132,7 +132,7 @@ func (j *job) resume(ctx context.Context, digest [32]byte) (batch.ID, bool, erro
 	switch {
 	case err != nil:
 		return batch.ID{}, false, err
-	case !b.Status.Final():
+	case !b.Status.Terminal():
 		j.terminal.say("going on with %s: %d of %d requests are done", id, b.Counts.Done(), b.Counts.Total)
 	case j.again:
 		return batch.ID{}, false, nil
@@ -143,13 +143,13 @@ func (j *job) resume(ctx context.Context, digest [32]byte) (batch.ID, bool, erro
 }
 
 func (j *job) load(ctx context.Context) (batch.FileID, batch.FileSummary, error) {
-	reader, err := ingest.NewReader(contextReader{ctx, j.input}, ingest.Config{AllowMixedEndpoints: true})
+	reader, err := jsonl.NewReader(contextReader{ctx, j.input}, jsonl.Config{AllowMixedEndpoints: true})
 	if err != nil {
 		return batch.FileID{}, batch.FileSummary{}, err
 	}
 	began := time.Now()
-	file, summary, err := ingest.Load(ctx, j.store, reader, j.input.name, createdBy)
-	var invalid *ingest.InvalidFileError
+	file, summary, err := jsonl.Load(ctx, j.store, reader, j.input.name, createdBy)
+	var invalid *jsonl.InvalidFileError
 	if errors.As(err, &invalid) {
 		return file, summary, refused(j.input.name, invalid)
 	}
@@ -161,7 +161,7 @@ func (j *job) load(ctx context.Context) (batch.FileID, batch.FileSummary, error)
 }
 
 // refused lists every bad line that the error lists.
-func refused(name string, invalid *ingest.InvalidFileError) error {
+func refused(name string, invalid *jsonl.InvalidFileError) error {
 	var list strings.Builder
 	for _, line := range invalid.Lines {
 		fmt.Fprintf(&list, "\n  %s", line.Message)

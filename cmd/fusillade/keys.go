@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"fusillade/internal/api"
+	"fusillade/internal/app"
 	"fusillade/internal/batch"
-	"fusillade/internal/pipeline"
 	"fusillade/internal/postgres"
 )
 
@@ -129,7 +129,7 @@ func withStore(ctx context.Context, given string, do func(*postgres.Store) error
 	if err != nil {
 		return usage(err)
 	}
-	local, err := pipeline.StartLocal(ctx, pipeline.LocalConfig{
+	local, err := app.StartLocal(ctx, app.LocalConfig{
 		DataDir: dir, MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"fusillade/internal/app"
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
-	"fusillade/internal/pipeline"
 )
 
 // Exit codes. Errors of any other kind end with exitFailed too.
@@ -105,7 +105,7 @@ func exitCode(err error, errOut io.Writer) int {
 	switch {
 	case errors.As(err, &exit):
 		return exit.code
-	case errors.Is(err, pipeline.ErrUsage):
+	case errors.Is(err, app.ErrUsage):
 		return exitUsage
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
@@ -128,7 +128,7 @@ func help(options kong.HelpOptions, k *kong.Context) error {
 // loadSettings reads the environment of a command that has all settings.
 func loadSettings() (*config.Standalone, error) {
 	cfg := new(config.Standalone)
-	if err := config.Load(cfg, pipeline.RetryRule(&cfg.Daemon)); err != nil {
+	if err := config.Load(cfg, app.RetryRule(&cfg.Daemon)); err != nil {
 		return nil, usage(err)
 	}
 	return cfg, nil

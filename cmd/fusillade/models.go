@@ -11,7 +11,7 @@ import (
 
 	"fusillade/internal/client"
 	"fusillade/internal/config"
-	"fusillade/internal/operate"
+	"fusillade/internal/control"
 )
 
 type modelsCmd struct {
@@ -46,8 +46,8 @@ func (c *modelsSetCmd) change() (client.ModelChange, error) {
 		return change, errors.New("nothing to set: give --limit, --escalate-to, --escalate-before, --no-escalation, --default-escalation, --upstream, --api-key-env, --api-key-stdin or --default-upstream")
 	case escalation > 1:
 		return change, errors.New("--escalate-to and --escalate-before, --no-escalation and --default-escalation exclude each other")
-	case c.Limit != nil && (*c.Limit < 0 || *c.Limit > operate.MaxLimit):
-		return change, fmt.Errorf("--limit must be from 0 to %d", operate.MaxLimit)
+	case c.Limit != nil && (*c.Limit < 0 || *c.Limit > control.MaxLimit):
+		return change, fmt.Errorf("--limit must be from 0 to %d", control.MaxLimit)
 	case c.EscalateTo == c.Model:
 		return change, errors.New("--escalate-to must be another model")
 	}
@@ -56,8 +56,8 @@ func (c *modelsSetCmd) change() (client.ModelChange, error) {
 	}
 	if c.EscalateBefore != "" {
 		before, err := config.ParseWindow(c.EscalateBefore)
-		if err == nil && (before%time.Second != 0 || before > operate.MaxThreshold) {
-			err = fmt.Errorf("it must be whole seconds, at most %s", operate.MaxThreshold)
+		if err == nil && (before%time.Second != 0 || before > control.MaxThreshold) {
+			err = fmt.Errorf("it must be whole seconds, at most %s", control.MaxThreshold)
 		}
 		if err != nil {
 			return change, fmt.Errorf("--escalate-before: %w", err)

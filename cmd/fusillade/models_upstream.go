@@ -124,7 +124,7 @@ func (f *upstreamFlags) setUpstream(ctx context.Context, model string) error {
 
 // settle is what is to be stored. A key is kept only for the URL that it was
 // encrypted for.
-func (f *upstreamFlags) settle(ctx context.Context, s *postgres.Store, model batch.Model, box *seal.Box, key string) (postgres.ModelUpstream, error) {
+func (f *upstreamFlags) settle(ctx context.Context, s *postgres.Store, model batch.Model, box *seal.Keyring, key string) (postgres.ModelUpstream, error) {
 	if f.DefaultUpstream {
 		return postgres.ModelUpstream{}, nil
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/ingest"
+	"fusillade/internal/jsonl"
 	"fusillade/internal/postgres"
 )
 
@@ -108,9 +108,9 @@ func writeResults(ctx context.Context, store *postgres.Store, id batch.ID, resul
 		for _, r := range page {
 			w := results
 			if r.State == batch.Completed {
-				line = ingest.AppendOutputLine(line[:0], r)
+				line = jsonl.AppendOutputLine(line[:0], r)
 			} else {
-				line, w, failed = ingest.AppendErrorLine(line[:0], r), failures, true
+				line, w, failed = jsonl.AppendErrorLine(line[:0], r), failures, true
 			}
 			if _, err := w.Write(line); err != nil {
 				return failed, fmt.Errorf("writing results: %w", err)

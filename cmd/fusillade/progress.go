@@ -35,7 +35,7 @@ func (p *progress) show(b postgres.Batch, s consume.Stats) {
 	if s.Retried > 0 {
 		state += fmt.Sprintf(", retried %d", s.Retried)
 	}
-	if t := s.Trouble; t != nil && time.Since(t.At) < troubleAge {
+	if t := s.LastError; t != nil && time.Since(t.At) < troubleAge {
 		state += " (" + t.Detail + ")"
 	}
 	p.update(b.Counts.Total, b.Counts.Done(), state)

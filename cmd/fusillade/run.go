@@ -13,10 +13,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fusillade/internal/app"
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
 	"fusillade/internal/consume"
-	"fusillade/internal/pipeline"
 	"fusillade/internal/postgres"
 )
 
@@ -77,7 +77,7 @@ func (c *runCmd) Run(s signals, t *terminal) error {
 	}
 	defer closeLog()
 
-	local, err := pipeline.StartLocal(s.taking, c.local(cfg, log))
+	local, err := app.StartLocal(s.taking, c.local(cfg, log))
 	if err != nil {
 		return stopped(s, t, err)
 	}
@@ -100,7 +100,7 @@ func (c *runCmd) Run(s signals, t *terminal) error {
 	if err != nil {
 		return stopped(s, t, err)
 	}
-	if !b.Status.Final() {
+	if !b.Status.Terminal() {
 		t.say("stopped with %d of %d requests done; run the same command again to go on", b.Counts.Done(), b.Counts.Total)
 		return errInterrupted
 	}
@@ -154,7 +154,7 @@ func (c *localFlags) settings() (*config.Standalone, error) {
 	if c.DataDir, err = dataDir(c.DataDir); err != nil {
 		return nil, usage(err)
 	}
-	if err := config.Validate(cfg, pipeline.RetryRule(&cfg.Daemon)); err != nil {
+	if err := config.Validate(cfg, app.RetryRule(&cfg.Daemon)); err != nil {
 		return nil, usage(err)
 	}
 	return cfg, nil
@@ -182,8 +182,8 @@ func (c *localFlags) setConcurrency(cfg *config.Standalone) error {
 }
 
 // local says how to run everything in this process.
-func (c *localFlags) local(cfg *config.Standalone, log *slog.Logger) pipeline.LocalConfig {
-	return pipeline.LocalConfig{
+func (c *localFlags) local(cfg *config.Standalone, log *slog.Logger) app.LocalConfig {
+	return app.LocalConfig{
 		DataDir: c.DataDir, DatabaseURL: cfg.Postgres.URL.Reveal(), NATSListen: c.NATSListen,
 		MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: log,
 	}
@@ -191,7 +191,7 @@ func (c *localFlags) local(cfg *config.Standalone, log *slog.Logger) pipeline.Lo
 
 // show says where everything is, and serves health and metrics if they are
 // asked for. The caller must call stop before it stops local.
-func (c *localFlags) show(s signals, t *terminal, cfg *config.Standalone, local *pipeline.Local) (stop func(), err error) {
+func (c *localFlags) show(s signals, t *terminal, cfg *config.Standalone, local *app.Local) (stop func(), err error) {
 	t.say("data directory: %s (%s)", c.DataDir, local.Database)
 	if local.NATSURL != "" {
 		t.say("broker: %s", local.NATSURL)
@@ -285,7 +285,7 @@ func reachable(ctx context.Context, u *config.Upstream) error {
 const writeTroubleLimit = 30 * time.Second
 
 // work runs the pipeline until the batch has ended or the user stops it.
-func (c *runCmd) work(s signals, t *terminal, local *pipeline.Local, cfg *config.Standalone, id batch.ID) (postgres.Batch, error) {
+func (c *runCmd) work(s signals, t *terminal, local *app.Local, cfg *config.Standalone, id batch.ID) (postgres.Batch, error) {
 	taking, stopTaking := context.WithCancel(s.taking)
 	defer stopTaking()
 	doing, stopDoing := context.WithCancel(s.doing)
@@ -293,7 +293,7 @@ func (c *runCmd) work(s signals, t *terminal, local *pipeline.Local, cfg *config
 	var consumer atomic.Pointer[consume.Consumer]
 	finished := make(chan error, 1)
 	go func() {
-		finished <- pipeline.Standalone(taking, doing, local.Resources, pipeline.Consuming{
+		finished <- app.Standalone(taking, doing, local.Resources, app.ConsumerOptions{
 			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks, Shutdown: cfg.Shutdown,
 			Observe: func(c *consume.Consumer) { consumer.Store(c) },
 		}, config.Snapshot(cfg))
@@ -309,12 +309,12 @@ func (c *runCmd) work(s signals, t *terminal, local *pipeline.Local, cfg *config
 		return hopeless(stats, c.DataDir)
 	})
 	stopTaking()
-	if s.taking.Err() != nil && !b.Status.Final() {
+	if s.taking.Err() != nil && !b.Status.Terminal() {
 		p.note("finishing %d calls in flight; once more to stop at once", b.Counts.InProgress)
 	} else {
 		stopDoing() // nothing is left to do: no call in flight, no message on its way
 	}
-	if runErr, ok := <-finished; ok && err == nil && runErr != nil && !b.Status.Final() {
+	if runErr, ok := <-finished; ok && err == nil && runErr != nil && !b.Status.Terminal() {
 		err = runErr
 	}
 	p.end()
@@ -329,7 +329,7 @@ func (c *runCmd) work(s signals, t *terminal, local *pipeline.Local, cfg *config
 // hopeless ends a run whose results cannot be written, before it fills memory
 // and calls more in vain.
 func hopeless(stats consume.Stats, dataDir string) error {
-	trouble := stats.Trouble
+	trouble := stats.LastError
 	if trouble == nil || trouble.Err == nil || time.Since(trouble.At) > writeTroubleLimit {
 		return nil
 	}
@@ -344,7 +344,7 @@ const watchInterval = 50 * time.Millisecond
 var errDatabaseEnded = errors.New("postgres has ended; see the log in the data directory")
 
 // watch reads the batch's counters until it has ended.
-func watch(ctx context.Context, local *pipeline.Local, id batch.ID, finished <-chan error, each func(postgres.Batch) error) (b postgres.Batch, err error) {
+func watch(ctx context.Context, local *app.Local, id batch.ID, finished <-chan error, each func(postgres.Batch) error) (b postgres.Batch, err error) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
@@ -357,7 +357,7 @@ func watch(ctx context.Context, local *pipeline.Local, id batch.ID, finished <-c
 		if err := each(b); err != nil {
 			return b, err
 		}
-		if b.Status.Final() {
+		if b.Status.Terminal() {
 			return b, nil
 		}
 		select {

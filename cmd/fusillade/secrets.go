@@ -19,7 +19,7 @@ type secretsCmd struct {
 }
 
 // openBox is the box of the keys in the environment; nil: there are none.
-func openBox() (*seal.Box, error) {
+func openBox() (*seal.Keyring, error) {
 	cfg, err := loadSettings()
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (secretsReencryptCmd) Run(ctx context.Context, t *terminal, c *secretsCmd) 
 
 type reencryption struct {
 	store               *postgres.Store
-	box                 *seal.Box
+	box                 *seal.Keyring
 	terminal            *terminal
 	done, already, left int
 }

@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"fusillade/internal/app"
 	"fusillade/internal/config"
-	"fusillade/internal/pipeline"
 	"fusillade/internal/postgres"
 )
 
@@ -34,7 +34,7 @@ func (c *serveCmd) Run(s signals, t *terminal) error {
 			return usage(fmt.Errorf("--listen: %w", err))
 		}
 	}
-	listener, err := pipeline.Listen(s.taking, cfg.Serving)
+	listener, err := app.Listen(s.taking, cfg.Serving)
 	if err != nil {
 		return usage(err)
 	}
@@ -51,7 +51,7 @@ func (c *serveCmd) Run(s signals, t *terminal) error {
 		return usage(err)
 	}
 	defer closeLog()
-	local, err := pipeline.StartLocal(s.taking, c.local(cfg, log))
+	local, err := app.StartLocal(s.taking, c.local(cfg, log))
 	if err != nil {
 		return startFailed(s, err)
 	}
@@ -76,7 +76,7 @@ func startFailed(s signals, err error) error {
 }
 
 // serve runs the API beside the pipeline. The end of either ends the other.
-func (c *serveCmd) serve(s signals, t *terminal, local *pipeline.Local, cfg *config.Standalone, listener net.Listener) error {
+func (c *serveCmd) serve(s signals, t *terminal, local *app.Local, cfg *config.Standalone, listener net.Listener) error {
 	// This process has the data directory to itself: no upload in it has a
 	// client any more.
 	if _, err := local.Store.RemoveAbandonedFiles(s.taking, 0); err != nil {
@@ -89,15 +89,15 @@ func (c *serveCmd) serve(s signals, t *terminal, local *pipeline.Local, cfg *con
 		return startFailed(s, err)
 	}
 	defer resources.Store.Close()
-	server, err := pipeline.NewAPI(resources, pipeline.Offering{
-		Serving: cfg.Serving, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown, Models: pipeline.ConfiguredModels(cfg.Daemon, cfg.Upstream),
+	server, err := app.NewAPI(resources, app.APIOptions{
+		Serving: cfg.Serving, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown, Models: app.ConfiguredModels(cfg.Daemon, cfg.Upstream),
 	})
 	if err != nil {
 		return err
 	}
 	g, taking := errgroup.WithContext(s.taking)
 	g.Go(func() error {
-		return ended(taking, "the pipeline", pipeline.Standalone(taking, s.doing, local.Resources, pipeline.Consuming{
+		return ended(taking, "the pipeline", app.Standalone(taking, s.doing, local.Resources, app.ConsumerOptions{
 			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks, Shutdown: cfg.Shutdown,
 		}, config.Snapshot(cfg)))
 	})

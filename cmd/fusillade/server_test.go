@@ -7,16 +7,16 @@ import (
 	"testing"
 	"time"
 
+	"fusillade/internal/app"
 	"fusillade/internal/config"
 	"fusillade/internal/mock"
-	"fusillade/internal/pipeline"
 	"fusillade/internal/testenv"
 )
 
 // newServer serves the API on a database and a broker of its own, which the
 // environment then names as a user's would. With answers, requests are called
 // too, at a mock endpoint.
-func newServer(t *testing.T, answers *mock.Settings) pipeline.Resources {
+func newServer(t *testing.T, answers *mock.Settings) app.Resources {
 	t.Helper()
 	t.Setenv("FUSILLADE_DATABASE_URL", testenv.DatabaseURL(t))
 	t.Setenv("FUSILLADE_NATS_URL", testenv.NATS(t).URL())
@@ -24,12 +24,12 @@ func newServer(t *testing.T, answers *mock.Settings) pipeline.Resources {
 	if err := config.Load(cfg); err != nil {
 		t.Fatal(err)
 	}
-	r, err := pipeline.Connect(t.Context(), "standalone", cfg.Postgres, cfg.NATS, cfg.Daemon, testenv.Logger(t))
+	r, err := app.Connect(t.Context(), "standalone", cfg.Postgres, cfg.NATS, cfg.Daemon, testenv.Logger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	server, err := pipeline.NewAPI(r, pipeline.Offering{Serving: cfg.Serving, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown})
+	server, err := app.NewAPI(r, app.APIOptions{Serving: cfg.Serving, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func newServer(t *testing.T, answers *mock.Settings) pipeline.Resources {
 	}
 	cfg.DrainTimeout = config.Milliseconds(100 * time.Millisecond)
 	untilEnd(t, func(ctx context.Context) error {
-		return pipeline.Standalone(ctx, context.Background(), r, pipeline.Consuming{
+		return app.Standalone(ctx, context.Background(), r, app.ConsumerOptions{
 			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown,
 		}, nil)
 	})

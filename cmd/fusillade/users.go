@@ -33,7 +33,7 @@ func (c *usersSetCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer r.Close()
-	if err := r.Store.SetUserWeight(ctx, c.Name, c.Weight); err != nil {
+	if err := r.Store.SetOwnerWeight(ctx, c.Name, c.Weight); err != nil {
 		return err
 	}
 	hintWork(r.Conn)
@@ -50,7 +50,7 @@ func (c *usersLsCmd) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	defer r.Close()
-	weights, err := r.Store.UserWeights(ctx)
+	weights, err := r.Store.OwnerWeights(ctx)
 	if err != nil {
 		return err
 	}

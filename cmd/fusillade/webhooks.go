@@ -60,7 +60,7 @@ func (c *webhooksCreateCmd) Run(ctx context.Context, t *terminal, w *webhooksCmd
 
 // webhookSettings returns what encrypts secrets, and whether private addresses
 // are allowed.
-func webhookSettings() (*seal.Box, bool, error) {
+func webhookSettings() (*seal.Keyring, bool, error) {
 	cfg, err := loadSettings()
 	if err != nil {
 		return nil, false, err
@@ -123,7 +123,7 @@ func (c *webhooksTestCmd) Run(ctx context.Context, t *terminal, w *webhooksCmd) 
 			if h.ID != c.ID {
 				continue
 			}
-			sender, err := webhook.New(webhook.Config{Store: s, Box: box, AllowPrivate: allowPrivate, Log: slog.New(slog.DiscardHandler)})
+			sender, err := webhook.New(webhook.Config{Store: s, Keyring: box, AllowPrivate: allowPrivate, Log: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				return err
 			}

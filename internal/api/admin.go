@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/operate"
+	"fusillade/internal/control"
 	"fusillade/internal/postgres"
 )
 
@@ -40,7 +40,7 @@ type modelStatusObject struct {
 	UpstreamKey      bool    `json:"upstream_key"`
 }
 
-func asModelStatus(m operate.ModelStatus) modelStatusObject {
+func asModelStatus(m control.ModelStatus) modelStatusObject {
 	out := modelStatusObject{
 		ID: string(m.Model), Object: "admin.model", Limit: m.Limit, LimitSource: string(m.LimitSource), Paused: m.Paused,
 		Held: m.Held, Daemons: m.Daemons, Pending: m.Pending, Queued: m.Queued, Taken: m.Taken,
@@ -67,7 +67,7 @@ func all[T any](c *call, objects []T, id func(T) string) (any, error) {
 }
 
 func (s *Server) listModelStatuses(c *call) (any, error) {
-	models, err := s.cfg.Operator.Models(c.Context())
+	models, err := s.cfg.Controller.Models(c.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -109,11 +109,11 @@ func (s *Server) changeModel(c *call) (any, error) {
 	}
 	change := postgres.ModelChange{Limit: body.Limit, Paused: body.Paused, EscalateTo: (*batch.Model)(body.EscalatesTo), DefaultEscalation: body.DefaultEscalation}
 	if seconds := body.EscalatesBefore; seconds != nil {
-		before := time.Duration(min(max(*seconds, 0), int64(operate.MaxThreshold/time.Second)+1)) * time.Second
+		before := time.Duration(min(max(*seconds, 0), int64(control.MaxThreshold/time.Second)+1)) * time.Second
 		change.EscalateBefore = &before
 	}
-	err := s.cfg.Operator.ChangeModel(c.Context(), batch.Model(model), change)
-	var bad *operate.BadChange
+	err := s.cfg.Controller.ChangeModel(c.Context(), batch.Model(model), change)
+	var bad *control.InvalidChangeError
 	switch {
 	case errors.As(err, &bad):
 		return nil, invalid(bad.Field, codeInvalid, "%s.", bad)
@@ -122,7 +122,7 @@ func (s *Server) changeModel(c *call) (any, error) {
 	case err != nil:
 		return nil, err
 	}
-	models, err := s.cfg.Operator.Models(c.Context())
+	models, err := s.cfg.Controller.Models(c.Context())
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func asObject(b postgres.OwnedBatch) batchObject {
 		CancellingAt: unix(b.CancellingAt), Metadata: b.Metadata,
 		RequestCounts: requestCounts{Total: b.Total, Completed: b.Completed, Failed: b.Failed}, Usage: asUsage(b.Usage),
 	}
-	if !b.Status.Final() {
+	if !b.Status.Terminal() {
 		return out
 	}
 	ended := unix(b.FinishedAt)

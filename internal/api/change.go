@@ -22,10 +22,10 @@ func (s *Server) cancelBatch(c *call) (any, error) {
 			return nil, err
 		}
 		if some.Lines != nil {
-			return s.changeLines(c, b.ID, some.Lines, s.cfg.Operator.CancelRequests)
+			return s.changeLines(c, b.ID, some.Lines, s.cfg.Controller.CancelRequests)
 		}
 	}
-	_, err = s.cfg.Operator.Cancel(c.Context(), b.ID)
+	_, err = s.cfg.Controller.Cancel(c.Context(), b.ID)
 	if errors.Is(err, batch.ErrConflict) {
 		if b, err = s.ownBatch(c); err != nil {
 			return nil, err
@@ -80,13 +80,13 @@ func (s *Server) retryBatch(c *call) (any, error) {
 		return nil, err
 	}
 	if r.Lines != nil {
-		done, err := s.changeLines(c, b.ID, r.Lines, s.cfg.Operator.RetryLines)
+		done, err := s.changeLines(c, b.ID, r.Lines, s.cfg.Controller.RerunLines)
 		if len(done.Changed) == 0 {
 			s.dropKey(c, b)
 		}
 		return done, notRetriable(err)
 	}
-	n, err := s.cfg.Operator.Retry(c.Context(), b.ID, r.Statuses...)
+	n, err := s.cfg.Controller.Rerun(c.Context(), b.ID, r.Statuses...)
 	if n == 0 {
 		s.dropKey(c, b)
 	}
@@ -109,7 +109,7 @@ func notRetriable(err error) error {
 func (s *Server) deleteBatch(c *call) (any, error) {
 	b, err := s.ownBatch(c)
 	if err == nil {
-		err = s.cfg.Operator.DeleteBatch(c.Context(), b.ID)
+		err = s.cfg.Controller.DeleteBatch(c.Context(), b.ID)
 	}
 	return deletedObject{ID: c.PathValue("id"), Object: "batch", Deleted: true}, orNotFound(err, "batch", c.PathValue("id"))
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/ingest"
-	"fusillade/internal/operate"
+	"fusillade/internal/control"
+	"fusillade/internal/jsonl"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
 )
@@ -20,20 +20,20 @@ import (
 type operator interface {
 	Cancel(ctx context.Context, id batch.ID) (postgres.Batch, error)
 	CancelRequests(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
-	Retry(ctx context.Context, id batch.ID, states ...batch.State) (int, error)
-	RetryLines(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
+	Rerun(ctx context.Context, id batch.ID, states ...batch.State) (int, error)
+	RerunLines(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
 	DeleteBatch(ctx context.Context, id batch.ID) error
 	DeleteFile(ctx context.Context, id batch.FileID) ([]batch.ID, error)
-	Models(ctx context.Context) ([]operate.ModelStatus, error)
+	Models(ctx context.Context) ([]control.ModelStatus, error)
 	ChangeModel(ctx context.Context, model batch.Model, c postgres.ModelChange) error
 }
 
 // Config says what a Server works on and what it allows. Zero fields take
 // their defaults.
 type Config struct {
-	Store    *postgres.Store // required
-	Operator operator        // required
-	Log      *slog.Logger    // required
+	Store      *postgres.Store // required
+	Controller operator        // required
+	Log        *slog.Logger    // required
 	// ParseWindow reads a completion window such as 24h or 7d; required.
 	ParseWindow func(string) (time.Duration, error)
 	// Wake tells dispatchers that there is work, at best; required.
@@ -46,12 +46,12 @@ type Config struct {
 	// of a request must then name it.
 	Loopback bool
 	// Box encrypts the API keys that batches bring; nil: they may bring none.
-	Box *seal.Box
+	Keyring *seal.Keyring
 	// Models are listed beside those of the owner's files.
 	Models []string
 
 	// Limits bound an input file.
-	Limits ingest.Limits
+	Limits jsonl.Limits
 	// Allowance is what an owner may have in progress whose key says nothing.
 	Allowance batch.Allowance
 	// MaxPartBytes is the largest part of an upload in parts; default 64 MiB.
@@ -73,7 +73,7 @@ func (c Config) withDefaults() (Config, error) {
 		name    string
 		missing bool
 	}{
-		{"Store", c.Store == nil}, {"Operator", c.Operator == nil}, {"Log", c.Log == nil},
+		{"Store", c.Store == nil}, {"Operator", c.Controller == nil}, {"Log", c.Log == nil},
 		{"ParseWindow", c.ParseWindow == nil}, {"Wake", c.Wake == nil},
 	} {
 		if field.missing {

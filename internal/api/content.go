@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/ingest"
+	"fusillade/internal/jsonl"
 	"fusillade/internal/postgres"
 )
 
@@ -79,7 +79,7 @@ func (s *Server) open(c *call) (content, error) {
 	if ref.result != nil {
 		b, err := s.resultFile(c, *ref.result)
 		return content{
-			filename: resultFilename(*ref.result), lines: resultLines(*ref.result, b), growing: !b.Status.Final(),
+			filename: resultFilename(*ref.result), lines: resultLines(*ref.result, b), growing: !b.Status.Terminal(),
 			source: func(offset int64) lineSource {
 				return resultSource(s.cfg.Store, *ref.result, offset)
 			},
@@ -156,9 +156,9 @@ func appendTemplate(dst []byte, t batch.Template) []byte {
 // resultSource reads an output or error file in the order that results were
 // committed in.
 func resultSource(store *postgres.Store, f batch.ResultFile, offset int64) lineSource {
-	read, appendLine := store.CompletedLines, ingest.AppendOutputLine
+	read, appendLine := store.CompletedLines, jsonl.AppendOutputLine
 	if f.Errors {
-		read, appendLine = store.OtherLines, ingest.AppendErrorLine
+		read, appendLine = store.OtherLines, jsonl.AppendErrorLine
 	}
 	var seq int64
 	return func(ctx context.Context, dst []byte, n int) ([]byte, int, error) {

@@ -71,7 +71,7 @@ func (s *Server) createBatch(c *call) (any, error) {
 }
 
 func sameBatch(b postgres.OwnedBatch, n postgres.NewBatch) bool {
-	return b.BringsKey == (n.EncryptKey != nil) && b.File == n.File && b.Endpoint == n.Endpoint && b.CompletionWindow == n.WindowText && maps.Equal(b.Metadata, n.Metadata)
+	return b.HasOwnKey == (n.EncryptKey != nil) && b.File == n.File && b.Endpoint == n.Endpoint && b.CompletionWindow == n.WindowText && maps.Equal(b.Metadata, n.Metadata)
 }
 
 // checkBatch turns the body into what the store takes.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/ingest"
+	"fusillade/internal/jsonl"
 )
 
 // apiError is an error that a client is told as it is.
@@ -75,7 +75,7 @@ var errGone = errors.New("the client is gone")
 // that are ours.
 func (s *Server) translate(err error) (*apiError, bool) {
 	var known *apiError
-	var file *ingest.InvalidFileError
+	var file *jsonl.InvalidFileError
 	var allowance *batch.AllowanceError
 	var size *http.MaxBytesError
 	switch {
@@ -97,13 +97,13 @@ func (s *Server) translate(err error) (*apiError, bool) {
 }
 
 // invalidFile lists every bad line that the error lists.
-func invalidFile(e *ingest.InvalidFileError) *apiError {
+func invalidFile(e *jsonl.InvalidFileError) *apiError {
 	out := invalid("file", e.Lines[0].Code, "The file was refused, and nothing of it was kept.")
 	var list strings.Builder
 	list.WriteString(out.message)
 	for _, line := range e.Lines {
 		fmt.Fprintf(&list, "\n%s", line.Message)
-		if line.Code == ingest.CodeFileTooLarge {
+		if line.Code == jsonl.CodeFileTooLarge {
 			out.status, out.code = http.StatusRequestEntityTooLarge, line.Code
 		}
 	}

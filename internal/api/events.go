@@ -52,7 +52,7 @@ func (s *Server) batchEvents(c *call) error {
 		if err == nil && (changed || time.Since(lastSent) > keepAlive) {
 			lastSent, err = time.Now(), w.control.Flush()
 		}
-		if err != nil || b.Status.Final() {
+		if err != nil || b.Status.Terminal() {
 			return nil // the stream ends; there is nobody to be told why
 		}
 		select {

@@ -37,7 +37,7 @@ func resultFile(f batch.ResultFile, b postgres.OwnedBatch) fileObject {
 		ID: f.String(), Object: "file", CreatedAt: b.CreatedAt.Unix(), ExpiresAt: unix(b.OutputExpiresAt),
 		Filename: resultFilename(f), Purpose: batch.PurposeBatchOutput, Status: fileProcessed,
 	}
-	if !b.Status.Final() {
+	if !b.Status.Terminal() {
 		out.Status = fileGrowing
 	}
 	return out
@@ -91,7 +91,7 @@ func (s *Server) resultFile(c *call, f batch.ResultFile) (postgres.OwnedBatch, e
 	if err != nil {
 		return b, orNotFound(err, "File object", f.String())
 	}
-	if resultLines(f, b) == 0 && b.Status.Final() || deleted(f, b) {
+	if resultLines(f, b) == 0 && b.Status.Terminal() || deleted(f, b) {
 		return b, notFound("File object", f.String())
 	}
 	return b, nil
@@ -138,11 +138,11 @@ func (s *Server) deleteFile(c *call) (any, error) {
 	}
 	if ref.result == nil {
 		if _, err = s.cfg.Store.GetFile(c.Context(), c.owner, ref.input); err == nil {
-			_, err = s.cfg.Operator.DeleteFile(c.Context(), ref.input)
+			_, err = s.cfg.Controller.DeleteFile(c.Context(), ref.input)
 		}
 	} else {
 		var b postgres.OwnedBatch
-		if b, err = s.resultFile(c, *ref.result); err == nil && !b.Status.Final() {
+		if b, err = s.resultFile(c, *ref.result); err == nil && !b.Status.Terminal() {
 			err = conflict("batch_in_progress", "The batch of this file has not ended; cancel it first.")
 		}
 		if err == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/ingest"
+	"fusillade/internal/jsonl"
 	"fusillade/internal/postgres"
 )
 
@@ -51,7 +51,7 @@ func (s *Server) batchResults(c *call) error {
 	if err != nil {
 		return err
 	}
-	query := postgres.OutcomeQuery{Batch: b.ID, File: b.File, State: state, CustomID: customID}
+	query := postgres.RequestQuery{Batch: b.ID, File: b.File, State: state, CustomID: customID}
 	if after != "" {
 		id, err := batch.ParseRequestID(after)
 		if err != nil || id.Batch != b.ID {
@@ -67,13 +67,13 @@ func (s *Server) batchResults(c *call) error {
 	return s.sendOutcomes(c, query, limit)
 }
 
-func (s *Server) sendOutcomes(c *call, q postgres.OutcomeQuery, limit int) error {
+func (s *Server) sendOutcomes(c *call, q postgres.RequestQuery, limit int) error {
 	var first, last string
 	sent, more := 0, false
 	w := s.pacedWriter(c.w)
 	for begun := false; ; begun = true {
 		q.Limit = limit + 1 - sent // one more, to know whether there is one
-		outcomes, next, err := s.cfg.Store.Outcomes(c.Context(), q)
+		outcomes, next, err := s.cfg.Store.ListRequests(c.Context(), q)
 		if err != nil && !begun {
 			return err
 		}
@@ -128,7 +128,7 @@ func writeTail(out *bytes.Buffer, first, last string, more bool) error {
 	return err
 }
 
-func outcome(o postgres.Outcome) outcomeObject {
+func outcome(o postgres.RequestResult) outcomeObject {
 	out := outcomeObject{
 		ID: o.Result.ID.String(), Object: "batch.request", Line: o.Line, CustomID: o.CustomID, Status: o.Result.State,
 		Model: o.Model, Attempts: o.Result.Attempts, Response: null, Error: null,
@@ -145,9 +145,9 @@ func outcome(o postgres.Outcome) outcomeObject {
 	if !o.Result.State.Terminal() {
 		return out
 	}
-	line := ingest.AppendErrorLine
+	line := jsonl.AppendErrorLine
 	if o.Result.State == batch.Completed {
-		line = ingest.AppendOutputLine
+		line = jsonl.AppendOutputLine
 	}
 	var parts struct {
 		Response jsontext.Value `json:"response"`

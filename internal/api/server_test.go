@@ -17,7 +17,7 @@ import (
 
 	"fusillade/internal/api"
 	"fusillade/internal/batch"
-	"fusillade/internal/operate"
+	"fusillade/internal/control"
 	"fusillade/internal/postgres"
 )
 
@@ -75,7 +75,7 @@ func TestRoutes(t *testing.T) {
 
 // badOperator fails in ways that nobody foresaw.
 type badOperator struct {
-	*operate.Operator
+	*control.Controller
 	panics bool
 }
 
@@ -94,7 +94,7 @@ func (badOperator) DeleteFile(context.Context, batch.FileID) ([]batch.ID, error)
 func TestUnknownErrorsLeakNothing(t *testing.T) {
 	t.Parallel()
 	for _, panics := range []bool{false, true} {
-		c := newService(t, func(cfg *api.Config) { cfg.Operator = badOperator{panics: panics} }).client("alice")
+		c := newService(t, func(cfg *api.Config) { cfg.Controller = badOperator{panics: panics} }).client("alice")
 		file := c.file(requests(1, "m"))
 		id := c.batch(file)
 		a := c.do(http.MethodPost, "/batches/"+id+"/cancel", "", nil).wantError(t, http.StatusInternalServerError, "internal_error")

@@ -15,7 +15,7 @@ import (
 	"unicode/utf8"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/ingest"
+	"fusillade/internal/jsonl"
 	"fusillade/internal/postgres"
 )
 
@@ -71,11 +71,11 @@ func (s *Server) receive(c *call) (batch.FileID, error) {
 	if file == nil {
 		return batch.FileID{}, invalid("file", "missing_parameter", "The form has no file.")
 	}
-	lines, err := ingest.NewReader(file, ingest.Config{Limits: s.cfg.Limits})
+	lines, err := jsonl.NewReader(file, jsonl.Config{Limits: s.cfg.Limits})
 	if err != nil {
 		return batch.FileID{}, err
 	}
-	id, _, err := ingest.Load(c.Context(), uploadStore{s.cfg.Store, u}, lines, filename(file), c.owner)
+	id, _, err := jsonl.Load(c.Context(), uploadStore{s.cfg.Store, u}, lines, filename(file), c.owner)
 	return id, u.explain(err)
 }
 
@@ -105,7 +105,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 // explain tells a connection that failed from a form that is wrong.
 func (u *upload) explain(err error) error {
 	var known *apiError
-	var refused *ingest.InvalidFileError
+	var refused *jsonl.InvalidFileError
 	switch {
 	case err == nil || errors.As(err, &known) || errors.As(err, &refused):
 		return err
@@ -222,7 +222,7 @@ func validExpiry(seconds int64) bool {
 }
 
 // uploadStore makes a file ready only after the rest of its form was read and
-// is good; else ingest.Load removes the file, as for every other error.
+// is good; else jsonl.Load removes the file, as for every other error.
 type uploadStore struct {
 	*postgres.Store
 	form *upload

@@ -13,13 +13,13 @@ import (
 	"time"
 
 	"fusillade/internal/api"
-	"fusillade/internal/ingest"
+	"fusillade/internal/jsonl"
 )
 
 func TestUploadForms(t *testing.T) {
 	t.Parallel()
 	s := newService(t, func(cfg *api.Config) {
-		cfg.Limits = ingest.Limits{MaxRequests: 5, MaxRequestBytes: 2000, MaxFileBytes: 4000}
+		cfg.Limits = jsonl.Limits{MaxRequests: 5, MaxRequestBytes: 2000, MaxFileBytes: 4000}
 	})
 	c := s.client("alice")
 	purpose := field{"purpose", "", "batch"}

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/ingest"
+	"fusillade/internal/jsonl"
 	"fusillade/internal/postgres"
 )
 
@@ -279,12 +279,12 @@ func (s *Server) completeUpload(c *call) (any, error) {
 		return nil, err
 	}
 	defer leave()
-	lines, err := ingest.NewReader(content, ingest.Config{Limits: s.cfg.Limits})
+	lines, err := jsonl.NewReader(content, jsonl.Config{Limits: s.cfg.Limits})
 	if err != nil {
 		return nil, err
 	}
 	store := completingStore{Store: s.cfg.Store, upload: u, content: content, md5: body.MD5}
-	if _, _, err := ingest.Load(c.Context(), store, lines, u.Filename, c.owner); err != nil {
+	if _, _, err := jsonl.Load(c.Context(), store, lines, u.Filename, c.owner); err != nil {
 		if errors.Is(err, batch.ErrConflict) || errors.Is(err, errPartGone) {
 			return nil, conflict(codeUploadEnded, "The upload was completed or cancelled meanwhile.")
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/openai/openai-go/v3/option"
 
 	"fusillade/internal/api"
-	"fusillade/internal/ingest"
+	"fusillade/internal/jsonl"
 )
 
 // part uploads a part.
@@ -81,7 +81,7 @@ func TestUploadInParts(t *testing.T) {
 
 func TestUploadInPartsRefuses(t *testing.T) {
 	t.Parallel()
-	s := newService(t, func(cfg *api.Config) { cfg.Limits, cfg.MaxPartBytes = ingest.Limits{MaxFileBytes: 1 << 20}, 10_000 })
+	s := newService(t, func(cfg *api.Config) { cfg.Limits, cfg.MaxPartBytes = jsonl.Limits{MaxFileBytes: 1 << 20}, 10_000 })
 	c := s.client("alice")
 	for _, tt := range []struct {
 		member string

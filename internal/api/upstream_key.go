@@ -31,10 +31,10 @@ func (s *Server) upstreamKey(c *call) (func(batch.ID) ([]byte, error), error) {
 	switch {
 	case len(values) > 1 || key == "" || len(key) > maxUpstreamKeyBytes || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return nil, invalid(headerUpstreamKey, codeInvalid, "%s must be one key of 1 to %d printable ASCII characters without blanks.", headerUpstreamKey, maxUpstreamKeyBytes)
-	case s.cfg.Box == nil:
+	case s.cfg.Keyring == nil:
 		return nil, invalid(headerUpstreamKey, codeNoEncryption, "This server stores no API keys: its FUSILLADE_ENCRYPTION_KEY is not set.")
 	}
-	return func(id batch.ID) ([]byte, error) { return s.cfg.Box.Seal(seal.BatchKey(id.String()), key) }, nil
+	return func(id batch.ID) ([]byte, error) { return s.cfg.Keyring.Seal(seal.BatchKey(id.String()), key) }, nil
 }
 
 // renewKey gives a batch that brought a key the request's one. One that has
@@ -44,11 +44,11 @@ func (s *Server) renewKey(c *call, b postgres.OwnedBatch) error {
 	switch {
 	case err != nil:
 		return err
-	case encrypt == nil && b.BringsKey && b.Status.Final():
+	case encrypt == nil && b.HasOwnKey && b.Status.Terminal():
 		return invalid(headerUpstreamKey, codeMissing, "The batch was created with an API key, which was removed when it ended: give %s again.", headerUpstreamKey)
 	case encrypt == nil:
 		return nil
-	case !b.BringsKey:
+	case !b.HasOwnKey:
 		return invalid(headerUpstreamKey, codeInvalid, "The batch was created without an API key of its own, so none can be given to it.")
 	}
 	sealed, err := encrypt(b.ID)
@@ -64,7 +64,7 @@ func (s *Server) renewKey(c *call, b postgres.OwnedBatch) error {
 // dropKey removes the key of a batch that was not retried after all. A crash
 // before it leaves the key, encrypted, until the batch ends again or is purged.
 func (s *Server) dropKey(c *call, b postgres.OwnedBatch) {
-	if !b.BringsKey {
+	if !b.HasOwnKey {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), cleanTimeout)

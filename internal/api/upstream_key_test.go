@@ -60,7 +60,7 @@ func (k *keyed) take(refuse bool) []string {
 }
 
 // encrypted gives the API and the consumers that follow a key.
-func encrypted(t testing.TB) (*seal.Box, string) {
+func encrypted(t testing.TB) (*seal.Keyring, string) {
 	t.Helper()
 	key := bytes.Repeat([]byte{7}, seal.KeyBytes)
 	box, err := seal.New(key)
@@ -117,7 +117,7 @@ func TestBatchBringsItsKey(t *testing.T) {
 	var log lockedBuffer
 	logger := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	box, key := encrypted(t)
-	s := newService(t, func(c *api.Config) { c.Box, c.Log = box, logger })
+	s := newService(t, func(c *api.Config) { c.Keyring, c.Log = box, logger })
 	s.set(&s.settings.Encryption.Key, key)
 	s.set(&s.settings.Upstream.APIKey, "sk-of-the-environment")
 	s.resources.Log = logger
@@ -180,7 +180,7 @@ func TestBatchBringsItsKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.store.RetryRequests(t.Context(), batchID, batch.Failed); err == nil || !strings.Contains(err.Error(), "API key") {
+	if _, err := s.store.RerunRequests(t.Context(), batchID, batch.Failed); err == nil || !strings.Contains(err.Error(), "API key") {
 		t.Errorf("retried without a key: %v", err)
 	}
 	c.post(retry, map[string]any{"statuses": []string{"expired"}}, upstreamKey, second).wantError(t, http.StatusConflict, "nothing_to_retry")
@@ -194,7 +194,7 @@ func TestBatchBringsItsKey(t *testing.T) {
 	if n := s.count(`SELECT count(*) FROM batch_keys`); n != 0 {
 		t.Error("a key was kept though no line was retried")
 	}
-	if _, err := s.store.RetryLines(t.Context(), batchID, []int32{1}); err == nil || !strings.Contains(err.Error(), "API key") {
+	if _, err := s.store.RerunLines(t.Context(), batchID, []int32{1}); err == nil || !strings.Contains(err.Error(), "API key") {
 		t.Errorf("a line was retried without a key: %v", err)
 	}
 	c.post(retry, lines, upstreamKey, second).want(t, http.StatusOK)
@@ -242,7 +242,7 @@ func TestKeyIsRefused(t *testing.T) {
 func TestKeyOfAnotherConsumer(t *testing.T) {
 	t.Parallel()
 	box, key := encrypted(t)
-	s := newService(t, func(c *api.Config) { c.Box = box })
+	s := newService(t, func(c *api.Config) { c.Keyring = box })
 	s.set(&s.settings.Encryption.Key, strings.Repeat("ab", seal.KeyBytes))
 	endpoint := &keyed{open: make(chan struct{})}
 	close(endpoint.open)

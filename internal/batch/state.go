@@ -51,7 +51,7 @@ const (
 )
 
 // Final reports whether the batch has ended.
-func (s Status) Final() bool { return s != StatusInProgress }
+func (s Status) Terminal() bool { return s != StatusInProgress }
 
 // Counts are a batch's requests by state. They sum to Total at every instant
 // they are read.

@@ -55,7 +55,7 @@ func TestStatusFinal(t *testing.T) {
 		batch.StatusInProgress: false, batch.StatusCompleted: true, batch.StatusFailed: true,
 		batch.StatusCancelled: true, batch.StatusExpired: true,
 	} {
-		if got := status.Final(); got != want {
+		if got := status.Terminal(); got != want {
 			t.Errorf("%q.Final() = %v, want %v", status, got, want)
 		}
 	}

@@ -222,13 +222,13 @@ func (t *tables) checkView(p *problems, counts batch.Counts) {
 // checkStatus: a batch has finished if and only if all of its requests have.
 func (t *tables) checkStatus(p *problems) {
 	counts := batch.Counts{Total: t.total, Completed: t.completed, Failed: t.failed, Canceled: t.canceled, Expired: t.expired}
-	if final := counts.Done() == t.total; t.status.Final() != final {
+	if final := counts.Done() == t.total; t.status.Terminal() != final {
 		p.addf("status is %s with %d of %d requests ended", t.status, counts.Done(), t.total)
 	}
-	if t.status.Final() != t.stamped {
+	if t.status.Terminal() != t.stamped {
 		p.addf("status is %s; finished_at set: %t", t.status, t.stamped)
 	}
-	if !t.status.Final() {
+	if !t.status.Terminal() {
 		return
 	}
 	if n := len(t.requests); n > 0 {

@@ -77,9 +77,9 @@ func (c *Client) CancelBatch(ctx context.Context, id string) (Batch, error) {
 	return read[Batch](c.call(ctx, http.MethodPost, batchPath(id, "/cancel"), nil, nil))
 }
 
-// RetryBatch calls again the requests that ended in these states; none: those
+// RerunBatch calls again the requests that ended in these states; none: those
 // that failed.
-func (c *Client) RetryBatch(ctx context.Context, id string, states ...batch.State) (Batch, error) {
+func (c *Client) RerunBatch(ctx context.Context, id string, states ...batch.State) (Batch, error) {
 	var body any
 	if len(states) > 0 {
 		body = map[string]any{"statuses": states}
@@ -109,7 +109,7 @@ func (c *Client) CancelLines(ctx context.Context, id string, lines []int32) (Cha
 	return read[ChangedLines](c.call(ctx, http.MethodPost, batchPath(id, "/cancel"), nil, linesBody{lines}))
 }
 
-// RetryLines calls single requests of a batch again.
-func (c *Client) RetryLines(ctx context.Context, id string, lines []int32) (ChangedLines, error) {
+// RerunLines calls single requests of a batch again.
+func (c *Client) RerunLines(ctx context.Context, id string, lines []int32) (ChangedLines, error) {
 	return read[ChangedLines](c.run(ctx, batchPath(id, "/retry"), linesBody{lines}))
 }

@@ -53,10 +53,10 @@ func New(cfg Config) (*Client, error) {
 	}}, nil
 }
 
-// Bringing returns a client that shares this one's connections, and whose
+// WithUpstreamKey returns a client that shares this one's connections, and whose
 // batches, as they are created or retried, bring this API key for the model
 // endpoint; empty: none.
-func (c *Client) Bringing(upstreamKey string) *Client {
+func (c *Client) WithUpstreamKey(upstreamKey string) *Client {
 	bringing := *c
 	bringing.upstreamKey = upstreamKey
 	return &bringing

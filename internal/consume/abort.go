@@ -24,7 +24,7 @@ const defaultCancelPoll = 5 * time.Second
 // Postgres decides, so that one that is late, or about a request that lives
 // again, aborts nothing.
 func (c *Consumer) watchCancels(ctx context.Context) error {
-	hints, err := c.cfg.Conn.Subscribe(streams.HintCancelAll, c.hinted)
+	hints, err := c.cfg.Conn.Subscribe(streams.HintCancelAny, c.hinted)
 	if err != nil {
 		return err
 	}
@@ -90,12 +90,12 @@ func lineNumbers(body []byte) map[int32]bool {
 func (c *Consumer) dropEnded(ctx context.Context, tasks []*task) error {
 	step := c.cfg.Watch.Step("looking for cancelled requests")
 	defer step.End()
-	fates, err := c.cfg.Store.Live(ctx, deliveriesOf(tasks))
+	fates, err := c.cfg.Store.CheckLiveness(ctx, deliveriesOf(tasks))
 	if err != nil {
 		return err
 	}
 	for i, t := range tasks {
-		if fates[i] != postgres.Alive {
+		if fates[i] != postgres.Live {
 			t.abort(fates[i])
 		}
 	}
@@ -121,7 +121,7 @@ func (l *lane) dropEnded() {
 	var ended []*task
 	rest := l.ready[:0]
 	for _, t := range l.ready {
-		if t.ended() == postgres.Alive {
+		if t.ended() == postgres.Live {
 			rest = append(rest, t)
 		} else {
 			ended = append(ended, t)
@@ -140,10 +140,10 @@ func (l *lane) dropEnded() {
 }
 
 // ended is the task's fate as far as it is known.
-func (t *task) ended() postgres.Fate { return postgres.Fate(t.fate.Load()) }
+func (t *task) ended() postgres.Liveness { return postgres.Liveness(t.fate.Load()) }
 
 // abort records the fate of a task and cuts off its call, if it is being made.
-func (t *task) abort(f postgres.Fate) {
+func (t *task) abort(f postgres.Liveness) {
 	t.fate.Store(int32(f))
 	if t.calling.Load() {
 		t.cancel()
@@ -155,7 +155,7 @@ func (t *task) abort(f postgres.Fate) {
 func (t *task) mayCall(cancel context.CancelFunc) bool {
 	t.cancel = cancel
 	t.calling.Store(true)
-	return t.ended() == postgres.Alive
+	return t.ended() == postgres.Live
 }
 
 // suspect marks the tasks of these lines, or of the whole batch if lines is

@@ -49,7 +49,7 @@ func (r *running) wantNothingOf(aborted, completed int64) {
 	r.t.Helper()
 	until(r.t, "nothing is in hand", func() bool { return r.hands.count() == 0 })
 	s := r.Stats()
-	if s.Aborted != aborted || s.Completed != completed || s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.Trouble != nil {
+	if s.Aborted != aborted || s.Completed != completed || s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.LastError != nil {
 		r.t.Errorf("stats are %+v, want %d aborted, %d completed and nothing else", s, aborted, completed)
 	}
 }
@@ -76,7 +76,7 @@ func TestCancelledBatchIsAborted(t *testing.T) {
 			until(t, "no message is left", func() bool { return c.queued() == 0 })
 			until(t, "nothing is in hand", func() bool { return r.hands.count() == 0 })
 			s := r.Stats()
-			if s.Aborted < limit || s.Completed+s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.Trouble != nil {
+			if s.Aborted < limit || s.Completed+s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.LastError != nil {
 				t.Errorf("stats are %+v, want at least %d aborted and nothing else", s, limit)
 			}
 			if calls := len(c.endpoint.all()); calls != limit {

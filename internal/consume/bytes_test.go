@@ -28,7 +28,7 @@ func (s *weighing) Start(ctx context.Context, rules postgres.StartRules, deliver
 	return starts, err
 }
 
-func (s *weighing) Finish(ctx context.Context, d batch.DaemonID, endings []postgres.Ending, returns []postgres.Return) (map[batch.RequestID]bool, error) {
+func (s *weighing) Finish(ctx context.Context, d batch.DaemonID, endings []postgres.Completion, returns []postgres.Release) (map[batch.RequestID]bool, error) {
 	total := 0
 	for _, e := range endings {
 		total += len(e.Body)

@@ -67,13 +67,13 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 
 // decide turns the outcome of a call into what is written about it.
 func (c *Consumer) decide(t *task, o upstream.Outcome) finished {
-	if t.ended() != postgres.Alive {
+	if t.ended() != postgres.Live {
 		return finished{task: t} // cancelled meanwhile: nothing is to be written
 	}
 	if o.Reason == batch.TaskTerminated && c.doing.Err() != nil {
 		return givenBack(t, 0) // cut off by a stop: not the request's fault
 	}
-	ending := &postgres.Ending{
+	ending := &postgres.Completion{
 		Delivery:      t.delivery,
 		State:         batch.Completed,
 		Reason:        o.Reason,
@@ -89,7 +89,7 @@ func (c *Consumer) decide(t *task, o upstream.Outcome) finished {
 		return finished{task: t, ending: ending}
 	}
 	now := time.Now()
-	c.trouble.Store(&Trouble{At: now, Model: t.lane.account.Model(), Detail: o.Detail})
+	c.trouble.Store(&LastError{At: now, Model: t.lane.account.Model(), Detail: o.Detail})
 	if o.RetryAfter > 0 && (o.Response.StatusCode == http.StatusTooManyRequests || o.Response.StatusCode == http.StatusServiceUnavailable) {
 		t.lane.account.Hold(now.Add(o.RetryAfter))
 	}
@@ -98,7 +98,7 @@ func (c *Consumer) decide(t *task, o upstream.Outcome) finished {
 		ending.State = batch.Failed
 		return finished{task: t, ending: ending, denied: denied}
 	}
-	return finished{task: t, back: &postgres.Return{
+	return finished{task: t, back: &postgres.Release{
 		Delivery: t.delivery, Retry: true, Delay: delay, Reason: o.Reason, StatusCode: o.Response.StatusCode,
 	}}
 }
@@ -108,5 +108,5 @@ func (c *Consumer) decide(t *task, o upstream.Outcome) finished {
 func (c *Consumer) giveBack(t *task, delay time.Duration) { c.finish(givenBack(t, delay)) }
 
 func givenBack(t *task, delay time.Duration) finished {
-	return finished{task: t, back: &postgres.Return{Delivery: t.delivery, Delay: delay}}
+	return finished{task: t, back: &postgres.Release{Delivery: t.delivery, Delay: delay}}
 }

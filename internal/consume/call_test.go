@@ -52,7 +52,7 @@ func TestBatchCompletes(t *testing.T) {
 		t.Errorf("%d results have model and usage, want %d", got, n)
 	}
 	until(t, "the stream is empty", func() bool { return c.queued() == 0 })
-	if s := r.Stats(); s.Completed != n || s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.Trouble != nil || s.CallTime <= 0 {
+	if s := r.Stats(); s.Completed != n || s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.LastError != nil || s.CallTime <= 0 {
 		t.Errorf("stats are %+v, want %d completed and nothing else", s, n)
 	}
 }
@@ -142,14 +142,14 @@ func TestUnsendableRequests(t *testing.T) {
 	c := newCluster(t)
 	c.start(func(cfg *Config) {
 		good := cfg.Upstream
-		cfg.Upstream = func(m batch.Model) (Upstream, bool) {
+		cfg.Upstream = func(m batch.Model) (Target, bool) {
 			switch m {
 			case "homeless":
-				return Upstream{}, false
+				return Target{}, false
 			case "by ftp":
-				return Upstream{BaseURL: "ftp://models.example"}, true
+				return Target{BaseURL: "ftp://models.example"}, true
 			case "bad key":
-				return Upstream{BaseURL: c.url, APIKey: "sk\n1"}, true
+				return Target{BaseURL: c.url, APIKey: "sk\n1"}, true
 			}
 			return good(m)
 		}

@@ -19,9 +19,9 @@ import (
 // calls may be repeated after an error, whether or not they took effect.
 type store interface {
 	Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error)
-	Live(ctx context.Context, deliveries []postgres.Delivery) ([]postgres.Fate, error)
-	Finish(ctx context.Context, daemon batch.DaemonID, endings []postgres.Ending, returns []postgres.Return) (map[batch.RequestID]bool, error)
-	Unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error)
+	CheckLiveness(ctx context.Context, deliveries []postgres.Delivery) ([]postgres.Liveness, error)
+	Finish(ctx context.Context, daemon batch.DaemonID, endings []postgres.Completion, returns []postgres.Release) (map[batch.RequestID]bool, error)
+	ReleaseClaims(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error)
 }
 
 // caller makes one call. It must return soon after its context ends.
@@ -30,7 +30,7 @@ type caller interface {
 }
 
 // Upstream is where a model's calls go.
-type Upstream struct {
+type Target struct {
 	BaseURL string
 	APIKey  string
 	// Unusable says why no call can be made now without a key of the batch's own,
@@ -46,7 +46,7 @@ type Config struct {
 	Conn   *nats.Conn
 	Daemon batch.DaemonID
 	// Upstream says where a model's calls go. False: nowhere; its requests fail.
-	Upstream func(batch.Model) (Upstream, bool)
+	Upstream func(batch.Model) (Target, bool)
 	// BatchKey returns the API key that a batch brought for the requests of a
 	// generation. batch.ErrNotFound: it has none any more. After any other error
 	// it may be had later; the error's text is safe to store. Nil: never.
@@ -73,7 +73,7 @@ type Config struct {
 	// nil: it never is. It is asked before each call and must not wait.
 	Lapsed func() bool
 	// Watch is told of the progress of every loop; nil: nobody is.
-	Watch *watchdog.Dog
+	Watch *watchdog.Watchdog
 	// MaxInFlight is the number of calls at once, of all models together.
 	MaxInFlight int
 	// MaxDeliveries is how many consumers a request may take down before it

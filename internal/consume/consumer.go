@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/metric"
 	"fusillade/internal/slots"
+	"fusillade/internal/telemetry"
 )
 
 const (
@@ -72,7 +72,7 @@ type Consumer struct {
 	look                               chan struct{} // requests in hand may have been cancelled
 
 	callTime atomic.Int64 // nanoseconds
-	trouble  atomic.Pointer[Trouble]
+	trouble  atomic.Pointer[LastError]
 
 	mu    sync.Mutex
 	lanes []*lane
@@ -117,11 +117,11 @@ type Stats struct {
 	InFlight int
 	CallTime time.Duration // of all calls together
 	// Trouble is what last went wrong, nil if nothing did.
-	Trouble *Trouble
+	LastError *LastError
 }
 
 // Trouble is something that keeps requests from completing.
-type Trouble struct {
+type LastError struct {
 	At     time.Time
 	Model  batch.Model // whose call failed; empty: a write did
 	Detail string      // safe to show
@@ -133,7 +133,7 @@ func (c *Consumer) Stats() Stats {
 	return Stats{
 		Completed: c.completed.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Fenced: c.fenced.Load(),
 		Aborted:  c.aborted.Load(),
-		InFlight: int(c.inFlight.Load()), CallTime: time.Duration(c.callTime.Load()), Trouble: c.trouble.Load(),
+		InFlight: int(c.inFlight.Load()), CallTime: time.Duration(c.callTime.Load()), LastError: c.trouble.Load(),
 	}
 }
 
@@ -148,7 +148,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(doing))
 	defer stopWriting()
 	c.taking, c.doing, c.writing = taking, doing, writing
-	defer metric.Attach(c.cfg.Metrics, standings{c})()
+	defer telemetry.Attach(c.cfg.Metrics, standings{c})()
 	// Leases and slots are kept to the end.
 	kept, stopKeeping := context.WithCancel(context.WithoutCancel(doing))
 	defer stopKeeping()
@@ -299,7 +299,7 @@ func (c *Consumer) renewLeases(ctx context.Context) error {
 // needed: the message's lease runs out, and Postgres knows better.
 func (c *Consumer) report(err error) {
 	if err != nil {
-		c.metrics.dropped(metric.DroppedAnswer, 1)
+		c.metrics.dropped(telemetry.DroppedAnswer, 1)
 		c.cfg.Log.Debug("answering the broker", "err", err)
 	}
 }

@@ -19,21 +19,21 @@ const credentialPause = 5 * time.Second
 // the request waits out its backoffs, in this consumer or another, and fails
 // with its last retry or near its deadline. A batch that brought a key is never
 // called with another one.
-func (c *Consumer) route(t *task) (Upstream, *upstream.Outcome) {
+func (c *Consumer) route(t *task) (Target, *upstream.Outcome) {
 	to, ok := c.cfg.Upstream(t.lane.account.Model())
 	if !ok {
 		return to, &upstream.Outcome{Reason: batch.BuilderError, Detail: "no upstream is configured for this model"}
 	}
 	switch {
-	case to.Unusable != "" && (to.BaseURL == "" || !t.start.BringsKey):
+	case to.Unusable != "" && (to.BaseURL == "" || !t.start.HasOwnKey):
 		return to, unavailable(to.Unusable)
-	case t.start.BringsKey:
+	case t.start.HasOwnKey:
 		return c.withBatchKey(t, to)
 	}
 	return to, nil
 }
 
-func (c *Consumer) withBatchKey(t *task, to Upstream) (Upstream, *upstream.Outcome) {
+func (c *Consumer) withBatchKey(t *task, to Target) (Target, *upstream.Outcome) {
 	if c.cfg.BatchKey == nil {
 		return to, unavailable("this consumer cannot read the API keys of batches")
 	}

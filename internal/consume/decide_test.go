@@ -89,7 +89,7 @@ func TestDecide(t *testing.T) {
 				t.Fatalf("ending %+v and return %+v, want one of them", got.ending, got.back)
 			}
 			if got.ending != nil {
-				want := &postgres.Ending{
+				want := &postgres.Completion{
 					Delivery: task.delivery, State: tt.want.State, Reason: tt.want.Reason, Attempts: tt.attempt + 1,
 					StatusCode: tt.outcome.Response.StatusCode, Body: tt.outcome.Response.Body, Detail: tt.outcome.Detail,
 				}
@@ -101,7 +101,7 @@ func TestDecide(t *testing.T) {
 			if delay := got.back.Delay; delay < tt.want.Least || delay > tt.want.Most {
 				t.Errorf("delay is %v, want %v to %v", delay, tt.want.Least, tt.want.Most)
 			}
-			want := &postgres.Return{Delivery: task.delivery, Retry: tt.want.Retry, Delay: got.back.Delay, Reason: tt.want.Reason}
+			want := &postgres.Release{Delivery: task.delivery, Retry: tt.want.Retry, Delay: got.back.Delay, Reason: tt.want.Reason}
 			if tt.want.Retry {
 				want.StatusCode = tt.outcome.Response.StatusCode
 			}

@@ -144,7 +144,7 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 	close(hold)
 	until(t, "all calls were made", func() bool { return len(c.endpoint.all()) == n })
 	until(t, "the trouble is known", func() bool {
-		trouble := r.Stats().Trouble
+		trouble := r.Stats().LastError
 		return trouble != nil && errors.Is(trouble.Err, errAway)
 	})
 	r.takeNone()

@@ -27,7 +27,7 @@ func (c *Consumer) escalate(tasks []*task) {
 	for i, t := range tasks {
 		requests[i] = postgres.ClaimedRequest{ID: t.delivery.ID, Claim: t.delivery.Claim, Delivery: t.delivery.Number}
 	}
-	_, err := c.cfg.Store.Unclaim(c.writing, requests, 0)
+	_, err := c.cfg.Store.ReleaseClaims(c.writing, requests, 0)
 	if err != nil {
 		c.cfg.Log.Warn("returning requests that escalate", "requests", len(tasks), "err", err)
 	}

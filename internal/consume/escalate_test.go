@@ -37,8 +37,8 @@ func TestEscalatedCall(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, escalating)
 	c.start(func(cfg *Config) {
-		cfg.Upstream = func(m batch.Model) (Upstream, bool) {
-			return Upstream{BaseURL: c.url + map[batch.Model]string{otherModel: "/other"}[m], APIKey: "sk-test"}, true
+		cfg.Upstream = func(m batch.Model) (Target, bool) {
+			return Target{BaseURL: c.url + map[batch.Model]string{otherModel: "/other"}[m], APIKey: "sk-test"}, true
 		}
 	})
 	requests := []batch.Template{line("a", testModel), line("b", otherModel), line("c", testModel)}
@@ -137,14 +137,14 @@ type unclaimingStore struct {
 	calls atomic.Int64
 }
 
-func (s *unclaimingStore) Unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error) {
+func (s *unclaimingStore) ReleaseClaims(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error) {
 	f := func(n int64) fault {
 		if n < 2 {
 			return s.fault
 		}
 		return none
 	}
-	return faulty(f, &s.calls, func() (int, error) { return s.store.Unclaim(ctx, requests, delay) })
+	return faulty(f, &s.calls, func() (int, error) { return s.store.ReleaseClaims(ctx, requests, delay) })
 }
 
 func TestEscalationWhilePostgresFails(t *testing.T) {

@@ -5,16 +5,16 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/failpoint"
-	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
+	"fusillade/internal/telemetry"
 )
 
 // finished is a task and what is to be written about it: its ending, its
 // return to the stream, or nothing if it has ended elsewhere.
 type finished struct {
 	task   *task
-	ending *postgres.Ending
-	back   *postgres.Return
+	ending *postgres.Completion
+	back   *postgres.Release
 	// denied says why a failure worth a retry got none.
 	denied batch.Denied
 }
@@ -35,7 +35,7 @@ func (c *Consumer) finish(f finished) {
 	}
 	if err := c.finishes.add(c.writing, f); err != nil {
 		c.hands.drop(f.task) // stopped: the lease gives the request to another
-		c.metrics.dropped(metric.DroppedResult, 1)
+		c.metrics.dropped(telemetry.DroppedResult, 1)
 		c.cfg.Log.Error("result could not be written before the stop; its request will be called again", "request_id", f.task.delivery.ID)
 	}
 }
@@ -60,7 +60,7 @@ func (c *Consumer) flushFinishes(items []finished) {
 			return
 		}
 		if c.writing.Err() != nil {
-			c.metrics.dropped(metric.DroppedResult, len(items))
+			c.metrics.dropped(telemetry.DroppedResult, len(items))
 			c.cfg.Log.Error("results could not be written before the stop; their requests will be called again",
 				"requests", len(items), "err", err)
 			for _, f := range items {
@@ -69,14 +69,14 @@ func (c *Consumer) flushFinishes(items []finished) {
 			return
 		}
 		c.cfg.Log.Warn("writing results", "requests", len(items), "err", err)
-		c.trouble.Store(&Trouble{At: time.Now(), Detail: "results cannot be written", Err: err})
+		c.trouble.Store(&LastError{At: time.Now(), Detail: "results cannot be written", Err: err})
 		pause = c.wait(c.writing, pause)
 	}
 }
 
 func (c *Consumer) write(items []finished) (map[batch.RequestID]bool, error) {
-	var endings []postgres.Ending
-	var returns []postgres.Return
+	var endings []postgres.Completion
+	var returns []postgres.Release
 	for _, f := range items {
 		if f.ending != nil {
 			endings = append(endings, *f.ending)
@@ -100,24 +100,24 @@ func (c *Consumer) isolate(items []finished, err error) {
 	}
 	f := items[0]
 	if f.ending == nil || f.ending.Body == nil && f.ending.RequestID == "" && f.ending.AnsweredModel == "" {
-		c.metrics.dropped(metric.DroppedResult, 1)
+		c.metrics.dropped(telemetry.DroppedResult, 1)
 		c.cfg.Log.Error("result was refused and dropped; its request will be tried again after its lease",
 			"request_id", f.task.delivery.ID, "err", err)
 		c.hands.drop(f.task)
 		return
 	}
-	f.ending = &postgres.Ending{
+	f.ending = &postgres.Completion{
 		Delivery: f.ending.Delivery, State: batch.Failed, Reason: batch.NonRetriableHTTPStatus,
 		Attempts: f.ending.Attempts, StatusCode: f.ending.StatusCode, Detail: "the response could not be stored",
 	}
-	c.metrics.dropped(metric.DroppedResponse, 1)
+	c.metrics.dropped(telemetry.DroppedResponse, 1)
 	c.cfg.Log.Error("response could not be stored", "request_id", f.task.delivery.ID, "err", err)
 	c.flushFinishes([]finished{f})
 }
 
 // answer tells the broker what was written.
 func (c *Consumer) answer(f finished, written bool) {
-	if !written && f.task.ended() != postgres.Alive {
+	if !written && f.task.ended() != postgres.Live {
 		c.drop(f.task)
 		return
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/failpoint"
-	"fusillade/internal/metric"
 	"fusillade/internal/slots"
+	"fusillade/internal/telemetry"
 	"fusillade/internal/watchdog"
 	"fusillade/streams"
 )
@@ -223,7 +223,7 @@ func (l *lane) wake() {
 func (l *lane) received(msg jetstream.Msg) {
 	t, err := newTask(l, msg, time.Now())
 	if err != nil {
-		l.c.metrics.dropped(metric.DroppedMessage, 1)
+		l.c.metrics.dropped(telemetry.DroppedMessage, 1)
 		l.c.cfg.Log.Error("message is malformed and was dropped", "subject", msg.Subject(), "err", err)
 		l.c.report(msg.TermWithReason("malformed"))
 		return

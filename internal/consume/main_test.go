@@ -176,7 +176,7 @@ func (s *faultyStore) Start(ctx context.Context, rules postgres.StartRules, deli
 	return faulty(s.start, &s.starts, func() ([]postgres.Start, error) { return s.store.Start(ctx, rules, deliveries) })
 }
 
-func (s *faultyStore) Finish(ctx context.Context, d batch.DaemonID, endings []postgres.Ending, returns []postgres.Return) (map[batch.RequestID]bool, error) {
+func (s *faultyStore) Finish(ctx context.Context, d batch.DaemonID, endings []postgres.Completion, returns []postgres.Release) (map[batch.RequestID]bool, error) {
 	return faulty(s.finish, &s.finishes, func() (map[batch.RequestID]bool, error) { return s.store.Finish(ctx, d, endings, returns) })
 }
 
@@ -210,7 +210,7 @@ func (c *cluster) startTuned(tune func(*Consumer), settings ...func(*Config)) *r
 	}
 	cfg := Config{
 		Store: c.store, Caller: client, Conn: testenv.Connect(c.t, c.broker),
-		Upstream: func(batch.Model) (Upstream, bool) { return Upstream{BaseURL: c.url, APIKey: "sk-test"}, true },
+		Upstream: func(batch.Model) (Target, bool) { return Target{BaseURL: c.url, APIKey: "sk-test"}, true },
 		Retry:    batch.RetryPolicy{Backoff: 10 * time.Millisecond, Factor: 2, MaxBackoff: 50 * time.Millisecond},
 		Lease:    never, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second, HeartbeatInterval: 500 * time.Millisecond,
 		DrainTimeout: patience, MaxInFlight: 100, MaxDeliveries: 5, Log: testenv.Logger(c.t),
@@ -330,7 +330,7 @@ func (c *cluster) begin(lines []batch.Template, settings ...func(*postgres.NewBa
 // awaitEnd returns the results of a batch by custom id, once it has ended.
 func (c *cluster) awaitEnd(id batch.ID) map[string]batch.Result {
 	c.t.Helper()
-	until(c.t, "the batch has ended", func() bool { return c.batch(id).Status.Final() })
+	until(c.t, "the batch has ended", func() bool { return c.batch(id).Status.Terminal() })
 	results := make(map[string]batch.Result)
 	for {
 		page, err := c.store.Results(c.t.Context(), id, int64(len(results)), 1000)

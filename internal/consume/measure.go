@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
+	"fusillade/internal/telemetry"
 )
 
 // measuredStore measures the flushes that a store answers.
@@ -32,12 +32,12 @@ func (s measuredStore) Start(ctx context.Context, rules postgres.StartRules, del
 		}
 	}
 	if stale > 0 {
-		s.m.fenced.WithLabelValues(metric.FencedStart).Add(float64(stale))
+		s.m.fenced.WithLabelValues(telemetry.FencedStart).Add(float64(stale))
 	}
 	return starts, nil
 }
 
-func (s measuredStore) Finish(ctx context.Context, daemon batch.DaemonID, endings []postgres.Ending, returns []postgres.Return) (map[batch.RequestID]bool, error) {
+func (s measuredStore) Finish(ctx context.Context, daemon batch.DaemonID, endings []postgres.Completion, returns []postgres.Release) (map[batch.RequestID]bool, error) {
 	began := time.Now()
 	written, err := s.store.Finish(ctx, daemon, endings, returns)
 	if err != nil {
@@ -49,10 +49,10 @@ func (s measuredStore) Finish(ctx context.Context, daemon batch.DaemonID, ending
 }
 
 var (
-	inFlightDesc = prometheus.NewDesc(metric.Name("requests_in_flight"), "Calls in flight in this daemon.", []string{"model"}, nil)
-	limitDesc    = prometheus.NewDesc(metric.Name("model_limit"),
+	inFlightDesc = prometheus.NewDesc(telemetry.Name("requests_in_flight"), "Calls in flight in this daemon.", []string{"model"}, nil)
+	limitDesc    = prometheus.NewDesc(telemetry.Name("model_limit"),
 		"The model's concurrency limit in the whole cluster; every consumer reports the same.", []string{"model"}, nil)
-	heldDesc = prometheus.NewDesc(metric.Name("slots_held"), "Slots that this daemon holds of the limit.", []string{"model"}, nil)
+	heldDesc = prometheus.NewDesc(telemetry.Name("slots_held"), "Slots that this daemon holds of the limit.", []string{"model"}, nil)
 )
 
 // standings reports how each model stands, as it is asked: nothing is counted

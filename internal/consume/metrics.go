@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/metric"
+	"fusillade/internal/telemetry"
 	"fusillade/internal/upstream"
 )
 
@@ -29,43 +29,43 @@ type metrics struct {
 	margin, pickup                              prometheus.Histogram
 	startSize, startTime, resultSize, finishing prometheus.Histogram
 
-	models metric.Models
+	models telemetry.Models
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
-		completed: metric.Counters(reg, "requests_completed_total",
+		completed: telemetry.Counters(reg, "requests_completed_total",
 			"Requests that ended with a result of this daemon, by how; status_code is empty where there was no response.",
 			"model", "status", "reason", "status_code"),
-		late: metric.Counters(reg, "requests_completed_after_sla_total",
+		late: telemetry.Counters(reg, "requests_completed_after_sla_total",
 			"Those of requests_completed_total whose result came after the batch's deadline.", "model", "status"),
-		retried: metric.Counters(reg, "requests_retried_total", "Failed attempts that are repeated.", "model"),
-		denied: metric.Counters(reg, "retry_denied_total",
+		retried: telemetry.Counters(reg, "requests_retried_total", "Failed attempts that are repeated.", "model"),
+		denied: telemetry.Counters(reg, "retry_denied_total",
 			"Failures worth a retry that got none: max_retries or deadline.", "model", "reason"),
-		retriable: metric.Counters(reg, "http_status_retriable_total",
+		retriable: telemetry.Counters(reg, "http_status_retriable_total",
 			"Responses with a status that is retried, by that status.", "model", "status"),
-		fenced:    metric.FencedWrites(reg),
-		reclaimed: metric.Reclaimed(reg),
-		drops:     metric.Drops(reg),
-		tokens: metric.Counters(reg, "tokens_total",
+		fenced:    telemetry.FencedWrites(reg),
+		reclaimed: telemetry.Reclaimed(reg),
+		drops:     telemetry.Drops(reg),
+		tokens: telemetry.Counters(reg, "tokens_total",
 			"Tokens of ended requests, as the upstream counted them: prompt or completion.", "model", "kind"),
-		redelivered: metric.Counter(reg, "redeliveries_total",
+		redelivered: telemetry.Counter(reg, "redeliveries_total",
 			"Messages received that the broker had delivered before: after a backoff, handed back, or of a lease that ran out."),
-		callTime: metric.Histograms(reg, "request_duration_seconds",
+		callTime: telemetry.Histograms(reg, "request_duration_seconds",
 			"Time of a call, from connect to last byte; status is what became of the request: completed, failed or retried.",
-			metric.CallSeconds, "model", "status"),
-		successRetries: metric.Histograms(reg, "retry_attempts_on_success",
+			telemetry.CallSeconds, "model", "status"),
+		successRetries: telemetry.Histograms(reg, "retry_attempts_on_success",
 			"Retries that a request took before it completed.", retryCounts, "model"),
-		margin: metric.Histogram(reg, "deadline_margin_seconds",
+		margin: telemetry.Histogram(reg, "deadline_margin_seconds",
 			"Time left to the batch's deadline as a request ends; negative: it came late.", deadlineMargins),
-		pickup: metric.Histogram(reg, "pickup_delay_seconds",
-			"Time from the publish of a request to its first call, by the clocks of broker and consumer.", metric.CallSeconds),
-		startSize: metric.Histogram(reg, "start_flush_size", "Requests started by one statement.", metric.Sizes),
-		startTime: metric.Histogram(reg, "start_flush_duration_seconds", "Time of a statement that starts requests.", metric.WriteSeconds),
-		resultSize: metric.Histogram(reg, "result_flush_size",
-			"Results, retries and returns written by one transaction.", metric.Sizes),
-		finishing: metric.Histogram(reg, "result_flush_duration_seconds",
-			"Time of a transaction that writes results.", metric.WriteSeconds),
+		pickup: telemetry.Histogram(reg, "pickup_delay_seconds",
+			"Time from the publish of a request to its first call, by the clocks of broker and consumer.", telemetry.CallSeconds),
+		startSize: telemetry.Histogram(reg, "start_flush_size", "Requests started by one statement.", telemetry.Sizes),
+		startTime: telemetry.Histogram(reg, "start_flush_duration_seconds", "Time of a statement that starts requests.", telemetry.WriteSeconds),
+		resultSize: telemetry.Histogram(reg, "result_flush_size",
+			"Results, retries and returns written by one transaction.", telemetry.Sizes),
+		finishing: telemetry.Histogram(reg, "result_flush_duration_seconds",
+			"Time of a transaction that writes results.", telemetry.WriteSeconds),
 	}
 }
 
@@ -147,11 +147,11 @@ func (m *modelMetrics) written(f finished, written bool) {
 func fencedWrite(f finished) string {
 	switch {
 	case f.ending != nil:
-		return metric.FencedResult
+		return telemetry.FencedResult
 	case f.back.Retry:
-		return metric.FencedRetry
+		return telemetry.FencedRetry
 	}
-	return metric.FencedReturn
+	return telemetry.FencedReturn
 }
 
 func (m *modelMetrics) ended(f finished) {
@@ -174,7 +174,7 @@ func (m *modelMetrics) ended(f finished) {
 		m.completionTokens.Add(float64(n))
 	}
 	if n := f.task.start.Takeovers; n > 0 {
-		m.reclaimed.WithLabelValues(metric.Takeover).Add(float64(n))
+		m.reclaimed.WithLabelValues(telemetry.Takeover).Add(float64(n))
 	}
 	margin := time.Until(f.task.deadline)
 	m.margin.Observe(margin.Seconds())

@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
+	"fusillade/internal/telemetry"
 	"fusillade/internal/upstream"
 	"fusillade/streams"
 )
@@ -39,7 +39,7 @@ func randomExample(i int) example {
 			StatusCode: 200, RequestID: fmt.Sprint("req-", i), Model: fmt.Sprint("m-", i), Usage: batch.Usage{PromptTokens: 3, CompletionTokens: 5},
 		},
 	}}
-	ending := &postgres.Ending{
+	ending := &postgres.Completion{
 		Delivery: t.delivery, State: batch.Completed, Attempts: t.start.Attempt + 1, StatusCode: 200,
 		RequestID: e.outcome.Response.RequestID, AnsweredModel: e.outcome.Response.Model, Usage: e.outcome.Response.Usage,
 	}
@@ -47,7 +47,7 @@ func randomExample(i int) example {
 	switch i % 5 {
 	case 1:
 		e.outcome.Reason, e.outcome.Response.StatusCode = batch.RetriableHTTPStatus, 503
-		e.finished = finished{task: t, back: &postgres.Return{Delivery: t.delivery, Retry: true, Reason: e.outcome.Reason}}
+		e.finished = finished{task: t, back: &postgres.Release{Delivery: t.delivery, Retry: true, Reason: e.outcome.Reason}}
 	case 2:
 		e.outcome.Reason, e.outcome.Response.StatusCode = batch.RetriableHTTPStatus, i%1000
 		ending.State, ending.Reason, ending.StatusCode, e.finished.denied = batch.Failed, e.outcome.Reason, i%1000, batch.DeniedDeadline
@@ -96,8 +96,8 @@ func TestSeriesDoNotGrow(t *testing.T) {
 
 func TestWrittenCountsOnce(t *testing.T) {
 	t.Parallel()
-	ending := func(state batch.State, reason batch.Reason, status int) *postgres.Ending {
-		return &postgres.Ending{State: state, Reason: reason, StatusCode: status, Attempts: 3, Usage: batch.Usage{PromptTokens: 3, CompletionTokens: 5}}
+	ending := func(state batch.State, reason batch.Reason, status int) *postgres.Completion {
+		return &postgres.Completion{State: state, Reason: reason, StatusCode: status, Attempts: 3, Usage: batch.Usage{PromptTokens: 3, CompletionTokens: 5}}
 	}
 	const model = "meta-llama/Llama-3.1:8b instruct"
 	completed := func(status, reason, code string) string {
@@ -129,11 +129,11 @@ func TestWrittenCountsOnce(t *testing.T) {
 			completed("failed", "timeout", ""), fmt.Sprintf(`retry_denied_total{model=%q,reason="deadline"} 1`, model))},
 		"not worth a retry": {finished: finished{ending: ending(batch.Failed, batch.BuilderError, 0), denied: batch.DeniedNotRetriable},
 			want: append(tokens, completed("failed", "builder_error", ""))},
-		"retried":       {finished: finished{back: &postgres.Return{Retry: true}}, want: []string{fmt.Sprintf(`requests_retried_total{model=%q} 1`, model)}},
-		"given back":    {finished: finished{back: &postgres.Return{}}},
+		"retried":       {finished: finished{back: &postgres.Release{Retry: true}}, want: []string{fmt.Sprintf(`requests_retried_total{model=%q} 1`, model)}},
+		"given back":    {finished: finished{back: &postgres.Release{}}},
 		"fenced result": {finished: finished{ending: ending(batch.Completed, "", 200)}, lost: true, want: []string{`fenced_writes_total{write="result"} 1`}},
-		"fenced retry":  {finished: finished{back: &postgres.Return{Retry: true}}, lost: true, want: []string{`fenced_writes_total{write="retry"} 1`}},
-		"fenced return": {finished: finished{back: &postgres.Return{}}, lost: true, want: []string{`fenced_writes_total{write="return"} 1`}},
+		"fenced retry":  {finished: finished{back: &postgres.Release{Retry: true}}, lost: true, want: []string{`fenced_writes_total{write="retry"} 1`}},
+		"fenced return": {finished: finished{back: &postgres.Release{}}, lost: true, want: []string{`fenced_writes_total{write="return"} 1`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -199,7 +199,7 @@ func TestDropsAreCounted(t *testing.T) {
 		if results["r0"].State != batch.Failed {
 			t.Errorf("%+v", results["r0"])
 		}
-		until(t, "the response is counted", func() bool { return drops(r, metric.DroppedResponse) == 1 })
+		until(t, "the response is counted", func() bool { return drops(r, telemetry.DroppedResponse) == 1 })
 	})
 	t.Run("result", func(t *testing.T) {
 		t.Parallel()
@@ -212,7 +212,7 @@ func TestDropsAreCounted(t *testing.T) {
 		until(t, "the calls have ended", func() bool { return len(c.endpoint.all()) == 3 && c.endpoint.inFlight() == 0 })
 		r.doNone()
 		r.wait()
-		if n := drops(r, metric.DroppedResult); n != 3 {
+		if n := drops(r, telemetry.DroppedResult); n != 3 {
 			t.Errorf("%v dropped results are counted, want 3", n)
 		}
 	})
@@ -221,7 +221,7 @@ func TestDropsAreCounted(t *testing.T) {
 		c := newCluster(t)
 		r := c.startTuned(func(consumer *Consumer) { consumer.cfg.Store = refusingStore{consumer.cfg.Store} })
 		c.begin(lines(1, testModel))
-		until(t, "the start is counted", func() bool { return drops(r, metric.DroppedStart) == 1 })
+		until(t, "the start is counted", func() bool { return drops(r, telemetry.DroppedStart) == 1 })
 	})
 	t.Run("message", func(t *testing.T) {
 		t.Parallel()
@@ -231,7 +231,7 @@ func TestDropsAreCounted(t *testing.T) {
 		if err := c.conn.Publish("fusillade.requests."+streams.Token(testModel)+".none.1", nil); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the message is counted", func() bool { return drops(r, metric.DroppedMessage) == 1 })
+		until(t, "the message is counted", func() bool { return drops(r, telemetry.DroppedMessage) == 1 })
 	})
 	t.Run("answer", func(t *testing.T) {
 		t.Parallel()
@@ -239,7 +239,7 @@ func TestDropsAreCounted(t *testing.T) {
 		r := c.start()
 		r.report(errors.New("no connection"))
 		r.report(nil)
-		if n := drops(r, metric.DroppedAnswer); n != 1 {
+		if n := drops(r, telemetry.DroppedAnswer); n != 1 {
 			t.Errorf("%v unsent answers are counted, want 1", n)
 		}
 	})

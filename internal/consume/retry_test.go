@@ -71,7 +71,7 @@ func TestRetries(t *testing.T) {
 		}
 	}
 	until(t, "the stream is empty", func() bool { return c.queued() == 0 })
-	if s := r.Stats(); s.Completed != 3 || s.Failed != 3 || s.Retried != 9 || s.Fenced != 0 || s.Trouble == nil {
+	if s := r.Stats(); s.Completed != 3 || s.Failed != 3 || s.Retried != 9 || s.Fenced != 0 || s.LastError == nil {
 		t.Errorf("stats are %+v, want 3 completed, 3 failed, 9 retried", s)
 	}
 }

@@ -7,8 +7,8 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/failpoint"
-	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
+	"fusillade/internal/telemetry"
 )
 
 // heavyDelay is how long a request waits that found no room for its body.
@@ -120,7 +120,7 @@ func (c *Consumer) isolateStart(tasks []*task, err error) {
 		return
 	}
 	t := tasks[0]
-	c.metrics.dropped(metric.DroppedStart, 1)
+	c.metrics.dropped(telemetry.DroppedStart, 1)
 	c.cfg.Log.Error("request could not be started and is tried again later", "request_id", t.delivery.ID, "err", err)
 	c.hands.drop(t)
 	t.lane.unstarting()
@@ -141,14 +141,14 @@ func (c *Consumer) judge(t *task, s postgres.Start, now time.Time) {
 	case postgres.Started:
 		failpoint.Hit(failpoint.Started)
 		c.hands.begin(t, s, now)
-		if t.ended() != postgres.Alive { // since it was started
+		if t.ended() != postgres.Live { // since it was started
 			t.lane.unstarting()
 			c.drop(t)
 			return
 		}
 		if s.Takeovers >= c.cfg.MaxDeliveries {
 			t.lane.unstarting()
-			c.finish(finished{task: t, ending: &postgres.Ending{
+			c.finish(finished{task: t, ending: &postgres.Completion{
 				Delivery: t.delivery, State: batch.Failed, Reason: batch.Poisoned, Attempts: s.Attempt,
 				Detail: "its consumer died or hung too often in the middle of this request",
 			}})

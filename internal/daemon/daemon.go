@@ -60,7 +60,7 @@ type Daemon struct {
 	stopping atomic.Bool
 	born     time.Time
 	renewed  atomic.Int64 // when the last heartbeat that succeeded began, in nanoseconds since born
-	dog      *watchdog.Dog
+	dog      *watchdog.Watchdog
 }
 
 // Work is what a daemon does: until taking ends it takes work, until doing

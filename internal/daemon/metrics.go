@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"fusillade/internal/metric"
+	"fusillade/internal/telemetry"
 )
 
 // metrics outlive a daemon: the next one in the process goes on with them.
@@ -17,8 +17,8 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
-		failures: metric.Counter(reg, "heartbeat_failures_total", "Heartbeats that failed; each is tried again until the daemon must stop."),
-		duration: metric.Histogram(reg, "heartbeat_duration_seconds", "Time of a heartbeat into Postgres and NATS that succeeded.", metric.WriteSeconds),
+		failures: telemetry.Counter(reg, "heartbeat_failures_total", "Heartbeats that failed; each is tried again until the daemon must stop."),
+		duration: telemetry.Histogram(reg, "heartbeat_duration_seconds", "Time of a heartbeat into Postgres and NATS that succeeded.", telemetry.WriteSeconds),
 	}
 }
 

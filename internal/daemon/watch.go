@@ -38,7 +38,7 @@ func (c Config) stuckAfter() time.Duration {
 }
 
 // Watchdog is what the loops of the daemon's work report to.
-func (d *Daemon) Watchdog() *watchdog.Dog { return d.dog }
+func (d *Daemon) Watchdog() *watchdog.Watchdog { return d.dog }
 
 // Alive returns an error that names the loops that make no progress, nil if
 // all do. Waiting for Postgres or NATS is no lack of progress.

@@ -41,7 +41,7 @@ type Config struct {
 	ProcessingTimeout time.Duration
 	StaleThreshold    time.Duration
 	// Watch is told of the progress of every loop; nil: nobody is.
-	Watch *watchdog.Dog
+	Watch *watchdog.Watchdog
 	// UnclaimBatchSize is the most requests of dead daemons that one statement
 	// takes back; 0: 100.
 	UnclaimBatchSize int
@@ -53,9 +53,9 @@ type Config struct {
 	StopBeforeDeadline *time.Duration
 	// Purge says how the leader removes what was deleted or has expired.
 	Purge Purge
-	// Upkeep is what else the leader does beside its sweeps. Each is called when
+	// Background is what else the leader does beside its sweeps. Each is called when
 	// it begins to lead, and returns when its context ends.
-	Upkeep []func(context.Context)
+	Background []func(context.Context)
 	// MetadataFields are the columns or metadata keys of a batch that are sent
 	// with each of its requests.
 	MetadataFields []string

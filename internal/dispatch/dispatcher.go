@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
+	"fusillade/internal/telemetry"
 	"fusillade/internal/watchdog"
 	"fusillade/streams"
 )
@@ -70,7 +70,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 // Run dispatches until ctx ends, and returns when nothing is on its way to
 // the stream any more.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	defer metric.Attach(d.cfg.Metrics, &d.metrics.queue)()
+	defer telemetry.Attach(d.cfg.Metrics, &d.metrics.queue)()
 	work, err := d.cfg.Conn.Subscribe(streams.HintWork, func(*nats.Msg) { poke(d.work) })
 	if err != nil {
 		return fmt.Errorf("listening for work: %w", err)
@@ -154,7 +154,7 @@ func (d *Dispatcher) lane(model batch.Model) *lane {
 func (d *Dispatcher) unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) int {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
-	n, err := d.cfg.Store.Unclaim(ctx, requests, delay)
+	n, err := d.cfg.Store.ReleaseClaims(ctx, requests, delay)
 	d.metrics.unclaimed(len(requests), n, err)
 	if err != nil {
 		d.cfg.Log.Warn("unclaiming requests; they return after the claim timeout", "requests", len(requests), "err", err)

@@ -26,7 +26,7 @@ func (d *Dispatcher) keepUp(ctx context.Context, upkeep *sync.WaitGroup) {
 	if d.cfg.ExpiryInterval > 0 && d.cfg.StopBeforeDeadline != nil {
 		upkeep.Go(func() { every(ctx, 0, d.cfg.ExpiryInterval, d.expire) })
 	}
-	for _, f := range d.cfg.Upkeep {
+	for _, f := range d.cfg.Background {
 		upkeep.Go(func() { f(ctx) })
 	}
 	if d.cfg.Purge.Interval > 0 {

@@ -9,9 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
+	"fusillade/internal/telemetry"
 	"fusillade/streams"
 )
 
@@ -231,7 +231,7 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 		}
 		if len(lost) > 0 {
 			d.cfg.Log.Warn("requests without a message return to pending", "requests", len(lost))
-			d.metrics.reclaimed(metric.MessageLost, d.unclaim(ctx, lost, 0))
+			d.metrics.reclaimed(telemetry.MessageLost, d.unclaim(ctx, lost, 0))
 			poke(d.work)
 		}
 		if len(overdue) < sweepPage {
@@ -271,7 +271,7 @@ func (d *Dispatcher) returnFrom(ctx context.Context, o postgres.Overdue, unreach
 		return
 	}
 	d.cfg.Log.Warn("a request whose message is of a claim that it never had returns to pending", "request_id", o.ID)
-	d.metrics.reclaimed(metric.MessageLost, n)
+	d.metrics.reclaimed(telemetry.MessageLost, n)
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
 	_ = d.stream.DeleteMsg(ctx, unreached) // it may have been acked meanwhile

@@ -174,8 +174,8 @@ func (c *cluster) end(msg jetstream.Msg) {
 	if starts[0].Verdict != postgres.Started {
 		return
 	}
-	ending := postgres.Ending{Delivery: delivery, State: batch.Completed, Attempts: 1, StatusCode: 200}
-	if _, err := c.store.Finish(ctx, d, []postgres.Ending{ending}, nil); err != nil {
+	ending := postgres.Completion{Delivery: delivery, State: batch.Completed, Attempts: 1, StatusCode: 200}
+	if _, err := c.store.Finish(ctx, d, []postgres.Completion{ending}, nil); err != nil {
 		c.t.Fatal(err)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
+	"fusillade/internal/telemetry"
 )
 
 // metrics is what a dispatcher measures. It outlives the dispatcher: the next
@@ -21,26 +21,26 @@ type metrics struct {
 	fencedUnclaims                        prometheus.Counter
 	lostHints, lostPublishes, lostUnclaim prometheus.Counter
 
-	models metric.Models
+	models telemetry.Models
 	queue  queueGauges
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
-	drops := metric.Drops(reg)
+	drops := telemetry.Drops(reg)
 	return &metrics{
-		claimTime: metric.Histogram(reg, "claim_duration_seconds", "Time of a statement that claims requests.", metric.WriteSeconds),
-		claimSize: metric.Histogram(reg, "claim_size", "Requests claimed by one statement that found some.", metric.Sizes),
-		sweepTime: metric.Histogram(reg, "unclaim_stale_duration_seconds",
-			"Time of the leader's look for requests that should have moved on, with their look-up in the stream.", metric.WriteSeconds),
-		escalations: metric.Counters(reg, "requests_routed_to_escalation_total",
+		claimTime: telemetry.Histogram(reg, "claim_duration_seconds", "Time of a statement that claims requests.", telemetry.WriteSeconds),
+		claimSize: telemetry.Histogram(reg, "claim_size", "Requests claimed by one statement that found some.", telemetry.Sizes),
+		sweepTime: telemetry.Histogram(reg, "unclaim_stale_duration_seconds",
+			"Time of the leader's look for requests that should have moved on, with their look-up in the stream.", telemetry.WriteSeconds),
+		escalations: telemetry.Counters(reg, "requests_routed_to_escalation_total",
 			"Requests claimed for another model than their own, because their deadline is near.", "original_model", "escalation_model"),
-		purgedRows:     metric.Counter(reg, "rows_purged_total", "Rows of deleted files and batches that were removed."),
-		purgeErrors:    metric.Counter(reg, "purge_errors_total", "Purges that failed and are tried again."),
-		fencedUnclaims: metric.FencedWrites(reg).WithLabelValues(metric.FencedUnclaim),
-		reclaims:       metric.Reclaimed(reg),
-		lostHints:      drops.WithLabelValues(metric.DroppedHint),
-		lostPublishes:  drops.WithLabelValues(metric.DroppedPublish),
-		lostUnclaim:    drops.WithLabelValues(metric.DroppedUnclaim),
+		purgedRows:     telemetry.Counter(reg, "rows_purged_total", "Rows of deleted files and batches that were removed."),
+		purgeErrors:    telemetry.Counter(reg, "purge_errors_total", "Purges that failed and are tried again."),
+		fencedUnclaims: telemetry.FencedWrites(reg).WithLabelValues(telemetry.FencedUnclaim),
+		reclaims:       telemetry.Reclaimed(reg),
+		lostHints:      drops.WithLabelValues(telemetry.DroppedHint),
+		lostPublishes:  drops.WithLabelValues(telemetry.DroppedPublish),
+		lostUnclaim:    drops.WithLabelValues(telemetry.DroppedUnclaim),
 	}
 }
 

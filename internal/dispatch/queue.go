@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
+	"fusillade/internal/telemetry"
 )
 
 // queueInterval is how often the leader looks how long the queue is. A scrape
@@ -18,9 +18,9 @@ import (
 const queueInterval = 5 * time.Second
 
 var (
-	depthDesc = prometheus.NewDesc(metric.Name("queue_depth"),
+	depthDesc = prometheus.NewDesc(telemetry.Name("queue_depth"),
 		"Requests that have not ended, by state; reported by the leading dispatcher.", []string{"model", "state"}, nil)
-	oldestDesc = prometheus.NewDesc(metric.Name("oldest_pending_seconds"),
+	oldestDesc = prometheus.NewDesc(telemetry.Name("oldest_pending_seconds"),
 		"Age of the oldest batch with requests that were never claimed, or time since the longest due was due, whichever is more; reported by the leading dispatcher.",
 		[]string{"model"}, nil)
 )

@@ -8,9 +8,9 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/failpoint"
-	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
+	"fusillade/internal/telemetry"
 	"fusillade/streams"
 )
 
@@ -70,7 +70,7 @@ func (d *Dispatcher) reclaim(ctx context.Context, buried map[batch.DaemonID]bool
 		}
 		failpoint.Hit(failpoint.Reclaimed)
 		total += len(requests)
-		d.metrics.reclaimed(metric.StaleDaemon, len(requests))
+		d.metrics.reclaimed(telemetry.StaleDaemon, len(requests))
 		d.removeVoid(ctx, requests)
 		poke(d.work)
 	}
@@ -84,7 +84,7 @@ func (d *Dispatcher) reclaim(ctx context.Context, buried map[batch.DaemonID]bool
 	for _, id := range fresh {
 		gone[id] = true
 	}
-	if err := slots.Bury(opCtx, d.slots, gone); err != nil {
+	if err := slots.ReleaseDead(opCtx, d.slots, gone); err != nil {
 		return err
 	}
 	for _, id := range fresh {

@@ -9,9 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
+	"fusillade/internal/telemetry"
 	"fusillade/streams"
 )
 
@@ -88,7 +88,7 @@ func TestReclaimFromTheDead(t *testing.T) {
 			if kept := c.count(`SELECT count(*) FROM requests WHERE claim = 1 AND state = 'claimed' AND batch_id = $1`, [16]byte(id)); kept != 2 {
 				t.Errorf("%d requests are as they were claimed, want 2", kept)
 			}
-			if got := testutil.ToFloat64(leader.metrics.reclaims.WithLabelValues(metric.StaleDaemon)); got != n {
+			if got := testutil.ToFloat64(leader.metrics.reclaims.WithLabelValues(telemetry.StaleDaemon)); got != n {
 				t.Errorf("%v reclaimed, want %d", got, n)
 			}
 			until(t, "the dead one's slots are dropped, and no others", func() bool {

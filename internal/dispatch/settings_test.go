@@ -88,7 +88,7 @@ func TestWaitingRequestsEscalate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.store.Unclaim(t.Context(), claimed, 0); err != nil {
+			if _, err := c.store.ReleaseClaims(t.Context(), claimed, 0); err != nil {
 				t.Fatal(err)
 			}
 			c.start(escalating(otherModel, time.Hour))
@@ -230,7 +230,7 @@ func TestUsersShareAModel(t *testing.T) {
 	t.Parallel()
 	const taken = 200
 	c := newCluster(t)
-	if err := c.store.SetUserWeight(t.Context(), "bob", 3); err != nil {
+	if err := c.store.SetOwnerWeight(t.Context(), "bob", 3); err != nil {
 		t.Fatal(err)
 	}
 	for _, user := range []string{"alice", "alice", "alice", "bob"} {

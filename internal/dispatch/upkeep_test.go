@@ -45,7 +45,7 @@ func TestLeaderExpiresBatches(t *testing.T) {
 		t.Errorf("counts are %+v", b.Counts)
 	}
 	until(t, "its messages are gone", func() bool { return c.state().Msgs == 2 })
-	if b := c.get(other); b.Status.Final() {
+	if b := c.get(other); b.Status.Terminal() {
 		t.Errorf("another batch is %s", b.Status)
 	}
 }
@@ -60,7 +60,7 @@ func TestLeaderLeavesBatchesInTheirGrace(t *testing.T) {
 	c.overdue(spared, time.Minute)
 	c.overdue(expired, 2*time.Hour)
 	until(t, "the other batch has expired", func() bool { return c.get(expired).Status == batch.StatusExpired })
-	if b := c.get(spared); b.Status.Final() {
+	if b := c.get(spared); b.Status.Terminal() {
 		t.Errorf("the batch is %s", b.Status)
 	}
 }
@@ -88,7 +88,7 @@ func TestLeaderPurges(t *testing.T) {
 	until(t, "nothing is left of the file", func() bool {
 		return c.count(`SELECT (SELECT count(*) FROM templates WHERE file_id = $1) + (SELECT count(*) FROM files WHERE id = $1)`, [16]byte(file)) == 0
 	})
-	if b := c.get(other); b.Status.Final() || b.Counts.Total != 2 {
+	if b := c.get(other); b.Status.Terminal() || b.Counts.Total != 2 {
 		t.Errorf("another batch: %+v", b)
 	}
 }

@@ -32,7 +32,7 @@ type OwnedBatch struct {
 
 	Usage []ModelUsage // by model
 
-	BringsKey bool // its calls bear an API key of its own
+	HasOwnKey bool // its calls bear an API key of its own
 }
 
 // Unsuccessful is the number of lines of the error file.
@@ -89,7 +89,7 @@ func (s *Store) ownedBatches(ctx context.Context, sql string, args ...any) ([]Ow
 		err = row.Scan((*[16]byte)(&b.ID), (*[16]byte)(&b.File), &b.Endpoint, &b.CompletionWindow, &b.Metadata, &b.Status,
 			&b.CreatedAt, &b.ExpiresAt, &b.FinishedAt, &b.CancellingAt,
 			&b.Total, &b.Completed, &b.Failed, &b.Canceled, &b.Expired,
-			&b.OutputExpiresAt, &b.OutputDeleted, &b.ErrorsDeleted, &b.BringsKey, &b.Usage)
+			&b.OutputExpiresAt, &b.OutputDeleted, &b.ErrorsDeleted, &b.HasOwnKey, &b.Usage)
 		for _, t := range []*time.Time{&b.FinishedAt, &b.CancellingAt, &b.OutputExpiresAt} {
 			*t = t.UTC()
 		}

@@ -177,7 +177,7 @@ func TestCountsFollowEachMove(t *testing.T) {
 	want("started", batch.Counts{Pending: 4, InProgress: 6})
 	finish(t, s, d, completed(deliveries[0]), completed(deliveries[1]), failed(deliveries[2]))
 	want("ended", batch.Counts{Pending: 4, InProgress: 3, Completed: 2, Failed: 1})
-	if _, err := s.Finish(t.Context(), d, nil, []Return{{Delivery: deliveries[3], Retry: true}}); err != nil {
+	if _, err := s.Finish(t.Context(), d, nil, []Release{{Delivery: deliveries[3], Retry: true}}); err != nil {
 		t.Fatal(err)
 	}
 	want("returned", batch.Counts{Pending: 4, InProgress: 3, Completed: 2, Failed: 1})

@@ -169,7 +169,7 @@ func perRequest(b *testing.B, n int) {
 
 var answer = bytes.Repeat([]byte("y"), benchBody)
 
-func answered(d Delivery) Ending {
+func answered(d Delivery) Completion {
 	e := completed(d)
 	e.Body, e.RequestID, e.AnsweredModel = answer, "chatcmpl-0123456789abcdef", "model-1-2026-01-01"
 	e.Usage = batch.Usage{PromptTokens: 100, CompletionTokens: 200}

@@ -80,7 +80,7 @@ func (s *Store) CancelBatch(ctx context.Context, id batch.ID) (Batch, error) {
 		if err != nil {
 			return err
 		}
-		if status.Final() {
+		if status.Terminal() {
 			return fmt.Errorf("it has ended as %s: %w", status, batch.ErrConflict)
 		}
 		_, err = endBatch(ctx, tx, id, batch.Canceled)

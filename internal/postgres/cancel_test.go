@@ -38,11 +38,11 @@ func varied(t testing.TB, s *Store, d batch.DaemonID) (id batch.ID, processing [
 	id = newBatch(t, s, 40, testModel, otherName)
 	deliveries := started(t, s, d, id, 10)
 	finish(t, s, d, completed(deliveries[0]), failed(deliveries[1]))
-	if _, err := s.Finish(t.Context(), d, nil, []Return{{Delivery: deliveries[2], Retry: true, Delay: time.Hour}}); err != nil {
+	if _, err := s.Finish(t.Context(), d, nil, []Release{{Delivery: deliveries[2], Retry: true, Delay: time.Hour}}); err != nil {
 		t.Fatal(err)
 	}
 	unclaimed := ClaimedRequest{ID: deliveries[3].ID, Claim: 1, Delivery: 1}
-	if n, err := s.Unclaim(t.Context(), []ClaimedRequest{unclaimed}, 0); err != nil || n != 1 {
+	if n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{unclaimed}, 0); err != nil || n != 1 {
 		t.Fatalf("%d unclaimed, %v", n, err)
 	}
 	claimed(t, s, id, 3)
@@ -209,8 +209,8 @@ func traffic(t *testing.T, s *Store, id batch.ID, stop <-chan struct{}) *sync.Wa
 					t.Error(err)
 					return
 				}
-				var ends []Ending
-				var back []Return
+				var ends []Completion
+				var back []Release
 				for i, st := range starts {
 					switch {
 					case st.Verdict != Started:
@@ -219,7 +219,7 @@ func traffic(t *testing.T, s *Store, id batch.ID, stop <-chan struct{}) *sync.Wa
 					case rand.IntN(2) == 0:
 						ends = append(ends, failed(deliveries[i]))
 					case rand.IntN(2) == 0:
-						back = append(back, Return{Delivery: deliveries[i], Retry: true})
+						back = append(back, Release{Delivery: deliveries[i], Retry: true})
 					}
 				}
 				if _, err := s.Finish(t.Context(), d, ends, back); err != nil {

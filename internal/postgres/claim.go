@@ -11,7 +11,7 @@ import (
 )
 
 // ClaimedRequest is a request that the caller must now publish or give back
-// by Unclaim.
+// by ReleaseClaims.
 type ClaimedRequest struct {
 	ID       batch.RequestID
 	Claim    int
@@ -106,9 +106,9 @@ UPDATE requests r
   FROM i
  WHERE r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery`
 
-// Unclaim returns requests that have no message to pending, to be claimed
+// ReleaseClaims returns requests that have no message to pending, to be claimed
 // again after the delay. It returns how many were returned.
-func (s *Store) Unclaim(ctx context.Context, requests []ClaimedRequest, delay time.Duration) (int, error) {
+func (s *Store) ReleaseClaims(ctx context.Context, requests []ClaimedRequest, delay time.Duration) (int, error) {
 	k := newKeys(len(requests))
 	for _, r := range inOrder(requests, func(r *ClaimedRequest) batch.RequestID { return r.ID }) {
 		k.add(r.ID, r.Claim, r.Delivery)

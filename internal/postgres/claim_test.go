@@ -256,7 +256,7 @@ func unclaimed(t testing.TB, s *Store, id batch.ID, n int, delay time.Duration) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if returned, err := s.Unclaim(t.Context(), got, delay); err != nil || returned != n {
+	if returned, err := s.ReleaseClaims(t.Context(), got, delay); err != nil || returned != n {
 		t.Fatalf("%d unclaimed, %v, want %d", returned, err, n)
 	}
 	return got
@@ -349,7 +349,7 @@ func TestUnclaimIsFenced(t *testing.T) {
 		return got[0]
 	}
 	unclaim := func(r ClaimedRequest) int {
-		n, err := s.Unclaim(t.Context(), []ClaimedRequest{r}, 0)
+		n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{r}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -397,7 +397,7 @@ func TestMessageOfAnUnclaimedRequestIsStale(t *testing.T) {
 	d := newDaemon(t, s)
 	id := newBatch(t, s, 3)
 	deliveries := claimed(t, s, id, 3)
-	if n, err := s.Unclaim(t.Context(), []ClaimedRequest{{ID: deliveries[1].ID, Claim: 1}}, 0); err != nil || n != 1 {
+	if n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{{ID: deliveries[1].ID, Claim: 1}}, 0); err != nil || n != 1 {
 		t.Fatalf("%d, %v", n, err)
 	}
 	want := []Verdict{Started, Stale, Started}
@@ -427,7 +427,7 @@ func TestOverdue(t *testing.T) {
 	start(t, s, rules(ended), deliveries[6])            // 7
 	start(t, s, rules(batch.DaemonID{}), deliveries[7]) // 8: nobody knows the daemon
 	start(t, s, rules(live), deliveries[8:11]...)       // 9 to 11
-	if _, err := s.Finish(t.Context(), live, nil, []Return{
+	if _, err := s.Finish(t.Context(), live, nil, []Release{
 		{Delivery: deliveries[8], Retry: true}, {Delivery: deliveries[9], Retry: true},
 	}); err != nil {
 		t.Fatal(err)
@@ -441,7 +441,7 @@ func TestOverdue(t *testing.T) {
 	}
 	age("not_before", 9, "59 s")
 	age("not_before", 10, "61 s")
-	if n, err := s.Unclaim(t.Context(), []ClaimedRequest{{ID: deliveries[10].ID, Claim: 1, Delivery: 1}}, 0); err != nil || n != 1 {
+	if n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{{ID: deliveries[10].ID, Claim: 1, Delivery: 1}}, 0); err != nil || n != 1 {
 		t.Fatalf("%d, %v", n, err)
 	}
 

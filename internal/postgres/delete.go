@@ -30,7 +30,7 @@ func (s *Store) DeleteBatch(ctx context.Context, id batch.ID) (cancelled bool, e
 		if err != nil {
 			return err
 		}
-		if !status.Final() {
+		if !status.Terminal() {
 			cancelled = true
 			if _, err := endBatch(ctx, tx, id, batch.Canceled); err != nil {
 				return err

@@ -22,8 +22,8 @@ type WebhookDelivery struct {
 	event, webhook [16]byte
 }
 
-// Settlement is what came of an attempt.
-type Settlement struct {
+// DeliveryResult is what came of an attempt.
+type DeliveryResult struct {
 	Delivered bool
 	Retry     time.Duration // until the next attempt; 0: there is none
 	Status    int           // 0: no answer
@@ -84,9 +84,9 @@ func (s *Store) ClaimDeliveries(ctx context.Context, busy [][16]byte, perWebhook
 // Endpoint identifies the endpoint to ClaimDeliveries.
 func (d *WebhookDelivery) Endpoint() [16]byte { return d.webhook }
 
-// SettleDelivery records what came of an attempt. It changes nothing if
+// RecordDelivery records what came of an attempt. It changes nothing if
 // another attempt was begun meanwhile, or the endpoint was deleted.
-func (s *Store) SettleDelivery(ctx context.Context, d WebhookDelivery, o Settlement) error {
+func (s *Store) RecordDelivery(ctx context.Context, d WebhookDelivery, o DeliveryResult) error {
 	_, err := s.exec(ctx, settleDeliverySQL, d.webhook, d.event, d.Attempt, o.Delivered, o.Retry.Microseconds(), o.Status, o.Error)
 	if err != nil {
 		return fmt.Errorf("recording a webhook delivery: %w", err)

@@ -40,7 +40,7 @@ func TestQueueDepths(t *testing.T) {
 	sqlExec(t, s, `UPDATE batches SET created_at = now() - interval '1 hour' WHERE id = $1`, [16]byte(id))
 	deliveries := started(t, s, d, id, 6)
 	finish(t, s, d, endings(completed, deliveries[:1])...)
-	if _, err := s.Finish(t.Context(), d, nil, []Return{{Delivery: deliveries[1], Retry: true, Delay: time.Minute}}); err != nil {
+	if _, err := s.Finish(t.Context(), d, nil, []Release{{Delivery: deliveries[1], Retry: true, Delay: time.Minute}}); err != nil {
 		t.Fatal(err)
 	}
 	claimed(t, s, id, 1)

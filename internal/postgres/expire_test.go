@@ -55,7 +55,7 @@ func TestExpireBatches(t *testing.T) {
 		t.Errorf("expired %+v once more, %v", got, err)
 	}
 	finish(t, s, d, completed(processing[0]), failed(processing[1]))
-	if _, err := s.Finish(t.Context(), d, nil, []Return{{Delivery: processing[2]}}); err != nil {
+	if _, err := s.Finish(t.Context(), d, nil, []Release{{Delivery: processing[2]}}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.ExpireBatches(t.Context(), 0, 100); err != nil || len(got) != 1 || got[0] != (Expiry{Batch: id, Requests: 1}) {

@@ -114,7 +114,7 @@ func TestPlansOfTheAPI(t *testing.T) {
 	d := newDaemon(t, s)
 	file := newFile(t, s, templates(1, 3000, testModel))
 	id := batchOf(t, s, file)
-	var ends []Ending
+	var ends []Completion
 	for i, delivery := range started(t, s, d, id, 2000) {
 		if i%3 == 0 {
 			ends = append(ends, failed(delivery))

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/ingest"
+	"fusillade/internal/jsonl"
 )
 
 // stored counts what the database holds of a file.
@@ -162,11 +162,11 @@ func TestRefusedFileLeavesNothing(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	good := `{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"x"}}` + "\n"
-	r, err := ingest.NewReader(strings.NewReader(good+"no JSON\n"), ingest.Config{})
+	r, err := jsonl.NewReader(strings.NewReader(good+"no JSON\n"), jsonl.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := ingest.Load(t.Context(), s, r, "bad.jsonl", creator); err == nil {
+	if _, _, err := jsonl.Load(t.Context(), s, r, "bad.jsonl", creator); err == nil {
 		t.Fatal("no error")
 	}
 	for _, table := range []string{"files", "file_models", "templates", "batches", "cursors"} {
@@ -174,11 +174,11 @@ func TestRefusedFileLeavesNothing(t *testing.T) {
 			t.Errorf("%s has %d rows", table, n)
 		}
 	}
-	r, err = ingest.NewReader(bytes.NewReader([]byte(good)), ingest.Config{})
+	r, err = jsonl.NewReader(bytes.NewReader([]byte(good)), jsonl.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, _, err := ingest.Load(t.Context(), s, r, "good.jsonl", creator)
+	id, _, err := jsonl.Load(t.Context(), s, r, "good.jsonl", creator)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,8 @@ import (
 	"fusillade/internal/batch"
 )
 
-// Ending is the result of a request, to be written once.
-type Ending struct {
+// Completion is the result of a request, to be written once.
+type Completion struct {
 	Delivery
 	State         batch.State // a terminal one
 	Reason        batch.Reason
@@ -27,7 +27,7 @@ type Ending struct {
 
 // Return sends a processing request back: for a retry after the delay, or as
 // it was because its daemon gives it up. Its message stays in the stream.
-type Return struct {
+type Release struct {
 	Delivery
 	Retry      bool          // count the attempt
 	Delay      time.Duration // earliest next start, from now
@@ -122,7 +122,7 @@ RETURNING r.batch_id, r.line`
 // or had ended, and nothing of them was changed. After an error the commit
 // may or may not have happened; calling again is safe, because what was
 // written then matches no row.
-func (s *Store) Finish(ctx context.Context, daemon batch.DaemonID, endings []Ending, returns []Return) (map[batch.RequestID]bool, error) {
+func (s *Store) Finish(ctx context.Context, daemon batch.DaemonID, endings []Completion, returns []Release) (map[batch.RequestID]bool, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	written := make(map[batch.RequestID]bool, len(endings)+len(returns))
@@ -155,7 +155,7 @@ func (s *Store) Finish(ctx context.Context, daemon batch.DaemonID, endings []End
 
 // queueLocks takes all locks that the flush needs, in the order that every
 // writer takes them in: batches, then requests, each by id.
-func queueLocks(b *pgx.Batch, endings []Ending, returns []Return) {
+func queueLocks(b *pgx.Batch, endings []Completion, returns []Release) {
 	all := make([]batch.RequestID, 0, len(endings)+len(returns))
 	ended := make([][16]byte, len(endings))
 	for i := range endings {
@@ -173,14 +173,14 @@ func queueLocks(b *pgx.Batch, endings []Ending, returns []Return) {
 	b.Queue(lockRequestsSQL, k.batches, k.lines)
 }
 
-func queueEndings(b *pgx.Batch, daemon batch.DaemonID, endings []Ending, collect func(pgx.Rows) error) {
+func queueEndings(b *pgx.Batch, daemon batch.DaemonID, endings []Completion, collect func(pgx.Rows) error) {
 	n := len(endings)
 	k := newKeys(n)
 	states, reasons, ids, models, details := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	attempts, codes := make([]int32, n), make([]int32, n)
 	prompt, completion, cached, reasoning := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	bodies := make([][]byte, n)
-	for i, e := range inOrder(endings, func(e *Ending) batch.RequestID { return e.ID }) {
+	for i, e := range inOrder(endings, func(e *Completion) batch.RequestID { return e.ID }) {
 		k.add(e.ID, e.Claim, e.Number)
 		states[i], reasons[i], ids[i], models[i] = string(e.State), string(e.Reason), e.RequestID, e.AnsweredModel
 		attempts[i], codes[i] = int32(e.Attempts), int32(e.StatusCode)
@@ -193,11 +193,11 @@ func queueEndings(b *pgx.Batch, daemon batch.DaemonID, endings []Ending, collect
 		models, prompt, completion, bodies, details, cached, reasoning).Query(collect)
 }
 
-func queueReturns(b *pgx.Batch, daemon batch.DaemonID, returns []Return, collect func(pgx.Rows) error) {
+func queueReturns(b *pgx.Batch, daemon batch.DaemonID, returns []Release, collect func(pgx.Rows) error) {
 	n := len(returns)
 	k := newKeys(n)
 	retries, delays, reasons, codes := make([]bool, n), make([]int64, n), make([]string, n), make([]int32, n)
-	for i, r := range inOrder(returns, func(r *Return) batch.RequestID { return r.ID }) {
+	for i, r := range inOrder(returns, func(r *Release) batch.RequestID { return r.ID }) {
 		k.add(r.ID, r.Claim, r.Number)
 		retries[i], delays[i], reasons[i], codes[i] = r.Retry, r.Delay.Microseconds(), string(r.Reason), int32(r.StatusCode)
 	}

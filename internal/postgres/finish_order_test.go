@@ -18,9 +18,9 @@ func TestFinishAndTakeoverDoNotDeadlock(t *testing.T) {
 		a, b := newDaemon(t, s), newDaemon(t, s)
 		in := started(t, s, a, newBatch(t, s, n), n)
 		silence(t, s, a)
-		var returns []Return
+		var returns []Release
 		for _, d := range in[:n/2] {
-			returns = append(returns, Return{Delivery: d})
+			returns = append(returns, Release{Delivery: d})
 		}
 		var g errgroup.Group
 		g.Go(func() error {

@@ -22,11 +22,11 @@ func TestFinishIsFenced(t *testing.T) {
 	type write func(batch.DaemonID, Delivery) (int, error)
 	writes := map[string]write{
 		"end": func(d batch.DaemonID, delivery Delivery) (int, error) {
-			written, err := s.Finish(t.Context(), d, []Ending{completed(delivery)}, nil)
+			written, err := s.Finish(t.Context(), d, []Completion{completed(delivery)}, nil)
 			return len(written), err
 		},
 		"return": func(d batch.DaemonID, delivery Delivery) (int, error) {
-			written, err := s.Finish(t.Context(), d, nil, []Return{{Delivery: delivery, Retry: true, Delay: time.Hour}})
+			written, err := s.Finish(t.Context(), d, nil, []Release{{Delivery: delivery, Retry: true, Delay: time.Hour}})
 			return len(written), err
 		},
 	}
@@ -54,20 +54,20 @@ func TestFinishIsFenced(t *testing.T) {
 			start(t, s, rules(daemon), d)
 		}},
 		{name: "returned", before: func(daemon batch.DaemonID, d Delivery) {
-			if _, err := s.Finish(t.Context(), daemon, nil, []Return{{Delivery: d}}); err != nil {
+			if _, err := s.Finish(t.Context(), daemon, nil, []Release{{Delivery: d}}); err != nil {
 				t.Fatal(err)
 			}
 		}},
 		{name: "ended", before: func(daemon batch.DaemonID, d Delivery) { finish(t, s, daemon, failed(d)) }},
 		{name: "unclaimed", before: func(_ batch.DaemonID, d Delivery) {
 			r := ClaimedRequest{ID: d.ID, Claim: d.Claim, Delivery: d.Number}
-			if n, err := s.Unclaim(t.Context(), []ClaimedRequest{r}, 0); err != nil || n != 1 {
+			if n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{r}, 0); err != nil || n != 1 {
 				t.Fatal(n, err)
 			}
 		}},
 		{name: "claimed anew and started with the same delivery", before: func(daemon batch.DaemonID, d Delivery) {
 			r := ClaimedRequest{ID: d.ID, Claim: d.Claim, Delivery: d.Number}
-			if n, err := s.Unclaim(t.Context(), []ClaimedRequest{r}, 0); err != nil || n != 1 {
+			if n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{r}, 0); err != nil || n != 1 {
 				t.Fatal(n, err)
 			}
 			again, err := s.ClaimDue(t.Context(), testModel, 1, nil)
@@ -133,9 +133,9 @@ func TestFinishRecordsTheResult(t *testing.T) {
 		{State: batch.Failed, Reason: batch.NonRetriableHTTPStatus, StatusCode: 400, Body: bytes.Repeat([]byte("ü"), 1<<20), Attempts: 1, Detail: "bad request"},
 		{State: batch.Failed, Reason: batch.Timeout, Attempts: 1001, Detail: "timeout"},
 	}
-	var set []Ending
+	var set []Completion
 	for i, r := range want {
-		set = append(set, Ending{
+		set = append(set, Completion{
 			Delivery: deliveries[i], State: r.State, Reason: r.Reason, Attempts: r.Attempts, StatusCode: r.StatusCode,
 			RequestID: r.RequestID, Body: r.Body, Detail: r.Detail, AnsweredModel: "m", Usage: batch.Usage{PromptTokens: 1 << 40, CompletionTokens: 7},
 		})
@@ -167,21 +167,21 @@ func TestBatchEndsWithItsLastRequest(t *testing.T) {
 	d := newDaemon(t, s)
 	for _, test := range []struct {
 		name string
-		ends []func(Delivery) Ending
+		ends []func(Delivery) Completion
 		want batch.Status
 	}{
-		{"all completed", []func(Delivery) Ending{completed, completed, completed}, batch.StatusCompleted},
-		{"one completed, first", []func(Delivery) Ending{completed, failed, failed}, batch.StatusCompleted},
-		{"one completed, last", []func(Delivery) Ending{failed, failed, completed}, batch.StatusCompleted},
-		{"all failed", []func(Delivery) Ending{failed, failed, failed}, batch.StatusFailed},
+		{"all completed", []func(Delivery) Completion{completed, completed, completed}, batch.StatusCompleted},
+		{"one completed, first", []func(Delivery) Completion{completed, failed, failed}, batch.StatusCompleted},
+		{"one completed, last", []func(Delivery) Completion{failed, failed, completed}, batch.StatusCompleted},
+		{"all failed", []func(Delivery) Completion{failed, failed, failed}, batch.StatusFailed},
 	} {
 		for _, once := range []bool{true, false} {
 			id := newBatch(t, s, 3)
 			deliveries := started(t, s, d, id, 3)
-			var flush []Ending
+			var flush []Completion
 			for i, end := range test.ends {
 				b, err := s.GetBatch(t.Context(), id)
-				if err != nil || b.Status.Final() || !b.FinishedAt.IsZero() {
+				if err != nil || b.Status.Terminal() || !b.FinishedAt.IsZero() {
 					t.Errorf("%s: %s, finished at %s, before its last request, %v", test.name, b.Status, b.FinishedAt, err)
 				}
 				if flush = append(flush, end(deliveries[i])); once && i < 2 {
@@ -264,9 +264,9 @@ func TestConcurrentFinishWritesOnce(t *testing.T) {
 		rand.Shuffle(len(set), func(i, j int) { set[i], set[j] = set[j], set[i] })
 		wg.Go(func() {
 			for chunk := range slices.Chunk(set, 30) {
-				var back []Return
+				var back []Release
 				for _, delivery := range chunk[20:] {
-					back = append(back, Return{Delivery: delivery, Retry: true})
+					back = append(back, Release{Delivery: delivery, Retry: true})
 				}
 				written, err := s.Finish(t.Context(), d, endings(completed, chunk[:20]), back)
 				if err != nil {
@@ -338,7 +338,7 @@ func TestReturn(t *testing.T) {
 	d := newDaemon(t, s)
 	id := newBatch(t, s, 3)
 	deliveries := started(t, s, d, id, 3)
-	written, err := s.Finish(t.Context(), d, nil, []Return{
+	written, err := s.Finish(t.Context(), d, nil, []Release{
 		{Delivery: deliveries[0], Retry: true, Delay: time.Hour, Reason: batch.RetriableHTTPStatus, StatusCode: 429},
 		{Delivery: deliveries[1]},
 	})
@@ -384,21 +384,21 @@ func TestFinishRefusesWhatIsNoText(t *testing.T) {
 	d := newDaemon(t, s)
 	id := newBatch(t, s, 2)
 	deliveries := started(t, s, d, id, 2)
-	for name, spoil := range map[string]func(*Ending){
-		"NUL in the request id":   func(e *Ending) { e.RequestID = "a\x00b" },
-		"NUL in the model":        func(e *Ending) { e.AnsweredModel = "\x00" },
-		"NUL in the detail":       func(e *Ending) { e.Detail = "\x00" },
-		"request id is not UTF-8": func(e *Ending) { e.RequestID = "\xff" },
-		"model is not UTF-8":      func(e *Ending) { e.AnsweredModel = "\xc3" },
-		"unknown state":           func(e *Ending) { e.State = "done" },
-		"not a final state":       func(e *Ending) { e.State = batch.Pending },
-		"completed with a reason": func(e *Ending) { e.Reason = batch.Timeout },
-		"failed without a reason": func(e *Ending) { e.State = batch.Failed },
-		"negative attempts":       func(e *Ending) { e.Attempts = -1 },
+	for name, spoil := range map[string]func(*Completion){
+		"NUL in the request id":   func(e *Completion) { e.RequestID = "a\x00b" },
+		"NUL in the model":        func(e *Completion) { e.AnsweredModel = "\x00" },
+		"NUL in the detail":       func(e *Completion) { e.Detail = "\x00" },
+		"request id is not UTF-8": func(e *Completion) { e.RequestID = "\xff" },
+		"model is not UTF-8":      func(e *Completion) { e.AnsweredModel = "\xc3" },
+		"unknown state":           func(e *Completion) { e.State = "done" },
+		"not a final state":       func(e *Completion) { e.State = batch.Pending },
+		"completed with a reason": func(e *Completion) { e.Reason = batch.Timeout },
+		"failed without a reason": func(e *Completion) { e.State = batch.Failed },
+		"negative attempts":       func(e *Completion) { e.Attempts = -1 },
 	} {
 		bad := completed(deliveries[1])
 		spoil(&bad)
-		written, err := s.Finish(t.Context(), d, []Ending{completed(deliveries[0]), bad}, nil)
+		written, err := s.Finish(t.Context(), d, []Completion{completed(deliveries[0]), bad}, nil)
 		if err == nil || Transient(err) || len(written) != 0 {
 			t.Errorf("%s: %d written, %v, transient: %t", name, len(written), err, Transient(err))
 		}
@@ -416,7 +416,7 @@ func TestFinishCountsEachState(t *testing.T) {
 	id := newBatch(t, s, 10)
 	deliveries := started(t, s, d, id, 8)
 	states := []batch.State{batch.Completed, batch.Failed, batch.Canceled, batch.Expired, batch.Canceled, batch.Expired, batch.Expired}
-	var set []Ending
+	var set []Completion
 	for i, state := range states {
 		e := failed(deliveries[i])
 		if e.State = state; state == batch.Completed {

@@ -87,7 +87,7 @@ func (s *Store) CancelRequests(ctx context.Context, id batch.ID, lines []int32) 
 			return err
 		}
 		var changed []int32
-		if !status.Final() {
+		if !status.Terminal() {
 			if _, err := tx.Exec(ctx, lockLinesSQL, [16]byte(id), lines); err != nil {
 				return err
 			}

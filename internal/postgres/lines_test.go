@@ -94,7 +94,7 @@ func TestStatusOfTheLast(t *testing.T) {
 					t.Fatal(err)
 				}
 			case batch.Expired:
-				if _, err := s.Finish(t.Context(), d, nil, []Return{{Delivery: deliveries[i]}}); err != nil {
+				if _, err := s.Finish(t.Context(), d, nil, []Release{{Delivery: deliveries[i]}}); err != nil {
 					t.Fatal(err)
 				}
 				expireNow(t, s, id)

@@ -6,12 +6,12 @@ import (
 )
 
 // Fate says what has become of a delivery that a consumer has in hand.
-type Fate int32
+type Liveness int32
 
 // The fates of a delivery.
 const (
 	// Alive: nothing has happened to it; the consumer goes on.
-	Alive Fate = iota
+	Live Liveness = iota
 	// Ended: the request has ended, was claimed anew or waits for that. Make no
 	// call, write nothing, ack the message.
 	Ended
@@ -28,8 +28,8 @@ SELECT i.place, COALESCE(r.claim = i.claim AND r.due_at IS NULL, false)
 
 // Live looks up, in one statement, what has become of the deliveries, and
 // returns their fates in the same order. It changes nothing.
-func (s *Store) Live(ctx context.Context, deliveries []Delivery) ([]Fate, error) {
-	fates := make([]Fate, len(deliveries))
+func (s *Store) CheckLiveness(ctx context.Context, deliveries []Delivery) ([]Liveness, error) {
+	fates := make([]Liveness, len(deliveries))
 	if len(deliveries) == 0 {
 		return fates, nil
 	}

@@ -18,17 +18,17 @@ func TestLive(t *testing.T) {
 	if n := finish(t, s, d, completed(in[2])); n != 1 {
 		t.Fatalf("%d finished, want 1", n)
 	}
-	if _, err := s.Finish(t.Context(), d, nil, []Return{{Delivery: in[3], Retry: true}}); err != nil {
+	if _, err := s.Finish(t.Context(), d, nil, []Release{{Delivery: in[3], Retry: true}}); err != nil {
 		t.Fatal(err)
 	}
 	unclaimed := []ClaimedRequest{{ID: in[4].ID, Claim: 1, Delivery: 1}, {ID: in[5].ID, Claim: 1, Delivery: 1}}
-	if n, err := s.Unclaim(t.Context(), unclaimed[:1], 0); err != nil || n != 1 {
+	if n, err := s.ReleaseClaims(t.Context(), unclaimed[:1], 0); err != nil || n != 1 {
 		t.Fatalf("%d unclaimed, %v", n, err)
 	}
 	if again, err := s.ClaimDue(t.Context(), testModel, 1, nil); err != nil || len(again) != 1 {
 		t.Fatalf("claimed again: %v, %v", again, err)
 	}
-	if n, err := s.Unclaim(t.Context(), unclaimed[1:], 0); err != nil || n != 1 {
+	if n, err := s.ReleaseClaims(t.Context(), unclaimed[1:], 0); err != nil || n != 1 {
 		t.Fatalf("%d unclaimed, %v", n, err)
 	}
 	silence(t, s, d)
@@ -38,25 +38,25 @@ func TestLive(t *testing.T) {
 	unknown := Delivery{ID: batch.RequestID{Batch: id, Line: 1000}, Claim: 1, Number: 1}
 
 	hand := append([]Delivery{unknown}, in...)
-	got, err := s.Live(t.Context(), hand)
+	got, err := s.CheckLiveness(t.Context(), hand)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Fate{
+	want := []Liveness{
 		Ended, // no such request
-		Alive, // claimed, its start is on the way
-		Alive, // processing
+		Live,  // claimed, its start is on the way
+		Live,  // processing
 		Ended, // completed
-		Alive, // returned by the one who asks
+		Live,  // returned by the one who asks
 		Ended, // claimed anew
 		Ended, // waits for a claim
 		Taken, // by another daemon
-		Alive, Alive,
+		Live, Live,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("fates (-want +got):\n%s", diff)
 	}
-	if got, err := s.Live(t.Context(), nil); err != nil || len(got) != 0 {
+	if got, err := s.CheckLiveness(t.Context(), nil); err != nil || len(got) != 0 {
 		t.Errorf("of nothing: %v, %v", got, err)
 	}
 	check(t, s)

@@ -192,16 +192,16 @@ func start(t testing.TB, s *Store, r StartRules, deliveries ...Delivery) []Start
 	return starts
 }
 
-func completed(d Delivery) Ending {
-	return Ending{Delivery: d, State: batch.Completed, Attempts: 1, StatusCode: 200, Body: []byte(`{}`)}
+func completed(d Delivery) Completion {
+	return Completion{Delivery: d, State: batch.Completed, Attempts: 1, StatusCode: 200, Body: []byte(`{}`)}
 }
 
-func failed(d Delivery) Ending {
-	return Ending{Delivery: d, State: batch.Failed, Reason: batch.Timeout, Attempts: 1, Detail: "timeout"}
+func failed(d Delivery) Completion {
+	return Completion{Delivery: d, State: batch.Failed, Reason: batch.Timeout, Attempts: 1, Detail: "timeout"}
 }
 
-func endings(end func(Delivery) Ending, deliveries []Delivery) []Ending {
-	out := make([]Ending, len(deliveries))
+func endings(end func(Delivery) Completion, deliveries []Delivery) []Completion {
+	out := make([]Completion, len(deliveries))
 	for i, d := range deliveries {
 		out[i] = end(d)
 	}
@@ -209,7 +209,7 @@ func endings(end func(Delivery) Ending, deliveries []Delivery) []Ending {
 }
 
 // finish writes endings and returns how many were written.
-func finish(t testing.TB, s *Store, d batch.DaemonID, e ...Ending) int {
+func finish(t testing.TB, s *Store, d batch.DaemonID, e ...Completion) int {
 	t.Helper()
 	written, err := s.Finish(t.Context(), d, e, nil)
 	if err != nil {

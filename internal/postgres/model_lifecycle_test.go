@@ -141,7 +141,7 @@ func (w *world) revive(key batch.RequestID) {
 func (w *world) retry(t *rapid.T) {
 	id := pick(t, w.batches, "batch")
 	states := rapid.SliceOfNDistinct(rapid.SampledFrom([]batch.State{batch.Failed, batch.Canceled, batch.Expired}), 1, 3, rapid.ID).Draw(t, "states")
-	got, err := w.s.RetryRequests(t.Context(), id, states...)
+	got, err := w.s.RerunRequests(t.Context(), id, states...)
 	must(t, got, err)
 	want := 0
 	if slices.Contains(states, w.skipped[id]) {
@@ -164,7 +164,7 @@ func (w *world) retry(t *rapid.T) {
 func (w *world) retryLines(t *rapid.T) {
 	id := pick(t, w.batches, "batch")
 	lines := w.drawLines(t)
-	got, err := w.s.RetryLines(t.Context(), id, lines)
+	got, err := w.s.RerunLines(t.Context(), id, lines)
 	must(t, got, err)
 	want := sorted(lines, func(line int32) bool {
 		key := batch.RequestID{Batch: id, Line: line}

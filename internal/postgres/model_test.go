@@ -199,8 +199,8 @@ func (w *world) finish(t *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(t, "own") > 0 {
 		attempts = slices.DeleteFunc(slices.Clone(attempts), func(a attempt) bool { return a.daemon != d })
 	}
-	var set []Ending
-	var returns []Return
+	var set []Completion
+	var returns []Release
 	for _, a := range some(t, attempts, func(a attempt) batch.RequestID { return a.delivery.ID }, "attempt") {
 		switch rapid.IntRange(0, 3).Draw(t, "outcome") {
 		case 0:
@@ -208,9 +208,9 @@ func (w *world) finish(t *rapid.T) {
 		case 1:
 			set = append(set, failed(a.delivery))
 		case 2:
-			returns = append(returns, Return{Delivery: a.delivery, Retry: true, Delay: time.Hour})
+			returns = append(returns, Release{Delivery: a.delivery, Retry: true, Delay: time.Hour})
 		case 3:
-			returns = append(returns, Return{Delivery: a.delivery})
+			returns = append(returns, Release{Delivery: a.delivery})
 		}
 	}
 	got, err := w.s.Finish(t.Context(), d, set, returns)
@@ -259,7 +259,7 @@ func (w *world) unclaim(t *rapid.T) {
 		r.State, r.Daemon, r.Due, r.Later = batch.Pending, batch.DaemonID{}, true, delay > 0
 		want++
 	}
-	got, err := w.s.Unclaim(t.Context(), set, delay)
+	got, err := w.s.ReleaseClaims(t.Context(), set, delay)
 	if must(t, got, err) != want {
 		t.Fatalf("%d unclaimed, want %d", got, want)
 	}

@@ -88,10 +88,10 @@ func TestUserWeights(t *testing.T) {
 		{"bob", 0, map[string]float64{"alice": MinWeight}},
 		{"nobody", 0, map[string]float64{"alice": MinWeight}},
 	} {
-		if err := s.SetUserWeight(t.Context(), step.name, step.weight); err != nil {
+		if err := s.SetOwnerWeight(t.Context(), step.name, step.weight); err != nil {
 			t.Fatal(err)
 		}
-		got, err := s.UserWeights(t.Context())
+		got, err := s.OwnerWeights(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +100,7 @@ func TestUserWeights(t *testing.T) {
 		}
 	}
 	for _, weight := range []float64{-1, MinWeight / 2, 2 * MaxWeight} {
-		if err := s.SetUserWeight(t.Context(), "alice", weight); err == nil || Transient(err) {
+		if err := s.SetOwnerWeight(t.Context(), "alice", weight); err == nil || Transient(err) {
 			t.Errorf("weight %v: %v", weight, err)
 		}
 	}

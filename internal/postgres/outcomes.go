@@ -12,15 +12,15 @@ import (
 )
 
 // Outcome is a request of a batch together with what has come of it so far.
-type Outcome struct {
+type RequestResult struct {
 	batch.Template
 	// Result is complete once its State is terminal; before that only State,
 	// Attempts, ID and CustomID are set.
 	Result batch.Result
 }
 
-// OutcomeQuery says which requests of a batch to read.
-type OutcomeQuery struct {
+// RequestQuery says which requests of a batch to read.
+type RequestQuery struct {
 	Batch    batch.ID
 	File     batch.FileID // of the batch
 	State    batch.State  // empty: any
@@ -59,7 +59,7 @@ SELECT line, model, custom_id, method, path, body, matched,
 // Outcomes returns requests of a batch in the order of its file, and the line
 // that the next page follows; 0: there are no more. A page may be short or
 // empty before that.
-func (s *Store) Outcomes(ctx context.Context, q OutcomeQuery) (page []Outcome, next int32, err error) {
+func (s *Store) ListRequests(ctx context.Context, q RequestQuery) (page []RequestResult, next int32, err error) {
 	window := outcomesWindow
 	if q.State == "" && q.CustomID == "" {
 		window = min(window, q.Limit)
@@ -73,7 +73,7 @@ func (s *Store) Outcomes(ctx context.Context, q OutcomeQuery) (page []Outcome, n
 		return nil, 0, fmt.Errorf("reading outcomes: %w", err)
 	}
 	var matched int
-	page, err = collect(ctx, s, func(row pgx.CollectableRow) (o Outcome, err error) {
+	page, err = collect(ctx, s, func(row pgx.CollectableRow) (o RequestResult, err error) {
 		r := &o.Result
 		err = row.Scan(&o.Line, (*string)(&o.Model), &o.CustomID, &o.Method, &o.Path, &o.Body, &matched,
 			&r.Seq, (*string)(&r.State), (*string)(&r.Reason), &r.StatusCode, &r.RequestID, &r.Body, &r.Attempts, &r.Detail)

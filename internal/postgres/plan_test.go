@@ -160,7 +160,7 @@ func hot(d batch.DaemonID, id batch.ID, deliveries []Delivery) []statement {
 	}
 	var b pgx.Batch
 	queueEndings(&b, d, endings(answered, deliveries), nil)
-	returns := make([]Return, n)
+	returns := make([]Release, n)
 	for i := range returns {
 		returns[i].Delivery = deliveries[i]
 	}

@@ -81,8 +81,8 @@ func (s *Store) RemoveDead(ctx context.Context, age time.Duration, n int) (int, 
 	return int(removed), nil
 }
 
-// DaemonRecord is a daemon as its record and its last heartbeat say.
-type DaemonRecord struct {
+// DaemonStatus is a daemon as its record and its last heartbeat say.
+type DaemonStatus struct {
 	ID                batch.DaemonID
 	Role, Host        string
 	PID               int
@@ -95,7 +95,7 @@ type DaemonRecord struct {
 
 // Daemons lists the daemons whose records are kept, those that live first,
 // then by start.
-func (s *Store) Daemons(ctx context.Context) ([]DaemonRecord, error) {
+func (s *Store) Daemons(ctx context.Context) ([]DaemonStatus, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	rows, err := s.pool.Query(ctx, `
@@ -105,7 +105,7 @@ SELECT id, role, hostname, pid, version, status, started_at, (extract(epoch FROM
 	if err != nil {
 		return nil, fmt.Errorf("listing daemons: %w", err)
 	}
-	records, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r DaemonRecord, err error) {
+	records, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r DaemonStatus, err error) {
 		var micros int64
 		err = row.Scan((*[16]byte)(&r.ID), &r.Role, &r.Host, &r.PID, &r.Version, &r.Status, &r.StartedAt, &micros,
 			&r.InFlight, &r.Completed, &r.Failed)

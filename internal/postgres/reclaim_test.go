@@ -18,7 +18,7 @@ func TestReclaim(t *testing.T) {
 	kept, orphans := started(t, s, alive, id, 2), append(started(t, s, mute, id, 5), started(t, s, ended, id, 3)...)
 	claimed(t, s, id, 1)
 	back := orphans[0] // was returned by its daemon before that died
-	if _, err := s.Finish(t.Context(), mute, nil, []Return{{Delivery: back, Retry: true, Delay: time.Hour}}); err != nil {
+	if _, err := s.Finish(t.Context(), mute, nil, []Release{{Delivery: back, Retry: true, Delay: time.Hour}}); err != nil {
 		t.Fatal(err)
 	}
 	orphans = orphans[1:]
@@ -139,7 +139,7 @@ func TestDaemons(t *testing.T) {
 	if got[0].HeartbeatAge > 50*time.Second || got[0].StartedAt.IsZero() {
 		t.Errorf("record is %+v", got[0])
 	}
-	want := DaemonRecord{
+	want := DaemonStatus{
 		ID: d, Role: "consumer", Host: "host", PID: 1, Version: "test", Status: "stopping",
 		StartedAt: got[0].StartedAt, HeartbeatAge: got[0].HeartbeatAge, InFlight: 3, Completed: 5, Failed: 2,
 	}
@@ -200,7 +200,7 @@ func TestWorking(t *testing.T) {
 	want("of another model", otherName, false)
 	silence(t, s, d)
 	want("its daemon is dead", testModel, false)
-	if _, err := s.Finish(t.Context(), d, nil, []Return{{Delivery: in[0], Retry: true, Delay: time.Hour}}); err != nil {
+	if _, err := s.Finish(t.Context(), d, nil, []Release{{Delivery: in[0], Retry: true, Delay: time.Hour}}); err != nil {
 		t.Fatal(err)
 	}
 	want("in backoff", testModel, true)

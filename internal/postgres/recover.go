@@ -25,7 +25,7 @@ const ownPatience = 5 * time.Second
 // Own makes this process the only one that works on the database, for as long
 // as it lives or until release. It returns ErrDatabaseInUse if another process
 // owns it, or a dispatcher or consumer has had a heartbeat within stale.
-func (s *Store) Own(ctx context.Context, stale time.Duration) (release func(), err error) {
+func (s *Store) OwnDatabase(ctx context.Context, stale time.Duration) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	pooled, err := s.pool.Acquire(ctx)

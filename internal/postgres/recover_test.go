@@ -18,13 +18,13 @@ func TestRecover(t *testing.T) {
 	deliveries := claimed(t, s, id, 8)
 	start(t, s, rules(d), deliveries[1:7]...) // line 1 is claimed, 8 too
 	finish(t, s, d, completed(deliveries[1]), failed(deliveries[2]))
-	if _, err := s.Finish(t.Context(), d, nil, []Return{
+	if _, err := s.Finish(t.Context(), d, nil, []Release{
 		{Delivery: deliveries[3], Retry: true, Delay: time.Hour}, // line 4 is in backoff
 		{Delivery: deliveries[4], Retry: true},                   // line 5 is to be started at once
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.Unclaim(t.Context(), []ClaimedRequest{{ID: deliveries[7].ID, Claim: 1}}, time.Hour); err != nil || n != 1 {
+	if n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{{ID: deliveries[7].ID, Claim: 1}}, time.Hour); err != nil || n != 1 {
 		t.Fatal(n, err)
 	}
 	results, err := checker.Snapshot(t.Context(), s.pool, id)

@@ -129,7 +129,7 @@ func TestReadersFollowWriters(t *testing.T) {
 				if c := b.Counts; c.Done()+c.Pending+c.InProgress != lines || c.InProgress < 0 || c.Done() < next {
 					t.Errorf("%+v after %d results", c, next)
 				}
-				if b.Status.Final() != (b.Counts.Done() == lines) {
+				if b.Status.Terminal() != (b.Counts.Done() == lines) {
 					t.Errorf("%s with %d done", b.Status, b.Counts.Done())
 				}
 				got, err := s.Results(t.Context(), id, next, 1+rand.IntN(50))

@@ -165,7 +165,7 @@ func retryable(states []batch.State) ([]string, error) {
 	return out, nil
 }
 
-// RetryRequests puts all requests of a batch that ended in one of the states,
+// RerunRequests puts all requests of a batch that ended in one of the states,
 // which may be failed, canceled and expired, back to pending: as they were at
 // the beginning, but in a new generation. It returns how many. If there is
 // one, the batch is in progress again; a deadline that has passed is renewed.
@@ -179,7 +179,7 @@ func retryable(states []batch.State) ([]string, error) {
 // with batch.ErrConflict when the batch is cancelled or retried by another
 // meanwhile. It returns batch.ErrConflict also if the file was deleted, and
 // batch.ErrNotFound.
-func (s *Store) RetryRequests(ctx context.Context, id batch.ID, states ...batch.State) (n int, err error) {
+func (s *Store) RerunRequests(ctx context.Context, id batch.ID, states ...batch.State) (n int, err error) {
 	names, err := retryable(states)
 	if err != nil {
 		return 0, fmt.Errorf("retrying requests of %s: %w", id, err)
@@ -230,9 +230,9 @@ func (r *retry) reopenCursors(ctx context.Context, tx pgx.Tx, states []batch.Sta
 	return nil
 }
 
-// RetryLines does the same for single requests, in one transaction. It returns
+// RerunLines does the same for single requests, in one transaction. It returns
 // batch.ErrNotFound, and changes nothing, if one of the lines does not exist.
-func (s *Store) RetryLines(ctx context.Context, id batch.ID, lines []int32) (out Lines, err error) {
+func (s *Store) RerunLines(ctx context.Context, id batch.ID, lines []int32) (out Lines, err error) {
 	err = s.inRetry(ctx, id, func(ctx context.Context, tx pgx.Tx, r *retry) error {
 		if lines, err = checkLines(ctx, tx, id, lines); err != nil {
 			return err

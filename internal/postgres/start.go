@@ -46,7 +46,7 @@ type Start struct {
 	Generation int
 	Takeovers  int           // daemons that died or hung in the middle of this request
 	Remaining  time.Duration // until the batch expires, by Postgres's clock
-	BringsKey  bool          // the call must bear the batch's own API key
+	HasOwnKey  bool          // the call must bear the batch's own API key
 	// Wait is, when Early, the rest of the backoff; when Busy, how long until the
 	// daemon is dead or the call past its timeout, if nothing else happens.
 	Wait time.Duration
@@ -144,7 +144,7 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 			var micros int64
 			t := &st.Template
 			if err := rows.Scan((*[16]byte)(&id.Batch), &id.Line, (*string)(&t.Model), &st.Attempt, &st.Generation, &st.Takeovers,
-				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros, &st.BringsKey); err != nil {
+				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros, &st.HasOwnKey); err != nil {
 				return err
 			}
 			if t.Body == nil {

@@ -27,7 +27,7 @@ func TestStartVerdict(t *testing.T) {
 		sqlExec(sc.t, s, `UPDATE requests SET `+column+` = `+value+` WHERE batch_id = $1`, [16]byte(sc.first.ID.Batch))
 	}
 	back := func(sc scene, d Delivery, delay time.Duration) {
-		if _, err := s.Finish(sc.t.Context(), sc.a, nil, []Return{{Delivery: d, Retry: true, Delay: delay}}); err != nil {
+		if _, err := s.Finish(sc.t.Context(), sc.a, nil, []Release{{Delivery: d, Retry: true, Delay: delay}}); err != nil {
 			sc.t.Fatal(err)
 		}
 	}
@@ -114,7 +114,7 @@ func TestStartVerdict(t *testing.T) {
 		}},
 		{name: "waits for a new claim", number: 1, want: Stale, before: func(sc scene) {
 			r := ClaimedRequest{ID: sc.first.ID, Claim: 1}
-			if n, err := s.Unclaim(sc.t.Context(), []ClaimedRequest{r}, time.Hour); err != nil || n != 1 {
+			if n, err := s.ReleaseClaims(sc.t.Context(), []ClaimedRequest{r}, time.Hour); err != nil || n != 1 {
 				sc.t.Fatal(n, err)
 			}
 		}},
@@ -218,13 +218,13 @@ func TestStartAttempt(t *testing.T) {
 	s := newStore(t)
 	d := newDaemon(t, s)
 	delivery := started(t, s, d, newBatch(t, s, 1), 1)[0]
-	for i, b := range []Return{
+	for i, b := range []Release{
 		{Retry: true, Reason: batch.RetriableHTTPStatus, StatusCode: 503},
 		{Retry: false},
 		{Retry: true, Reason: batch.NetworkError},
 	} {
 		b.Delivery = delivery
-		if written, err := s.Finish(t.Context(), d, nil, []Return{b}); err != nil || !written[delivery.ID] {
+		if written, err := s.Finish(t.Context(), d, nil, []Release{b}); err != nil || !written[delivery.ID] {
 			t.Fatalf("return %d: %v, %v", i, written, err)
 		}
 		delivery.Number++

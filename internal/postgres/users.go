@@ -9,9 +9,9 @@ import (
 // own has 1.
 const MinWeight, MaxWeight = 0.01, 1000.0
 
-// SetUserWeight changes a user's weight: his part of each model, relative to
+// SetOwnerWeight changes a user's weight: his part of each model, relative to
 // that of the others who wait for it. Zero removes it, so that it is 1 again.
-func (s *Store) SetUserWeight(ctx context.Context, name string, weight float64) error {
+func (s *Store) SetOwnerWeight(ctx context.Context, name string, weight float64) error {
 	sql, args := `
 INSERT INTO users (name, weight) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET weight = $2, updated_at = now()`, []any{name, weight}
 	if weight == 0 {
@@ -23,8 +23,8 @@ INSERT INTO users (name, weight) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SE
 	return nil
 }
 
-// UserWeights returns the weights that were set, by user.
-func (s *Store) UserWeights(ctx context.Context) (map[string]float64, error) {
+// OwnerWeights returns the weights that were set, by user.
+func (s *Store) OwnerWeights(ctx context.Context) (map[string]float64, error) {
 	weights := make(map[string]float64)
 	var name string
 	var weight float64

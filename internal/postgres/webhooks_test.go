@@ -99,7 +99,7 @@ func TestEndsOfBatchesAreEvents(t *testing.T) {
 			if test.want != "batch.failed" {
 				return
 			}
-			if n, err := s.RetryRequests(t.Context(), id, batch.Failed); err != nil || n != 2 {
+			if n, err := s.RerunRequests(t.Context(), id, batch.Failed); err != nil || n != 2 {
 				t.Fatal(n, err)
 			}
 			if _, err := s.CancelBatch(t.Context(), id); err != nil {
@@ -152,22 +152,22 @@ SELECT gen_random_uuid(), id, 'batch.completed', gen_random_uuid(), now() - n * 
 		t.Helper()
 		return sqlInt(t, s, `SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at IS NULL`)
 	}
-	settle := func(d WebhookDelivery, o Settlement) {
+	settle := func(d WebhookDelivery, o DeliveryResult) {
 		t.Helper()
-		if err := s.SettleDelivery(t.Context(), d, o); err != nil {
+		if err := s.RecordDelivery(t.Context(), d, o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	settle(busy, Settlement{Error: "too late"})
+	settle(busy, DeliveryResult{Error: "too late"})
 	if n := settled(); n != 0 {
 		t.Errorf("%d settled by an old attempt", n)
 	}
-	settle(second[0], Settlement{Status: 500, Error: "no", Retry: time.Minute})
+	settle(second[0], DeliveryResult{Status: 500, Error: "no", Retry: time.Minute})
 	if n := sqlInt(t, s, `SELECT count(*) FROM webhook_deliveries WHERE last_status = 500 AND next_attempt_at BETWEEN now() AND now() + interval '1 minute'`); n != 1 {
 		t.Errorf("%d are retried", n)
 	}
-	settle(first[1], Settlement{Delivered: true, Status: 204})
-	settle(first[2], Settlement{Error: "given up"})
+	settle(first[1], DeliveryResult{Delivered: true, Status: 204})
+	settle(first[2], DeliveryResult{Error: "given up"})
 	if n := settled(); n != 2 {
 		t.Errorf("%d settled", n)
 	}

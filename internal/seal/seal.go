@@ -38,7 +38,7 @@ var (
 )
 
 // Box seals and opens. A nil one has no key. It is safe for concurrent use.
-type Box struct{ locks []lock }
+type Keyring struct{ locks []lock }
 
 // lock is what one key makes.
 type lock struct {
@@ -48,11 +48,11 @@ type lock struct {
 
 // New returns a box with keys of KeyBytes, of which the first seals and all
 // open; nil for no key at all.
-func New(keys ...[]byte) (*Box, error) {
+func New(keys ...[]byte) (*Keyring, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	b := new(Box)
+	b := new(Keyring)
 	for _, key := range keys {
 		l, err := newLock(key)
 		if err != nil {
@@ -82,7 +82,7 @@ func newLock(key []byte) (l lock, err error) {
 
 // Seal encrypts a secret. about says what it belongs to, and must be given
 // again to open it. It returns ErrNoKey.
-func (b *Box) Seal(about, secret string) ([]byte, error) {
+func (b *Keyring) Seal(about, secret string) ([]byte, error) {
 	if b == nil {
 		return nil, ErrNoKey
 	}
@@ -92,7 +92,7 @@ func (b *Box) Seal(about, secret string) ([]byte, error) {
 
 // Open decrypts what Seal returned. It returns ErrNoKey, ErrOtherKey or
 // ErrCorrupt.
-func (b *Box) Open(about string, sealed []byte) (string, error) {
+func (b *Keyring) Open(about string, sealed []byte) (string, error) {
 	switch {
 	case b == nil:
 		return "", ErrNoKey
@@ -115,7 +115,7 @@ func (b *Box) Open(about string, sealed []byte) (string, error) {
 
 // Reseal seals anew, with the first key, what another one sealed. It returns nil
 // for what the first key sealed already, and the errors of Open.
-func (b *Box) Reseal(about string, sealed []byte) ([]byte, error) {
+func (b *Keyring) Reseal(about string, sealed []byte) ([]byte, error) {
 	secret, err := b.Open(about, sealed)
 	if err != nil || bytes.HasPrefix(sealed, b.locks[0].header) {
 		return nil, err

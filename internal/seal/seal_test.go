@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func newBox(t interface{ Fatal(...any) }, fills ...byte) *Box {
+func newBox(t interface{ Fatal(...any) }, fills ...byte) *Keyring {
 	var keys [][]byte
 	for _, fill := range fills {
 		keys = append(keys, bytes.Repeat([]byte{fill}, KeyBytes))
@@ -90,7 +90,7 @@ func TestRotation(t *testing.T) {
 	if _, err := both.Reseal("b", sealed); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("sealed anew for another thing: %v", err)
 	}
-	if _, err := (*Box)(nil).Reseal("a", sealed); !errors.Is(err, ErrNoKey) {
+	if _, err := (*Keyring)(nil).Reseal("a", sealed); !errors.Is(err, ErrNoKey) {
 		t.Errorf("sealed anew without a key: %v", err)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"fusillade/internal/batch"
 )
 
-// Bury drops what these daemons hold. They must be dead, their calls over.
-func Bury(ctx context.Context, kv jetstream.KeyValue, dead map[batch.DaemonID]bool) error {
+// ReleaseDead drops what these daemons hold. They must be dead, their calls over.
+func ReleaseDead(ctx context.Context, kv jetstream.KeyValue, dead map[batch.DaemonID]bool) error {
 	keys, err := kv.Keys(ctx)
 	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
 		return fmt.Errorf("listing slots: %w", err)

@@ -12,7 +12,7 @@ func TestBury(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	alive, dead := batch.DaemonID{1}, batch.DaemonID{2}
-	if err := Bury(t.Context(), e.slots, map[batch.DaemonID]bool{dead: true}); err != nil {
+	if err := ReleaseDead(t.Context(), e.slots, map[batch.DaemonID]bool{dead: true}); err != nil {
 		t.Errorf("with no entries: %v", err)
 	}
 	want := make(map[batch.Model]Entry)
@@ -31,7 +31,7 @@ func TestBury(t *testing.T) {
 		want[name] = entry
 	}
 	for range 2 {
-		if err := Bury(t.Context(), e.slots, map[batch.DaemonID]bool{dead: true}); err != nil {
+		if err := ReleaseDead(t.Context(), e.slots, map[batch.DaemonID]bool{dead: true}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := List(t.Context(), e.slots)

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/metric"
+	"fusillade/internal/telemetry"
 	"fusillade/streams"
 )
 
@@ -74,7 +74,7 @@ func NewKeeper(ctx context.Context, cfg Config) (*Keeper, error) {
 		return nil, fmt.Errorf("binding slots: %w", err)
 	}
 	k := &Keeper{cfg: cfg, accounts: make(map[string]*Account), anew: make(chan struct{}, 1),
-		dropped: metric.Drops(cfg.Metrics).WithLabelValues(metric.DroppedSlots)}
+		dropped: telemetry.Drops(cfg.Metrics).WithLabelValues(telemetry.DroppedSlots)}
 	if k.slots, err = js.KeyValue(ctx, streams.SlotsBucket); err != nil {
 		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // Dog watches loops. It is safe for concurrent use; a nil one watches nothing.
-type Dog struct {
+type Watchdog struct {
 	bound time.Duration
 	began time.Time
 
@@ -25,19 +25,19 @@ type Dog struct {
 
 // New returns a Dog that takes a loop for stuck after a step of more than the
 // bound.
-func New(bound time.Duration) *Dog {
-	return &Dog{bound: bound, began: time.Now(), loops: make(map[*Loop]struct{})}
+func New(bound time.Duration) *Watchdog {
+	return &Watchdog{bound: bound, began: time.Now(), loops: make(map[*Loop]struct{})}
 }
 
 // Loop is one loop that is watched, or one step. A nil one is not.
 type Loop struct {
-	dog  *Dog
+	dog  *Watchdog
 	name string
 	step atomic.Int64 // when the step began, in nanoseconds after the dog did, from 1; 0: idle
 }
 
 // Loop begins to watch a loop, which is idle. The caller must call End.
-func (d *Dog) Loop(name string) *Loop {
+func (d *Watchdog) Loop(name string) *Loop {
 	if d == nil {
 		return nil
 	}
@@ -49,7 +49,7 @@ func (d *Dog) Loop(name string) *Loop {
 }
 
 // Step begins to watch a single step. The caller must call End after it.
-func (d *Dog) Step(name string) *Loop {
+func (d *Watchdog) Step(name string) *Loop {
 	l := d.Loop(name)
 	l.Busy()
 	return l
@@ -80,7 +80,7 @@ func (l *Loop) End() {
 }
 
 // Stuck names the loops that make no progress, in order; nil: all do.
-func (d *Dog) Stuck() []string {
+func (d *Watchdog) Stuck() []string {
 	if d == nil {
 		return nil
 	}

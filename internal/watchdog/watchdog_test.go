@@ -46,7 +46,7 @@ func TestStuck(t *testing.T) {
 
 func TestNobodyWatches(t *testing.T) {
 	t.Parallel()
-	var d *Dog
+	var d *Watchdog
 	l := d.Step("x")
 	l.Busy()
 	l.Idle()

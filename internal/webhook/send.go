@@ -59,7 +59,7 @@ func (s *Sender) Send(ctx context.Context, d postgres.WebhookDelivery) (status i
 }
 
 func (s *Sender) request(ctx context.Context, d postgres.WebhookDelivery) (*http.Request, error) {
-	secret, err := s.cfg.Box.Open(seal.WebhookSecret(d.Webhook.ID, d.Webhook.URL), d.Webhook.Secret)
+	secret, err := s.cfg.Keyring.Open(seal.WebhookSecret(d.Webhook.ID, d.Webhook.URL), d.Webhook.Secret)
 	if err != nil {
 		return nil, fmt.Errorf("its secret cannot be decrypted: %w", err)
 	}

@@ -11,9 +11,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"fusillade/internal/metric"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
+	"fusillade/internal/telemetry"
 )
 
 const (
@@ -41,7 +41,7 @@ const jitter = 0.2
 type Config struct {
 	Store *postgres.Store
 	// Box decrypts the endpoints' secrets; nil: nothing can be signed.
-	Box *seal.Box
+	Keyring *seal.Keyring
 	// AllowPrivate lets events go to private, loopback and link-local addresses.
 	AllowPrivate bool
 	// Timeout bounds an attempt; 0: 15 s.
@@ -64,7 +64,7 @@ func New(cfg Config) (*Sender, error) {
 		return nil, errors.New("webhook: Store and Log are required")
 	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
-	return &Sender{cfg: cfg, client: newClient(cfg.AllowPrivate), outcomes: metric.Counters(cfg.Metrics, "webhook_deliveries_total",
+	return &Sender{cfg: cfg, client: newClient(cfg.AllowPrivate), outcomes: telemetry.Counters(cfg.Metrics, "webhook_deliveries_total",
 		"Attempts to deliver a webhook: delivered, retried later, or given_up.", "outcome")}, nil
 }
 
@@ -138,7 +138,7 @@ func (s *Sender) deliver(ctx context.Context, d postgres.WebhookDelivery) {
 	if err != nil && ctx.Err() != nil {
 		return // cut off by a stop: its lease runs out
 	}
-	o := postgres.Settlement{Delivered: err == nil, Status: status}
+	o := postgres.DeliveryResult{Delivered: err == nil, Status: status}
 	outcome := "delivered"
 	if err != nil {
 		o.Error, o.Retry = err.Error(), backoff(d.Attempt)
@@ -150,7 +150,7 @@ func (s *Sender) deliver(ctx context.Context, d postgres.WebhookDelivery) {
 	}
 	recording, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin/3)
 	defer cancel()
-	if err := s.cfg.Store.SettleDelivery(recording, d, o); err != nil {
+	if err := s.cfg.Store.RecordDelivery(recording, d, o); err != nil {
 		s.cfg.Log.Warn("recording a webhook delivery; it is delivered again", "event_id", eventID(d), "err", err)
 		return
 	}

@@ -30,7 +30,7 @@ type fixture struct {
 	t      *testing.T
 	store  *postgres.Store
 	db     *pgxpool.Pool
-	box    *seal.Box
+	box    *seal.Keyring
 	secret string
 }
 
@@ -51,7 +51,7 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
-func (f *fixture) newBox(fill byte) *seal.Box {
+func (f *fixture) newBox(fill byte) *seal.Keyring {
 	f.t.Helper()
 	box, err := seal.New(bytes.Repeat([]byte{fill}, seal.KeyBytes))
 	if err != nil {
@@ -97,7 +97,7 @@ func (f *fixture) until(what, condition string) {
 // run delivers until stop, or the end of the test.
 func (f *fixture) run(change func(*Config)) (stop func()) {
 	f.t.Helper()
-	cfg := Config{Store: f.store, Box: f.box, AllowPrivate: true, Log: testenv.Logger(f.t)}
+	cfg := Config{Store: f.store, Keyring: f.box, AllowPrivate: true, Log: testenv.Logger(f.t)}
 	if change != nil {
 		change(&cfg)
 	}
@@ -210,8 +210,8 @@ func TestFailures(t *testing.T) {
 		"loopback by name":  {url: strings.Replace(target.URL, "127.0.0.1", "localhost", 1), change: func(_ *fixture, c *Config) { c.AllowPrivate = false }, want: "private"},
 		"nobody listens":    {url: closed.URL, want: "cannot be connected to"},
 		"it hangs":          {url: hang.URL, change: func(_ *fixture, c *Config) { c.Timeout = 100 * time.Millisecond }, want: "in time"},
-		"no encryption key": {url: target.URL, change: func(_ *fixture, c *Config) { c.Box = nil }, want: "no encryption key"},
-		"another key":       {url: target.URL, change: func(f *fixture, c *Config) { c.Box = f.newBox(2) }, want: "another key"},
+		"no encryption key": {url: target.URL, change: func(_ *fixture, c *Config) { c.Keyring = nil }, want: "no encryption key"},
+		"another key":       {url: target.URL, change: func(f *fixture, c *Config) { c.Keyring = f.newBox(2) }, want: "another key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,127 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fusillade/internal/daemon"
+	"fusillade/internal/health"
+)
+
+// Telemetry is what the admin server shows of a process: its metrics, and the
+// daemon at work in it. A nil one shows nothing.
+type Telemetry struct {
+	registry *prometheus.Registry
+	daemon   atomic.Pointer[observedDaemon] // nil: none is registered
+}
+
+// observedDaemon is a daemon from its registration to the end of its work.
+type observedDaemon struct {
+	taking context.Context
+	alive  func() error
+}
+
+// ServeAdmin serves health and metrics at addr, or nothing if it is empty. From
+// the end of taking on the process is not ready; nor is it while no daemon
+// runs, unless it is of a kind that runs none. Daemons that run with these
+// resources afterwards are shown. The caller must call stop, before it closes
+// the resources.
+func (r *Resources) ServeAdmin(taking context.Context, addr string, runsDaemon bool) (stop func(), err error) {
+	if addr == "" {
+		return func() {}, nil
+	}
+	observed := &Telemetry{registry: health.NewRegistry(daemon.Version)}
+	server, err := health.New(taking, health.Config{
+		Addr: addr, Alive: observed.alive, Ready: r.checks(taking, observed, runsDaemon), Metrics: observed.registry, Log: r.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.Telemetry, r.AdminAddr = observed, server.Addr().String()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(taking))
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := server.Run(ctx); err != nil {
+			r.Log.Error("admin server", "err", err)
+		}
+	})
+	return func() {
+		cancel()
+		running.Wait()
+	}, nil
+}
+
+func (r *Resources) checks(taking context.Context, observed *Telemetry, runsDaemon bool) []health.Check {
+	return []health.Check{
+		{Name: "stop", Do: func(context.Context) error {
+			if taking.Err() != nil {
+				return errors.New("stopping")
+			}
+			return nil
+		}},
+		{Name: "daemon", Do: func(context.Context) error {
+			if runsDaemon {
+				return observed.working()
+			}
+			return nil
+		}},
+		{Name: "nats", Do: func(context.Context) error {
+			if status := r.Conn.Status(); !r.Conn.IsConnected() {
+				return fmt.Errorf("the connection is %s", status)
+			}
+			return nil
+		}},
+		{Name: "postgres", Do: func(ctx context.Context) error {
+			if err := r.Store.Ping(ctx); err != nil {
+				r.Log.Debug("not ready", "err", err)
+				return errors.New("no answer") // the cause may name hosts and users
+			}
+			return nil
+		}},
+	}
+}
+
+// metrics is where the metrics of this process are registered; nil: nowhere.
+func (o *Telemetry) metrics() prometheus.Registerer {
+	if o == nil {
+		return nil
+	}
+	return o.registry
+}
+
+// observe shows a daemon for as long as its work goes on.
+func (o *Telemetry) observe(work daemon.Work) daemon.Work {
+	if o == nil {
+		return work
+	}
+	return func(taking, doing context.Context, d *daemon.Daemon) error {
+		o.daemon.Store(&observedDaemon{taking: taking, alive: d.Alive})
+		defer o.daemon.Store(nil)
+		return work(taking, doing, d)
+	}
+}
+
+// alive says what keeps the daemon from making progress. A process without one
+// is waiting for Postgres or NATS, which a restart would not bring back.
+func (o *Telemetry) alive() error {
+	if d := o.daemon.Load(); d != nil {
+		return d.alive()
+	}
+	return nil
+}
+
+func (o *Telemetry) working() error {
+	d := o.daemon.Load()
+	switch {
+	case d == nil:
+		return errors.New("not registered")
+	case d.taking.Err() != nil:
+		return errors.New("draining")
+	}
+	return nil
+}

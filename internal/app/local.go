@@ -1,0 +1,136 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fusillade/internal/config"
+	"fusillade/internal/embedded"
+	"fusillade/internal/postgres"
+	"fusillade/migrations"
+	"fusillade/streams"
+)
+
+// LocalConfig says how to run everything on one machine.
+type LocalConfig struct {
+	// DataDir keeps Postgres and the broker's files. One process at a time
+	// may use it.
+	DataDir string
+	// DatabaseURL is a server to use instead of one of our own.
+	DatabaseURL string
+	// NATSListen opens the broker's port, for the nats command line; empty: none.
+	NATSListen string
+	MaxConns   int
+	Daemon     config.Daemon
+	Log        *slog.Logger
+}
+
+// Local is a Postgres and a NATS server for this process alone.
+type Local struct {
+	Resources
+	// Database says in words which Postgres it is.
+	Database string
+	// NATSURL is where the broker listens; empty: nowhere.
+	NATSURL string
+	// Recovered is how many requests an earlier process left in the middle.
+	Recovered int
+
+	pg     *embedded.Postgres
+	broker *embedded.NATS
+	unlock func() error
+	disown func()
+}
+
+const stopTimeout = 30 * time.Second
+
+// StartLocal locks the data directory, starts what is needed, migrates the
+// database and recovers what an earlier process left behind. The caller must
+// call Stop.
+func StartLocal(ctx context.Context, cfg LocalConfig) (l *Local, err error) {
+	l = &Local{Resources: Resources{Log: cfg.Log}}
+	if l.unlock, err = embedded.LockDir(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Stop())
+		}
+	}()
+	l.pg, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{
+		URL: cfg.DatabaseURL, DataDir: filepath.Join(cfg.DataDir, "postgres"),
+		CacheDir: filepath.Join(cfg.DataDir, "download"), Log: cfg.Log,
+	})
+	if err != nil {
+		return l, err
+	}
+	l.Database = l.pg.Source()
+	if err = migrations.Up(ctx, l.pg.URL()); err != nil {
+		return l, err
+	}
+	l.Store, err = postgres.Open(ctx, postgres.Config{URL: l.pg.URL(), MaxConns: cfg.MaxConns, ApplicationName: "fusillade"})
+	if err != nil {
+		return l, err
+	}
+	if l.disown, err = l.Store.OwnDatabase(ctx, cfg.Daemon.StaleDaemonThreshold.Duration()); err != nil {
+		return l, err
+	}
+	if err = l.startBroker(cfg); err != nil {
+		return l, err
+	}
+	l.Streams = streams.Config{InMemory: true, StaleDaemonThreshold: cfg.Daemon.StaleDaemonThreshold.Duration()}
+	if err = l.ensureStreams(ctx); err != nil {
+		return l, err
+	}
+	l.Recovered, err = l.Store.Recover(ctx)
+	return l, err
+}
+
+// startBroker begins with an empty store, and what is put into it is kept in
+// memory: Postgres knows all of it, and messages of a killed process would
+// only wait out their leases.
+func (l *Local) startBroker(cfg LocalConfig) (err error) {
+	dir := filepath.Join(cfg.DataDir, "nats")
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("emptying the broker's store: %w", err)
+	}
+	l.broker, err = embedded.StartNATS(embedded.NATSConfig{DataDir: dir, Listen: cfg.NATSListen, Log: cfg.Log})
+	if err != nil {
+		return err
+	}
+	if cfg.NATSListen != "" {
+		l.NATSURL = l.broker.URL()
+	}
+	if l.Conn, err = l.broker.Connect(ConnOptions("standalone", cfg.Log)...); err != nil {
+		return fmt.Errorf("connecting to the embedded NATS server: %w", err)
+	}
+	return nil
+}
+
+// DatabaseEnded is closed when our Postgres has ended by itself.
+func (l *Local) DatabaseEnded() <-chan struct{} { return l.pg.Done() }
+
+// DatabaseURL is what to connect to. It may hold a password.
+func (l *Local) DatabaseURL() string { return l.pg.URL() }
+
+// Stop stops what was started and releases the data directory.
+func (l *Local) Stop() error {
+	if l.disown != nil {
+		l.disown()
+	}
+	l.Resources.Close()
+	var errs []error
+	if l.broker != nil {
+		errs = append(errs, l.broker.Stop())
+	}
+	if l.pg != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		errs = append(errs, l.pg.Stop(ctx))
+	}
+	return errors.Join(append(errs, l.unlock())...)
+}

@@ -1,0 +1,103 @@
+package app
+
+import (
+	"testing"
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/config"
+	"fusillade/internal/mock"
+	"fusillade/internal/postgres"
+	"fusillade/streams"
+)
+
+// beginAs begins another batch of the same file, by another user.
+func (c *cluster) beginAs(user string, of batch.ID) batch.ID {
+	c.t.Helper()
+	id, _, err := c.store.CreateBatch(c.t.Context(), postgres.NewBatch{
+		File: c.batch(of).File, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: user,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return id
+}
+
+func (c *cluster) change(model batch.Model, change postgres.ModelChange) {
+	c.t.Helper()
+	if err := c.store.ChangeModel(c.t.Context(), model, change); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := c.conn.Publish(streams.HintWork, nil); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// Users get their parts of a model through the whole pipeline, with several
+// dispatchers, from the moment at which it is resumed.
+func TestUsersShareAModel(t *testing.T) {
+	t.Parallel()
+	const lines = 1200
+	c := newCluster(t, mock.Settings{Latency: "uniform:1ms-5ms"})
+	slowFallbacks(&c.settings)
+	c.settings.DefaultModelConcurrency = 8
+	yes, no := true, false
+	c.change("m", postgres.ModelChange{Paused: &yes})
+	if err := c.store.SetOwnerWeight(t.Context(), "bob", 3); err != nil {
+		t.Fatal(err)
+	}
+	alice := c.begin("r", lines, "m") // by tester, of weight 1
+	bob := c.beginAs("bob", alice)
+	for range 2 {
+		c.start("dispatcher")
+		c.start("consumer")
+	}
+	c.change("m", postgres.ModelChange{Paused: &no})
+	c.awaitDone(bob, lines/2)
+	// Read in this order, alice has had a little more time than bob.
+	b, a := c.batch(bob).Counts.Done(), c.batch(alice).Counts.Done()
+	if share := float64(b) / float64(a+b); share < 0.68 || share > 0.82 {
+		t.Errorf("bob got %.2f of all, want 0.75: %d and %d", share, b, a)
+	}
+	c.awaitEnd(bob, patience)
+	c.awaitEnd(alice, patience)
+}
+
+// Near its deadline a batch goes to another model, whose limit holds for all
+// that it is given.
+func TestEscalation(t *testing.T) {
+	t.Parallel()
+	const lines = 300
+	c := newCluster(t, mock.Settings{Latency: "uniform:1ms-5ms", Ceilings: "slow=2,quick=4", Errors: "503=0.05"})
+	slowFallbacks(&c.settings)
+	c.settings.DefaultModelConcurrency = 4
+	c.set(&c.settings.ModelConcurrencyLimits, "slow=2")
+	c.set(&c.settings.ModelEscalations, "slow=quick@1h")
+	for range 2 {
+		c.start("dispatcher", func(*config.Standalone) {})
+		c.start("consumer")
+	}
+	first := c.begin("a", lines, "slow", "quick")
+	c.awaitDone(first, lines/4)
+	if n := c.endpoint.Stats().Models["slow"].Calls; n == 0 {
+		t.Error("no call of the model itself while there was time")
+	}
+	if _, err := c.db.Exec(t.Context(), `UPDATE batches SET expires_at = now() + interval '10 min'`); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitEnd(first, patience)
+	second := c.begin("b", lines, "slow", "quick")
+	if _, err := c.db.Exec(t.Context(), `UPDATE batches SET expires_at = now() + interval '10 min'`); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitEnd(second, patience)
+	stats := c.endpoint.Stats().Models
+	if stats["quick"].Calls < lines {
+		t.Errorf("%d calls of the escalation model, want more than the %d lines that name it", stats["quick"].Calls, lines)
+	}
+	for model, s := range stats {
+		if s.CeilingViolations > 0 {
+			t.Errorf("%s: %d calls beyond its limit", model, s.CeilingViolations)
+		}
+	}
+}

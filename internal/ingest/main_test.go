@@ -1,9 +1,0 @@
-package ingest
-
-import (
-	"testing"
-
-	"fusillade/internal/testenv"
-)
-
-func TestMain(m *testing.M) { testenv.Main(m) }

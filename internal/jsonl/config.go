@@ -1,0 +1,73 @@
+package jsonl
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Limits bound what a file may hold. Zero fields take their defaults.
+type Limits struct {
+	MaxRequests     int   // requests in a file; default 1,000,000
+	MaxRequestBytes int   // bytes of one line without its line end; default 10 MiB
+	MaxFileBytes    int64 // bytes of the file; default 2 GiB
+	MaxModels       int   // distinct models in a file; default 1,000
+}
+
+const (
+	maxCustomIDBytes = 512
+	maxModelBytes    = 256
+)
+
+// Config says what a Reader accepts. The zero value is usable.
+type Config struct {
+	Limits
+	// Endpoint is the url that every line must have. Empty: the lines need only
+	// agree with one another.
+	Endpoint string
+	// Endpoints are the urls that a line may have. Empty: /v1/chat/completions,
+	// /v1/completions, /v1/embeddings and /v1/responses.
+	Endpoints []string
+	// AllowMixedEndpoints lets lines of one file have different urls, as long as
+	// Endpoint is empty.
+	AllowMixedEndpoints bool
+}
+
+// withDefaults returns c completed, or an error that joins one line per bad
+// field.
+func (c Config) withDefaults() (Config, error) {
+	var problems []error
+	for _, limit := range []struct {
+		name  string
+		value int64
+	}{
+		{"MaxRequests", int64(c.MaxRequests)},
+		{"MaxRequestBytes", int64(c.MaxRequestBytes)},
+		{"MaxFileBytes", c.MaxFileBytes},
+		{"MaxModels", int64(c.MaxModels)},
+	} {
+		if limit.value < 0 {
+			problems = append(problems, fmt.Errorf("%s is %d: must not be negative", limit.name, limit.value))
+		}
+	}
+	c.MaxRequests = cmp.Or(c.MaxRequests, 1_000_000)
+	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 10<<20)
+	c.MaxFileBytes = cmp.Or(c.MaxFileBytes, 2<<30)
+	c.MaxModels = cmp.Or(c.MaxModels, 1_000)
+
+	c.Endpoints = slices.Clone(c.Endpoints)
+	if len(c.Endpoints) == 0 {
+		c.Endpoints = []string{"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"}
+	}
+	for _, endpoint := range c.Endpoints {
+		if !strings.HasPrefix(endpoint, "/") {
+			problems = append(problems, fmt.Errorf("Endpoints holds %q: must start with a slash", endpoint))
+		}
+	}
+	if c.Endpoint != "" && !slices.Contains(c.Endpoints, c.Endpoint) {
+		problems = append(problems, fmt.Errorf("Endpoint is %q: must be one of %s", c.Endpoint, strings.Join(c.Endpoints, ", ")))
+	}
+	return c, errors.Join(problems...)
+}

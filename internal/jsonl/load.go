@@ -1,0 +1,102 @@
+package jsonl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"fusillade/internal/batch"
+)
+
+// templateStore is where a file's lines are kept. A file that was created is
+// either finished or removed; one that neither happens to is removed by the
+// leading dispatcher when it has lain untouched for long.
+type templateStore interface {
+	CreateFile(ctx context.Context, filename, createdBy string) (batch.FileID, error)
+	// CopyTemplates keeps the whole chunk or nothing of it.
+	CopyTemplates(ctx context.Context, id batch.FileID, templates []batch.Template) error
+	FinishFile(ctx context.Context, id batch.FileID, s batch.FileSummary) error
+	RemoveFile(ctx context.Context, id batch.FileID) error
+}
+
+const (
+	// A chunk is one COPY and one short transaction.
+	loadChunkRequests = 4000
+	loadChunkBytes    = 4 << 20
+	removeTimeout     = time.Minute
+)
+
+// Load reads a file into the store in constant memory: while one chunk is
+// written the next is read. Nothing remains of a file that is refused or whose
+// source fails. Errors are those of Reader.Next and the store's.
+func Load(ctx context.Context, store templateStore, r *Reader, filename, createdBy string) (batch.FileID, batch.FileSummary, error) {
+	id, err := store.CreateFile(ctx, filename, createdBy)
+	if err != nil {
+		return batch.FileID{}, batch.FileSummary{}, err
+	}
+	if err := load(ctx, store, r, id); err != nil {
+		removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
+		defer cancel()
+		if removeErr := store.RemoveFile(removing, id); removeErr != nil {
+			err = errors.Join(err, fmt.Errorf("the refused file is left to be removed later: %w", removeErr))
+		}
+		return batch.FileID{}, batch.FileSummary{}, err
+	}
+	return id, r.Summary(), nil
+}
+
+func load(ctx context.Context, store templateStore, r *Reader, id batch.FileID) error {
+	g, gctx := errgroup.WithContext(ctx)
+	chunks := make(chan []batch.Template)
+	g.Go(func() error {
+		defer close(chunks)
+		return readChunks(gctx, r, chunks)
+	})
+	g.Go(func() error {
+		for chunk := range chunks {
+			if err := store.CopyTemplates(gctx, id, chunk); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return store.FinishFile(ctx, id, r.Summary())
+}
+
+func readChunks(ctx context.Context, r *Reader, chunks chan<- []batch.Template) error {
+	for {
+		chunk, err := readChunk(r)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if len(chunk) > 0 {
+			select {
+			case chunks <- chunk:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+	}
+}
+
+func readChunk(r *Reader) (chunk []batch.Template, err error) {
+	for bytes := 0; len(chunk) < loadChunkRequests && bytes < loadChunkBytes; {
+		t, err := r.Next()
+		if err != nil {
+			return chunk, err
+		}
+		chunk = append(chunk, t)
+		bytes += len(t.Body)
+	}
+	return chunk, nil
+}

@@ -1,0 +1,151 @@
+package jsonl
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"fusillade/internal/batch"
+)
+
+// Reader reads an input file. It is not safe for concurrent use.
+type Reader struct {
+	cfg       Config
+	lines     lines
+	parser    *parser
+	customIDs *customIDs
+	seen      int // lines that are not blank
+	url       string
+	urlLine   int // the first line with a known url, which is url
+	mixed     bool
+	summary   counts
+	invalid   InvalidFileError
+	err       error // what Next returns from now on
+}
+
+// NewReader returns a Reader of source, or an error that names every bad field
+// of cfg. Nothing is read before the first Next.
+func NewReader(source io.Reader, cfg Config) (*Reader, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("configuring reader: %w", err)
+	}
+	if source == nil {
+		return nil, errors.New("configuring reader: source is nil")
+	}
+	return &Reader{
+		cfg: cfg,
+		lines: lines{
+			source:  source,
+			digest:  sha256.New(),
+			maxLine: cfg.MaxRequestBytes,
+			maxFile: cfg.MaxFileBytes,
+			chunk:   chunkBytes,
+		},
+		parser:    newParser(),
+		customIDs: newCustomIDs(),
+		summary:   counts{models: make(map[batch.Model]*batch.ModelDemand)},
+	}, nil
+}
+
+// Next returns the next request, until the first bad line; that call reads on
+// to the end of the file, which takes as long as the source takes, and no
+// request is returned after it. The error, which every further call repeats, is
+//
+//   - io.EOF itself when the whole file was read and is good;
+//   - *InvalidFileError when it is not;
+//   - else what the source returned, wrapped. It is never io.EOF.
+//
+// The template may be kept: its Body is not copied or overwritten, but shares
+// a buffer of at least 256 KiB with its neighbours, so whoever keeps a few out
+// of many should clone it. Appending to Body copies it.
+func (r *Reader) Next() (batch.Template, error) {
+	for r.err == nil {
+		line, err := r.lines.next()
+		switch {
+		case errors.Is(err, errLineTooLong):
+			if r.admit() {
+				r.reject(&problem{"", CodeRequestTooLarge, fmt.Sprintf("longer than %d bytes", r.cfg.MaxRequestBytes)})
+			}
+		case errors.Is(err, errFileTooLarge):
+			r.stop(r.lines.number+1, problem{"", CodeFileTooLarge, r.fileTooLarge()})
+		case errors.Is(err, io.EOF):
+			r.err = r.finish()
+		case err != nil:
+			r.err = err
+		case len(bytes.TrimLeft(line, " \t\r")) == 0:
+		default:
+			if template, ok := r.request(line); ok {
+				return template, nil
+			}
+		}
+	}
+	return batch.Template{}, r.err
+}
+
+// Summary describes the file. It is complete once Next has returned io.EOF, and
+// of no use after any other error.
+func (r *Reader) Summary() batch.FileSummary {
+	summary := r.summary.sorted()
+	summary.Bytes = r.lines.bytes
+	summary.SHA256 = [sha256.Size]byte(r.lines.digest.Sum(nil))
+	if !r.mixed {
+		summary.Endpoint = r.url
+	}
+	return summary
+}
+
+// request reads a line that is not blank. It returns false when there is
+// nothing to yield.
+func (r *Reader) request(line []byte) (batch.Template, bool) {
+	if !r.admit() {
+		return batch.Template{}, false
+	}
+	f, bad := r.parser.parse(line)
+	if bad != nil {
+		r.reject(bad)
+		return batch.Template{}, false
+	}
+	template, bad := r.template(f)
+	if bad != nil {
+		r.reject(bad)
+		return batch.Template{}, false
+	}
+	return template, r.invalid.Total == 0
+}
+
+// admit counts a line, and stops the Reader when it is one too many.
+func (r *Reader) admit() bool {
+	r.seen++
+	if r.seen <= r.cfg.MaxRequests {
+		return true
+	}
+	r.stop(r.lines.number, problem{"", CodeTooManyRequests, fmt.Sprintf("the file has more than %d requests; reading stopped here", r.cfg.MaxRequests)})
+	return false
+}
+
+func (r *Reader) reject(bad *problem) { r.invalid.add(bad.at(r.lines.number)) }
+
+func (r *Reader) stop(line int, bad problem) {
+	r.invalid.addStop(bad.at(line))
+	r.err = &r.invalid
+}
+
+func (r *Reader) finish() error {
+	if r.seen == 0 && r.invalid.Total == 0 {
+		r.invalid.add(problem{"", CodeEmptyFile, "the file has no request"}.at(0))
+	}
+	if r.invalid.Total > 0 {
+		return &r.invalid
+	}
+	return io.EOF
+}
+
+func (r *Reader) fileTooLarge() string {
+	if r.lines.bytes < r.cfg.MaxFileBytes {
+		return "the file has too many lines; reading stopped here"
+	}
+	return fmt.Sprintf("the file is larger than %d bytes; reading stopped here", r.cfg.MaxFileBytes)
+}

@@ -1,0 +1,175 @@
+package resolver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/singleflight"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/consume"
+	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
+	"fusillade/streams"
+)
+
+const (
+	defaultInterval = 5 * time.Second
+	readTimeout     = 5 * time.Second
+	// askAgain is how old what is known must be for a model without an endpoint
+	// to be looked up at once: its operator may just have set one.
+	askAgain = time.Second
+)
+
+// Store is where operators' settings and batches' keys are.
+type store interface {
+	ModelUpstreams(ctx context.Context) (map[batch.Model]postgres.ModelUpstream, error)
+	BatchKey(ctx context.Context, id batch.ID) ([]byte, error)
+}
+
+// Config says what a Book reads. Store, Conn, Default and Log are required.
+type Config struct {
+	Store store
+	Conn  *nats.Conn
+	// Box decrypts; nil: there is no key, and what is encrypted cannot be used.
+	Keyring *seal.Keyring
+	// Default is what the environment says of a model; an empty BaseURL: nothing.
+	Default func(batch.Model) consume.Target
+	// Interval is how often to look for changes whose hint was lost; 0: 5 s.
+	Interval time.Duration
+	Log      *slog.Logger
+}
+
+// Book is safe for concurrent use.
+type Resolver struct {
+	cfg     Config
+	reading singleflight.Group
+	models  atomic.Pointer[models]
+
+	mu   sync.Mutex
+	keys map[keyOf]batchKey
+}
+
+// models is what was read at a time. It is not changed once it is made.
+type models struct {
+	read time.Time
+	of   map[batch.Model]consume.Target // an empty BaseURL: the environment's
+}
+
+// New returns a book that is empty until Load.
+func New(cfg Config) (*Resolver, error) {
+	if cfg.Store == nil || cfg.Conn == nil || cfg.Default == nil || cfg.Log == nil {
+		return nil, errors.New("endpoint: Store, Conn, Default and Log are required")
+	}
+	cfg.Interval = cmp.Or(cfg.Interval, defaultInterval)
+	b := &Resolver{cfg: cfg, keys: make(map[keyOf]batchKey)}
+	b.models.Store(&models{})
+	return b, nil
+}
+
+// Run keeps up with changes until ctx ends. Without an answer from the database
+// what is known stays in force.
+func (b *Resolver) Run(ctx context.Context) {
+	hints := make(chan struct{}, 1)
+	sub, err := b.cfg.Conn.Subscribe(streams.HintUpstreams, func(*nats.Msg) {
+		select {
+		case hints <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		b.cfg.Log.Warn("listening for changes of upstreams; they are polled for", "err", err)
+	} else {
+		defer func() { _ = sub.Unsubscribe() }()
+	}
+	for {
+		timer := time.NewTimer(b.cfg.Interval/2 + rand.N(b.cfg.Interval))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-hints:
+			timer.Stop()
+		case <-timer.C:
+		}
+		if err := b.Load(ctx); err != nil && ctx.Err() == nil {
+			b.cfg.Log.Warn("reading upstreams", "err", err)
+		}
+		b.forget(time.Now())
+	}
+}
+
+// Load reads what operators have set.
+func (b *Resolver) Load(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	began := time.Now()
+	set, err := b.cfg.Store.ModelUpstreams(ctx)
+	if err != nil {
+		return err
+	}
+	before := b.models.Load()
+	now := &models{read: began, of: make(map[batch.Model]consume.Target, len(set))}
+	for model, u := range set {
+		to := b.open(model, u)
+		now.of[model] = to
+		if to.Unusable != "" && to.Unusable != before.of[model].Unusable {
+			b.cfg.Log.Error("a model's API key cannot be used; its requests wait", "model", model, "why", to.Unusable)
+		}
+	}
+	// Of two that read at once the later one wins.
+	for !b.models.CompareAndSwap(before, now) {
+		if before = b.models.Load(); before.read.After(now.read) {
+			break
+		}
+	}
+	return nil
+}
+
+func (b *Resolver) open(model batch.Model, u postgres.ModelUpstream) consume.Target {
+	to := consume.Target{BaseURL: u.URL}
+	if u.Key == nil {
+		return to
+	}
+	key, err := b.cfg.Keyring.Open(seal.ModelKey(string(model), u.URL), u.Key)
+	if err != nil {
+		to.Unusable = fmt.Sprintf("the model's API key cannot be decrypted: %v", err)
+	}
+	to.APIKey = key
+	return to
+}
+
+// For says where a model's calls go; false: nowhere.
+func (b *Resolver) Resolve(model batch.Model) (consume.Target, bool) {
+	to := b.find(model)
+	if to.BaseURL == "" && time.Since(b.models.Load().read) > askAgain {
+		_, err, _ := b.reading.Do("models", func() (any, error) { return nil, b.Load(context.Background()) })
+		if err != nil {
+			to.Unusable = "where the model's calls go could not be looked up"
+			return to, true
+		}
+		to = b.find(model)
+	}
+	return to, to.BaseURL != ""
+}
+
+// find is what is known of a model. The environment's key goes to no URL but
+// the environment's.
+func (b *Resolver) find(model batch.Model) consume.Target {
+	set, ok := b.models.Load().of[model]
+	switch {
+	case !ok:
+		return b.cfg.Default(model)
+	case set.BaseURL == "":
+		set.BaseURL = b.cfg.Default(model).BaseURL
+	}
+	return set
+}

@@ -1,0 +1,164 @@
+package resolver
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/consume"
+	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
+	"fusillade/internal/testenv"
+	"fusillade/streams"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+type fixture struct {
+	store *postgres.Store
+	conn  *nats.Conn
+	box   *seal.Keyring
+}
+
+func newFixture(t *testing.T) fixture {
+	t.Helper()
+	s, err := postgres.Open(t.Context(), postgres.Config{URL: testenv.DatabaseURL(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return fixture{s, testenv.Connect(t, testenv.NATS(t)), box(t, 1)}
+}
+
+func box(t *testing.T, fill byte) *seal.Keyring {
+	t.Helper()
+	b, err := seal.New(bytes.Repeat([]byte{fill}, seal.KeyBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// book polls so seldom that only hints can tell it of changes in a test.
+func (f fixture) book(t *testing.T, b *seal.Keyring) *Resolver {
+	t.Helper()
+	book, err := New(Config{
+		Store: f.store, Conn: f.conn, Keyring: b, Interval: time.Hour, Log: testenv.Logger(t),
+		Default: func(m batch.Model) consume.Target {
+			if m == "unknown" {
+				return consume.Target{APIKey: "env-key"}
+			}
+			return consume.Target{BaseURL: "http://env", APIKey: "env-key"}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := book.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return book
+}
+
+// set stores a key that was encrypted for a URL.
+func (f fixture) set(t *testing.T, model, url, forURL, key string) {
+	t.Helper()
+	u := postgres.ModelUpstream{URL: url}
+	if key != "" {
+		var err error
+		if u.Key, err = f.box.Seal(seal.ModelKey(model, forURL), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.store.SetModelUpstream(t.Context(), batch.Model(model), u); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFor(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.set(t, "url", "http://own", "", "")
+	f.set(t, "both", "http://own", "http://own", "own-key")
+	f.set(t, "key", "", "", "own-key")
+	f.set(t, "redirected", "http://evil", "http://own", "own-key")
+	f.set(t, "reset", "http://own", "http://own", "own-key")
+	f.set(t, "reset", "", "", "")
+	const corrupt = "the model's API key cannot be decrypted: it was not encrypted for this, or was changed"
+	const other = "the model's API key cannot be decrypted: it was encrypted with another key"
+	book, wrong, none := f.book(t, f.box), f.book(t, box(t, 2)), f.book(t, nil)
+	for _, test := range []struct {
+		book  *Resolver
+		model batch.Model
+		want  consume.Target
+	}{
+		{book, "env", consume.Target{BaseURL: "http://env", APIKey: "env-key"}},
+		{book, "reset", consume.Target{BaseURL: "http://env", APIKey: "env-key"}},
+		{book, "url", consume.Target{BaseURL: "http://own"}}, // the environment's key is not for it
+		{book, "both", consume.Target{BaseURL: "http://own", APIKey: "own-key"}},
+		{book, "key", consume.Target{BaseURL: "http://env", APIKey: "own-key"}},
+		{book, "redirected", consume.Target{BaseURL: "http://evil", Unusable: corrupt}},
+		{wrong, "both", consume.Target{BaseURL: "http://own", Unusable: other}},
+		{wrong, "url", consume.Target{BaseURL: "http://own"}},
+		{none, "both", consume.Target{BaseURL: "http://own", Unusable: "the model's API key cannot be decrypted: no encryption key is set"}},
+	} {
+		got, ok := test.book.Resolve(test.model)
+		if diff := cmp.Diff(test.want, got); diff != "" || !ok {
+			t.Errorf("%s, %t (-want +got):\n%s", test.model, ok, diff)
+		}
+	}
+	if got, ok := book.Resolve("unknown"); ok {
+		t.Errorf("unknown: %+v", got)
+	}
+}
+
+// A change is seen at its hint; and by a call for a model that had no endpoint.
+func TestChangesAreSeen(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	book := f.book(t, f.box)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		book.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-done
+	})
+	f.set(t, "m", "http://own", "http://own", "own-key")
+	testenv.Until(t, time.Minute, "the change is seen", func() bool {
+		if err := f.conn.Publish(streams.HintUpstreams, nil); err != nil {
+			t.Fatal(err)
+		}
+		to, _ := book.Resolve("m")
+		return to.APIKey == "own-key"
+	})
+	lone := f.book(t, f.box)
+	f.set(t, "unknown", "http://own", "", "")
+	testenv.Until(t, time.Minute, "a model without an endpoint is looked up", func() bool {
+		_, ok := lone.Resolve("unknown")
+		return ok
+	})
+}
+
+func TestKeysAreBounded(t *testing.T) {
+	t.Parallel()
+	b := &Resolver{keys: make(map[keyOf]batchKey)}
+	for i := range maxKeys + 10 {
+		b.keep(keyOf{generation: i}, batchKey{until: time.Now().Add(time.Hour)})
+	}
+	if len(b.keys) != maxKeys {
+		t.Errorf("%d keys are kept", len(b.keys))
+	}
+	b.forget(time.Now().Add(2 * time.Hour))
+	if len(b.keys) != 0 {
+		t.Errorf("%d keys are left", len(b.keys))
+	}
+}
