@@ -58,8 +58,9 @@ fuzz: ## Run each fuzz target for FUZZTIME (20s)
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
 	done
 
-lint: build/golangci-lint ## Run the linters
+lint: build/golangci-lint ## Run the linters, and look for retired words and dead links
 	build/golangci-lint run ./...
+	$(GO) test ./docs
 
 build/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) build -C tools -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
