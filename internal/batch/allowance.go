@@ -23,6 +23,8 @@ func (e *AllowanceError) Error() string {
 	return fmt.Sprintf("at most %d %s are allowed: there are %d, and the batch would add %d", e.Limit, e.What, e.Have, e.Want)
 }
 
+func (*AllowanceError) refused() {}
+
 // Never reports whether the batch is too large even with nothing else in progress.
 func (e *AllowanceError) Never() bool { return e.Want > e.Limit }
 

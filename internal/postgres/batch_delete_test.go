@@ -77,7 +77,7 @@ func TestDeleteFile(t *testing.T) {
 			t.Errorf("%d results", len(got))
 		}
 		_, err = s.RerunRequests(t.Context(), id, batch.Failed, batch.Canceled)
-		wantErr(t, err, batch.ErrConflict)
+		wantErr(t, err, batch.ErrFileDeleted)
 	}
 	_, _, err = s.CreateBatch(t.Context(), NewBatch{File: file, CompletionWindow: time.Hour})
 	wantErr(t, err, batch.ErrNotFound)

@@ -94,7 +94,7 @@ func TestRetryRequests(t *testing.T) {
 
 	for _, state := range []batch.State{batch.Completed, batch.Pending, batch.Processing} {
 		_, err = s.RerunRequests(t.Context(), id, state)
-		wantErr(t, err, batch.ErrConflict)
+		wantErr(t, err, batch.ErrNotRerunnable)
 	}
 	_, err = s.RerunRequests(t.Context(), batch.ID{1}, batch.Failed)
 	wantErr(t, err, batch.ErrNotFound)

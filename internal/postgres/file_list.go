@@ -46,7 +46,7 @@ UPDATE files SET expires_at = created_at + $2::interval WHERE id = $1 AND status
 		return fmt.Errorf("setting the file's expiry: %w", err)
 	}
 	if n == 0 {
-		return fmt.Errorf("setting the file's expiry: %s is not being uploaded: %w", id, batch.ErrConflict)
+		return fmt.Errorf("setting the file's expiry: %s is not being uploaded: %w", id, batch.ErrFileState)
 	}
 	return nil
 }

@@ -6,6 +6,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// pgxQuerier is a pool or a transaction.
+type pgxQuerier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
 // collect runs a query and reads each of its rows with scan.
 func collect[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
 	ctx, cancel := s.bound(ctx)

@@ -51,7 +51,7 @@ func (w *world) cancel(t *rapid.T) {
 	over := w.over(id)
 	b, err := w.s.CancelBatch(t.Context(), id)
 	if over {
-		if !errors.Is(err, batch.ErrConflict) {
+		if !errors.Is(err, batch.ErrBatchFinished) {
 			t.Fatalf("cancel of a batch that has ended: %v", err)
 		}
 		return

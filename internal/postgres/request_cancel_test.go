@@ -53,7 +53,7 @@ func TestCancelRequests(t *testing.T) {
 		many[i] = int32(i + 1)
 	}
 	_, err = s.CancelRequests(t.Context(), id, many)
-	wantErr(t, err, batch.ErrConflict)
+	wantErr(t, err, batch.ErrTooMany)
 	// The last ones end the batch, which completed as one of it did.
 	cancel(3, 4, 6)
 	if b, err := s.GetBatch(t.Context(), id); err != nil || b.Status != batch.StatusCompleted || b.Counts.Canceled != 5 {
