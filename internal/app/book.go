@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/consume"
 	"fusillade/internal/resolver"
 	"fusillade/internal/seal"
+	"fusillade/internal/upstream"
 )
 
 // bookPause is how long to wait, more or less, before the database is asked
@@ -25,8 +25,8 @@ func openBook(taking context.Context, r Resources, cfg ConsumerOptions) (book *r
 	}
 	book, err = resolver.New(resolver.Config{
 		Store: r.Store, Conn: r.Conn, Keyring: box, Log: r.Log,
-		Default: func(m batch.Model) consume.Target {
-			return consume.Target{BaseURL: cfg.Upstream.For(m), APIKey: cfg.APIKey.Reveal()}
+		Default: func(m batch.Model) upstream.Target {
+			return upstream.Target{BaseURL: cfg.Upstream.For(m), APIKey: cfg.APIKey.Reveal()}
 		},
 	})
 	if err != nil {

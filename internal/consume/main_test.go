@@ -210,9 +210,11 @@ func (c *cluster) startTuned(tune func(*Consumer), settings ...func(*Config)) *r
 	}
 	cfg := Config{
 		Store: c.store, Caller: client, Conn: testenv.Connect(c.t, c.broker),
-		Upstream: func(batch.Model) (Target, bool) { return Target{BaseURL: c.url, APIKey: "sk-test"}, true },
-		Retry:    batch.RetryPolicy{Backoff: 10 * time.Millisecond, Factor: 2, MaxBackoff: 50 * time.Millisecond},
-		Lease:    never, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second, HeartbeatInterval: 500 * time.Millisecond,
+		Upstream: func(batch.Model) (upstream.Target, bool) {
+			return upstream.Target{BaseURL: c.url, APIKey: "sk-test"}, true
+		},
+		Retry: batch.RetryPolicy{Backoff: 10 * time.Millisecond, Factor: 2, MaxBackoff: 50 * time.Millisecond},
+		Lease: never, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second, HeartbeatInterval: 500 * time.Millisecond,
 		DrainTimeout: patience, MaxInFlight: 100, MaxDeliveries: 5, Log: testenv.Logger(c.t),
 	}
 	for _, set := range settings {
