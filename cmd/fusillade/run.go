@@ -319,7 +319,7 @@ func (c *runCmd) work(s signals, t *terminal, local *app.Local, cfg *config.Stan
 	}
 	final, cancel := context.WithTimeout(context.WithoutCancel(s.doing), dialTimeout)
 	defer cancel()
-	return local.Store.GetBatch(final, id)
+	return local.Store.GetBatch(final, id, nil)
 }
 
 // hopeless ends a run whose results cannot be written, before it fills memory
@@ -344,7 +344,7 @@ func watch(ctx context.Context, local *app.Local, id batch.ID, finished <-chan e
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
-		latest, getErr := local.Store.GetBatch(ctx, id)
+		latest, getErr := local.Store.GetBatch(ctx, id, nil)
 		if getErr == nil {
 			b = latest
 		} else if ctx.Err() == nil && !postgres.Transient(getErr) {

@@ -46,7 +46,7 @@ func (c *webhooksCreateCmd) Run(ctx context.Context, t *terminal, w *webhooksCmd
 		id, err := s.CreateWebhook(ctx, c.Owner, c.URL, func(id string) ([]byte, error) {
 			return box.Seal(seal.WebhookSecret(id, c.URL), secret)
 		})
-		if errors.Is(err, batch.ErrConflict) {
+		if errors.Is(err, batch.ErrTooMany) {
 			return usage(fmt.Errorf("%s has %d endpoints already: delete one first", c.Owner, postgres.MaxWebhooks))
 		}
 		if err != nil {

@@ -164,6 +164,12 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 // with the prefix, and begins a batch of them.
 func (c *cluster) begin(prefix string, n int, models ...string) batch.ID {
 	c.t.Helper()
+	return c.beginAs("tester", prefix, n, models...)
+}
+
+// beginAs is begin for an owner.
+func (c *cluster) beginAs(owner, prefix string, n int, models ...string) batch.ID {
+	c.t.Helper()
 	var file bytes.Buffer
 	for i := range n {
 		line, err := json.Marshal(map[string]any{
@@ -179,12 +185,12 @@ func (c *cluster) begin(prefix string, n int, models ...string) batch.ID {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	id, _, err := jsonl.Load(c.t.Context(), c.store, reader, "requests.jsonl", "tester")
+	id, _, err := jsonl.Load(c.t.Context(), c.store, reader, "requests.jsonl", owner)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	created, _, err := c.store.CreateBatch(c.t.Context(), postgres.NewBatch{
-		File: id, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: "tester",
+		File: id, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: owner,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -197,7 +203,7 @@ func (c *cluster) begin(prefix string, n int, models ...string) batch.ID {
 
 func (c *cluster) batch(id batch.ID) postgres.Batch {
 	c.t.Helper()
-	b, err := c.store.GetBatch(c.t.Context(), id)
+	b, err := c.store.GetBatch(c.t.Context(), id, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}

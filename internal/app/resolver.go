@@ -8,8 +8,8 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
-	"fusillade/internal/consume"
 	"fusillade/internal/resolver"
+	"fusillade/internal/upstream"
 )
 
 // resolverPause is how long to wait, more or less, before the database is
@@ -22,8 +22,8 @@ const resolverPause = 500 * time.Millisecond
 func startResolver(taking context.Context, r Resources, cfg *config.Upstream) (endpoints *resolver.Resolver, stop func(), err error) {
 	endpoints, err = resolver.New(resolver.Config{
 		Store: r.Store, Conn: r.Conn, Keyring: r.Keyring, Log: r.Log,
-		Default: func(m batch.Model) consume.Target {
-			return consume.Target{BaseURL: cfg.For(m), APIKey: cfg.APIKey.Reveal()}
+		Default: func(m batch.Model) upstream.Target {
+			return upstream.Target{BaseURL: cfg.For(m), APIKey: cfg.APIKey.Reveal()}
 		},
 	})
 	if err != nil {
