@@ -109,7 +109,7 @@ func (c *benchCmd) once(s signals, t *terminal) (r report, err error) {
 	}
 	defer closeLog()
 	local, err := app.StartLocal(s.taking, app.LocalConfig{
-		DataDir: dir, DatabaseURL: cfg.Postgres.URL.Reveal(), MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: log,
+		DataDir: dir, Settings: cfg, Log: log,
 	})
 	if err != nil {
 		return r, err

@@ -68,10 +68,7 @@ func (m *measurement) run(s signals) (r report, err error) {
 	defer stopDoing()
 	finished := make(chan error, 1)
 	go func() {
-		finished <- app.Standalone(taking, doing, m.local.Resources, app.ConsumerOptions{
-			Daemon: m.cfg.Daemon, Work: m.cfg.Work, Upstream: m.cfg.Upstream, Shutdown: m.cfg.Shutdown,
-			Observe: func(c *consume.Consumer) { m.consumer.Store(c) },
-		}, nil)
+		finished <- app.Standalone(taking, doing, m.local.Resources, m.cfg, func(c *consume.Consumer) { m.consumer.Store(c) })
 		close(finished)
 	}()
 	defer func() {

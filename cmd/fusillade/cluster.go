@@ -14,10 +14,10 @@ import (
 // connectCluster opens what commands on a cluster need, from the environment.
 func connectCluster(ctx context.Context) (app.Resources, error) {
 	cfg := new(config.Dispatcher)
-	if err := config.Load(cfg, app.RetryRule(&cfg.Daemon)); err != nil {
+	if err := config.Load(cfg); err != nil {
 		return app.Resources{}, usage(err)
 	}
-	return app.Connect(ctx, "cli", cfg.Postgres, cfg.NATS, cfg.Daemon, slog.New(slog.DiscardHandler))
+	return app.Connect(ctx, "cli", &cfg.Process, &cfg.Daemon, slog.New(slog.DiscardHandler))
 }
 
 // hintWork wakes the dispatchers. A hint that is lost costs one claim interval.

@@ -128,7 +128,7 @@ func (j *job) resume(ctx context.Context, digest [32]byte) (batch.ID, bool, erro
 	if err != nil {
 		return batch.ID{}, false, err
 	}
-	b, err := j.store.GetBatch(ctx, id)
+	b, err := j.store.GetBatch(ctx, id, nil)
 	switch {
 	case err != nil:
 		return batch.ID{}, false, err

@@ -130,7 +130,7 @@ func withStore(ctx context.Context, given string, do func(*postgres.Store) error
 		return usage(err)
 	}
 	local, err := app.StartLocal(ctx, app.LocalConfig{
-		DataDir: dir, MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: slog.New(slog.DiscardHandler),
+		DataDir: dir, Settings: cfg, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return usage(err)

@@ -154,7 +154,7 @@ func (c *localFlags) settings() (*config.Standalone, error) {
 	if c.DataDir, err = dataDir(c.DataDir); err != nil {
 		return nil, usage(err)
 	}
-	if err := config.Validate(cfg, app.RetryRule(&cfg.Daemon)); err != nil {
+	if err := config.Validate(cfg); err != nil {
 		return nil, usage(err)
 	}
 	return cfg, nil
@@ -184,8 +184,7 @@ func (c *localFlags) setConcurrency(cfg *config.Standalone) error {
 // local says how to run everything in this process.
 func (c *localFlags) local(cfg *config.Standalone, log *slog.Logger) app.LocalConfig {
 	return app.LocalConfig{
-		DataDir: c.DataDir, DatabaseURL: cfg.Postgres.URL.Reveal(), NATSListen: c.NATSListen,
-		MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: log,
+		DataDir: c.DataDir, NATSListen: c.NATSListen, Settings: cfg, Log: log,
 	}
 }
 
@@ -293,10 +292,7 @@ func (c *runCmd) work(s signals, t *terminal, local *app.Local, cfg *config.Stan
 	var consumer atomic.Pointer[consume.Consumer]
 	finished := make(chan error, 1)
 	go func() {
-		finished <- app.Standalone(taking, doing, local.Resources, app.ConsumerOptions{
-			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks, Shutdown: cfg.Shutdown,
-			Observe: func(c *consume.Consumer) { consumer.Store(c) },
-		}, config.Snapshot(cfg))
+		finished <- app.Standalone(taking, doing, local.Resources, cfg, func(c *consume.Consumer) { consumer.Store(c) })
 		close(finished)
 	}()
 	p := newProgress(t)
@@ -323,7 +319,7 @@ func (c *runCmd) work(s signals, t *terminal, local *app.Local, cfg *config.Stan
 	}
 	final, cancel := context.WithTimeout(context.WithoutCancel(s.doing), dialTimeout)
 	defer cancel()
-	return local.Store.GetBatch(final, id)
+	return local.Store.GetBatch(final, id, nil)
 }
 
 // hopeless ends a run whose results cannot be written, before it fills memory
@@ -348,7 +344,7 @@ func watch(ctx context.Context, local *app.Local, id batch.ID, finished <-chan e
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
-		latest, getErr := local.Store.GetBatch(ctx, id)
+		latest, getErr := local.Store.GetBatch(ctx, id, nil)
 		if getErr == nil {
 			b = latest
 		} else if ctx.Err() == nil && !postgres.Transient(getErr) {

@@ -34,7 +34,7 @@ func (c *serveCmd) Run(s signals, t *terminal) error {
 			return usage(fmt.Errorf("--listen: %w", err))
 		}
 	}
-	listener, err := app.Listen(s.taking, cfg.Serving)
+	listener, err := app.Listen(s.taking, cfg.Server)
 	if err != nil {
 		return usage(err)
 	}
@@ -89,17 +89,13 @@ func (c *serveCmd) serve(s signals, t *terminal, local *app.Local, cfg *config.S
 		return startFailed(s, err)
 	}
 	defer resources.Store.Close()
-	server, err := app.NewAPI(resources, app.APIOptions{
-		Serving: cfg.Serving, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown, Models: app.ConfiguredModels(cfg.Daemon, cfg.Upstream),
-	})
+	server, err := app.NewAPI(resources, cfg.API(), app.ConfiguredModels(cfg)...)
 	if err != nil {
 		return err
 	}
 	g, taking := errgroup.WithContext(s.taking)
 	g.Go(func() error {
-		return ended(taking, "the pipeline", app.Standalone(taking, s.doing, local.Resources, app.ConsumerOptions{
-			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks, Shutdown: cfg.Shutdown,
-		}, config.Snapshot(cfg)))
+		return ended(taking, "the pipeline", app.Standalone(taking, s.doing, local.Resources, cfg, nil))
 	})
 	g.Go(func() error { return ended(taking, "the API", server.Run(taking, listener)) })
 	g.Go(func() error {

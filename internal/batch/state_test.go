@@ -54,16 +54,3 @@ func TestCounts(t *testing.T) {
 		}
 	})
 }
-
-func TestReasons(t *testing.T) {
-	t.Parallel()
-	for reason, want := range map[batch.Reason]bool{
-		batch.RetriableHTTPStatus: true, batch.NetworkError: true, batch.Timeout: true, batch.TaskTerminated: true,
-		batch.NonRetriableHTTPStatus: false, batch.BuilderError: false, batch.Poisoned: false,
-		batch.BatchExpired: false, batch.BatchCancelled: false, "": false, "unknown": false,
-	} {
-		if got := reason.Retriable(); got != want {
-			t.Errorf("%q.Retriable() = %v, want %v", reason, got, want)
-		}
-	}
-}

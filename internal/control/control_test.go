@@ -108,7 +108,7 @@ func (w *world) begin(n int) (batch.FileID, batch.ID) {
 	if err := w.store.FinishFile(ctx, file, summary); err != nil {
 		w.t.Fatal(err)
 	}
-	id, _, err := w.store.CreateBatch(ctx, postgres.NewBatch{File: file, CompletionWindow: time.Hour, WindowText: "1h"})
+	id, _, err := w.store.CreateBatch(ctx, postgres.NewBatch{File: file, CreatedBy: "tester", CompletionWindow: time.Hour, WindowText: "1h"})
 	if err != nil {
 		w.t.Fatal(err)
 	}

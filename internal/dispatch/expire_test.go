@@ -26,7 +26,7 @@ func (c *cluster) overdue(id batch.ID, by time.Duration) {
 
 func (c *cluster) get(id batch.ID) postgres.Batch {
 	c.t.Helper()
-	b, err := c.store.GetBatch(c.t.Context(), id)
+	b, err := c.store.GetBatch(c.t.Context(), id, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestPurgeOfManyPages(t *testing.T) {
 	c := newCluster(t)
 	file := c.get(c.begin(lines(1, testModel))).File
 	for range n {
-		id, _, err := c.store.CreateBatch(t.Context(), postgres.NewBatch{File: file, CompletionWindow: time.Hour, WindowText: "1h"})
+		id, _, err := c.store.CreateBatch(t.Context(), postgres.NewBatch{File: file, CreatedBy: "tester", CompletionWindow: time.Hour, WindowText: "1h"})
 		if err == nil {
 			_, err = c.store.DeleteBatch(t.Context(), id)
 		}

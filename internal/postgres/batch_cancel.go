@@ -89,7 +89,7 @@ func (s *Store) CancelBatch(ctx context.Context, id batch.ID) (Batch, error) {
 	if err != nil {
 		return Batch{}, fmt.Errorf("cancelling %s: %w", id, err)
 	}
-	return s.GetBatch(ctx, id)
+	return s.GetBatch(ctx, id, nil)
 }
 
 // lockBatch locks a batch that is not deleted, and its cursors.

@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // pgxQuerier is a pool or a transaction.
@@ -48,4 +50,15 @@ func (s *Store) queryRow(ctx context.Context, sql string, args []any, into ...an
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	return translate(s.pool.QueryRow(ctx, sql, args...).Scan(into...))
+}
+
+// orZero scans a time, and NULL as the zero time.
+func orZero(t *time.Time) pgtype.TimestamptzScanner { return zeroTime{t} }
+
+type zeroTime struct{ *time.Time }
+
+// ScanTimestamptz implements pgtype.TimestamptzScanner.
+func (z zeroTime) ScanTimestamptz(v pgtype.Timestamptz) error {
+	*z.Time = v.Time // zero if it is not valid
+	return nil
 }

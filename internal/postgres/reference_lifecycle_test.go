@@ -207,7 +207,7 @@ func (w *world) checkCounts(t *rapid.T, id batch.ID) {
 	for _, state := range states {
 		*count[state]++
 	}
-	b, err := w.s.GetBatch(t.Context(), id)
+	b, err := w.s.GetBatch(t.Context(), id, nil)
 	if diff := cmp.Diff(want, must(t, b, err).Counts); diff != "" {
 		t.Fatalf("counts (-want +got):\n%s", diff)
 	}

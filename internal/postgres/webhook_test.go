@@ -54,7 +54,7 @@ func TestEndsOfBatchesAreEvents(t *testing.T) {
 			}
 		}},
 		"file deleted": {want: "batch.cancelled", end: func(t *testing.T, s *Store, _ batch.DaemonID, id batch.ID) {
-			b, err := s.GetBatch(t.Context(), id)
+			b, err := s.GetBatch(t.Context(), id, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
