@@ -118,7 +118,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg ConsumerOption
 	defer closeBook()
 	c, err := consume.New(taking, consume.Config{
 		Store: r.Store, Caller: client, Conn: r.Conn, Daemon: d.ID,
-		Upstream: book.Resolve, BatchKey: book.BatchKey,
+		Resolve: book.Resolve, BatchKey: book.BatchKey,
 		Retry: cfg.RetryPolicy(), Lease: lease(cfg.Daemon),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),

@@ -3,10 +3,10 @@ package consume
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http/httptest"
 	"sync"
 	"sync/atomic"
@@ -153,7 +153,7 @@ type running struct {
 }
 
 // errAway is what a store says that cannot be reached.
-var errAway = errors.New("the database is away")
+var errAway = fmt.Errorf("the database is away: %w", net.ErrClosed)
 
 // fault is how a call to the store fails.
 type fault int
@@ -210,7 +210,7 @@ func (c *cluster) startTuned(tune func(*Consumer), settings ...func(*Config)) *r
 	}
 	cfg := Config{
 		Store: c.store, Caller: client, Conn: testenv.Connect(c.t, c.broker),
-		Upstream: func(batch.Model) (upstream.Target, bool) {
+		Resolve: func(batch.Model) (upstream.Target, bool) {
 			return upstream.Target{BaseURL: c.url, APIKey: "sk-test"}, true
 		},
 		Retry: batch.RetryPolicy{Backoff: 10 * time.Millisecond, Factor: 2, MaxBackoff: 50 * time.Millisecond},
