@@ -17,7 +17,7 @@ func main() {
 		About:    "Serves the Files and Batches API of OpenAI over HTTP.",
 		Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
 		Run: func(t app.Env) error {
-			return app.ServeAPI(t, app.APIOptions{Serving: cfg.Serving, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown})
+			return app.ServeAPI(t, app.APIOptions{API: cfg})
 		},
 	}, os.Args[1:])
 }

@@ -17,9 +17,7 @@ func main() {
 		About:    "Takes requests from JetStream, calls model endpoints and writes results to Postgres.",
 		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
 		Run: func(t app.Env) error {
-			return app.Consume(t.Taking, t.Doing, t.Resources, app.ConsumerOptions{
-				Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown,
-			}, config.Snapshot(&cfg))
+			return app.Consume(t.Taking, t.Doing, t.Resources, app.ConsumerOptions{Consumer: cfg}, config.Snapshot(&cfg))
 		},
 	}, os.Args[1:])
 }

@@ -17,9 +17,7 @@ func main() {
 		About:    "Claims requests from Postgres and publishes them to JetStream.",
 		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
 		Run: func(t app.Env) error {
-			return app.Dispatch(t.Taking, t.Doing, t.Resources, app.DispatcherOptions{
-				Daemon: cfg.Daemon, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks,
-			}, config.Snapshot(&cfg))
+			return app.Dispatch(t.Taking, t.Doing, t.Resources, app.DispatcherOptions{Dispatcher: cfg}, config.Snapshot(&cfg))
 		},
 	}, os.Args[1:])
 }

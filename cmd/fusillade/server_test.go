@@ -29,7 +29,7 @@ func newServer(t *testing.T, answers *mock.Settings) app.Resources {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	server, err := app.NewAPI(r, app.APIOptions{Serving: cfg.Serving, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown})
+	server, err := app.NewAPI(r, app.APIOptions{API: cfg.API()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,9 +53,7 @@ func newServer(t *testing.T, answers *mock.Settings) app.Resources {
 	}
 	cfg.DrainTimeout = config.Milliseconds(100 * time.Millisecond)
 	untilEnd(t, func(ctx context.Context) error {
-		return app.Standalone(ctx, context.Background(), r, app.ConsumerOptions{
-			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown,
-		}, nil)
+		return app.Standalone(ctx, context.Background(), r, app.StandaloneOptions{Standalone: *cfg}, nil)
 	})
 	return r
 }

@@ -22,7 +22,7 @@ func TestBookWaitsForTheDatabase(t *testing.T) {
 	}
 	defer store.Close()
 	r := Resources{Store: store, Conn: c.conn, Log: testenv.Logger(t)}
-	cfg := ConsumerOptions{Upstream: c.settings.Upstream}
+	cfg := ConsumerOptions{Consumer: c.settings.Consumer()}
 
 	p.cut()
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

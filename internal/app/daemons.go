@@ -19,12 +19,7 @@ import (
 
 // ConsumerOptions is what a consumer needs to know.
 type ConsumerOptions struct {
-	config.Daemon
-	config.Work
-	config.Upstream
-	config.Encryption
-	config.Webhooks
-	config.Shutdown
+	config.Consumer
 	// ShouldRetry tells which answers are worth another attempt; nil: those of
 	// the Daemon's ShouldRetry. A program that embeds the pipeline may judge
 	// answers by more than their status.
@@ -35,9 +30,15 @@ type ConsumerOptions struct {
 
 // DispatcherOptions is what a dispatcher needs to know.
 type DispatcherOptions struct {
-	config.Daemon
-	config.Encryption
-	config.Webhooks
+	config.Dispatcher
+}
+
+// StandaloneOptions is what a dispatcher and a consumer in one daemon need to
+// know.
+type StandaloneOptions struct {
+	config.Standalone
+	// Observe is given each consumer that begins; nil: nobody watches.
+	Observe func(*consume.Consumer)
 }
 
 // Dispatch runs a dispatcher as a daemon until taking ends.
@@ -55,13 +56,14 @@ func Consume(taking, doing context.Context, r Resources, cfg ConsumerOptions, sn
 }
 
 // Standalone runs a dispatcher and a consumer as one daemon.
-func Standalone(taking, doing context.Context, r Resources, cfg ConsumerOptions, snapshot map[string]string) error {
+func Standalone(taking, doing context.Context, r Resources, cfg StandaloneOptions, snapshot map[string]string) error {
 	return daemon.Run(taking, doing, daemonConfig(r, cfg.Daemon, "standalone", snapshot),
 		r.Telemetry.observe(func(taking, doing context.Context, d *daemon.Daemon) error {
 			g, taking := errgroup.WithContext(taking)
-			dispatching := DispatcherOptions{Daemon: cfg.Daemon, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks}
+			dispatching := DispatcherOptions{Dispatcher: cfg.Dispatcher()}
+			consuming := ConsumerOptions{Consumer: cfg.Consumer(), Observe: cfg.Observe}
 			g.Go(func() error { return dispatchUntil(taking, r, dispatching, d) })
-			g.Go(func() error { return consumeUntil(taking, doing, r, cfg, d) })
+			g.Go(func() error { return consumeUntil(taking, doing, r, consuming, d) })
 			return g.Wait()
 		}))
 }

@@ -74,7 +74,7 @@ func (l local) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- Standalone(ctx, ctx, l.Resources, ConsumerOptions{Daemon: s.Daemon, Work: s.Work, Upstream: s.Upstream, Shutdown: s.Shutdown}, nil)
+		done <- Standalone(ctx, ctx, l.Resources, StandaloneOptions{Standalone: s}, nil)
 	}()
 	return func() {
 		cancel()

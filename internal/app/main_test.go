@@ -137,21 +137,18 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 		c.t.Fatal(err)
 	}
 	r.admin, r.observed = resources.AdminAddr, resources.Telemetry
-	consuming := ConsumerOptions{
-		Daemon: s.Daemon, Work: s.Work, Upstream: s.Upstream, Encryption: s.Encryption, Webhooks: s.Webhooks, Shutdown: s.Shutdown,
-		Observe: func(c *consume.Consumer) { r.consumer <- c },
-	}
+	observe := func(c *consume.Consumer) { r.consumer <- c }
 	go func() {
 		defer close(r.done)
 		defer resources.Close()
 		defer stopAdmin()
 		switch role {
 		case "dispatcher":
-			r.done <- Dispatch(taking, context.Background(), resources, DispatcherOptions{Daemon: s.Daemon, Encryption: s.Encryption, Webhooks: s.Webhooks}, nil)
+			r.done <- Dispatch(taking, context.Background(), resources, DispatcherOptions{Dispatcher: s.Dispatcher()}, nil)
 		case "consumer":
-			r.done <- Consume(taking, context.Background(), resources, consuming, nil)
+			r.done <- Consume(taking, context.Background(), resources, ConsumerOptions{Consumer: s.Consumer(), Observe: observe}, nil)
 		default:
-			r.done <- Standalone(taking, context.Background(), resources, consuming, nil)
+			r.done <- Standalone(taking, context.Background(), resources, StandaloneOptions{Standalone: s, Observe: observe}, nil)
 		}
 	}()
 	c.t.Cleanup(func() {

@@ -32,9 +32,7 @@ func Listen(ctx context.Context, s config.Serving) (net.Listener, error) {
 
 // APIOptions is what the API needs to know.
 type APIOptions struct {
-	config.Serving
-	config.Encryption
-	config.Shutdown
+	config.API
 	Models []string // to list beside those that files ask for
 }
 

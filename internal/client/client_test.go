@@ -41,7 +41,7 @@ func newClient(t *testing.T, meddle between) *client.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	handler, err := app.NewAPI(r, app.APIOptions{Serving: cfg.Serving, Shutdown: cfg.Shutdown})
+	handler, err := app.NewAPI(r, app.APIOptions{API: cfg.API()})
 	if err != nil {
 		t.Fatal(err)
 	}

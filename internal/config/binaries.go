@@ -54,6 +54,32 @@ type Standalone struct {
 	Logging
 }
 
+// Dispatcher returns the sections that a dispatcher acts on. Here, in Consumer
+// and in API sections are handed from this process's settings to its roles, and
+// nowhere else.
+func (c *Standalone) Dispatcher() Dispatcher {
+	return Dispatcher{
+		Daemon: c.Daemon, Encryption: c.Encryption, Webhooks: c.Webhooks,
+		Postgres: c.Postgres, NATS: c.NATS, Shutdown: c.Shutdown, Admin: c.Admin, Logging: c.Logging,
+	}
+}
+
+// Consumer returns the sections that a consumer acts on.
+func (c *Standalone) Consumer() Consumer {
+	return Consumer{
+		Daemon: c.Daemon, Work: c.Work, Upstream: c.Upstream, Encryption: c.Encryption,
+		Postgres: c.Postgres, NATS: c.NATS, Shutdown: c.Shutdown, Admin: c.Admin, Logging: c.Logging,
+	}
+}
+
+// API returns the sections that the API acts on.
+func (c *Standalone) API() API {
+	return API{
+		Serving: c.Serving, Encryption: c.Encryption,
+		Postgres: c.Postgres, NATS: c.NATS, Shutdown: c.Shutdown, Admin: c.Admin, Logging: c.Logging,
+	}
+}
+
 func (c *Dispatcher) required() []string { return shared }
 func (c *Consumer) required() []string   { return shared }
 
