@@ -58,14 +58,16 @@ fuzz: ## Run each fuzz target for FUZZTIME (20s)
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
 	done
 
-lint: build/golangci-lint ## Run the linters
+lint: build/golangci-lint ## Run the linters, and look for retired words and dead links
 	build/golangci-lint run ./...
+	$(GO) test ./docs
 
 build/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) build -C tools -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-readme: ## Refresh the tables of settings and metrics in README.md and docs/
-	$(GO) test ./internal/config -run '^TestReadme$$' -update
+readme: ## Refresh the tables of settings, reasons and metrics in docs/
+	$(GO) test ./internal/batch -run '^TestReasonsInDocuments$$' -update
+	$(GO) test ./internal/config -run '^TestConfigurationTable$$' -update
 	$(GO) test ./internal/app -run '^TestMetricsTable$$' -update
 
 dist: ## Cross-build static binaries into build/linux-ARCH/

@@ -207,7 +207,7 @@ func (c *cluster) await(id batch.ID, what string, holds func(postgres.Batch) boo
 	c.t.Helper()
 	poll(c.t, what, func() bool {
 		var err error
-		if b, err = c.store.GetBatch(c.t.Context(), id); err != nil {
+		if b, err = c.store.GetBatch(c.t.Context(), id, nil); err != nil {
 			c.t.Fatal(err)
 		}
 		n := b.Counts

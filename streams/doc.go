@@ -3,9 +3,10 @@
 // package builds a subject.
 //
 //	fusillade.requests.<model>.<batch>.<line>   one message per claimed request
-//	fusillade.hints.drained.<model>             a consumer took work off the stream
 //	fusillade.hints.work                        there may be new work or new settings
-//	fusillade.hint.cancel.<batch>               requests were cancelled: abort their calls
+//	fusillade.hints.upstreams                   endpoints or keys of models have changed
+//	fusillade.hints.drained.<model>             a consumer took work off the stream
+//	fusillade.hints.cancel.<batch>              requests ended: abort their calls
 //
 // Hints are plain NATS messages: losing one costs latency, never correctness,
 // because a poll stands behind each.

@@ -10,22 +10,6 @@ import (
 
 const requestsPrefix = "fusillade.requests."
 
-// Subjects of hints.
-const (
-	// HintWork tells dispatchers that there may be new work or new settings.
-	HintWork = "fusillade.hints.work"
-	// HintUpstreams tells consumers that models' endpoints or keys have changed.
-	HintUpstreams = "fusillade.hints.upstreams"
-	// hintDrainedPrefix precedes the token of a model whose messages a
-	// consumer has taken off the stream.
-	hintDrainedPrefix = "fusillade.hints.drained."
-	// HintDrainedAll matches the drained hints of all models.
-	HintDrainedAll = hintDrainedPrefix + "*"
-	// DispatcherQueue is the queue group that shares out drained hints, so
-	// that one dispatcher refills, not all of them.
-	DispatcherQueue = "dispatchers"
-)
-
 // RequestSubject is where the message of one claimed request is published.
 func RequestSubject(m batch.Model, id batch.RequestID) string {
 	return requestsPrefix + Token(m) + "." + id.Batch.Token() + "." + strconv.Itoa(int(id.Line))
@@ -65,28 +49,4 @@ func BatchSubjects(id batch.ID) string { return requestsPrefix + "*." + id.Token
 // LineSubjects matches the messages of one request, of whatever model.
 func LineSubjects(id batch.RequestID) string {
 	return requestsPrefix + "*." + id.Batch.Token() + "." + strconv.Itoa(int(id.Line))
-}
-
-// HintDrained is the subject by which a consumer says that it took messages
-// of the model off the stream.
-func HintDrained(m batch.Model) string { return hintDrainedPrefix + Token(m) }
-
-// ParseHintDrained reads the model from a drained hint's subject.
-func ParseHintDrained(subject string) (batch.Model, error) {
-	token, ok := strings.CutPrefix(subject, hintDrainedPrefix)
-	if !ok {
-		return "", fmt.Errorf("subject %q: %w", subject, ErrToken)
-	}
-	return ParseToken(token)
-}
-
-// ParseHintCancel reads the batch from a cancel hint's subject. It returns
-// ErrToken for what HintCancel never writes.
-func ParseHintCancel(subject string) (batch.ID, error) {
-	token := subject[strings.LastIndexByte(subject, '.')+1:]
-	id, err := batch.ParseID(token)
-	if err != nil || HintCancel(id) != subject {
-		return batch.ID{}, fmt.Errorf("subject %q: %w", subject, ErrToken)
-	}
-	return id, nil
 }

@@ -3,6 +3,7 @@ package streams_test
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,19 +120,29 @@ func TestHintDrained(t *testing.T) {
 	}
 }
 
+// A cancel hint is heard by consumers of this release and of the one before,
+// and consumers of this release hear those of both.
 func TestHintCancel(t *testing.T) {
 	t.Parallel()
 	id := requestID(t, 1).Batch
-	subject := streams.HintCancel(id)
-	if subject != "fusillade.hint.cancel."+hexID || streams.HintCancelAny != "fusillade.hint.cancel.*" {
-		t.Errorf("HintCancel = %q, HintCancelAll = %q", subject, streams.HintCancelAny)
+	subject, old := "fusillade.hints.cancel."+hexID, "fusillade.hint.cancel."+hexID
+	if got := streams.HintCancel(id); got != subject {
+		t.Errorf("HintCancel = %q, want %q", got, subject)
 	}
-	if got, err := streams.ParseHintCancel(subject); err != nil || got != id {
-		t.Errorf("ParseHintCancel = %v, %v", got, err)
+	if got := streams.HintCancelSubjects(id); !slices.Equal(got, []string{subject, old}) {
+		t.Errorf("HintCancelSubjects = %q", got)
+	}
+	if got := streams.HintCancelPatterns(); !slices.Equal(got, []string{"fusillade.hints.cancel.*", "fusillade.hint.cancel.*"}) {
+		t.Errorf("HintCancelPatterns = %q", got)
+	}
+	for _, s := range []string{subject, old} {
+		if got, err := streams.ParseHintCancel(s); err != nil || got != id {
+			t.Errorf("ParseHintCancel(%q) = %v, %v", s, got, err)
+		}
 	}
 	for _, bad := range []string{
-		"", "fusillade.hint.cancel.", "fusillade.hint.cancel.x", hexID, "fusillade.hint.cancel." + strings.ToUpper(hexID),
-		"fusillade.hint.cancel.batch_" + hexID, subject + ".1", "fusillade.hints.drained." + hexID,
+		"", "fusillade.hints.cancel.", "fusillade.hints.cancel.x", hexID, "fusillade.hints.cancel." + strings.ToUpper(hexID),
+		"fusillade.hints.cancel.batch_" + hexID, subject + ".1", "fusillade.hints.drained." + hexID, "fusillade.hint.cancel." + hexID + ".1",
 	} {
 		if _, err := streams.ParseHintCancel(bad); !errors.Is(err, streams.ErrToken) {
 			t.Errorf("ParseHintCancel(%q): %v, want ErrToken", bad, err)

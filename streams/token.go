@@ -10,7 +10,7 @@ import (
 	"fusillade/internal/batch"
 )
 
-// ErrToken: a subject token or key was not made by this package.
+// ErrToken is returned for a subject, token or key that this package did not make.
 var ErrToken = errors.New("malformed token")
 
 const upperHex = "0123456789ABCDEF"

@@ -39,7 +39,7 @@ func (f *databaseFlags) with(ctx context.Context, do func(*postgres.Store) error
 		return cli.Usage(err)
 	}
 	local, err := app.StartLocal(ctx, app.LocalConfig{
-		DataDir: dir, MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: slog.New(slog.DiscardHandler),
+		DataDir: dir, Settings: cfg, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return cli.Usage(err)
@@ -50,10 +50,10 @@ func (f *databaseFlags) with(ctx context.Context, do func(*postgres.Store) error
 // connectCluster opens what commands on a cluster need, from the environment.
 func connectCluster(ctx context.Context) (app.Resources, error) {
 	cfg := new(config.Dispatcher)
-	if err := config.Load(cfg, app.RetryRule(&cfg.Daemon)); err != nil {
+	if err := config.Load(cfg); err != nil {
 		return app.Resources{}, cli.Usage(err)
 	}
-	return app.Connect(ctx, "cli", cfg.Postgres, cfg.NATS, cfg.Daemon, slog.New(slog.DiscardHandler))
+	return app.Connect(ctx, "cli", &cfg.Process, &cfg.Daemon, slog.New(slog.DiscardHandler))
 }
 
 // openKeyring returns the keyring of the environment; nil: it has no key.

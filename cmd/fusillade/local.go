@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"fusillade/internal/app"
 	"fusillade/internal/cli"
 	"fusillade/internal/config"
 	"fusillade/internal/localrun"
@@ -74,7 +73,7 @@ func (c *localFlags) settings() (*config.Standalone, error) {
 	if c.DataDir, err = dataDir(c.DataDir); err != nil {
 		return nil, cli.Usage(err)
 	}
-	if err := config.Validate(cfg, app.RetryRule(&cfg.Daemon)); err != nil {
+	if err := config.Validate(cfg); err != nil {
 		return nil, cli.Usage(err)
 	}
 	return cfg, nil

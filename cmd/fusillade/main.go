@@ -127,7 +127,7 @@ func help(options kong.HelpOptions, k *kong.Context) error {
 // loadSettings reads the environment of a command that has all settings.
 func loadSettings() (*config.Standalone, error) {
 	cfg := new(config.Standalone)
-	if err := config.Load(cfg, app.RetryRule(&cfg.Daemon)); err != nil {
+	if err := config.Load(cfg); err != nil {
 		return nil, cli.Usage(err)
 	}
 	return cfg, nil

@@ -53,13 +53,13 @@ type requestCounts struct {
 // asObject shows a batch as OpenAI would. Files are validated when they are
 // uploaded and batches end with their last result, so none is ever seen
 // validating or finalizing: those take no time.
-func asObject(b postgres.OwnedBatch) batchObject {
+func asObject(b postgres.Batch) batchObject {
 	out := batchObject{
 		ID: b.ID.String(), Object: "batch", Endpoint: b.Endpoint, InputFileID: b.File.String(),
 		CompletionWindow: b.CompletionWindow, Status: string(b.Status),
 		CreatedAt: b.CreatedAt.Unix(), InProgressAt: unix(b.CreatedAt), ExpiresAt: unix(b.ExpiresAt),
 		CancellingAt: unix(b.CancellingAt), Metadata: b.Metadata,
-		RequestCounts: requestCounts{Total: b.Total, Completed: b.Completed, Failed: b.Failed}, Usage: asUsage(b.Usage),
+		RequestCounts: requestCounts{Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Counts.Failed}, Usage: asUsage(b.Usage),
 	}
 	if !b.Status.Terminal() {
 		return out
@@ -78,7 +78,7 @@ func asObject(b postgres.OwnedBatch) batchObject {
 	case batch.StatusCancelled:
 		out.CancelledAt = ended
 	}
-	if b.Completed > 0 {
+	if b.Counts.Completed > 0 {
 		out.OutputFileID = optional(batch.ResultFile{Batch: b.ID}.String())
 	}
 	if b.Unsuccessful() > 0 {
@@ -88,13 +88,13 @@ func asObject(b postgres.OwnedBatch) batchObject {
 }
 
 // ownBatch finds the caller's batch that the path names.
-func (s *Server) ownBatch(c *call) (postgres.OwnedBatch, error) {
+func (s *Server) ownBatch(c *call) (postgres.Batch, error) {
 	text := c.PathValue("id")
 	id, err := batch.ParseID(text)
 	if err != nil {
-		return postgres.OwnedBatch{}, notFound("batch", text)
+		return postgres.Batch{}, notFound("batch", text)
 	}
-	b, err := s.cfg.Store.GetOwnedBatch(c.Context(), c.owner, id)
+	b, err := s.cfg.Store.GetBatch(c.Context(), id, &c.owner)
 	return b, orNotFound(err, "batch", text)
 }
 
@@ -123,7 +123,7 @@ func (s *Server) listBatches(c *call) (any, error) {
 			return nil, invalid("after", "invalid_value", "after must be the id of a batch.")
 		}
 	}
-	batches, err := s.cfg.Store.ListOwnedBatches(c.Context(), c.owner, place, limit+1)
+	batches, err := s.cfg.Store.ListBatches(c.Context(), c.owner, place, limit+1)
 	if err != nil {
 		return nil, err
 	}

@@ -48,15 +48,15 @@ func (s *Server) createBatch(c *call) (any, error) {
 	if err := c.decode(&n); err != nil {
 		return nil, err
 	}
-	want, expiry, err := s.checkBatch(c, n)
+	want, err := s.checkBatch(c, n)
 	if err != nil {
 		return nil, err
 	}
-	id, created, err := s.cfg.Store.CreateOwnedBatch(c.Context(), want, expiry, c.allowance)
+	id, created, err := s.cfg.Store.CreateBatch(c.Context(), want)
 	if err != nil {
 		return nil, orMissingFile(err, n.InputFileID)
 	}
-	b, err := s.cfg.Store.GetOwnedBatch(c.Context(), c.owner, id)
+	b, err := s.cfg.Store.GetBatch(c.Context(), id, &c.owner)
 	if err != nil {
 		return nil, err
 	}
@@ -70,55 +70,55 @@ func (s *Server) createBatch(c *call) (any, error) {
 	return asObject(b), nil
 }
 
-func sameBatch(b postgres.OwnedBatch, n postgres.NewBatch) bool {
+func sameBatch(b postgres.Batch, n postgres.NewBatch) bool {
 	return b.HasOwnKey == (n.EncryptKey != nil) && b.File == n.File && b.Endpoint == n.Endpoint && b.CompletionWindow == n.WindowText && maps.Equal(b.Metadata, n.Metadata)
 }
 
 // checkBatch turns the body into what the store takes.
-func (s *Server) checkBatch(c *call, n newBatch) (want postgres.NewBatch, expiry time.Duration, err error) {
+func (s *Server) checkBatch(c *call, n newBatch) (want postgres.NewBatch, err error) {
 	for _, field := range []struct{ name, value string }{
 		{paramInputFile, n.InputFileID}, {"endpoint", n.Endpoint}, {paramWindow, n.CompletionWindow},
 	} {
 		if field.value == "" {
-			return want, 0, invalid(field.name, codeMissing, "Missing required parameter: '%s'.", field.name)
+			return want, invalid(field.name, codeMissing, "Missing required parameter: '%s'.", field.name)
 		}
 	}
 	want = postgres.NewBatch{
 		Endpoint: n.Endpoint, WindowText: n.CompletionWindow, Metadata: n.Metadata, CreatedBy: c.owner,
-		IdempotencyKey: c.Header.Get(headerIdempotency),
+		IdempotencyKey: c.Header.Get(headerIdempotency), Allowance: c.allowance,
 	}
 	if want.CompletionWindow, err = s.cfg.ParseWindow(n.CompletionWindow); err != nil || want.CompletionWindow > maxWindow {
-		return want, 0, invalid(paramWindow, codeInvalid, "completion_window must be a time such as 90m, 24h or 7d, at most five years.")
+		return want, invalid(paramWindow, codeInvalid, "completion_window must be a time such as 90m, 24h or 7d, at most five years.")
 	}
 	if err := checkMetadata(n.Metadata); err != nil {
-		return want, 0, err
+		return want, err
 	}
 	if key := want.IdempotencyKey; len(key) > maxIdempotencyKey || !utf8.ValidString(key) {
-		return want, 0, invalid(headerIdempotency, codeInvalid, "Idempotency-Key must be text of at most %d bytes.", maxIdempotencyKey)
+		return want, invalid(headerIdempotency, codeInvalid, "Idempotency-Key must be text of at most %d bytes.", maxIdempotencyKey)
 	}
 	if want.EncryptKey, err = s.upstreamKey(c); err != nil {
-		return want, 0, err
+		return want, err
 	}
 	if e := n.OutputExpiresAfter; e != nil {
 		if e.Anchor != anchorCreatedAt {
-			return want, 0, invalid(paramOutputExpiry+".anchor", codeInvalid, "output_expires_after.anchor must be created_at.")
+			return want, invalid(paramOutputExpiry+".anchor", codeInvalid, "output_expires_after.anchor must be created_at.")
 		}
 		if !validExpiry(e.Seconds) {
-			return want, 0, invalid(paramOutputExpiry+".seconds", codeInvalid, "output_expires_after.seconds must be %s.", expiryRange)
+			return want, invalid(paramOutputExpiry+".seconds", codeInvalid, "output_expires_after.seconds must be %s.", expiryRange)
 		}
-		expiry = time.Duration(e.Seconds) * time.Second
+		want.OutputExpiry = time.Duration(e.Seconds) * time.Second
 	}
 	if want.File, err = batch.ParseFileID(n.InputFileID); err != nil {
-		return want, 0, missingFile(n.InputFileID)
+		return want, missingFile(n.InputFileID)
 	}
 	f, err := s.cfg.Store.GetFile(c.Context(), c.owner, want.File)
 	if err != nil {
-		return want, 0, orMissingFile(err, n.InputFileID)
+		return want, orMissingFile(err, n.InputFileID)
 	}
 	if f.Endpoint != n.Endpoint {
-		return want, 0, invalid("endpoint", codeEndpointDiffers, "The requests of the file are for %s, not for %s.", f.Endpoint, shown(n.Endpoint))
+		return want, invalid("endpoint", codeEndpointDiffers, "The requests of the file are for %s, not for %s.", f.Endpoint, shown(n.Endpoint))
 	}
-	return want, expiry, nil
+	return want, nil
 }
 
 func missingFile(id string) *apiError {

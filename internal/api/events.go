@@ -62,7 +62,7 @@ func (s *Server) batchEvents(c *call) error {
 		case <-s.streams.Done():
 			return nil
 		}
-		if b, err = s.cfg.Store.GetOwnedBatch(c.Context(), c.owner, b.ID); err != nil {
+		if b, err = s.cfg.Store.GetBatch(c.Context(), b.ID, &c.owner); err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	}

@@ -32,7 +32,7 @@ func inputFile(f postgres.File) fileObject {
 	}
 }
 
-func resultFile(f batch.ResultFile, b postgres.OwnedBatch) fileObject {
+func resultFile(f batch.ResultFile, b postgres.Batch) fileObject {
 	out := fileObject{
 		ID: f.String(), Object: "file", CreatedAt: b.CreatedAt.Unix(), ExpiresAt: unix(b.OutputExpiresAt),
 		Filename: resultFilename(f), Purpose: batch.PurposeBatchOutput, Status: fileProcessed,
@@ -55,7 +55,7 @@ func listedFile(f postgres.ListedFile) fileObject {
 		return inputFile(f.File)
 	}
 	return resultFile(batch.ResultFile{Batch: batch.ID(f.ID), Errors: f.Kind == postgres.ErrorFile},
-		postgres.OwnedBatch{CreatedAt: f.CreatedAt, OutputExpiresAt: f.ExpiresAt, Status: batch.StatusCompleted})
+		postgres.Batch{CreatedAt: f.CreatedAt, OutputExpiresAt: f.ExpiresAt, Status: batch.StatusCompleted})
 }
 
 // fileRef is what a file's id names.
@@ -86,8 +86,8 @@ func orNotFound(err error, kind, id string) error {
 
 // resultFile returns the batch of an output or error file that can be read:
 // one that has lines, or may still get some, and was not deleted.
-func (s *Server) resultFile(c *call, f batch.ResultFile) (postgres.OwnedBatch, error) {
-	b, err := s.cfg.Store.GetOwnedBatch(c.Context(), c.owner, f.Batch)
+func (s *Server) resultFile(c *call, f batch.ResultFile) (postgres.Batch, error) {
+	b, err := s.cfg.Store.GetBatch(c.Context(), f.Batch, &c.owner)
 	if err != nil {
 		return b, orNotFound(err, "File object", f.String())
 	}
@@ -97,7 +97,7 @@ func (s *Server) resultFile(c *call, f batch.ResultFile) (postgres.OwnedBatch, e
 	return b, nil
 }
 
-func deleted(f batch.ResultFile, b postgres.OwnedBatch) bool {
+func deleted(f batch.ResultFile, b postgres.Batch) bool {
 	if f.Errors {
 		return b.ErrorsDeleted
 	}
@@ -105,11 +105,11 @@ func deleted(f batch.ResultFile, b postgres.OwnedBatch) bool {
 }
 
 // resultLines is the number of lines that the file has by now.
-func resultLines(f batch.ResultFile, b postgres.OwnedBatch) int64 {
+func resultLines(f batch.ResultFile, b postgres.Batch) int64 {
 	if f.Errors {
 		return b.Unsuccessful()
 	}
-	return b.Completed
+	return b.Counts.Completed
 }
 
 func (s *Server) getFile(c *call) (any, error) {
@@ -141,7 +141,7 @@ func (s *Server) deleteFile(c *call) (any, error) {
 			_, err = s.cfg.Controller.DeleteFile(c.Context(), ref.input)
 		}
 	} else {
-		var b postgres.OwnedBatch
+		var b postgres.Batch
 		if b, err = s.resultFile(c, *ref.result); err == nil && !b.Status.Terminal() {
 			err = conflict("batch_in_progress", "The batch of this file has not ended; cancel it first.")
 		}

@@ -39,7 +39,7 @@ func (s *Server) upstreamKey(c *call) (func(batch.ID) ([]byte, error), error) {
 
 // renewKey gives a batch that brought a key the request's one. One that has
 // ended has none left, and cannot be retried without.
-func (s *Server) renewKey(c *call, b postgres.OwnedBatch) error {
+func (s *Server) renewKey(c *call, b postgres.Batch) error {
 	encrypt, err := s.upstreamKey(c)
 	switch {
 	case err != nil:
@@ -63,7 +63,7 @@ func (s *Server) renewKey(c *call, b postgres.OwnedBatch) error {
 
 // dropKey removes the key of a batch that was not retried after all. A crash
 // before it leaves the key, encrypted, until the batch ends again or is purged.
-func (s *Server) dropKey(c *call, b postgres.OwnedBatch) {
+func (s *Server) dropKey(c *call, b postgres.Batch) {
 	if !b.HasOwnKey {
 		return
 	}

@@ -125,7 +125,7 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 	for _, change := range changes {
 		change(&s)
 	}
-	resources, err := Connect(c.t.Context(), role, s.Postgres, s.NATS, s.Daemon, testenv.Logger(c.t))
+	resources, err := Connect(c.t.Context(), role, &s.Process, &s.Daemon, testenv.Logger(c.t))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -144,11 +144,11 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 		defer stopAdmin()
 		switch role {
 		case "dispatcher":
-			r.done <- Dispatch(taking, context.Background(), resources, DispatcherOptions{Dispatcher: s.Dispatcher()}, nil)
+			r.done <- Dispatch(taking, context.Background(), resources, s.Dispatcher())
 		case "consumer":
-			r.done <- Consume(taking, context.Background(), resources, ConsumerOptions{Consumer: s.Consumer(), Observe: observe}, nil)
+			r.done <- Consume(taking, context.Background(), resources, s.Consumer(), observe)
 		default:
-			r.done <- Standalone(taking, context.Background(), resources, StandaloneOptions{Standalone: s, Observe: observe}, nil)
+			r.done <- Standalone(taking, context.Background(), resources, &s, observe)
 		}
 	}()
 	c.t.Cleanup(func() {
@@ -163,6 +163,12 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 // begin stores n requests, whose models take turns and whose custom ids begin
 // with the prefix, and begins a batch of them.
 func (c *cluster) begin(prefix string, n int, models ...string) batch.ID {
+	c.t.Helper()
+	return c.beginAs("tester", prefix, n, models...)
+}
+
+// beginAs is begin for an owner.
+func (c *cluster) beginAs(owner, prefix string, n int, models ...string) batch.ID {
 	c.t.Helper()
 	var file bytes.Buffer
 	for i := range n {
@@ -179,12 +185,12 @@ func (c *cluster) begin(prefix string, n int, models ...string) batch.ID {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	id, _, err := jsonl.Load(c.t.Context(), c.store, reader, "requests.jsonl", "tester")
+	id, _, err := jsonl.Load(c.t.Context(), c.store, reader, "requests.jsonl", owner)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	created, _, err := c.store.CreateBatch(c.t.Context(), postgres.NewBatch{
-		File: id, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: "tester",
+		File: id, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: owner,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -197,7 +203,7 @@ func (c *cluster) begin(prefix string, n int, models ...string) batch.ID {
 
 func (c *cluster) batch(id batch.ID) postgres.Batch {
 	c.t.Helper()
-	b, err := c.store.GetBatch(c.t.Context(), id)
+	b, err := c.store.GetBatch(c.t.Context(), id, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}

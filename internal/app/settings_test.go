@@ -38,7 +38,7 @@ func TestSettingsOfTheDead(t *testing.T) {
 	c.exec(`UPDATE models SET paused = false`)
 	c.start("consumer")
 	until(t, patience, "the batch has ended", func() bool {
-		b, err := c.store.GetBatch(t.Context(), id)
+		b, err := c.store.GetBatch(t.Context(), id, nil)
 		return err == nil && b.Status == batch.StatusFailed
 	})
 	if n := c.number(`SELECT count(*) FROM results WHERE state = 'failed' AND reason = 'poisoned'`); n != 6 {

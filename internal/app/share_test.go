@@ -2,7 +2,6 @@ package app
 
 import (
 	"testing"
-	"time"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
@@ -10,18 +9,6 @@ import (
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
-
-// beginAs begins another batch of the same file, by another user.
-func (c *cluster) beginAs(user string, of batch.ID) batch.ID {
-	c.t.Helper()
-	id, _, err := c.store.CreateBatch(c.t.Context(), postgres.NewBatch{
-		File: c.batch(of).File, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: user,
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return id
-}
 
 func (c *cluster) change(model batch.Model, change postgres.ModelChange) {
 	c.t.Helper()
@@ -47,7 +34,7 @@ func TestUsersShareAModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice := c.begin("r", lines, "m") // by tester, of weight 1
-	bob := c.beginAs("bob", alice)
+	bob := c.beginAs("bob", "r", lines, "m")
 	for range 2 {
 		c.start("dispatcher")
 		c.start("consumer")

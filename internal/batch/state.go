@@ -1,7 +1,5 @@
 package batch
 
-import "slices"
-
 // State is where a request is in its life.
 type State string
 
@@ -16,27 +14,14 @@ const (
 	Expired    State = "expired"
 )
 
-// moves lists the legal successors of each state. Leaving a terminal state
-// takes an explicit retry by a user.
-var moves = map[State][]State{
-	Pending:    {Claimed, Processing, Canceled, Expired},
-	Claimed:    {Pending, Processing, Canceled, Expired},
-	Processing: {Pending, Processing, Completed, Failed, Canceled, Expired},
-	Completed:  nil,
-	Failed:     {Pending},
-	Canceled:   {Pending},
-	Expired:    {Pending},
-}
-
 // Terminal reports whether the request has its result.
 func (s State) Terminal() bool {
 	return s == Completed || s == Failed || s == Canceled || s == Expired
 }
 
-// CanMove reports whether a request may go from s to next. Pending to
-// processing is a retry whose message waited out its backoff in the stream;
-// processing to processing is a takeover from a dead daemon.
-func (s State) CanMove(next State) bool { return slices.Contains(moves[s], next) }
+// Rerunnable reports whether a user may put the request back to pending: it
+// has its result, and that is not the answer it asked for.
+func (s State) Rerunnable() bool { return s == Failed || s == Canceled || s == Expired }
 
 // Status is where a batch is in its life, spelled as OpenAI spells it.
 type Status string
@@ -50,7 +35,7 @@ const (
 	StatusExpired    Status = "expired"
 )
 
-// Final reports whether the batch has ended.
+// Terminal reports whether the batch has finished.
 func (s Status) Terminal() bool { return s != StatusInProgress }
 
 // Counts are a batch's requests by state. They sum to Total at every instant
@@ -67,12 +52,3 @@ type Counts struct {
 
 // Done is the number of requests that have their result.
 func (c Counts) Done() int64 { return c.Completed + c.Failed + c.Canceled + c.Expired }
-
-// Outcome is the status of a batch all of whose requests ended by being
-// called: completed if any of them completed, else failed.
-func (c Counts) Outcome() Status {
-	if c.Completed > 0 {
-		return StatusCompleted
-	}
-	return StatusFailed
-}

@@ -120,7 +120,7 @@ func once(s cli.Signals, t *cli.Terminal, o *Options, cfg *config.Standalone) (r
 	}
 	defer closeLog()
 	local, err := app.StartLocal(s.Taking, app.LocalConfig{
-		DataDir: dir, DatabaseURL: cfg.Postgres.URL.Reveal(), MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: log,
+		DataDir: dir, Settings: cfg, Log: log,
 	})
 	if err != nil {
 		return r, err

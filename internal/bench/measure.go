@@ -70,9 +70,7 @@ func (m *measurement) run(s cli.Signals) (r report, err error) {
 	defer stopDoing()
 	finished := make(chan error, 1)
 	go func() {
-		finished <- app.Standalone(taking, doing, m.local.Resources, app.StandaloneOptions{
-			Standalone: *m.cfg, Observe: func(c *consume.Consumer) { m.consumer.Store(c) },
-		}, nil)
+		finished <- app.Standalone(taking, doing, m.local.Resources, m.cfg, func(c *consume.Consumer) { m.consumer.Store(c) })
 		close(finished)
 	}()
 	defer func() {

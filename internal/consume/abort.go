@@ -24,11 +24,13 @@ const defaultCancelPoll = 5 * time.Second
 // Postgres decides, so that one that is late, or about a request that lives
 // again, aborts nothing.
 func (c *Consumer) watchCancels(ctx context.Context) error {
-	hints, err := c.cfg.Conn.Subscribe(streams.HintCancelAny, c.hinted)
-	if err != nil {
-		return err
+	for _, pattern := range streams.HintCancelPatterns() {
+		hints, err := c.cfg.Conn.Subscribe(pattern, c.hinted)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = hints.Unsubscribe() }()
 	}
-	defer func() { _ = hints.Unsubscribe() }()
 	interval := func() time.Duration { return c.cfg.CancelPoll*7/8 + rand.N(c.cfg.CancelPoll/4+1) }
 	poll := time.NewTimer(interval())
 	defer poll.Stop()

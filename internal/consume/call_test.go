@@ -13,6 +13,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/upstream"
 )
 
 func TestBatchCompletes(t *testing.T) {
@@ -142,14 +143,14 @@ func TestUnsendableRequests(t *testing.T) {
 	c := newCluster(t)
 	c.start(func(cfg *Config) {
 		good := cfg.Upstream
-		cfg.Upstream = func(m batch.Model) (Target, bool) {
+		cfg.Upstream = func(m batch.Model) (upstream.Target, bool) {
 			switch m {
 			case "homeless":
-				return Target{}, false
+				return upstream.Target{}, false
 			case "by ftp":
-				return Target{BaseURL: "ftp://models.example"}, true
+				return upstream.Target{BaseURL: "ftp://models.example"}, true
 			case "bad key":
-				return Target{BaseURL: c.url, APIKey: "sk\n1"}, true
+				return upstream.Target{BaseURL: c.url, APIKey: "sk\n1"}, true
 			}
 			return good(m)
 		}

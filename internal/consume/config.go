@@ -29,16 +29,6 @@ type caller interface {
 	Do(ctx context.Context, r upstream.Request) upstream.Outcome
 }
 
-// Upstream is where a model's calls go.
-type Target struct {
-	BaseURL string
-	APIKey  string
-	// Unusable says why no call can be made now without a key of the batch's own,
-	// or, where BaseURL is empty, none at all; nothing secret is in it. Empty:
-	// calls can be made.
-	Unusable string
-}
-
 // Config says what a Consumer works with.
 type Config struct {
 	Store  store
@@ -46,7 +36,7 @@ type Config struct {
 	Conn   *nats.Conn
 	Daemon batch.DaemonID
 	// Upstream says where a model's calls go. False: nowhere; its requests fail.
-	Upstream func(batch.Model) (Target, bool)
+	Upstream func(batch.Model) (upstream.Target, bool)
 	// BatchKey returns the API key that a batch brought for the requests of a
 	// generation. batch.ErrNotFound: it has none any more. After any other error
 	// it may be had later; the error's text is safe to store. Nil: never.

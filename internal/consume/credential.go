@@ -19,7 +19,7 @@ const credentialPause = 5 * time.Second
 // the request waits out its backoffs, in this consumer or another, and fails
 // with its last retry or near its deadline. A batch that brought a key is never
 // called with another one.
-func (c *Consumer) route(t *task) (Target, *upstream.Outcome) {
+func (c *Consumer) route(t *task) (upstream.Target, *upstream.Outcome) {
 	to, ok := c.cfg.Upstream(t.lane.account.Model())
 	if !ok {
 		return to, &upstream.Outcome{Reason: batch.BuilderError, Detail: "no upstream is configured for this model"}
@@ -33,7 +33,7 @@ func (c *Consumer) route(t *task) (Target, *upstream.Outcome) {
 	return to, nil
 }
 
-func (c *Consumer) withBatchKey(t *task, to Target) (Target, *upstream.Outcome) {
+func (c *Consumer) withBatchKey(t *task, to upstream.Target) (upstream.Target, *upstream.Outcome) {
 	if c.cfg.BatchKey == nil {
 		return to, unavailable("this consumer cannot read the API keys of batches")
 	}

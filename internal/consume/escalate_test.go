@@ -14,6 +14,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/dispatch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/upstream"
 	"fusillade/streams"
 )
 
@@ -37,8 +38,8 @@ func TestEscalatedCall(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, escalating)
 	c.start(func(cfg *Config) {
-		cfg.Upstream = func(m batch.Model) (Target, bool) {
-			return Target{BaseURL: c.url + map[batch.Model]string{otherModel: "/other"}[m], APIKey: "sk-test"}, true
+		cfg.Upstream = func(m batch.Model) (upstream.Target, bool) {
+			return upstream.Target{BaseURL: c.url + map[batch.Model]string{otherModel: "/other"}[m], APIKey: "sk-test"}, true
 		}
 	})
 	requests := []batch.Template{line("a", testModel), line("b", otherModel), line("c", testModel)}

@@ -210,9 +210,11 @@ func (c *cluster) startTuned(tune func(*Consumer), settings ...func(*Config)) *r
 	}
 	cfg := Config{
 		Store: c.store, Caller: client, Conn: testenv.Connect(c.t, c.broker),
-		Upstream: func(batch.Model) (Target, bool) { return Target{BaseURL: c.url, APIKey: "sk-test"}, true },
-		Retry:    batch.RetryPolicy{Backoff: 10 * time.Millisecond, Factor: 2, MaxBackoff: 50 * time.Millisecond},
-		Lease:    never, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second, HeartbeatInterval: 500 * time.Millisecond,
+		Upstream: func(batch.Model) (upstream.Target, bool) {
+			return upstream.Target{BaseURL: c.url, APIKey: "sk-test"}, true
+		},
+		Retry: batch.RetryPolicy{Backoff: 10 * time.Millisecond, Factor: 2, MaxBackoff: 50 * time.Millisecond},
+		Lease: never, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second, HeartbeatInterval: 500 * time.Millisecond,
 		DrainTimeout: patience, MaxInFlight: 100, MaxDeliveries: 5, Log: testenv.Logger(c.t),
 	}
 	for _, set := range settings {
@@ -290,7 +292,11 @@ func lines(n int, models ...batch.Model) []batch.Template {
 func (c *cluster) begin(lines []batch.Template, settings ...func(*postgres.NewBatch)) batch.ID {
 	c.t.Helper()
 	ctx := c.t.Context()
-	file, err := c.store.CreateFile(ctx, "requests.jsonl", "tester")
+	n := postgres.NewBatch{CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: "tester"}
+	for _, set := range settings {
+		set(&n)
+	}
+	file, err := c.store.CreateFile(ctx, "requests.jsonl", n.CreatedBy)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -313,10 +319,7 @@ func (c *cluster) begin(lines []batch.Template, settings ...func(*postgres.NewBa
 	if err := c.store.FinishFile(ctx, file, summary); err != nil {
 		c.t.Fatal(err)
 	}
-	n := postgres.NewBatch{File: file, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: "tester"}
-	for _, set := range settings {
-		set(&n)
-	}
+	n.File = file
 	id, _, err := c.store.CreateBatch(ctx, n)
 	if err != nil {
 		c.t.Fatal(err)
@@ -348,7 +351,7 @@ func (c *cluster) awaitEnd(id batch.ID) map[string]batch.Result {
 
 func (c *cluster) batch(id batch.ID) postgres.Batch {
 	c.t.Helper()
-	b, err := c.store.GetBatch(c.t.Context(), id)
+	b, err := c.store.GetBatch(c.t.Context(), id, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}

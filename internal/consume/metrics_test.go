@@ -246,7 +246,7 @@ func TestDropsAreCounted(t *testing.T) {
 }
 
 // errForGood is an error that is not worth another try.
-var errForGood = fmt.Errorf("for good: %w", batch.ErrConflict)
+var errForGood = fmt.Errorf("for good: %w", batch.ErrBatchFinished)
 
 // refusingStore refuses every start for what it holds.
 type refusingStore struct{ store }

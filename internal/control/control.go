@@ -144,11 +144,10 @@ func (o *Controller) tell(ctx context.Context, id batch.ID, hint []byte, subject
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
 	err := o.purge(ctx, subjects)
-	if pubErr := o.cfg.Conn.Publish(streams.HintCancel(id), hint); pubErr != nil {
-		err = errors.Join(err, pubErr)
-	} else {
-		err = errors.Join(err, o.cfg.Conn.FlushWithContext(ctx)) // the process may exit now
+	for _, subject := range streams.HintCancelSubjects(id) {
+		err = errors.Join(err, o.cfg.Conn.Publish(subject, hint))
 	}
+	err = errors.Join(err, o.cfg.Conn.FlushWithContext(ctx)) // the process may exit now
 	if err != nil {
 		o.cfg.Log.Warn("telling the broker of cancelled requests; it finds out by itself", "batch_id", id, "err", err)
 	}

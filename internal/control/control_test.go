@@ -108,7 +108,7 @@ func (w *world) begin(n int) (batch.FileID, batch.ID) {
 	if err := w.store.FinishFile(ctx, file, summary); err != nil {
 		w.t.Fatal(err)
 	}
-	id, _, err := w.store.CreateBatch(ctx, postgres.NewBatch{File: file, CompletionWindow: time.Hour, WindowText: "1h"})
+	id, _, err := w.store.CreateBatch(ctx, postgres.NewBatch{File: file, CreatedBy: "tester", CompletionWindow: time.Hour, WindowText: "1h"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestWholeBatches(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			hint := w.hear(streams.HintCancelAny)
+			hint := w.hear(streams.HintCancelPatterns()[0])
 			if err := end(w); err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +193,7 @@ func TestWholeBatches(t *testing.T) {
 func TestSingleRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	hint, work := w.hear(streams.HintCancelAny), w.hear(streams.HintWork)
+	hint, work := w.hear(streams.HintCancelPatterns()[0]), w.hear(streams.HintWork)
 	done, err := w.operator.CancelRequests(t.Context(), w.id, []int32{4, 2, 9})
 	if err != nil || len(done.Changed) != 3 {
 		t.Fatalf("%+v, %v", done, err)

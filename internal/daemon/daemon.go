@@ -216,7 +216,7 @@ func (d *Daemon) beat(ctx context.Context, stopping <-chan struct{}) error {
 			last, wait = began, d.cfg.Interval
 			d.renewed.Store(int64(began.Sub(d.born)))
 			continue
-		case errors.Is(err, batch.ErrConflict) || time.Since(last) >= fence:
+		case errors.Is(err, batch.ErrDaemonDead) || time.Since(last) >= fence:
 			return fmt.Errorf("%w: %w", ErrFenced, err)
 		}
 		d.cfg.Log.Warn("heartbeat", "err", err)

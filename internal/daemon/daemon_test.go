@@ -114,7 +114,7 @@ func TestDaemonDeclaredDead(t *testing.T) {
 	e.exec(t, `UPDATE daemons SET status = 'dead', stopped_at = now() WHERE id = $1`, [16]byte(first.daemon.ID))
 	await(t, "taking ends", first.taking.Done())
 	await(t, "doing ends", first.doing.Done())
-	if err := context.Cause(first.doing); !errors.Is(err, daemon.ErrFenced) || !errors.Is(err, batch.ErrConflict) {
+	if err := context.Cause(first.doing); !errors.Is(err, daemon.ErrFenced) || !errors.Is(err, batch.ErrDaemonDead) {
 		t.Errorf("doing ended for %v, want ErrFenced", err)
 	}
 	second := await(t, "work begins again", lives)

@@ -34,7 +34,7 @@ func TestMessage(t *testing.T) {
 	if len(msg.Data) != 0 {
 		t.Errorf("the message has a body of %d bytes", len(msg.Data))
 	}
-	b, err := c.store.GetBatch(t.Context(), id)
+	b, err := c.store.GetBatch(t.Context(), id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

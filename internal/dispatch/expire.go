@@ -43,8 +43,9 @@ func every(ctx context.Context, first, interval time.Duration, f func(context.Co
 }
 
 // expire ends what is left of batches whose deadline has passed. A crash after
-// a commit leaves messages of requests that have ended; whoever receives one
-// acks it.
+// a commit leaves messages of requests that have finished, and nobody is told;
+// a consumer that receives one of the messages acks it, and one that holds a
+// request of the batch finds out by its poll.
 func (d *Dispatcher) expire(ctx context.Context) {
 	grace := max(-*d.cfg.StopBeforeDeadline, 0)
 	loop := d.cfg.Watch.Step("expiring batches")
@@ -58,6 +59,7 @@ func (d *Dispatcher) expire(ctx context.Context) {
 			if e.Ended {
 				d.purgeMessages(ctx, e.Batch)
 			}
+			d.hintEnded(e.Batch)
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -67,6 +69,16 @@ func (d *Dispatcher) expire(ctx context.Context) {
 		}
 		if len(expired) < expiryPage {
 			return
+		}
+	}
+}
+
+// hintEnded tells consumers that requests of the batch have finished, after the
+// commit that says so. A hint that is lost costs them a poll's interval.
+func (d *Dispatcher) hintEnded(id batch.ID) {
+	for _, subject := range streams.HintCancelSubjects(id) {
+		if err := d.cfg.Conn.Publish(subject, nil); err != nil {
+			d.cfg.Log.Debug("hint was not sent", "subject", subject, "err", err)
 		}
 	}
 }

@@ -138,7 +138,11 @@ func lines(n int, models ...batch.Model) []batch.Template {
 func (c *cluster) begin(lines []batch.Template, settings ...func(*postgres.NewBatch)) batch.ID {
 	c.t.Helper()
 	ctx := c.t.Context()
-	file, err := c.store.CreateFile(ctx, "requests.jsonl", "tester")
+	n := postgres.NewBatch{CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: "tester"}
+	for _, set := range settings {
+		set(&n)
+	}
+	file, err := c.store.CreateFile(ctx, "requests.jsonl", n.CreatedBy)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -156,10 +160,7 @@ func (c *cluster) begin(lines []batch.Template, settings ...func(*postgres.NewBa
 	if err := c.store.FinishFile(ctx, file, summary); err != nil {
 		c.t.Fatal(err)
 	}
-	n := postgres.NewBatch{File: file, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: "tester"}
-	for _, set := range settings {
-		set(&n)
-	}
+	n.File = file
 	id, _, err := c.store.CreateBatch(ctx, n)
 	if err != nil {
 		c.t.Fatal(err)

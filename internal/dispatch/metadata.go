@@ -54,7 +54,7 @@ func (c *metadataCache) get(ctx context.Context, id batch.ID) (batchMetadata, er
 	if ok && m.current(time.Now()) {
 		return m, nil
 	}
-	b, err := c.store.GetBatch(ctx, id)
+	b, err := c.store.GetBatch(ctx, id, nil)
 	if err != nil {
 		return batchMetadata{}, err
 	}

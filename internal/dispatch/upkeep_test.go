@@ -7,6 +7,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/checker"
 	"fusillade/internal/postgres"
+	"fusillade/streams"
 )
 
 // deadlines lets batches expire, grace after their deadline.
@@ -25,7 +26,7 @@ func (c *cluster) overdue(id batch.ID, by time.Duration) {
 
 func (c *cluster) get(id batch.ID) postgres.Batch {
 	c.t.Helper()
-	b, err := c.store.GetBatch(c.t.Context(), id)
+	b, err := c.store.GetBatch(c.t.Context(), id, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -39,7 +40,17 @@ func TestLeaderExpiresBatches(t *testing.T) {
 	c.start(deadlines(0))
 	id, other := c.begin(lines(10, testModel)), c.begin(lines(2, otherModel))
 	c.queued(10)
+	hints, err := c.conn.SubscribeSync("fusillade.hints.cancel.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	c.overdue(id, time.Second)
+	if hint, err := hints.NextMsg(patience); err != nil || hint.Subject != streams.HintCancel(id) || len(hint.Data) != 0 {
+		t.Errorf("the hint after the expiry is %+v, %v", hint, err)
+	}
 	until(t, "the batch has expired", func() bool { return c.get(id).Status == batch.StatusExpired })
 	if b := c.get(id); b.Counts.Expired != 10 {
 		t.Errorf("counts are %+v", b.Counts)
@@ -100,7 +111,7 @@ func TestPurgeOfManyPages(t *testing.T) {
 	c := newCluster(t)
 	file := c.get(c.begin(lines(1, testModel))).File
 	for range n {
-		id, _, err := c.store.CreateBatch(t.Context(), postgres.NewBatch{File: file, CompletionWindow: time.Hour, WindowText: "1h"})
+		id, _, err := c.store.CreateBatch(t.Context(), postgres.NewBatch{File: file, CreatedBy: "tester", CompletionWindow: time.Hour, WindowText: "1h"})
 		if err == nil {
 			_, err = c.store.DeleteBatch(t.Context(), id)
 		}

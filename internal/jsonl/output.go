@@ -96,33 +96,13 @@ func appendString[Text ~string | ~[]byte](dst []byte, s Text) []byte {
 func describe(r batch.Result) (code, message string) {
 	switch {
 	case r.State == batch.Canceled || r.Reason == batch.BatchCancelled:
-		return string(batch.BatchCancelled), "The request was cancelled before it ended."
+		return string(batch.BatchCancelled), batch.BatchCancelled.Message(0) + "."
 	case r.State == batch.Expired || r.Reason == batch.BatchExpired:
-		return string(batch.BatchExpired), "The batch expired before the request ended."
+		return string(batch.BatchExpired), batch.BatchExpired.Message(0) + "."
 	case r.Reason == "":
-		return string(batch.Failed), "The request failed."
+		return string(batch.Failed), r.Reason.Message(0) + "."
 	}
-	return string(r.Reason), reasonMessage(r) + attempts(r.Attempts)
-}
-
-func reasonMessage(r batch.Result) string {
-	switch r.Reason {
-	case batch.RetriableHTTPStatus:
-		return fmt.Sprintf("The model endpoint answered with status %d, and no retry was left", r.StatusCode)
-	case batch.NonRetriableHTTPStatus:
-		return fmt.Sprintf("The model endpoint answered with status %d, which is not retried", r.StatusCode)
-	case batch.NetworkError:
-		return "The model endpoint could not be reached, or the connection broke"
-	case batch.Timeout:
-		return "The model endpoint did not answer in time"
-	case batch.TaskTerminated:
-		return "The process that made the call stopped before it ended"
-	case batch.BuilderError:
-		return "The HTTP request could not be built"
-	case batch.Poisoned:
-		return "The request stopped the process that worked on it too often"
-	}
-	return "The request failed"
+	return string(r.Reason), r.Reason.Message(r.StatusCode) + attempts(r.Attempts)
 }
 
 func attempts(n int) string {

@@ -107,22 +107,29 @@ func TestAppendErrorLine(t *testing.T) {
 			},
 			`"custom_id":"a","response":{"status_code":503,"request_id":"req_1","body":"busy"},"error":{"code":"retriable_http_status","message":"The model endpoint answered with status 503, and no retry was left (4 attempts)."}}`,
 		},
+		"an answer that Postgres cannot store": {
+			func(r *batch.Result) {
+				r.State, r.Reason, r.RequestID, r.Body = batch.Failed, batch.ResponseUnstorable, "", nil
+			},
+			`"custom_id":"a","response":{"status_code":200,"request_id":"","body":null},"error":{"code":"response_unstorable","message":"The model endpoint answered with status 200, and the database cannot store the answer (1 attempt)."}}`,
+		},
 		"network":    {failed(batch.NetworkError), noResponse + `"error":{"code":"network_error","message":"The model endpoint could not be reached, or the connection broke (3 attempts)."}}`},
 		"timeout":    {failed(batch.Timeout), noResponse + `"error":{"code":"timeout","message":"The model endpoint did not answer in time (3 attempts)."}}`},
 		"terminated": {failed(batch.TaskTerminated), noResponse + `"error":{"code":"task_terminated","message":"The process that made the call stopped before it ended (3 attempts)."}}`},
 		"builder":    {failed(batch.BuilderError), noResponse + `"error":{"code":"builder_error","message":"The HTTP request could not be built (3 attempts)."}}`},
 		"poisoned":   {failed(batch.Poisoned), noResponse + `"error":{"code":"poisoned","message":"The request stopped the process that worked on it too often (3 attempts)."}}`},
+		"no key":     {failed(batch.CredentialUnavailable), noResponse + `"error":{"code":"credential_unavailable","message":"The API key for the model endpoint could not be read (3 attempts)."}}`},
 		"unknown":    {failed("new_reason"), noResponse + `"error":{"code":"new_reason","message":"The request failed (3 attempts)."}}`},
 		"no reason":  {failed(""), noResponse + `"error":{"code":"failed","message":"The request failed."}}`},
 		"cancelled": {
 			func(r *batch.Result) { failed("")(r); r.State, r.Attempts = batch.Canceled, 0 },
-			noResponse + `"error":{"code":"batch_cancelled","message":"The request was cancelled before it ended."}}`,
+			noResponse + `"error":{"code":"batch_cancelled","message":"The request was cancelled before it finished."}}`,
 		},
 		"expired while its last attempt had failed": {
 			func(r *batch.Result) {
 				r.State, r.Reason, r.StatusCode, r.Body = batch.Expired, batch.RetriableHTTPStatus, 503, nil
 			},
-			`"custom_id":"a","response":{"status_code":503,"request_id":"req_1","body":null},"error":{"code":"batch_expired","message":"The batch expired before the request ended."}}`,
+			`"custom_id":"a","response":{"status_code":503,"request_id":"req_1","body":null},"error":{"code":"batch_expired","message":"The batch expired before the request finished."}}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -68,7 +68,7 @@ func (f *finder) resume(ctx context.Context, digest [32]byte) (batch.ID, bool, e
 	if err != nil {
 		return batch.ID{}, false, err
 	}
-	b, err := f.store.GetBatch(ctx, id)
+	b, err := f.store.GetBatch(ctx, id, nil)
 	switch {
 	case err != nil:
 		return batch.ID{}, false, err

@@ -41,8 +41,7 @@ func (c *Config) startMock(ctx context.Context) (stop func(), err error) {
 // local says how to start Postgres and the broker.
 func (c *Config) local(log *slog.Logger) app.LocalConfig {
 	return app.LocalConfig{
-		DataDir: c.DataDir, DatabaseURL: c.Settings.Postgres.URL.Reveal(), NATSListen: c.NATSListen,
-		MaxConns: c.Settings.MaxConns, Daemon: c.Settings.Daemon, Log: log,
+		DataDir: c.DataDir, NATSListen: c.NATSListen, Settings: c.Settings, Log: log,
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"fusillade/internal/app"
 	"fusillade/internal/batch"
 	"fusillade/internal/cli"
-	"fusillade/internal/config"
 	"fusillade/internal/consume"
 	"fusillade/internal/postgres"
 )
@@ -96,9 +95,7 @@ func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch
 	var consumer atomic.Pointer[consume.Consumer]
 	finished := make(chan error, 1)
 	go func() {
-		finished <- app.Standalone(taking, doing, local.Resources, app.StandaloneOptions{
-			Standalone: *cfg.Settings, Observe: func(c *consume.Consumer) { consumer.Store(c) },
-		}, config.Snapshot(cfg.Settings))
+		finished <- app.Standalone(taking, doing, local.Resources, cfg.Settings, func(c *consume.Consumer) { consumer.Store(c) })
 		close(finished)
 	}()
 	p := cli.NewProgress(t)
@@ -125,7 +122,7 @@ func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch
 	}
 	final, cancel := context.WithTimeout(context.WithoutCancel(s.Doing), dialTimeout)
 	defer cancel()
-	return local.Store.GetBatch(final, id)
+	return local.Store.GetBatch(final, id, nil)
 }
 
 // errorAge is how long a failure is shown after it happened.

@@ -22,7 +22,7 @@ const apiConns = 8
 // codes of the error that it returns: none, stopped by a signal; 2, nothing
 // could be started; 1, any other end.
 func Serve(s cli.Signals, t *cli.Terminal, cfg Config) error {
-	listener, err := app.Listen(s.Taking, cfg.Settings.Serving)
+	listener, err := app.Listen(s.Taking, cfg.Settings.Server)
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -75,16 +75,13 @@ func serve(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, listene
 		return startFailed(s, err)
 	}
 	defer resources.Store.Close()
-	server, err := app.NewAPI(resources, app.APIOptions{
-		API: cfg.Settings.API(), Models: app.ConfiguredModels(cfg.Settings.Daemon, cfg.Settings.Upstream),
-	})
+	server, err := app.NewAPI(resources, cfg.Settings.API(), app.ConfiguredModels(cfg.Settings)...)
 	if err != nil {
 		return err
 	}
 	g, taking := errgroup.WithContext(s.Taking)
 	g.Go(func() error {
-		options := app.StandaloneOptions{Standalone: *cfg.Settings}
-		return ended(taking, "the daemon", app.Standalone(taking, s.Doing, local.Resources, options, config.Snapshot(cfg.Settings)))
+		return ended(taking, "the daemon", app.Standalone(taking, s.Doing, local.Resources, cfg.Settings, nil))
 	})
 	g.Go(func() error { return ended(taking, "the API", server.Run(taking, listener)) })
 	g.Go(func() error {

@@ -21,7 +21,7 @@ func Watch(ctx context.Context, local *app.Local, id batch.ID, finished <-chan e
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
-		latest, getErr := local.Store.GetBatch(ctx, id)
+		latest, getErr := local.Store.GetBatch(ctx, id, nil)
 		if getErr == nil {
 			b = latest
 		} else if ctx.Err() == nil && !postgres.Transient(getErr) {

@@ -35,7 +35,7 @@ func CreateWebhook(ctx context.Context, s *postgres.Store, keys *seal.Keyring, o
 	id, err = s.CreateWebhook(ctx, owner, url, func(id string) ([]byte, error) {
 		return keys.Seal(seal.WebhookSecret(id, url), secret)
 	})
-	if errors.Is(err, batch.ErrConflict) {
+	if errors.Is(err, batch.ErrTooMany) {
 		return "", "", &InputError{fmt.Sprintf("%s has %d endpoints already: delete one first", owner, postgres.MaxWebhooks)}
 	}
 	return id, secret, err

@@ -56,15 +56,14 @@ func (s *Store) FindAPIKey(ctx context.Context, hash [32]byte) (APIKey, error) {
 
 const listAPIKeysSQL = `
 SELECT encode(uuid_send(id), 'hex'), hint, owner, name, COALESCE(max_active_batches, 0), COALESCE(max_queued_requests, 0),
-       admin, created_at, COALESCE(revoked_at, '0001-01-01Z')
+       admin, created_at, revoked_at
   FROM api_keys ORDER BY id`
 
 // APIKeys returns all keys, oldest first, revoked ones included.
 func (s *Store) APIKeys(ctx context.Context) ([]APIKey, error) {
 	keys, err := collect(ctx, s, func(row pgx.CollectableRow) (k APIKey, err error) {
 		err = row.Scan(&k.ID, &k.Hint, &k.Owner, &k.Name, &k.Allowance.ActiveBatches, &k.Allowance.QueuedRequests,
-			&k.Admin, &k.CreatedAt, &k.RevokedAt)
-		k.RevokedAt = k.RevokedAt.UTC()
+			&k.Admin, &k.CreatedAt, orZero(&k.RevokedAt))
 		return k, err
 	}, listAPIKeysSQL)
 	if err != nil {

@@ -1,138 +1,97 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"fusillade/internal/batch"
 )
 
-// NewBatch is what a batch is created from.
-type NewBatch struct {
-	File             batch.FileID
-	Endpoint         string // empty: the file's own
-	CompletionWindow time.Duration
-	WindowText       string // as the user wrote it, such as 24h
-	Metadata         map[string]string
-	CreatedBy        string
-	IdempotencyKey   string // empty: none
-	// EncryptKey encrypts the API key that the batch brings for its calls; nil: it
-	// brings none. Only CreateOwnedBatch takes one.
-	EncryptKey func(batch.ID) ([]byte, error)
-}
-
-// Batch is a batch with its counters.
+// Batch is a batch as it was at one instant, with its counters.
 type Batch struct {
 	ID               batch.ID
 	File             batch.FileID
 	Endpoint         string
-	CompletionWindow string
+	CompletionWindow string // as its owner wrote it, such as 24h
 	Metadata         map[string]string
-	CreatedBy        string
+	CreatedBy        string // its owner
 	Status           batch.Status
 	CreatedAt        time.Time
 	ExpiresAt        time.Time
 	FinishedAt       time.Time // zero: not yet
-	CancellingAt     time.Time // zero: was not cancelled
+	CancellingAt     time.Time // zero: it was not cancelled
 	Counts           batch.Counts
+	Usage            []ModelUsage // by model
+
+	OutputExpiry    time.Duration // how long its output can be read after it has finished; 0: for ever
+	OutputExpiresAt time.Time     // zero: never, or not known before the batch finishes
+	OutputDeleted   bool
+	ErrorsDeleted   bool
+
+	HasOwnKey bool // its calls must bear an API key of its own
 }
 
-// One row per model of the file, whatever the number of requests. The batch
-// is inserted only from a ready file; an idempotency key that is taken
-// inserts nothing. The lock keeps the file from being deleted meanwhile, so that
-// whoever deletes it finds all of its batches.
-const createBatchSQL = `
-WITH b AS (
-    INSERT INTO batches (id, file_id, endpoint, completion_window, expires_at, metadata, created_by, idempotency_key, total)
-    SELECT $1, f.id, COALESCE(NULLIF($3, ''), f.endpoint), $4, now() + $5::interval, $6::jsonb, $7, NULLIF($8, ''), f.requests
-      FROM files f
-     WHERE f.id = $2 AND f.status = 'ready'
-       FOR SHARE
-    ON CONFLICT (created_by, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, file_id
-), c AS (
-    INSERT INTO cursors (batch_id, model, file_id, total)
-    SELECT b.id, m.model, m.file_id, m.requests FROM b JOIN file_models m ON m.file_id = b.file_id
+// Unsuccessful is the number of lines of the error file.
+func (b *Batch) Unsuccessful() int64 {
+	return b.Counts.Failed + b.Counts.Canceled + b.Counts.Expired
+}
+
+// One snapshot, in time proportional to the number of the batch's models: what
+// the cursors have claimed and what has a result are counted in their rows.
+const batchesSQL = `
+SELECT id, file_id, endpoint, completion_window, metadata, created_by, status, created_at, expires_at, finished_at, cancelling_at,
+       total, completed, failed, canceled, expired, c.claimed, ` + usageSQL + `,
+       COALESCE(output_expires_after, '0'), finished_at + output_expires_after,
+       output_deleted_at IS NOT NULL OR (finished_at + output_expires_after <= now()) IS true,
+       error_deleted_at IS NOT NULL OR (finished_at + output_expires_after <= now()) IS true,
+       brings_key
+  FROM batches
+ CROSS JOIN LATERAL (SELECT COALESCE(sum(claimed + skipped), 0)::bigint AS claimed FROM cursors WHERE batch_id = batches.id) c
+ WHERE deleted_at IS NULL`
+
+func scanBatch(row pgx.CollectableRow) (b Batch, err error) {
+	var claimed int64
+	n := &b.Counts
+	err = row.Scan((*[16]byte)(&b.ID), (*[16]byte)(&b.File), &b.Endpoint, &b.CompletionWindow, &b.Metadata, &b.CreatedBy, &b.Status,
+		&b.CreatedAt, &b.ExpiresAt, orZero(&b.FinishedAt), orZero(&b.CancellingAt),
+		&n.Total, &n.Completed, &n.Failed, &n.Canceled, &n.Expired, &claimed, &b.Usage,
+		&b.OutputExpiry, orZero(&b.OutputExpiresAt), &b.OutputDeleted, &b.ErrorsDeleted, &b.HasOwnKey)
+	n.Pending = n.Total - claimed
+	n.InProgress = claimed - n.Done()
+	return b, err
+}
+
+const (
+	batchSQL  = batchesSQL + ` AND id = $1 AND created_by = COALESCE($2, created_by)`
+	ownersSQL = batchesSQL + ` AND created_by = $1 AND id < $2 ORDER BY id DESC LIMIT $3`
 )
-SELECT id FROM b`
 
-// args are the parameters of createBatchSQL, with a new id.
-func (n *NewBatch) args() ([]any, error) {
-	metadata := n.Metadata
-	if metadata == nil {
-		metadata = map[string]string{}
+// GetBatch returns a batch, or batch.ErrNotFound; also if there is an owner and
+// the batch belongs to another. A nil owner is any.
+func (s *Store) GetBatch(ctx context.Context, id batch.ID, owner *string) (Batch, error) {
+	found, err := collect(ctx, s, scanBatch, batchSQL, [16]byte(id), owner)
+	if err == nil && len(found) == 0 {
+		err = batch.ErrNotFound
 	}
-	encoded, err := json.Marshal(metadata)
-	return []any{newID(), [16]byte(n.File), n.Endpoint, n.WindowText, n.CompletionWindow, encoded, n.CreatedBy, n.IdempotencyKey}, err
-}
-
-const batchByKeySQL = `SELECT id FROM batches WHERE created_by = $1 AND idempotency_key = $2`
-
-// CreateBatch makes every request of the file pending, in time proportional
-// to the number of models in it. Under an idempotency key that this creator
-// has used before, it returns the batch made then, and false. A file that is
-// not ready is batch.ErrNotFound.
-func (s *Store) CreateBatch(ctx context.Context, n NewBatch) (batch.ID, bool, error) {
-	args, err := n.args()
-	if err != nil {
-		return batch.ID{}, false, fmt.Errorf("creating batch: %w", err)
-	}
-	var id [16]byte
-	err = s.queryRow(ctx, createBatchSQL, args, &id)
-	if err == nil {
-		return batch.ID(id), true, nil
-	}
-	if !errors.Is(err, batch.ErrNotFound) || n.IdempotencyKey == "" {
-		return batch.ID{}, false, fmt.Errorf("creating batch: %w", err)
-	}
-	found, err := s.FindBatch(ctx, n.CreatedBy, n.IdempotencyKey)
-	return found, false, err
-}
-
-// FindBatch returns the batch that was created under an idempotency key, or
-// batch.ErrNotFound.
-func (s *Store) FindBatch(ctx context.Context, createdBy, idempotencyKey string) (batch.ID, error) {
-	var id [16]byte
-	if err := s.queryRow(ctx, batchByKeySQL, []any{createdBy, idempotencyKey}, &id); err != nil {
-		return batch.ID{}, fmt.Errorf("looking for batch: %w", err)
-	}
-	return batch.ID(id), nil
-}
-
-const getBatchSQL = `
-SELECT b.file_id, b.endpoint, b.completion_window, b.metadata, b.created_by, b.status, b.created_at, b.expires_at,
-       COALESCE(b.finished_at, '-infinity'::timestamptz) = '-infinity', COALESCE(b.finished_at, b.created_at), b.cancelling_at,
-       b.total, b.completed, b.failed, b.canceled, b.expired, c.claimed, c.skipped
-  FROM batches b
- CROSS JOIN LATERAL (SELECT sum(claimed)::bigint AS claimed, sum(skipped)::bigint AS skipped
-                       FROM cursors WHERE batch_id = b.id) c
- WHERE b.id = $1 AND b.deleted_at IS NULL`
-
-// GetBatch reads a batch and its counters in one snapshot, in time
-// proportional to the number of its models. It returns batch.ErrNotFound.
-func (s *Store) GetBatch(ctx context.Context, id batch.ID) (Batch, error) {
-	b := Batch{ID: id}
-	var file [16]byte
-	var unfinished bool
-	var cancelling *time.Time
-	var claimed, skipped int64
-	err := s.queryRow(ctx, getBatchSQL, []any{[16]byte(id)}, &file, &b.Endpoint, &b.CompletionWindow, &b.Metadata,
-		&b.CreatedBy, &b.Status, &b.CreatedAt, &b.ExpiresAt, &unfinished, &b.FinishedAt, &cancelling,
-		&b.Counts.Total, &b.Counts.Completed, &b.Counts.Failed, &b.Counts.Canceled, &b.Counts.Expired, &claimed, &skipped)
 	if err != nil {
 		return Batch{}, fmt.Errorf("reading batch: %w", err)
 	}
-	b.File = batch.FileID(file)
-	if unfinished {
-		b.FinishedAt = time.Time{}
+	return found[0], nil
+}
+
+// ListBatches returns up to n of an owner's batches, newest first, from the one
+// that follows after; the zero id precedes all.
+func (s *Store) ListBatches(ctx context.Context, owner string, after batch.ID, n int) ([]Batch, error) {
+	if after == (batch.ID{}) {
+		after = batch.ID(bytes.Repeat([]byte{0xff}, 16))
 	}
-	if cancelling != nil {
-		b.CancellingAt = *cancelling
+	list, err := collect(ctx, s, scanBatch, ownersSQL, owner, [16]byte(after), n)
+	if err != nil {
+		return nil, fmt.Errorf("listing batches: %w", err)
 	}
-	b.Counts.Pending = b.Counts.Total - claimed - skipped
-	b.Counts.InProgress = claimed + skipped - b.Counts.Done()
-	return b, nil
+	return list, nil
 }

@@ -73,7 +73,7 @@ RETURNING m.ended`
 // and nothing of it is claimed, started or finished any more. Calls in flight
 // are for the caller to abort; what comes of them is fenced off.
 //
-// It returns batch.ErrNotFound, or batch.ErrConflict for a batch that has ended.
+// It returns batch.ErrNotFound, or a *batch.BatchFinishedError for a batch that has finished.
 func (s *Store) CancelBatch(ctx context.Context, id batch.ID) (Batch, error) {
 	err := s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		status, err := lockBatch(ctx, tx, id)
@@ -81,7 +81,7 @@ func (s *Store) CancelBatch(ctx context.Context, id batch.ID) (Batch, error) {
 			return err
 		}
 		if status.Terminal() {
-			return fmt.Errorf("it has ended as %s: %w", status, batch.ErrConflict)
+			return &batch.BatchFinishedError{Status: status}
 		}
 		_, err = endBatch(ctx, tx, id, batch.Canceled)
 		return err
@@ -89,7 +89,7 @@ func (s *Store) CancelBatch(ctx context.Context, id batch.ID) (Batch, error) {
 	if err != nil {
 		return Batch{}, fmt.Errorf("cancelling %s: %w", id, err)
 	}
-	return s.GetBatch(ctx, id)
+	return s.GetBatch(ctx, id, nil)
 }
 
 // lockBatch locks a batch that is not deleted, and its cursors.

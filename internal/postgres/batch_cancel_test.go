@@ -97,7 +97,7 @@ func TestCancelBatch(t *testing.T) {
 		}
 	}
 	_, err = s.CancelBatch(t.Context(), id)
-	wantErr(t, err, batch.ErrConflict)
+	wantErr(t, err, batch.ErrBatchFinished)
 	_, err = s.CancelBatch(t.Context(), batch.ID{1})
 	wantErr(t, err, batch.ErrNotFound)
 

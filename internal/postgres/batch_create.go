@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -11,25 +12,59 @@ import (
 	"fusillade/internal/batch"
 )
 
+// NewBatch is what a batch is created from.
+type NewBatch struct {
+	File             batch.FileID
+	Endpoint         string // empty: the file's own
+	CompletionWindow time.Duration
+	WindowText       string // as the owner wrote it, such as 24h
+	Metadata         map[string]string
+	CreatedBy        string // the owner, of the file too
+	IdempotencyKey   string // empty: none
+	// OutputExpiry is how long after the batch has finished its output can be
+	// read; 0: for ever.
+	OutputExpiry time.Duration
+	// Allowance bounds what the owner may have in progress with it.
+	Allowance batch.Allowance
+	// EncryptKey encrypts the API key that the batch has for its calls; nil: it
+	// has none of its own.
+	EncryptKey func(batch.ID) ([]byte, error)
+}
+
 const (
-	// Creations of one owner take turns, so that none overlooks another when
-	// the allowance is checked.
-	lockOwnerSQL = `SELECT pg_advisory_xact_lock(hashtextextended('fusillade batches of ' || $1, 0))`
-	newFileSQL   = `
+	// What one owner creates and reruns takes turns, so that nothing is overlooked
+	// when the allowance is checked. The first lock that a transaction takes.
+	lockOwnerSQL  = `SELECT pg_advisory_xact_lock(hashtextextended('fusillade batches of ' || $1, 0))`
+	batchByKeySQL = `SELECT id FROM batches WHERE created_by = $1 AND idempotency_key = $2`
+	// The lock keeps the file from being deleted meanwhile, so that a deletion of
+	// the file finds all of its batches.
+	newFileSQL = `
 SELECT requests FROM files
- WHERE id = $1 AND created_by = $2 AND status = 'ready' AND (expires_at > now()) IS NOT false`
-	// As many rows as the owner has batches in progress.
-	inProgressSQL = `
-SELECT count(*), COALESCE(sum(total - completed - failed - canceled - expired), 0)::bigint
-  FROM batches WHERE created_by = $1 AND status = 'in_progress'`
-	setOutputExpirySQL = `UPDATE batches SET output_expires_after = $2::interval WHERE id = $1`
+ WHERE id = $1 AND created_by = $2 AND status = 'ready' AND (expires_at > now()) IS NOT false
+   FOR SHARE`
+
+	// One row per model of the file, whatever the number of requests.
+	createBatchSQL = `
+WITH b AS (
+    INSERT INTO batches (id, file_id, endpoint, completion_window, expires_at, metadata, created_by, idempotency_key,
+                         output_expires_after, total)
+    SELECT $1, f.id, COALESCE(NULLIF($3, ''), f.endpoint), $4, now() + $5::interval, $6::jsonb, $7, NULLIF($8, ''),
+           NULLIF($9::interval, '0'), f.requests
+      FROM files f WHERE f.id = $2
+    RETURNING id, file_id
+)
+INSERT INTO cursors (batch_id, model, file_id, total)
+SELECT b.id, m.model, m.file_id, m.requests FROM b JOIN file_models m ON m.file_id = b.file_id`
 )
 
-// CreateOwnedBatch is CreateBatch for a file of the batch's own creator, within
-// what that may have in progress, else *batch.AllowanceError. outputExpiry is
-// how long after its end the output can be read; 0: for ever.
-func (s *Store) CreateOwnedBatch(ctx context.Context, n NewBatch, outputExpiry time.Duration, a batch.Allowance) (id batch.ID, created bool, err error) {
+// CreateBatch makes every request of the owner's file pending, in time
+// proportional to the number of models in it. Under an idempotency key that the
+// owner has used before, it returns the batch made then, and false. It returns
+// batch.ErrNotFound for a file that is not theirs or not ready, and a
+// *batch.AllowanceError.
+func (s *Store) CreateBatch(ctx context.Context, n NewBatch) (id batch.ID, created bool, err error) {
 	err = s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		id, created = batch.ID{}, false
 		if _, err := tx.Exec(ctx, lockOwnerSQL, n.CreatedBy); err != nil {
 			return err
 		}
@@ -39,38 +74,64 @@ func (s *Store) CreateOwnedBatch(ctx context.Context, n NewBatch, outputExpiry t
 				return err
 			}
 		}
-		var requests, queued int64
-		var active int
+		var requests int64
 		if err := tx.QueryRow(ctx, newFileSQL, [16]byte(n.File), n.CreatedBy).Scan(&requests); err != nil {
 			return translate(err)
 		}
-		if err := tx.QueryRow(ctx, inProgressSQL, n.CreatedBy).Scan(&active, &queued); err != nil {
+		if err := checkAllowance(ctx, tx, n.CreatedBy, n.Allowance, 1, requests); err != nil {
 			return err
 		}
-		if err := a.Check(active, queued, requests); err != nil {
-			return err
-		}
-		args, err := n.args()
-		if err != nil {
-			return err
-		}
-		if err := tx.QueryRow(ctx, createBatchSQL, args...).Scan((*[16]byte)(&id)); err != nil {
-			return translate(err)
-		}
-		created = true
-		if n.EncryptKey != nil {
-			if err := bringKey(ctx, tx, id, n.EncryptKey); err != nil {
-				return err
-			}
-		}
-		if outputExpiry == 0 {
-			return nil
-		}
-		_, err = tx.Exec(ctx, setOutputExpirySQL, [16]byte(id), outputExpiry)
-		return err
+		id, created = newID(), true
+		return n.insert(ctx, tx, id)
 	})
 	if err != nil {
 		return batch.ID{}, false, fmt.Errorf("creating batch: %w", err)
 	}
 	return id, created, nil
+}
+
+func (n *NewBatch) insert(ctx context.Context, tx pgx.Tx, id batch.ID) error {
+	metadata := n.Metadata
+	if metadata == nil {
+		metadata = map[string]string{}
+	}
+	encoded, err := json.Marshal(metadata)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, createBatchSQL, [16]byte(id), [16]byte(n.File), n.Endpoint, n.WindowText, n.CompletionWindow, encoded,
+		n.CreatedBy, n.IdempotencyKey, n.OutputExpiry)
+	if err != nil || n.EncryptKey == nil {
+		return err
+	}
+	return storeOwnKey(ctx, tx, id, n.EncryptKey)
+}
+
+// As many rows as the owner has batches in progress.
+const inProgressSQL = `
+SELECT count(*), COALESCE(sum(total - completed - failed - canceled - expired), 0)::bigint
+  FROM batches WHERE created_by = $1 AND status = 'in_progress'`
+
+// checkAllowance returns a *batch.AllowanceError if so many more batches and
+// requests in progress exceed it. The owner's lock is held.
+func checkAllowance(ctx context.Context, tx pgx.Tx, owner string, a batch.Allowance, batches int, requests int64) error {
+	if a == (batch.Allowance{}) {
+		return nil
+	}
+	var active int
+	var queued int64
+	if err := tx.QueryRow(ctx, inProgressSQL, owner).Scan(&active, &queued); err != nil {
+		return err
+	}
+	return a.Check(active, queued, batches, requests)
+}
+
+// FindBatch returns the batch that was created under an idempotency key, or
+// batch.ErrNotFound.
+func (s *Store) FindBatch(ctx context.Context, owner, idempotencyKey string) (batch.ID, error) {
+	var id [16]byte
+	if err := s.queryRow(ctx, batchByKeySQL, []any{owner, idempotencyKey}, &id); err != nil {
+		return batch.ID{}, fmt.Errorf("looking for batch: %w", err)
+	}
+	return batch.ID(id), nil
 }

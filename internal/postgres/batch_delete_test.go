@@ -29,7 +29,7 @@ func TestDeleteBatch(t *testing.T) {
 	if n := finish(t, s, d, endings(completed, deliveries)...); n != 0 {
 		t.Errorf("%d results of a deleted batch", n)
 	}
-	_, err = s.GetBatch(t.Context(), id)
+	_, err = s.GetBatch(t.Context(), id, nil)
 	wantErr(t, err, batch.ErrNotFound)
 	_, err = s.DeleteBatch(t.Context(), id)
 	wantErr(t, err, batch.ErrNotFound)
@@ -70,16 +70,16 @@ func TestDeleteFile(t *testing.T) {
 		t.Errorf("cancelled %v, %v", got, err)
 	}
 	for id, want := range map[batch.ID]batch.Status{ended: batch.StatusFailed, live: batch.StatusCancelled} {
-		if b, err := s.GetBatch(t.Context(), id); err != nil || b.Status != want {
+		if b, err := s.GetBatch(t.Context(), id, nil); err != nil || b.Status != want {
 			t.Errorf("%+v, %v", b, err)
 		}
 		if got := readAll(t, s, id); len(got) != 5 {
 			t.Errorf("%d results", len(got))
 		}
 		_, err = s.RerunRequests(t.Context(), id, batch.Failed, batch.Canceled)
-		wantErr(t, err, batch.ErrConflict)
+		wantErr(t, err, batch.ErrFileDeleted)
 	}
-	_, _, err = s.CreateBatch(t.Context(), NewBatch{File: file, CompletionWindow: time.Hour})
+	_, _, err = s.CreateBatch(t.Context(), NewBatch{File: file, CreatedBy: creator, CompletionWindow: time.Hour})
 	wantErr(t, err, batch.ErrNotFound)
 	_, err = s.DeleteFile(t.Context(), file)
 	wantErr(t, err, batch.ErrNotFound)
@@ -98,7 +98,7 @@ func TestDeleteFileMeetsCreateBatch(t *testing.T) {
 		for range 4 {
 			wg.Go(func() {
 				for range 5 {
-					if _, _, err := s.CreateBatch(t.Context(), NewBatch{File: file, CompletionWindow: time.Hour}); err != nil {
+					if _, _, err := s.CreateBatch(t.Context(), NewBatch{File: file, CreatedBy: creator, CompletionWindow: time.Hour}); err != nil {
 						wantErr(t, err, batch.ErrNotFound)
 					}
 				}

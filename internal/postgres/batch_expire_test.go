@@ -62,7 +62,7 @@ func TestExpireBatches(t *testing.T) {
 		t.Errorf("expired %+v of what was given back, %v", got, err)
 	}
 	finish(t, s, d, endings(completed, processing[3:])...)
-	b, err := s.GetBatch(t.Context(), id)
+	b, err := s.GetBatch(t.Context(), id, nil)
 	if err != nil || b.Status != batch.StatusExpired || b.Counts.Expired != 33 || b.FinishedAt.IsZero() {
 		t.Errorf("%+v, %v", b, err)
 	}
@@ -91,7 +91,7 @@ func TestLateBatchCompletes(t *testing.T) {
 		t.Errorf("expired %+v", got)
 	}
 	finish(t, s, d, endings(completed, deliveries)...)
-	if b, err := s.GetBatch(t.Context(), id); err != nil || b.Status != batch.StatusCompleted {
+	if b, err := s.GetBatch(t.Context(), id, nil); err != nil || b.Status != batch.StatusCompleted {
 		t.Errorf("%+v, %v", b, err)
 	}
 	check(t, s)
@@ -128,7 +128,7 @@ func TestExpireRaces(t *testing.T) {
 		if _, err := s.ExpireBatches(t.Context(), 0, 10); err != nil {
 			t.Fatal(err)
 		}
-		b, err := s.GetBatch(t.Context(), id)
+		b, err := s.GetBatch(t.Context(), id, nil)
 		if err != nil || b.Status != batch.StatusExpired || b.Counts.Done() != lines {
 			t.Errorf("%+v, %v", b, err)
 		}

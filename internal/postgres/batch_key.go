@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	bringKeySQL = `
+	storeOwnKeySQL = `
 WITH marked AS (UPDATE batches SET brings_key = true WHERE id = $1)
 INSERT INTO batch_keys (batch_id, sealed) VALUES ($1, $2)`
 	batchKeySQL    = `SELECT sealed FROM batch_keys WHERE batch_id = $1`
@@ -22,18 +22,18 @@ SELECT id, $2 FROM batches WHERE id = $1 AND brings_key AND deleted_at IS NULL
 DELETE FROM batch_keys k USING batches b WHERE k.batch_id = $1 AND b.id = k.batch_id AND b.status <> 'in_progress'`
 )
 
-// bringKey stores the key of a batch that was just created.
-func bringKey(ctx context.Context, tx pgx.Tx, id batch.ID, encrypt func(batch.ID) ([]byte, error)) error {
+// storeOwnKey stores the API key of a batch that was just created.
+func storeOwnKey(ctx context.Context, tx pgx.Tx, id batch.ID, encrypt func(batch.ID) ([]byte, error)) error {
 	sealed, err := encrypt(id)
 	if err != nil {
 		return fmt.Errorf("encrypting its key: %w", err)
 	}
-	_, err = tx.Exec(ctx, bringKeySQL, [16]byte(id), sealed)
+	_, err = tx.Exec(ctx, storeOwnKeySQL, [16]byte(id), sealed)
 	return err
 }
 
-// BatchKey returns the encrypted key that a batch in progress brought, or
-// batch.ErrNotFound: the end of the batch removes it.
+// BatchKey returns the encrypted key of a batch in progress that has one of its own, or
+// batch.ErrNotFound: the key is removed when the batch finishes.
 func (s *Store) BatchKey(ctx context.Context, id batch.ID) (sealed []byte, err error) {
 	if err := s.queryRow(ctx, batchKeySQL, []any{[16]byte(id)}, &sealed); err != nil {
 		return nil, fmt.Errorf("reading the key of %s: %w", id, err)
@@ -41,8 +41,8 @@ func (s *Store) BatchKey(ctx context.Context, id batch.ID) (sealed []byte, err e
 	return sealed, nil
 }
 
-// SetBatchKey replaces the key of a batch that brought one, or brings it back
-// before a retry. It returns batch.ErrNotFound if the batch brought none.
+// SetBatchKey replaces the key of a batch that has one of its own, or gives it
+// again before a rerun. It returns batch.ErrNotFound if the batch has none.
 func (s *Store) SetBatchKey(ctx context.Context, id batch.ID, sealed []byte) error {
 	n, err := s.exec(ctx, setBatchKeySQL, [16]byte(id), sealed)
 	if err == nil && n == 0 {
@@ -54,7 +54,7 @@ func (s *Store) SetBatchKey(ctx context.Context, id batch.ID, sealed []byte) err
 	return nil
 }
 
-// DropBatchKey removes the key of a batch that has ended. That of a batch in
+// DropBatchKey removes the key of a batch that has finished. That of a batch in
 // progress stays.
 func (s *Store) DropBatchKey(ctx context.Context, id batch.ID) error {
 	if _, err := s.exec(ctx, dropBatchKeySQL, [16]byte(id)); err != nil {

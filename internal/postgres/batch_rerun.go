@@ -116,7 +116,7 @@ func (s *Store) inRetry(ctx context.Context, id batch.ID, f func(context.Context
 			return err
 		}
 		if !ready {
-			return fmt.Errorf("its file was deleted: %w", batch.ErrConflict)
+			return batch.ErrFileDeleted
 		}
 		r := &retry{id: [16]byte(id), moved: make(map[batch.State]int)}
 		var keyless bool
@@ -128,7 +128,7 @@ SELECT retries, next_seq, COALESCE(skipped_as::text, ''), cancelling_at IS NOT N
 			return err
 		}
 		if keyless {
-			return fmt.Errorf("its API key was removed when it ended; retry it through the API, with a key: %w", batch.ErrConflict)
+			return batch.ErrKeyGone
 		}
 		if err := f(ctx, tx, r); err != nil || len(r.moved) == 0 {
 			return err
@@ -157,8 +157,8 @@ func (r *retry) back(ctx context.Context, tx pgx.Tx, sql string, args ...any) (l
 func retryable(states []batch.State) ([]string, error) {
 	out := make([]string, len(states))
 	for i, state := range states {
-		if !state.CanMove(batch.Pending) || !state.Terminal() {
-			return nil, fmt.Errorf("requests that are %s: %w", state, batch.ErrConflict)
+		if !state.Rerunnable() {
+			return nil, fmt.Errorf("%s: %w", state, batch.ErrNotRerunnable)
 		}
 		out[i] = string(state)
 	}
@@ -176,9 +176,10 @@ func retryable(states []batch.State) ([]string, error) {
 // Lines that were never claimed come back at once, whatever their number.
 // Results are taken back some thousands in one transaction; after an error or
 // a crash the rest of them is as it was, and calling again goes on. It stops
-// with batch.ErrConflict when the batch is cancelled or retried by another
-// meanwhile. It returns batch.ErrConflict also if the file was deleted, and
-// batch.ErrNotFound.
+// with batch.ErrRerunSuperseded when the batch is cancelled or rerun by another
+// meanwhile. It returns batch.ErrNotRerunnable for other states,
+// batch.ErrFileDeleted and batch.ErrKeyGone where the batch lacks what its calls
+// need, and batch.ErrNotFound.
 func (s *Store) RerunRequests(ctx context.Context, id batch.ID, states ...batch.State) (n int, err error) {
 	names, err := retryable(states)
 	if err != nil {
@@ -195,7 +196,7 @@ func (s *Store) RerunRequests(ctx context.Context, id batch.ID, states ...batch.
 					return err
 				}
 			} else if r.generation != generation || r.cancelled {
-				return fmt.Errorf("cancelled or retried by another: %w", batch.ErrConflict)
+				return batch.ErrRerunSuperseded
 			}
 			lines, last, err := r.back(ctx, tx, retryStatesSQL, from, end, names, retryChunk)
 			from, more = last+1, len(lines) == retryChunk

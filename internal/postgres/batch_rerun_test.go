@@ -36,13 +36,13 @@ func TestRetryRequests(t *testing.T) {
 	if n := retried(t, s, id, batch.Canceled, batch.Expired); n != 0 {
 		t.Errorf("%d retried of none", n)
 	}
-	if b, err := s.GetBatch(t.Context(), id); err != nil || b.Status != batch.StatusCompleted {
+	if b, err := s.GetBatch(t.Context(), id, nil); err != nil || b.Status != batch.StatusCompleted {
 		t.Errorf("after a retry of nothing: %+v, %v", b, err)
 	}
 	if n := retried(t, s, id, batch.Failed); n != 2 {
 		t.Errorf("%d retried, want 2", n)
 	}
-	b, err := s.GetBatch(t.Context(), id)
+	b, err := s.GetBatch(t.Context(), id, nil)
 	if want := (batch.Counts{Total: 4, InProgress: 2, Completed: 2}); err != nil || b.Status != batch.StatusInProgress || b.Counts != want || !b.FinishedAt.IsZero() {
 		t.Errorf("reopened: %+v, %v", b, err)
 	}
@@ -94,7 +94,7 @@ func TestRetryRequests(t *testing.T) {
 
 	for _, state := range []batch.State{batch.Completed, batch.Pending, batch.Processing} {
 		_, err = s.RerunRequests(t.Context(), id, state)
-		wantErr(t, err, batch.ErrConflict)
+		wantErr(t, err, batch.ErrNotRerunnable)
 	}
 	_, err = s.RerunRequests(t.Context(), batch.ID{1}, batch.Failed)
 	wantErr(t, err, batch.ErrNotFound)

@@ -27,7 +27,7 @@ func TestCreateAndGetBatch(t *testing.T) {
 	if err != nil || !created {
 		t.Fatalf("created: %t, err: %v", created, err)
 	}
-	got, err := s.GetBatch(t.Context(), id)
+	got, err := s.GetBatch(t.Context(), id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,11 +51,11 @@ func TestCreateAndGetBatch(t *testing.T) {
 func TestBatchEndpoint(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	id, _, err := s.CreateBatch(t.Context(), NewBatch{File: newFile(t, s, templates(1, 1, testModel)), Endpoint: "/v1/own", WindowText: "0s"})
+	id, _, err := s.CreateBatch(t.Context(), NewBatch{File: newFile(t, s, templates(1, 1, testModel)), CreatedBy: creator, Endpoint: "/v1/own", WindowText: "0s"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := s.GetBatch(t.Context(), id)
+	b, err := s.GetBatch(t.Context(), id, nil)
 	if err != nil || b.Endpoint != "/v1/own" || len(b.Metadata) != 0 || !b.FinishedAt.IsZero() {
 		t.Errorf("%+v, %v", b, err)
 	}
@@ -68,14 +68,14 @@ func TestBatchNeedsAReadyFile(t *testing.T) {
 	sqlExec(t, s, hideFileSQL, [16]byte(deleted))
 	for name, file := range map[string]batch.FileID{"unknown": {}, "uploading": upload(t, s, 1), "deleted": deleted} {
 		for _, key := range []string{"", "key"} {
-			_, created, err := s.CreateBatch(t.Context(), NewBatch{File: file, WindowText: "24h", IdempotencyKey: key})
+			_, created, err := s.CreateBatch(t.Context(), NewBatch{File: file, CreatedBy: creator, WindowText: "24h", IdempotencyKey: key})
 			if created {
 				t.Errorf("%s file, key %q: a batch was created", name, key)
 			}
 			wantErr(t, err, batch.ErrNotFound)
 		}
 	}
-	_, err := s.GetBatch(t.Context(), batch.ID{1})
+	_, err := s.GetBatch(t.Context(), batch.ID{1}, nil)
 	wantErr(t, err, batch.ErrNotFound)
 }
 
@@ -125,8 +125,11 @@ func TestIdempotencyKey(t *testing.T) {
 	if n := sqlInt(t, s, `SELECT count(*) FROM cursors`); n != 2 {
 		t.Errorf("%d cursors, want 2", n)
 	}
-	// The key is its creator's own.
+	// The key is its owner's own, and so is the file.
 	n.CreatedBy = "bob"
+	_, _, err := s.CreateBatch(t.Context(), n)
+	wantErr(t, err, batch.ErrNotFound)
+	sqlExec(t, s, `UPDATE files SET created_by = 'bob'`)
 	if other, created, err := s.CreateBatch(t.Context(), n); err != nil || !created || other == ids[0] {
 		t.Errorf("bob's: %s, created: %t, %v", other, created, err)
 	}
@@ -136,7 +139,7 @@ func TestIdempotencyKey(t *testing.T) {
 	if again, created, err := s.CreateBatch(t.Context(), n); err != nil || created || again != ids[0] {
 		t.Errorf("again: %s, created: %t, %v, want %s", again, created, err, ids[0])
 	}
-	_, err := s.FindBatch(t.Context(), creator, "another")
+	_, err = s.FindBatch(t.Context(), creator, "another")
 	wantErr(t, err, batch.ErrNotFound)
 	check(t, s)
 }

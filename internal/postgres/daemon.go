@@ -55,14 +55,14 @@ func (s *Store) RegisterDaemon(ctx context.Context, d Daemon) error {
 }
 
 // Heartbeat records that a daemon lives and what it has done. It returns
-// batch.ErrConflict if the daemon was declared dead; it must then stop.
+// batch.ErrDaemonDead if the daemon was declared dead; it must then stop.
 func (s *Store) Heartbeat(ctx context.Context, id batch.DaemonID, p Progress) error {
 	n, err := s.exec(ctx, heartbeatSQL, [16]byte(id), p.Completed, p.Failed, p.InFlight, p.Stopping)
 	if err != nil {
 		return fmt.Errorf("writing heartbeat: %w", err)
 	}
 	if n == 0 {
-		return fmt.Errorf("writing heartbeat: daemon %s is dead: %w", id, batch.ErrConflict)
+		return fmt.Errorf("writing heartbeat of daemon %s: %w", id, batch.ErrDaemonDead)
 	}
 	return nil
 }

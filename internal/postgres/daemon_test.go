@@ -10,7 +10,7 @@ func TestDaemonLife(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	d := Daemon{ID: NewDaemonID(), Role: "consumer", Hostname: "host", PID: 7, Version: "v1", Config: map[string]string{"CLAIM_BATCH_SIZE": "100"}}
-	wantErr(t, s.Heartbeat(t.Context(), d.ID, Progress{}), batch.ErrConflict)
+	wantErr(t, s.Heartbeat(t.Context(), d.ID, Progress{}), batch.ErrDaemonDead)
 	if err := s.RegisterDaemon(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestDaemonLife(t *testing.T) {
 			t.Error(got)
 		}
 		// The dead do not come back.
-		wantErr(t, s.Heartbeat(t.Context(), d.ID, Progress{}), batch.ErrConflict)
+		wantErr(t, s.Heartbeat(t.Context(), d.ID, Progress{}), batch.ErrDaemonDead)
 	}
 	if err := s.RegisterDaemon(t.Context(), Daemon{ID: NewDaemonID(), Role: "other"}); err == nil || Transient(err) {
 		t.Errorf("unknown role: %v", err)

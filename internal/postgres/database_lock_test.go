@@ -41,7 +41,7 @@ func TestRecover(t *testing.T) {
 	if err := results.Unchanged(t.Context(), s.pool); err != nil {
 		t.Error(err)
 	}
-	wantErr(t, s.Heartbeat(t.Context(), d, Progress{}), batch.ErrConflict)
+	wantErr(t, s.Heartbeat(t.Context(), d, Progress{}), batch.ErrDaemonDead)
 	for i, st := range start(t, s, rules(newDaemon(t, s)), redelivered(deliveries)...) {
 		if st.Verdict != Stale {
 			t.Errorf("an old message of line %d: verdict %d", i+1, st.Verdict)

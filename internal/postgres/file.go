@@ -32,7 +32,7 @@ const touchFileSQL = `
 UPDATE files SET touched_at = now() WHERE id = $1 AND status = 'uploading'`
 
 // CopyTemplates stores a chunk of a file that is being uploaded, all of it or
-// nothing. It returns batch.ErrConflict if the file is not being uploaded.
+// nothing. It returns batch.ErrFileState if the file is not being uploaded.
 func (s *Store) CopyTemplates(ctx context.Context, id batch.FileID, templates []batch.Template) error {
 	return s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, touchFileSQL, [16]byte(id))
@@ -40,7 +40,7 @@ func (s *Store) CopyTemplates(ctx context.Context, id batch.FileID, templates []
 			return fmt.Errorf("storing templates: %w", err)
 		}
 		if tag.RowsAffected() == 0 {
-			return fmt.Errorf("storing templates: %s is not being uploaded: %w", id, batch.ErrConflict)
+			return fmt.Errorf("storing templates: %s is not being uploaded: %w", id, batch.ErrFileState)
 		}
 		_, err = tx.CopyFrom(ctx, pgx.Identifier{"templates"},
 			[]string{"file_id", "line", "model", "custom_id", "method", "path", "body"},
@@ -80,7 +80,7 @@ SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[])`
 )
 
 // FinishFile makes an uploaded file ready. It expires in 30 days if it was not
-// given another time; see ExpireFiles. It returns batch.ErrConflict if
+// given another time; see ExpireFiles. It returns batch.ErrFileState if
 // the file is not being uploaded.
 func (s *Store) FinishFile(ctx context.Context, id batch.FileID, f batch.FileSummary) error {
 	return s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error { return finishFile(ctx, tx, id, f) })
@@ -97,7 +97,7 @@ func finishFile(ctx context.Context, tx pgx.Tx, id batch.FileID, f batch.FileSum
 		return fmt.Errorf("finishing file: %w", err)
 	}
 	if tag.RowsAffected() == 0 {
-		return fmt.Errorf("finishing file: %s is not being uploaded: %w", id, batch.ErrConflict)
+		return fmt.Errorf("finishing file: %s is not being uploaded: %w", id, batch.ErrFileState)
 	}
 	if _, err := tx.Exec(ctx, finishFileModelsSQL, [16]byte(id), models, requests, bytes); err != nil {
 		return fmt.Errorf("finishing file: %w", err)
@@ -118,7 +118,7 @@ DELETE FROM templates WHERE file_id = $1
 
 // RemoveFile drops a file that was never finished, and all its lines, some
 // thousands at a time. A file that was finished is left alone, with
-// batch.ErrConflict; one that is gone already is no error.
+// batch.ErrFileState; one that is gone already is no error.
 func (s *Store) RemoveFile(ctx context.Context, id batch.FileID) error {
 	if _, err := s.exec(ctx, hideFileSQL, [16]byte(id)); err != nil {
 		return fmt.Errorf("removing file: %w", err)
@@ -128,7 +128,7 @@ func (s *Store) RemoveFile(ctx context.Context, id batch.FileID) error {
 		return fmt.Errorf("removing file: %w", err)
 	}
 	if finished {
-		return fmt.Errorf("removing file: %s was finished: %w", id, batch.ErrConflict)
+		return fmt.Errorf("removing file: %s was finished: %w", id, batch.ErrFileState)
 	}
 	for {
 		n, err := s.exec(ctx, emptyFileSQL, [16]byte(id))

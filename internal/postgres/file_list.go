@@ -23,18 +23,17 @@ type File struct {
 }
 
 const fileSQL = `
-SELECT filename, endpoint, bytes, requests, created_at, COALESCE(expires_at, '0001-01-01Z') FROM files
+SELECT filename, endpoint, bytes, requests, created_at, expires_at FROM files
  WHERE id = $1 AND created_by = $2 AND status = 'ready' AND (expires_at > now()) IS NOT false`
 
 // GetFile returns an owner's file that is ready. One that belongs to someone
 // else, is deleted or has expired is batch.ErrNotFound.
 func (s *Store) GetFile(ctx context.Context, owner string, id batch.FileID) (File, error) {
 	f := File{ID: id}
-	err := s.queryRow(ctx, fileSQL, []any{[16]byte(id), owner}, &f.Filename, &f.Endpoint, &f.Bytes, &f.Requests, &f.CreatedAt, &f.ExpiresAt)
+	err := s.queryRow(ctx, fileSQL, []any{[16]byte(id), owner}, &f.Filename, &f.Endpoint, &f.Bytes, &f.Requests, &f.CreatedAt, orZero(&f.ExpiresAt))
 	if err != nil {
 		return File{}, fmt.Errorf("reading file: %w", err)
 	}
-	f.ExpiresAt = f.ExpiresAt.UTC()
 	return f, nil
 }
 
@@ -46,7 +45,7 @@ UPDATE files SET expires_at = created_at + $2::interval WHERE id = $1 AND status
 		return fmt.Errorf("setting the file's expiry: %w", err)
 	}
 	if n == 0 {
-		return fmt.Errorf("setting the file's expiry: %s is not being uploaded: %w", id, batch.ErrConflict)
+		return fmt.Errorf("setting the file's expiry: %s is not being uploaded: %w", id, batch.ErrFileState)
 	}
 	return nil
 }
@@ -80,7 +79,7 @@ type FileQuery struct {
 // An output or error file is listed by the id of its batch, so that one order
 // holds for all: that of creation.
 const listFilesSQL = `
-SELECT kind, id, filename, endpoint, bytes, requests, created_at, COALESCE(expires_at, '0001-01-01Z')
+SELECT kind, id, filename, endpoint, bytes, requests, created_at, expires_at
   FROM ((SELECT 0 AS kind, id, filename, endpoint, bytes, requests, created_at, expires_at
            FROM files
           WHERE $2 AND created_by = $1 AND status = 'ready' AND (expires_at > now()) IS NOT false
@@ -112,8 +111,7 @@ func (s *Store) ListFiles(ctx context.Context, q FileQuery) ([]ListedFile, error
 		after, kind = [16]byte(q.After.ID), q.After.Kind
 	}
 	files, err := collect(ctx, s, func(row pgx.CollectableRow) (f ListedFile, err error) {
-		err = row.Scan(&f.Kind, (*[16]byte)(&f.ID), &f.Filename, &f.Endpoint, &f.Bytes, &f.Requests, &f.CreatedAt, &f.ExpiresAt)
-		f.ExpiresAt = f.ExpiresAt.UTC()
+		err = row.Scan(&f.Kind, (*[16]byte)(&f.ID), &f.Filename, &f.Endpoint, &f.Bytes, &f.Requests, &f.CreatedAt, orZero(&f.ExpiresAt))
 		return f, err
 	}, sql, q.Owner, q.Inputs, q.Results, after, int(kind), q.Limit)
 	if err != nil {

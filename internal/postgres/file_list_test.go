@@ -104,7 +104,7 @@ func TestSetFileExpiry(t *testing.T) {
 	if err != nil || f.ExpiresAt.Sub(f.CreatedAt) != 2*time.Hour {
 		t.Errorf("created %v, expires %v (%v)", f.CreatedAt, f.ExpiresAt, err)
 	}
-	wantErr(t, s.SetFileExpiry(t.Context(), id, time.Hour), batch.ErrConflict)
+	wantErr(t, s.SetFileExpiry(t.Context(), id, time.Hour), batch.ErrFileState)
 }
 
 // What the API reads page by page goes by key, whatever the tables hold.

@@ -131,8 +131,8 @@ func TestOnlyAnUploadTakesLines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, models, lines := stored(t, s, id)
-			wantErr(t, s.CopyTemplates(t.Context(), id, templates(10, 1, testModel)), batch.ErrConflict)
-			wantErr(t, s.FinishFile(t.Context(), id, summary(templates(1, 1, otherName))), batch.ErrConflict)
+			wantErr(t, s.CopyTemplates(t.Context(), id, templates(10, 1, testModel)), batch.ErrFileState)
+			wantErr(t, s.FinishFile(t.Context(), id, summary(templates(1, 1, otherName))), batch.ErrFileState)
 			if _, m, l := stored(t, s, id); m != models || l != lines {
 				t.Errorf("%d models and %d lines, before %d and %d", m, l, models, lines)
 			}
@@ -154,7 +154,7 @@ func TestRemoveFile(t *testing.T) {
 	wantStored(t, s, other, 1, 0, 3)
 
 	ready := newFile(t, s, templates(1, 5, testModel))
-	wantErr(t, s.RemoveFile(t.Context(), ready), batch.ErrConflict)
+	wantErr(t, s.RemoveFile(t.Context(), ready), batch.ErrFileState)
 	wantStored(t, s, ready, 1, 1, 5)
 }
 
@@ -202,11 +202,11 @@ func TestRemoveRacesUpload(t *testing.T) {
 		wg.Go(func() { removeErr = s.RemoveFile(t.Context(), id) })
 		wg.Wait()
 		if finishErr == nil {
-			wantErr(t, removeErr, batch.ErrConflict)
+			wantErr(t, removeErr, batch.ErrFileState)
 			wantStored(t, s, id, 1, 1, 10)
 			continue
 		}
-		wantErr(t, finishErr, batch.ErrConflict)
+		wantErr(t, finishErr, batch.ErrFileState)
 		wantErr(t, removeErr, nil)
 		wantStored(t, s, id, 0, 0, 0)
 	}

@@ -229,7 +229,7 @@ func check(t testing.TB, s *Store) {
 
 func counts(t testing.TB, s *Store, id batch.ID) batch.Counts {
 	t.Helper()
-	b, err := s.GetBatch(t.Context(), id)
+	b, err := s.GetBatch(t.Context(), id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ SELECT $1, NULLIF($2::int, 0), COALESCE($3::boolean, false), $4::text,
 RETURNING escalation_threshold_seconds`
 
 // ChangeModel changes settings of a model for the whole cluster. It returns
-// batch.ErrConflict for a threshold without an escalation model, and changes
+// batch.ErrNoEscalation for a threshold without an escalation model, and changes
 // nothing then.
 func (s *Store) ChangeModel(ctx context.Context, model batch.Model, c ModelChange) error {
 	var to *string
@@ -88,7 +88,7 @@ func (s *Store) ChangeModel(ctx context.Context, model batch.Model, c ModelChang
 		err := tx.QueryRow(ctx, changeModelSQL, string(model), c.Limit, c.Paused, to, before,
 			int64(batch.DefaultEscalationThreshold/time.Second), c.DefaultEscalation).Scan(&threshold)
 		if err == nil && before != nil && threshold == nil {
-			err = fmt.Errorf("a threshold without an escalation model: %w", batch.ErrConflict)
+			err = batch.ErrNoEscalation
 		}
 		return err
 	})

@@ -59,7 +59,7 @@ func TestBadModelChanges(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	err := s.ChangeModel(t.Context(), "none yet", ModelChange{EscalateBefore: ptr(time.Minute)})
-	wantErr(t, err, batch.ErrConflict)
+	wantErr(t, err, batch.ErrNoEscalation)
 	for name, change := range map[string]ModelChange{
 		"to itself":         {EscalateTo: ptr(testModel)},
 		"negative limit":    {Limit: ptr(-1)},

@@ -171,7 +171,7 @@ func TestExpireFiles(t *testing.T) {
 	expire(2)
 	expire(0)
 	for id, want := range map[batch.ID]error{oldBatch: batch.ErrNotFound, ofDeleted: batch.ErrNotFound, live: nil, late: nil} {
-		_, err := s.GetBatch(t.Context(), id)
+		_, err := s.GetBatch(t.Context(), id, nil)
 		wantErr(t, err, want)
 	}
 	purgeAll(t, s, 100)

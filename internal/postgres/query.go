@@ -2,9 +2,16 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
+
+// pgxQuerier is a pool or a transaction.
+type pgxQuerier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
 
 // collect runs a query and reads each of its rows with scan.
 func collect[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
@@ -43,4 +50,15 @@ func (s *Store) queryRow(ctx context.Context, sql string, args []any, into ...an
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	return translate(s.pool.QueryRow(ctx, sql, args...).Scan(into...))
+}
+
+// orZero scans a time, and NULL as the zero time.
+func orZero(t *time.Time) pgtype.TimestamptzScanner { return zeroTime{t} }
+
+type zeroTime struct{ *time.Time }
+
+// ScanTimestamptz implements pgtype.TimestamptzScanner.
+func (z zeroTime) ScanTimestamptz(v pgtype.Timestamptz) error {
+	*z.Time = v.Time // zero if it is not valid
+	return nil
 }

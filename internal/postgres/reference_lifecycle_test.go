@@ -51,7 +51,7 @@ func (w *world) cancel(t *rapid.T) {
 	over := w.over(id)
 	b, err := w.s.CancelBatch(t.Context(), id)
 	if over {
-		if !errors.Is(err, batch.ErrConflict) {
+		if !errors.Is(err, batch.ErrBatchFinished) {
 			t.Fatalf("cancel of a batch that has ended: %v", err)
 		}
 		return
@@ -207,7 +207,7 @@ func (w *world) checkCounts(t *rapid.T, id batch.ID) {
 	for _, state := range states {
 		*count[state]++
 	}
-	b, err := w.s.GetBatch(t.Context(), id)
+	b, err := w.s.GetBatch(t.Context(), id, nil)
 	if diff := cmp.Diff(want, must(t, b, err).Counts); diff != "" {
 		t.Fatalf("counts (-want +got):\n%s", diff)
 	}

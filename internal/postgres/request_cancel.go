@@ -112,7 +112,7 @@ func checkLines(ctx context.Context, tx pgx.Tx, id batch.ID, lines []int32) ([]i
 	slices.Sort(lines)
 	lines = slices.Compact(lines)
 	if len(lines) > MaxLines {
-		return nil, fmt.Errorf("%d lines at once, of which there may be %d: %w", len(lines), MaxLines, batch.ErrConflict)
+		return nil, &batch.TooManyError{What: "lines in one call", Limit: MaxLines}
 	}
 	rows, _ := tx.Query(ctx, knownLinesSQL, [16]byte(id), lines)
 	known, err := pgx.CollectRows(rows, pgx.RowTo[int32])

@@ -53,10 +53,10 @@ func TestCancelRequests(t *testing.T) {
 		many[i] = int32(i + 1)
 	}
 	_, err = s.CancelRequests(t.Context(), id, many)
-	wantErr(t, err, batch.ErrConflict)
+	wantErr(t, err, batch.ErrTooMany)
 	// The last ones end the batch, which completed as one of it did.
 	cancel(3, 4, 6)
-	if b, err := s.GetBatch(t.Context(), id); err != nil || b.Status != batch.StatusCompleted || b.Counts.Canceled != 5 {
+	if b, err := s.GetBatch(t.Context(), id, nil); err != nil || b.Status != batch.StatusCompleted || b.Counts.Canceled != 5 {
 		t.Errorf("%+v, %v", b, err)
 	}
 	if diff := cmp.Diff(Lines{Unchanged: []int32{3}}, cancel(3), cmpopts.EquateEmpty()); diff != "" {
@@ -100,7 +100,7 @@ func TestStatusOfTheLast(t *testing.T) {
 				expireNow(t, s, id)
 			}
 		}
-		b, err := s.GetBatch(t.Context(), id)
+		b, err := s.GetBatch(t.Context(), id, nil)
 		if err != nil || b.Status != test.want || b.FinishedAt.IsZero() {
 			t.Errorf("%s: %+v, %v, want %s", test.name, b, err, test.want)
 		}

@@ -180,7 +180,7 @@ func TestBatchEndsWithItsLastRequest(t *testing.T) {
 			deliveries := started(t, s, d, id, 3)
 			var flush []Completion
 			for i, end := range test.ends {
-				b, err := s.GetBatch(t.Context(), id)
+				b, err := s.GetBatch(t.Context(), id, nil)
 				if err != nil || b.Status.Terminal() || !b.FinishedAt.IsZero() {
 					t.Errorf("%s: %s, finished at %s, before its last request, %v", test.name, b.Status, b.FinishedAt, err)
 				}
@@ -193,7 +193,7 @@ func TestBatchEndsWithItsLastRequest(t *testing.T) {
 				flush = nil
 				check(t, s)
 			}
-			b, err := s.GetBatch(t.Context(), id)
+			b, err := s.GetBatch(t.Context(), id, nil)
 			if err != nil || b.Status != test.want || b.FinishedAt.IsZero() {
 				t.Errorf("%s: %s, finished at %s, %v, want %s", test.name, b.Status, b.FinishedAt, err, test.want)
 			}

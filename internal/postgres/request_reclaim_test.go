@@ -43,7 +43,7 @@ func TestReclaim(t *testing.T) {
 		t.Errorf("dead (-want +got):\n%s", diff)
 	}
 	// Who was declared dead stays dead, and what it knows is not written.
-	wantErr(t, s.Heartbeat(t.Context(), mute, Progress{}), batch.ErrConflict)
+	wantErr(t, s.Heartbeat(t.Context(), mute, Progress{}), batch.ErrDaemonDead)
 
 	var pages []int
 	var lines, want []int32

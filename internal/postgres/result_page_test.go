@@ -121,7 +121,7 @@ func TestReadersFollowWriters(t *testing.T) {
 		wg.Go(func() {
 			seen := make(map[int32]bool)
 			for next := int64(0); next < lines && !t.Failed(); {
-				b, err := s.GetBatch(t.Context(), id)
+				b, err := s.GetBatch(t.Context(), id, nil)
 				if err != nil {
 					t.Error(err)
 					return

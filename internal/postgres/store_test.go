@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,49 +17,93 @@ import (
 	"fusillade/internal/testenv"
 )
 
-func TestClassification(t *testing.T) {
+func TestClassify(t *testing.T) {
 	t.Parallel()
 	code := func(c string) error { return fmt.Errorf("writing results: %w", &pgconn.PgError{Code: c}) }
 	for _, test := range []struct {
-		name            string
-		err             error
-		transient, full bool
+		name string
+		err  error
+		want Class
+		full bool
 	}{
-		{"none", nil, false, false},
-		{"not found", fmt.Errorf("reading batch: %w", batch.ErrNotFound), false, false},
-		{"conflict", fmt.Errorf("removing file: %w", batch.ErrConflict), false, false},
-		{"connection closed", io.ErrUnexpectedEOF, true, false},
-		{"timeout", context.DeadlineExceeded, true, false},
-		{"connection does not exist", code("08003"), true, false},
-		{"data exception: division by zero", code("22012"), false, false},
-		{"data exception: not in the encoding", code("22021"), false, false},
-		{"unique violation", code("23505"), false, false},
-		{"check violation", code("23514"), false, false},
-		{"read-only: a primary no more", code("25006"), true, false},
-		{"idle in transaction timeout", code("25P03"), true, false},
-		{"password refused, as in a rotation", code("28P01"), true, false},
-		{"database does not exist yet", code("3D000"), true, false},
-		{"serialization failure", code("40001"), true, false},
-		{"deadlock", code("40P01"), true, false},
-		{"syntax error", code("42601"), false, false},
-		{"undefined table", code("42P01"), false, false},
-		{"disk full", code("53100"), true, true},
-		{"out of memory", code("53200"), true, false},
-		{"too many connections", code("53300"), true, false},
-		{"program limit exceeded", code("54000"), false, false},
-		{"lock not available", code("55P03"), true, false},
-		{"statement cancelled", code("57014"), true, false},
-		{"admin shutdown", code("57P01"), true, false},
-		{"starting up", code("57P03"), true, false},
-		{"input or output error", code("58030"), true, false},
-		{"internal error", code("XX000"), true, false},
-		{"no code", code(""), false, false},
+		{"none", nil, Refused, false},
+		{"not found", fmt.Errorf("reading batch: %w", batch.ErrNotFound), Refused, false},
+		{"a state", fmt.Errorf("removing file: %w", batch.ErrFileState), Refused, false},
+		{"a state with its value", fmt.Errorf("cancelling: %w", &batch.BatchFinishedError{}), Refused, false},
+		{"an allowance", fmt.Errorf("creating: %w", &batch.AllowanceError{}), Refused, false},
+		{"connection closed", io.ErrUnexpectedEOF, Unavailable, false},
+		{"connection reset", fmt.Errorf("reading: %w", &net.OpError{Op: "read", Err: syscall.ECONNRESET}), Unavailable, false},
+		{"timeout", context.DeadlineExceeded, Unavailable, false},
+		{"an argument that cannot be encoded", errors.New("failed to encode args[0]"), Suspect, false},
+		{"connection does not exist", code("08003"), Unavailable, false},
+		{"cardinality violation", code("21000"), Suspect, false},
+		{"string too long", code("22001"), Content, false},
+		{"number out of range", code("22003"), Suspect, false},
+		{"division by zero", code("22012"), Suspect, false},
+		{"not in the encoding", code("22021"), Content, false},
+		{"not JSON", code("22P02"), Content, false},
+		{"U+0000 in JSON", code("22P05"), Content, false},
+		{"foreign key violation", code("23503"), Suspect, false},
+		{"unique violation", code("23505"), Suspect, false},
+		{"check violation", code("23514"), Suspect, false},
+		{"read-only: a primary no more", code("25006"), Unavailable, false},
+		{"idle in transaction timeout", code("25P03"), Unavailable, false},
+		{"prepared statement lost behind a pooler", code("26000"), Suspect, false},
+		{"password refused, as in a rotation", code("28P01"), Unavailable, false},
+		{"database does not exist yet", code("3D000"), Unavailable, false},
+		{"serialization failure", code("40001"), Unavailable, false},
+		{"deadlock", code("40P01"), Unavailable, false},
+		{"a grant is missing", code("42501"), Suspect, false},
+		{"syntax error", code("42601"), Suspect, false},
+		{"undefined column, in a migration", code("42703"), Suspect, false},
+		{"prepared statement exists, behind a pooler", code("42P05"), Suspect, false},
+		{"cached plan must not change result type", code("0A000"), Suspect, false},
+		{"disk full", code("53100"), Unavailable, true},
+		{"out of memory", code("53200"), Unavailable, false},
+		{"too many connections", code("53300"), Unavailable, false},
+		{"program limit exceeded", code("54000"), Content, false},
+		{"stack depth exceeded", code("54001"), Suspect, false},
+		{"lock not available", code("55P03"), Unavailable, false},
+		{"statement cancelled", code("57014"), Unavailable, false},
+		{"admin shutdown", code("57P01"), Unavailable, false},
+		{"starting up", code("57P03"), Unavailable, false},
+		{"input or output error", code("58030"), Unavailable, false},
+		{"raised by a trigger", code("P0001"), Suspect, false},
+		{"internal error", code("XX000"), Suspect, false},
+		{"index corrupted", code("XX002"), Suspect, false},
+		{"no code", code(""), Suspect, false},
+		{"a code of tomorrow", code("ZZ999"), Suspect, false},
 	} {
-		if got := Transient(test.err); got != test.transient {
-			t.Errorf("%s: transient: %t", test.name, got)
+		if got := Classify(test.err); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 		if got := DiskFull(test.err); got != test.full {
 			t.Errorf("%s: disk full: %t", test.name, got)
+		}
+	}
+}
+
+// What the driver and a server really return has the classes that the table has.
+func TestClassifyRealErrors(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	for name, test := range map[string]struct {
+		sql  string
+		args []any
+		want Class
+	}{
+		"NUL in text":        {`SELECT $1::text`, []any{"a\x00b"}, Content},
+		"no UTF-8":           {`SELECT $1::text`, []any{"a\xff"}, Content},
+		"U+0000 in JSON":     {`SELECT $1::jsonb`, []any{`{"a":"\u0000"}`}, Content},
+		"a number too large": {`SELECT $1::int`, []any{int64(1) << 40}, Suspect},
+		"a sum too large":    {`SELECT 2147483647 + $1::int`, []any{1}, Suspect},
+		"no such table":      {`SELECT FROM nowhere`, nil, Suspect},
+		"an exception":       {`DO $$BEGIN RAISE 'no'; END$$`, nil, Suspect},
+		"a duplicate":        {`INSERT INTO users (name, weight) VALUES ('a', 1), ('a', 1)`, nil, Suspect},
+	} {
+		_, err := s.pool.Exec(t.Context(), test.sql, test.args...)
+		if got := Classify(err); got != test.want {
+			t.Errorf("%s: %s, want %s: %v", name, got, test.want, err)
 		}
 	}
 }

@@ -45,12 +45,12 @@ SELECT $1, $2, $3, $4, NULLIF($5::interval, '0'), now() + $6::interval
  WHERE (SELECT count(*) FROM uploads WHERE owner = $2 AND status = 'pending' AND expires_at > now()) < $7`
 
 // CreateUpload begins an upload, which takes parts for an hour. It returns
-// batch.ErrConflict to an owner that has too many of them.
+// a *batch.TooManyError to an owner that has too many of them.
 func (s *Store) CreateUpload(ctx context.Context, u Upload) (UploadID, error) {
 	id := UploadID(newID())
 	n, err := s.exec(ctx, createUploadSQL, [16]byte(id), u.Owner, u.Filename, u.Bytes, u.FileExpires, uploadLifetime, maxPendingUploads)
 	if err == nil && n == 0 {
-		err = batch.ErrConflict
+		err = &batch.TooManyError{What: "pending uploads of one owner", Limit: maxPendingUploads}
 	}
 	if err != nil {
 		return UploadID{}, fmt.Errorf("creating upload: %w", err)
@@ -58,10 +58,13 @@ func (s *Store) CreateUpload(ctx context.Context, u Upload) (UploadID, error) {
 	return id, nil
 }
 
-const getUploadSQL = `
-SELECT owner, filename, bytes, COALESCE(file_expires, '0'), CASE WHEN status = 'pending' AND expires_at <= now() THEN 'expired' ELSE status END,
+const (
+	uploadStatusSQL = `CASE WHEN status = 'pending' AND expires_at <= now() THEN 'expired' ELSE status END`
+	getUploadSQL    = `
+SELECT owner, filename, bytes, COALESCE(file_expires, '0'), ` + uploadStatusSQL + `,
        COALESCE(file_id, '00000000-0000-0000-0000-000000000000'), created_at, expires_at
   FROM uploads WHERE id = $1 AND owner = $2`
+)
 
 // GetUpload returns the owner's upload, or batch.ErrNotFound.
 func (s *Store) GetUpload(ctx context.Context, owner string, id UploadID) (Upload, error) {
@@ -74,12 +77,27 @@ func (s *Store) GetUpload(ctx context.Context, owner string, id UploadID) (Uploa
 	return u, nil
 }
 
-// CancelUpload ends an upload that is pending; batch.ErrConflict: it is not.
+// uploadRefused says why a statement changed nothing of an upload: it is not
+// there or not pending; else otherwise.
+func uploadRefused(ctx context.Context, q pgxQuerier, id UploadID, otherwise error) error {
+	var status string
+	err := q.QueryRow(ctx, `SELECT `+uploadStatusSQL+` FROM uploads WHERE id = $1`, [16]byte(id)).Scan(&status)
+	switch {
+	case err != nil:
+		return translate(err)
+	case status != UploadPending:
+		return &batch.UploadStateError{Status: status}
+	}
+	return otherwise
+}
+
+// CancelUpload ends an upload that is pending, else it returns a
+// *batch.UploadStateError, or batch.ErrNotFound.
 func (s *Store) CancelUpload(ctx context.Context, owner string, id UploadID) error {
 	n, err := s.exec(ctx, `
 UPDATE uploads SET status = 'cancelled' WHERE id = $1 AND owner = $2 AND status = 'pending' AND expires_at > now()`, [16]byte(id), owner)
 	if err == nil && n == 0 {
-		err = batch.ErrConflict
+		err = uploadRefused(ctx, s.pool, id, batch.ErrNotFound)
 	}
 	if err != nil {
 		return fmt.Errorf("cancelling upload: %w", err)
@@ -107,13 +125,13 @@ UPDATE upload_parts p SET bytes = $3 FROM u WHERE p.id = $1 AND p.upload_id = u.
 )
 
 // BeginPart makes room for a part, which is filled by AddChunk and counts once
-// FinishPart has returned. It returns batch.ErrConflict if the upload takes no
-// parts any more.
+// FinishPart has returned. It returns a *batch.UploadStateError if the upload
+// takes no parts any more.
 func (s *Store) BeginPart(ctx context.Context, id UploadID) (PartID, error) {
 	part := PartID(newID())
 	n, err := s.exec(ctx, beginPartSQL, [16]byte(part), [16]byte(id))
 	if err == nil && n == 0 {
-		err = batch.ErrConflict
+		err = uploadRefused(ctx, s.pool, id, batch.ErrUploadState)
 	}
 	if err != nil {
 		return PartID{}, fmt.Errorf("beginning part: %w", err)
@@ -122,11 +140,11 @@ func (s *Store) BeginPart(ctx context.Context, id UploadID) (PartID, error) {
 }
 
 // AddChunk stores the n-th piece of a part, from 0. It returns
-// batch.ErrConflict if the part is gone: its upload ended and was purged.
+// batch.ErrUploadState if the part is gone: its upload was finished and purged.
 func (s *Store) AddChunk(ctx context.Context, part PartID, n int, data []byte) error {
 	added, err := s.exec(ctx, addChunkSQL, [16]byte(part), n, data)
 	if err == nil && added == 0 {
-		err = batch.ErrConflict
+		err = batch.ErrUploadState
 	}
 	if err != nil {
 		return fmt.Errorf("storing part: %w", err)
@@ -134,12 +152,13 @@ func (s *Store) AddChunk(ctx context.Context, part PartID, n int, data []byte) e
 	return nil
 }
 
-// FinishPart makes a part count. It returns batch.ErrConflict if the upload
-// takes no parts any more, or has received too much.
+// FinishPart makes a part count. It returns a *batch.UploadStateError if the
+// upload takes no parts any more, and batch.ErrUploadOverfull if it would have
+// received too much.
 func (s *Store) FinishPart(ctx context.Context, id UploadID, part PartID, bytes int64) error {
 	n, err := s.exec(ctx, finishPartSQL, [16]byte(part), [16]byte(id), bytes)
 	if err == nil && n == 0 {
-		err = batch.ErrConflict
+		err = uploadRefused(ctx, s.pool, id, batch.ErrUploadOverfull)
 	}
 	if err != nil {
 		return fmt.Errorf("finishing part: %w", err)
@@ -186,13 +205,13 @@ const completeUploadSQL = `
 UPDATE uploads SET status = 'completed', file_id = $2 WHERE id = $1 AND status = 'pending'`
 
 // FinishUpload makes the file ready that an upload's parts were read into, and
-// completes the upload, both or neither. It returns batch.ErrConflict if the
+// completes the upload, both or neither. It returns batch.ErrUploadState if the
 // upload was completed or cancelled meanwhile.
 func (s *Store) FinishUpload(ctx context.Context, id UploadID, file batch.FileID, f batch.FileSummary) error {
 	return s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, completeUploadSQL, [16]byte(id), [16]byte(file))
 		if err == nil && tag.RowsAffected() == 0 {
-			err = batch.ErrConflict
+			err = uploadRefused(ctx, tx, id, batch.ErrUploadState)
 		}
 		if err != nil {
 			return fmt.Errorf("completing upload: %w", err)

@@ -31,7 +31,7 @@ SELECT $1, $2, $3, $4 WHERE (SELECT count(*) FROM webhooks WHERE owner = $2) < $
 )
 
 // CreateWebhook adds an endpoint and returns its id. encrypt is given that id.
-// It returns batch.ErrConflict if the owner has MaxWebhooks already.
+// It returns a *batch.TooManyError if the owner has MaxWebhooks already.
 func (s *Store) CreateWebhook(ctx context.Context, owner, url string, encrypt func(id string) ([]byte, error)) (string, error) {
 	raw := newID()
 	id := fmt.Sprintf("%x", raw)
@@ -45,7 +45,7 @@ func (s *Store) CreateWebhook(ctx context.Context, owner, url string, encrypt fu
 		}
 		tag, err := tx.Exec(ctx, createWebhookSQL, raw, owner, url, secret, MaxWebhooks)
 		if err == nil && tag.RowsAffected() == 0 {
-			err = batch.ErrConflict
+			err = &batch.TooManyError{What: "webhooks of one owner", Limit: MaxWebhooks}
 		}
 		return err
 	})

@@ -54,7 +54,7 @@ func TestEndsOfBatchesAreEvents(t *testing.T) {
 			}
 		}},
 		"file deleted": {want: "batch.cancelled", end: func(t *testing.T, s *Store, _ batch.DaemonID, id batch.ID) {
-			b, err := s.GetBatch(t.Context(), id)
+			b, err := s.GetBatch(t.Context(), id, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +193,7 @@ func TestWebhooksAreBounded(t *testing.T) {
 		addWebhook(t, s, creator, fmt.Sprintf("http://host/%d", i))
 	}
 	_, err := s.CreateWebhook(t.Context(), creator, "http://more", func(string) ([]byte, error) { return []byte("x"), nil })
-	wantErr(t, err, batch.ErrConflict)
+	wantErr(t, err, batch.ErrTooMany)
 	addWebhook(t, s, "bob", "http://bob")
 	list, err := s.Webhooks(t.Context())
 	if err != nil || len(list) != MaxWebhooks+1 || list[0].URL != "http://host/0" || list[MaxWebhooks].Owner != "bob" {

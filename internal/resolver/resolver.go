@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/consume"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
+	"fusillade/internal/upstream"
 	"fusillade/streams"
 )
 
@@ -42,7 +42,7 @@ type Config struct {
 	// Box decrypts; nil: there is no key, and what is encrypted cannot be used.
 	Keyring *seal.Keyring
 	// Default is what the environment says of a model; an empty BaseURL: nothing.
-	Default func(batch.Model) consume.Target
+	Default func(batch.Model) upstream.Target
 	// Interval is how often to look for changes whose hint was lost; 0: 5 s.
 	Interval time.Duration
 	Log      *slog.Logger
@@ -61,7 +61,7 @@ type Resolver struct {
 // models is what was read at a time. It is not changed once it is made.
 type models struct {
 	read time.Time
-	of   map[batch.Model]consume.Target // an empty BaseURL: the environment's
+	of   map[batch.Model]upstream.Target // an empty BaseURL: the environment's
 }
 
 // New returns a book that is empty until Load.
@@ -117,7 +117,7 @@ func (b *Resolver) Load(ctx context.Context) error {
 		return err
 	}
 	before := b.models.Load()
-	now := &models{read: began, of: make(map[batch.Model]consume.Target, len(set))}
+	now := &models{read: began, of: make(map[batch.Model]upstream.Target, len(set))}
 	for model, u := range set {
 		to := b.open(model, u)
 		now.of[model] = to
@@ -134,8 +134,8 @@ func (b *Resolver) Load(ctx context.Context) error {
 	return nil
 }
 
-func (b *Resolver) open(model batch.Model, u postgres.ModelUpstream) consume.Target {
-	to := consume.Target{BaseURL: u.URL}
+func (b *Resolver) open(model batch.Model, u postgres.ModelUpstream) upstream.Target {
+	to := upstream.Target{BaseURL: u.URL}
 	if u.Key == nil {
 		return to
 	}
@@ -148,7 +148,7 @@ func (b *Resolver) open(model batch.Model, u postgres.ModelUpstream) consume.Tar
 }
 
 // For says where a model's calls go; false: nowhere.
-func (b *Resolver) Resolve(model batch.Model) (consume.Target, bool) {
+func (b *Resolver) Resolve(model batch.Model) (upstream.Target, bool) {
 	to := b.find(model)
 	if to.BaseURL == "" && time.Since(b.models.Load().read) > askAgain {
 		_, err, _ := b.reading.Do("models", func() (any, error) { return nil, b.Load(context.Background()) })
@@ -163,7 +163,7 @@ func (b *Resolver) Resolve(model batch.Model) (consume.Target, bool) {
 
 // find is what is known of a model. The environment's key goes to no URL but
 // the environment's.
-func (b *Resolver) find(model batch.Model) consume.Target {
+func (b *Resolver) find(model batch.Model) upstream.Target {
 	set, ok := b.models.Load().of[model]
 	switch {
 	case !ok:

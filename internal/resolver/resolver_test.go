@@ -10,10 +10,10 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/consume"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
 	"fusillade/internal/testenv"
+	"fusillade/internal/upstream"
 	"fusillade/streams"
 )
 
@@ -49,11 +49,11 @@ func (f fixture) book(t *testing.T, b *seal.Keyring) *Resolver {
 	t.Helper()
 	book, err := New(Config{
 		Store: f.store, Conn: f.conn, Keyring: b, Interval: time.Hour, Log: testenv.Logger(t),
-		Default: func(m batch.Model) consume.Target {
+		Default: func(m batch.Model) upstream.Target {
 			if m == "unknown" {
-				return consume.Target{APIKey: "env-key"}
+				return upstream.Target{APIKey: "env-key"}
 			}
-			return consume.Target{BaseURL: "http://env", APIKey: "env-key"}
+			return upstream.Target{BaseURL: "http://env", APIKey: "env-key"}
 		},
 	})
 	if err != nil {
@@ -95,17 +95,17 @@ func TestFor(t *testing.T) {
 	for _, test := range []struct {
 		book  *Resolver
 		model batch.Model
-		want  consume.Target
+		want  upstream.Target
 	}{
-		{book, "env", consume.Target{BaseURL: "http://env", APIKey: "env-key"}},
-		{book, "reset", consume.Target{BaseURL: "http://env", APIKey: "env-key"}},
-		{book, "url", consume.Target{BaseURL: "http://own"}}, // the environment's key is not for it
-		{book, "both", consume.Target{BaseURL: "http://own", APIKey: "own-key"}},
-		{book, "key", consume.Target{BaseURL: "http://env", APIKey: "own-key"}},
-		{book, "redirected", consume.Target{BaseURL: "http://evil", Unusable: corrupt}},
-		{wrong, "both", consume.Target{BaseURL: "http://own", Unusable: other}},
-		{wrong, "url", consume.Target{BaseURL: "http://own"}},
-		{none, "both", consume.Target{BaseURL: "http://own", Unusable: "the model's API key cannot be decrypted: no encryption key is set"}},
+		{book, "env", upstream.Target{BaseURL: "http://env", APIKey: "env-key"}},
+		{book, "reset", upstream.Target{BaseURL: "http://env", APIKey: "env-key"}},
+		{book, "url", upstream.Target{BaseURL: "http://own"}}, // the environment's key is not for it
+		{book, "both", upstream.Target{BaseURL: "http://own", APIKey: "own-key"}},
+		{book, "key", upstream.Target{BaseURL: "http://env", APIKey: "own-key"}},
+		{book, "redirected", upstream.Target{BaseURL: "http://evil", Unusable: corrupt}},
+		{wrong, "both", upstream.Target{BaseURL: "http://own", Unusable: other}},
+		{wrong, "url", upstream.Target{BaseURL: "http://own"}},
+		{none, "both", upstream.Target{BaseURL: "http://own", Unusable: "the model's API key cannot be decrypted: no encryption key is set"}},
 	} {
 		got, ok := test.book.Resolve(test.model)
 		if diff := cmp.Diff(test.want, got); diff != "" || !ok {

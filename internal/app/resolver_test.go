@@ -12,7 +12,7 @@ import (
 )
 
 // Where calls go is waited for while the database is away.
-func TestBookWaitsForTheDatabase(t *testing.T) {
+func TestResolverWaitsForTheDatabase(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, mock.Settings{})
 	p, through := databaseProxy(t, c.databaseURL)
@@ -22,21 +22,21 @@ func TestBookWaitsForTheDatabase(t *testing.T) {
 	}
 	defer store.Close()
 	r := Resources{Store: store, Conn: c.conn, Log: testenv.Logger(t)}
-	cfg := ConsumerOptions{Consumer: c.settings.Consumer()}
+	cfg := &c.settings.Upstream
 
 	p.cut()
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if _, _, err := openBook(short, r, cfg); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("openBook without a database = %v, want the end of the time it was given", err)
+	if _, _, err := startResolver(short, r, cfg); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("startResolver without a database = %v, want the end of the time it was given", err)
 	}
 	p.restore()
-	book, stop, err := openBook(t.Context(), r, cfg)
+	endpoints, stop, err := startResolver(t.Context(), r, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
-	if to, ok := book.Resolve("m"); !ok || to.BaseURL == "" {
-		t.Errorf("For(m) = %v, %v, want the default", to.BaseURL, ok)
+	if to, ok := endpoints.Resolve("m"); !ok || to.BaseURL == "" {
+		t.Errorf("Resolve(m) = %v, %v, want the default", to.BaseURL, ok)
 	}
 }

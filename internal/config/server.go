@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Serving is how the HTTP API is offered, and to whom.
-type Serving struct {
+// Server is how the HTTP API is offered, and to whom.
+type Server struct {
 	Listen            Address     `env:"LISTEN_ADDR" default:"127.0.0.1:8080" allowed:"host:port such as :8080" desc:"address that the API listens on"`
 	Auth              Auth        `env:"API_AUTH" derived:"keys; none where LISTEN_ADDR is a loopback address" allowed:"keys or none" desc:"whether the API asks for keys, as fusillade keys makes them; none: whoever can connect owns everything"`
 	MaxActiveBatches  OptionalInt `env:"MAX_ACTIVE_BATCHES" default:"1000" min:"1" max:"1000000000" unit:"batches" desc:"most batches of one owner in progress at once, unless its key says otherwise; none: any number"`
@@ -19,30 +19,12 @@ type Serving struct {
 	MaxUploads        int         `env:"MAX_UPLOADS" default:"4" min:"1" max:"1000" unit:"files" desc:"most files that one process reads at once; further uploads wait"`
 }
 
-// API is what cmd/api reads.
-type API struct {
-	Serving
-	Encryption
-	Postgres
-	NATS
-	Shutdown
-	Admin
-	Logging
-}
-
-func (c *API) required() []string { return shared }
-
-func (c *API) check(p *problems) {
-	c.Serving.check(p)
-	c.NATS.check(p)
-}
-
-func (s *Serving) check(p *problems) {
+func (s *Server) check(p *problems) {
 	p.relate(s.Listen == "", "LISTEN_ADDR", "", "is empty: the API needs an address")
 }
 
 // NeedsKeys reports whether the API asks for keys.
-func (s *Serving) NeedsKeys() bool {
+func (s *Server) NeedsKeys() bool {
 	if s.Auth == "" {
 		return !s.Loopback()
 	}
@@ -50,7 +32,7 @@ func (s *Serving) NeedsKeys() bool {
 }
 
 // Loopback reports whether only this machine can connect.
-func (s *Serving) Loopback() bool {
+func (s *Server) Loopback() bool {
 	host, _, err := net.SplitHostPort(string(s.Listen))
 	if err != nil {
 		return false

@@ -1,4 +1,4 @@
-package upstream
+package batch
 
 import (
 	"fmt"
@@ -15,39 +15,49 @@ const (
 	maxStatus = 599
 )
 
-var defaultRetry = func() func(int) bool {
-	set, err := ParseStatusSet(DefaultRetryStatuses)
-	if err != nil {
-		panic(err)
-	}
-	return set
-}()
+// StatusSet is a set of HTTP statuses. The zero value is empty.
+type StatusSet struct {
+	text   string
+	member [maxStatus + 1]bool
+}
 
-// ParseStatusSet reads a comma-separated list of HTTP statuses: codes (429),
-// classes (5xx) and ranges (500-599). The word none is the empty set. The
-// error names the element that is wrong.
-func ParseStatusSet(list string) (func(status int) bool, error) {
-	var member [maxStatus + 1]bool
+// Contains reports whether the status is in the set.
+func (s StatusSet) Contains(status int) bool {
+	return status >= 0 && status < len(s.member) && s.member[status]
+}
+
+// String spells the set as Set reads it.
+func (s StatusSet) String() string {
+	if s.text == "" {
+		return "none"
+	}
+	return s.text
+}
+
+// Set reads a comma-separated list of HTTP statuses: codes (429), classes
+// (5xx) and ranges (500-599). The word none is the empty set. The error names
+// the element that is wrong.
+func (s *StatusSet) Set(list string) error {
+	set := StatusSet{text: list}
 	if strings.TrimSpace(list) != "none" {
 		for element := range strings.SplitSeq(list, ",") {
 			first, last, err := parseStatuses(strings.TrimSpace(element))
 			if err != nil {
-				return nil, err
+				return err
 			}
 			for status := first; status <= last; status++ {
-				member[status] = true
+				set.member[status] = true
 			}
 		}
 	}
-	return func(status int) bool {
-		return status >= 0 && status < len(member) && member[status]
-	}, nil
+	*s = set
+	return nil
 }
 
 func parseStatuses(element string) (first, last int, err error) {
 	if class, found := strings.CutSuffix(strings.ToLower(element), "xx"); found {
 		if len(class) != 1 || class[0] < '1' || class[0] > '5' {
-			return 0, 0, fmt.Errorf("status class %q: want 1xx to 5xx", element)
+			return 0, 0, fmt.Errorf("has the status class %q: want 1xx to 5xx", element)
 		}
 		first = int(class[0]-'0') * 100
 		return first, first + 99, nil
@@ -60,9 +70,9 @@ func parseStatuses(element string) (first, last int, err error) {
 	last, errLast := parseStatus(to)
 	switch {
 	case errFirst != nil || errLast != nil:
-		return 0, 0, fmt.Errorf("status %q: want a code (429), a class (5xx) or a range (500-599) within %d to %d", element, minStatus, maxStatus)
+		return 0, 0, fmt.Errorf("has the element %q: want a code (429), a class (5xx) or a range (500-599) within %d to %d", element, minStatus, maxStatus)
 	case first > last:
-		return 0, 0, fmt.Errorf("status range %q: its start is above its end", element)
+		return 0, 0, fmt.Errorf("has the range %q: its start is above its end", element)
 	}
 	return first, last, nil
 }

@@ -13,6 +13,7 @@ import (
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
 	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
 	"fusillade/migrations"
 	"fusillade/streams"
 )
@@ -23,6 +24,8 @@ type Resources struct {
 	Conn  *nats.Conn
 	// Streams describes the broker's stream and buckets.
 	Streams streams.Config
+	// Keyring encrypts and decrypts secrets; nil: there is no encryption key.
+	Keyring *seal.Keyring
 	Log     *slog.Logger
 	// Telemetry and AdminAddr are set by ServeAdmin.
 	Telemetry *Telemetry
@@ -59,14 +62,14 @@ const connectTimeout = 15 * time.Second
 // Connect connects to the Postgres and NATS of a cluster, checks that the
 // database is migrated, and makes sure of the stream and the buckets. The
 // caller closes what it returns.
-func Connect(ctx context.Context, role string, pg config.Postgres, broker config.NATS, d config.Daemon, log *slog.Logger) (Resources, error) {
+func Connect(ctx context.Context, role string, p *config.Process, d *config.Daemon, log *slog.Logger) (Resources, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
 	defer cancel()
-	r, err := open(ctx, role, pg, broker, log)
+	r, err := open(ctx, role, p, log)
 	if err != nil {
 		return r, err
 	}
-	r.Streams = streams.Config{Replicas: broker.StreamReplicas, StaleDaemonThreshold: d.StaleDaemonThreshold.Duration()}
+	r.Streams = streams.Config{Replicas: p.StreamReplicas, StaleDaemonThreshold: d.StaleDaemonThreshold.Duration()}
 	if err := r.ensureStreams(ctx); err != nil {
 		r.Close()
 		return r, err
@@ -75,23 +78,27 @@ func Connect(ctx context.Context, role string, pg config.Postgres, broker config
 }
 
 // open connects and checks that the database is migrated.
-func open(ctx context.Context, role string, pg config.Postgres, broker config.NATS, log *slog.Logger) (r Resources, err error) {
+func open(ctx context.Context, role string, p *config.Process, log *slog.Logger) (r Resources, err error) {
 	r.Log = log
+	if r.Keyring, err = seal.New(p.Encryption.Key.All()...); err != nil {
+		return r, err
+	}
 	defer func() {
 		if err != nil {
 			r.Close()
 		}
 	}()
-	if err := checkMigrated(ctx, pg.URL.Reveal()); err != nil {
+	databaseURL := p.Postgres.URL.Reveal()
+	if err := checkMigrated(ctx, databaseURL); err != nil {
 		return r, err
 	}
 	r.Store, err = postgres.Open(ctx, postgres.Config{
-		URL: pg.URL.Reveal(), MaxConns: pg.MaxConns, ApplicationName: "fusillade-" + role,
+		URL: databaseURL, MaxConns: p.MaxConns, ApplicationName: "fusillade-" + role,
 	})
 	if err != nil {
 		return r, err
 	}
-	r.Conn, err = dial(broker, role, log)
+	r.Conn, err = dial(p.NATS, role, log)
 	return r, err
 }
 
@@ -103,7 +110,8 @@ func (r Resources) ensureStreams(ctx context.Context) error {
 	return streams.Ensure(ctx, js, r.Streams)
 }
 
-// ErrNotMigrated: the database lacks migrations that this program needs.
+// ErrNotMigrated is returned when the database lacks migrations that this
+// program needs.
 var ErrNotMigrated = errors.New("the database is not migrated: run `fusillade migrate up`")
 
 func checkMigrated(ctx context.Context, databaseURL string) error {

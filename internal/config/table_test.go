@@ -8,12 +8,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the table of settings into README.md")
+var update = flag.Bool("update", false, "write the table of settings into docs/configuration.md")
 
-// The table of settings in README.md is the one that the code has.
-func TestReadme(t *testing.T) {
+// The table of settings in docs/configuration.md is the one that the code has.
+func TestConfigurationTable(t *testing.T) {
 	t.Parallel()
-	const path = "../../README.md"
+	const path = "../../docs/configuration.md"
 	document, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -29,6 +29,6 @@ func TestReadme(t *testing.T) {
 		return
 	}
 	if diff := cmp.Diff(current, string(document)); diff != "" {
-		t.Errorf("README.md is out of date; run make readme (-want +got):\n%s", diff)
+		t.Errorf("docs/configuration.md is out of date; run make readme (-want +got):\n%s", diff)
 	}
 }

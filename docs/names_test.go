@@ -1,0 +1,142 @@
+package docs
+
+import (
+	"encoding/json"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"fusillade/internal/config"
+)
+
+// variable is a setting in a document. One that ends in an underscore or an
+// ellipsis stands for several.
+var variable = regexp.MustCompile(`\bFUSILLADE_[A-Z0-9_]*[A-Z0-9]\b`)
+
+// TestSettingsInDocuments finds variables that no program of ours reads.
+func TestSettingsInDocuments(t *testing.T) {
+	t.Parallel()
+	known := config.Snapshot(new(config.Standalone))
+	for _, binary := range []config.Settings{new(config.API), new(config.Client)} {
+		for name := range config.Snapshot(binary) {
+			known[name] = ""
+		}
+	}
+	for _, document := range append(sources(t, ".md"), "compose.yaml", "Dockerfile", "deploy/alerts.yaml") {
+		if document == "CHANGELOG.md" {
+			continue // names what was removed, too
+		}
+		text := read(t, document)
+		for _, at := range variable.FindAllStringIndex(text, -1) {
+			name := text[at[0]:at[1]]
+			if strings.HasPrefix(name, "FUSILLADE_TEST_") || strings.HasPrefix(text[at[1]:], "_") {
+				continue
+			}
+			if _, ok := known[name]; ok {
+				continue
+			}
+			if _, ok := known[strings.TrimSuffix(name, "_FILE")]; !ok {
+				t.Errorf("%s: there is no setting %s", document, name)
+			}
+		}
+	}
+}
+
+var metric = regexp.MustCompile(`\bfusillade_[a-z_]*[a-z]\b`)
+
+// TestMetricsInDocuments compares the metrics that documents and alert rules
+// name with the table of metrics, which is generated.
+func TestMetricsInDocuments(t *testing.T) {
+	t.Parallel()
+	_, table, _ := strings.Cut(read(t, "docs/operations.md"), "<!-- metrics: begin -->")
+	table, _, found := strings.Cut(table, "<!-- metrics: end -->")
+	if !found {
+		t.Fatal("docs/operations.md lacks the table of metrics")
+	}
+	known := map[string]bool{}
+	for _, name := range metric.FindAllString(table, -1) {
+		for _, suffix := range []string{"", "_bucket", "_sum", "_count"} {
+			known[name+suffix] = true
+		}
+	}
+	for _, document := range append(sources(t, ".md"), "deploy/alerts.yaml") {
+		if document == "CHANGELOG.md" {
+			continue
+		}
+		for _, name := range metric.FindAllString(read(t, document), -1) {
+			if !known[name] {
+				t.Errorf("%s: there is no metric %s", document, name)
+			}
+		}
+	}
+}
+
+var (
+	routeInText = regexp.MustCompile("`(GET|POST|PATCH|PUT|DELETE) (/[^` ]*)`")
+	parameter   = regexp.MustCompile(`\{[^}]*\}`)
+)
+
+// TestRoutesInDocuments compares the routes that documents name with those of
+// the OpenAPI document, and asks that docs/api.md has them all.
+func TestRoutesInDocuments(t *testing.T) {
+	t.Parallel()
+	var openapi struct {
+		Paths map[string]map[string]json.RawMessage `json:"paths"`
+	}
+	if err := json.Unmarshal([]byte(read(t, "internal/api/openapi.json")), &openapi); err != nil {
+		t.Fatal(err)
+	}
+	served := map[string]bool{}
+	for path, methods := range openapi.Paths {
+		for method := range methods {
+			if method != "parameters" {
+				served[strings.ToUpper(method)+" "+parameter.ReplaceAllString(path, "{}")] = true
+			}
+		}
+	}
+	listed := map[string]bool{}
+	for _, document := range sources(t, ".md") {
+		for _, match := range routeInText.FindAllStringSubmatch(read(t, document), -1) {
+			path, _, _ := strings.Cut(match[2], "?")
+			route := match[1] + " " + parameter.ReplaceAllString(path, "{}")
+			if !served[route] {
+				t.Errorf("%s: there is no route %s", document, route)
+			}
+			listed[route] = listed[route] || document == "docs/api.md"
+		}
+	}
+	for route := range served {
+		if !listed[route] {
+			t.Errorf("docs/api.md lacks the route %s", route)
+		}
+	}
+}
+
+// file is a path of a file in backquotes, as documents name them: from the
+// root, or from internal/.
+var file = regexp.MustCompile("`([A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+\\.(?:go|sql|md|json|jsonl|yaml|txt))`")
+
+// TestFilesInDocuments finds names of files that are not there.
+func TestFilesInDocuments(t *testing.T) {
+	t.Parallel()
+	for _, document := range sources(t, ".md") {
+		if document == "CHANGELOG.md" {
+			continue
+		}
+		for _, match := range file.FindAllStringSubmatch(read(t, document), -1) {
+			places := []string{match[1], path.Join("internal", match[1]), path.Join(path.Dir(document), match[1])}
+			if !strings.HasPrefix(match[1], "build/") && !slices.ContainsFunc(places, exists) {
+				t.Errorf("%s: there is no file %s", document, match[1])
+			}
+		}
+	}
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(filepath.Join(root, name))
+	return err == nil
+}
