@@ -94,9 +94,9 @@ func TestStuckConsumerIsCreatedAnew(t *testing.T) {
 	c.glut()
 	before := c.created()
 	d := c.onlooker(100 * time.Millisecond)
-	seen := make(map[string]standing)
+	leader := &term{Dispatcher: d, stood: make(map[string]progress)}
 	until(t, "it is created anew", func() bool {
-		if err := d.revive(t.Context(), seen); err != nil {
+		if err := leader.recreateStuckConsumers(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return c.created().After(before)
@@ -119,19 +119,19 @@ func TestBusyConsumerIsLeftAlone(t *testing.T) {
 	c.exec(`UPDATE requests SET state = 'processing', started_at = now(), delivery = 1, daemon_id = $1 WHERE line = 1`, [16]byte(alive))
 	c.exec(`UPDATE daemons SET last_heartbeat = now() + interval '1 h'`)
 	d := c.onlooker(time.Nanosecond)
-	seen := make(map[string]standing)
+	leader := &term{Dispatcher: d, stood: make(map[string]progress)}
 	for range 5 {
-		if err := d.revive(t.Context(), seen); err != nil {
+		if err := leader.recreateStuckConsumers(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(seen) != 1 || !c.created().Equal(before) {
-		t.Errorf("a consumer was created anew while a request of its model is in hand; seen are %v", seen)
+	if len(leader.stood) != 1 || !c.created().Equal(before) {
+		t.Errorf("a consumer was created anew while a request of its model is in hand; full consumers are %v", leader.stood)
 	}
-	d = c.onlooker(never)
+	leader.Dispatcher = c.onlooker(never)
 	c.exec(`UPDATE requests SET state = 'claimed', daemon_id = NULL, started_at = NULL WHERE line = 1`)
 	for range 5 {
-		if err := d.revive(t.Context(), seen); err != nil {
+		if err := leader.recreateStuckConsumers(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

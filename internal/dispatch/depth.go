@@ -78,7 +78,7 @@ func (m *metrics) show(depths []postgres.Depth) {
 }
 
 // measured does the leader's work, and watches the queue meanwhile.
-func (d *Dispatcher) measured(lead func(context.Context) error) func(context.Context) error {
+func (d *Dispatcher) withQueueGauges(lead func(context.Context) error) func(context.Context) error {
 	if d.cfg.Metrics == nil {
 		return lead
 	}
@@ -100,7 +100,7 @@ func (d *Dispatcher) watchQueue(ctx context.Context) {
 		case err == nil:
 			d.metrics.show(depths)
 		case ctx.Err() == nil:
-			d.cfg.Log.Warn("measuring the queue", "err", err)
+			d.cfg.Log.Warn("the queue could not be measured", "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -149,8 +149,8 @@ func TestNewSlotsWaitForCallsInFlight(t *testing.T) {
 		t.Fatal(err)
 	}
 	created := status.(*jetstream.KeyValueBucketStatus).StreamInfo().Created
-	if after := written.Created().Sub(created); after < slots.CarriedAfter {
-		t.Errorf("slots were given out %v after the bucket was made, want at least %v", after, slots.CarriedAfter)
+	if after := written.Created().Sub(created); after < slots.RestoredAfter {
+		t.Errorf("slots were given out %v after the bucket was made, want at least %v", after, slots.RestoredAfter)
 	}
 }
 

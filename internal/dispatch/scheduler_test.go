@@ -17,17 +17,17 @@ import (
 
 // site is a simulated model: a backlog, and what it serves in simulated time.
 type site struct {
-	t       failer
-	policy  policy
-	now     time.Time
-	rate    float64 // requests a second
-	claim   int     // requests in a claim
-	batches []*postgres.Cursor
-	served  map[string]int // by user
-	done    map[batch.ID]time.Time
-	last    map[string]int // the claim in which a user was last served, or began to wait
-	longest map[string]int // claims that a user with work waited for
-	claims  int
+	t         failer
+	scheduler scheduler
+	now       time.Time
+	rate      float64 // requests a second
+	claim     int     // requests in a claim
+	batches   []*postgres.Cursor
+	served    map[string]int // by owner
+	done      map[batch.ID]time.Time
+	last      map[string]int // the claim in which an owner was last served, or began to wait
+	longest   map[string]int // claims that an owner with work waited for
+	claims    int
 }
 
 type failer interface {
@@ -43,14 +43,14 @@ func newSite(t failer, rate float64, claim int) *site {
 }
 
 // add begins a batch.
-func (s *site) add(user string, weight float64, requests int, window time.Duration) batch.ID {
+func (s *site) add(owner string, weight float64, requests int, window time.Duration) batch.ID {
 	var id batch.ID
 	binary.BigEndian.PutUint64(id[:], uint64(len(s.batches)+1))
 	s.batches = append(s.batches, &postgres.Cursor{
-		Batch: id, Remaining: requests, ExpiresAt: s.now.Add(window), CreatedAt: s.now, CreatedBy: user, Weight: weight,
+		Batch: id, Remaining: requests, ExpiresAt: s.now.Add(window), CreatedAt: s.now, CreatedBy: owner, Weight: weight,
 	})
-	if _, waits := s.last[user]; !waits {
-		s.last[user] = s.claims
+	if _, waits := s.last[owner]; !waits {
+		s.last[owner] = s.claims
 	}
 	return id
 }
@@ -67,7 +67,7 @@ func (s *site) run(d time.Duration) {
 			}
 		}
 		slices.SortFunc(list, postgres.Cursor.Compare)
-		s.policy.load(list, s.rate)
+		s.scheduler.load(list, s.rate)
 		for range max(int(s.rate)/s.claim, 1) {
 			s.take()
 		}
@@ -81,7 +81,7 @@ func (s *site) take() {
 	for _, b := range s.batches {
 		left += b.Remaining
 	}
-	quotas, asked := s.policy.take(s.claim)
+	quotas, asked := s.scheduler.take(s.claim)
 	if asked != min(s.claim, left) {
 		s.t.Fatalf("%d are asked for, want %d of %d", asked, s.claim, left)
 	}
@@ -109,16 +109,16 @@ func (s *site) take() {
 	for _, b := range s.batches {
 		waiting[b.CreatedBy] = waiting[b.CreatedBy] || b.Remaining > 0
 	}
-	for user, waits := range waiting {
+	for owner, waits := range waiting {
 		if !waits {
-			delete(s.last, user)
+			delete(s.last, owner)
 			continue
 		}
-		s.longest[user] = max(s.longest[user], s.claims-s.last[user])
+		s.longest[owner] = max(s.longest[owner], s.claims-s.last[owner])
 	}
 }
 
-// Of one user, batches come by deadline, then by age.
+// Of one owner, batches come by deadline, then by age.
 func TestPolicyOrdersTheBatchesOfAUser(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1e9, 0)
@@ -127,7 +127,7 @@ func TestPolicyOrdersTheBatchesOfAUser(t *testing.T) {
 	}
 	list := []postgres.Cursor{cursor(4, 2*time.Hour, 0), cursor(2, time.Hour, 0), cursor(3, time.Hour, time.Minute), cursor(1, time.Hour, 0)}
 	slices.SortFunc(list, postgres.Cursor.Compare)
-	var p policy
+	var p scheduler
 	p.load(list, 0)
 	quotas, asked := p.take(7)
 	want := []postgres.Quota{{Batch: batch.ID{1}, N: 2}, {Batch: batch.ID{2}, N: 2}, {Batch: batch.ID{3}, N: 2}, {Batch: batch.ID{4}, N: 1}}
@@ -151,14 +151,14 @@ func TestSharesConvergeToWeights(t *testing.T) {
 			weights := map[string]float64{"alice": 1, "bob": 2, "carol": 5, "dave": 0.5, "erin": 1}
 			s := newSite(t, 100, claim)
 			total := 0.0
-			for user, w := range weights {
+			for owner, w := range weights {
 				total += w
 				batches := 1
-				if user == "alice" {
+				if owner == "alice" {
 					batches = 50 // which gain her nothing
 				}
 				for range batches {
-					s.add(user, w, 100_000/batches, 1000*time.Hour)
+					s.add(owner, w, 100_000/batches, 1000*time.Hour)
 				}
 			}
 			s.run(10 * time.Minute)
@@ -166,10 +166,10 @@ func TestSharesConvergeToWeights(t *testing.T) {
 			for _, n := range s.served {
 				served += n
 			}
-			for user, w := range weights {
-				got, want := float64(s.served[user])/float64(served), w/total
+			for owner, w := range weights {
+				got, want := float64(s.served[owner])/float64(served), w/total
 				if math.Abs(got-want) > 0.03*want {
-					t.Errorf("%s got %.4f of all, want %.4f", user, got, want)
+					t.Errorf("%s got %.4f of all, want %.4f", owner, got, want)
 				}
 			}
 		})
@@ -192,13 +192,13 @@ func TestThePastCountsForLittle(t *testing.T) {
 	}
 }
 
-// A batch that would be late by its user's part is not, though he has one part
+// A batch that would be late by its owner's share is not, though the owner has one part
 // in a hundred, and the others still get on.
 func TestUrgentBatchMeetsItsDeadline(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 100, 10)
 	for i := range 99 {
-		s.add(fmt.Sprintf("user %d", i), 1, 100_000, 1000*time.Hour)
+		s.add(fmt.Sprintf("owner %d", i), 1, 100_000, 1000*time.Hour)
 	}
 	s.run(time.Minute)
 	window := 10 * time.Minute
@@ -209,9 +209,9 @@ func TestUrgentBatchMeetsItsDeadline(t *testing.T) {
 		t.Errorf("it has %d requests left at its deadline", s.batches[len(s.batches)-1].Remaining)
 	}
 	for i := range others {
-		user := fmt.Sprintf("user %d", i)
-		if s.longest[user] > 150 { // 100 users, 2.5 in a claim, a quarter of it while a batch is urgent
-			t.Errorf("%s waited for %d claims", user, s.longest[user])
+		owner := fmt.Sprintf("owner %d", i)
+		if s.longest[owner] > 150 { // 100 owners, 2.5 in a claim, a quarter of it while a batch is urgent
+			t.Errorf("%s waited for %d claims", owner, s.longest[owner])
 		}
 	}
 	// He pays for it, and not for long.
@@ -219,11 +219,11 @@ func TestUrgentBatchMeetsItsDeadline(t *testing.T) {
 	before := s.served["late"]
 	s.run(20 * time.Minute)
 	if got, part := s.served["late"]-before, 20*60*100/100; got < part-maxDebt-60 || got > part+60 {
-		t.Errorf("afterwards he got %d, want his part of %d less at most %d", got, part, maxDebt)
+		t.Errorf("afterwards he got %d, want their share of %d less at most %d", got, part, maxDebt)
 	}
 }
 
-// Batches that are in time at their user's part wait for their turn, and one
+// Batches that are in time at their owner's share wait for their turn, and one
 // that has expired gains nothing.
 func TestNotUrgent(t *testing.T) {
 	t.Parallel()
@@ -232,9 +232,9 @@ func TestNotUrgent(t *testing.T) {
 	s.add("in time", 1, 10_000, time.Hour)
 	s.add("expired", 1, 100_000, -time.Second)
 	s.run(time.Minute)
-	for user, n := range s.served {
+	for owner, n := range s.served {
 		if math.Abs(float64(n)-2000) > 60 {
-			t.Errorf("%s got %d, want 2000", user, n)
+			t.Errorf("%s got %d, want 2000", owner, n)
 		}
 	}
 }
@@ -244,28 +244,28 @@ func TestNotUrgent(t *testing.T) {
 func TestNobodyStarves(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		const users = 8
+		const owners = 8
 		s := newSite(t, rapid.SampledFrom([]float64{1, 20, 200}).Draw(t, "rate"), rapid.SampledFrom([]int{1, 10, 60}).Draw(t, "claim"))
-		weights := rapid.SliceOfN(rapid.SampledFrom([]float64{0.1, 0.5, 1, 3, 10}), users, users).Draw(t, "weights")
+		weights := rapid.SliceOfN(rapid.SampledFrom([]float64{0.1, 0.5, 1, 3, 10}), owners, owners).Draw(t, "weights")
 		sum, least := 0.0, math.Inf(1)
 		for _, w := range weights {
 			sum, least = sum+w, min(least, w)
 		}
 		for range rapid.IntRange(1, 15).Draw(t, "steps") {
 			for range rapid.IntRange(0, 4).Draw(t, "batches") {
-				u := rapid.IntRange(0, users-1).Draw(t, "user")
+				u := rapid.IntRange(0, owners-1).Draw(t, "owner")
 				window := rapid.SampledFrom([]time.Duration{-time.Minute, time.Second, time.Minute, 10 * time.Minute, time.Hour, 100 * time.Hour}).Draw(t, "window")
-				s.add(fmt.Sprint("user ", u), weights[u], rapid.SampledFrom([]int{1, 30, 1000, 30_000}).Draw(t, "requests"), window)
+				s.add(fmt.Sprint("owner ", u), weights[u], rapid.SampledFrom([]int{1, 30, 1000, 30_000}).Draw(t, "requests"), window)
 			}
 			s.run(time.Duration(rapid.IntRange(1, 60).Draw(t, "seconds")) * time.Second)
 		}
-		// A user's debt, paid off at his part of what is shared fairly, and a turn of each.
-		chunk := max(s.claim/turns, 1)
-		turn := float64(max(maxDebt, chunk))/least*sum + float64(2*chunk*users)
-		most := int(turn/(1-urgentPart)/float64(s.claim)) + users + 2
-		for user, waited := range s.longest {
+		// An owner's debt, paid off at their share of what is shared fairly, and a turn of each.
+		chunk := max(s.claim/rounds, 1)
+		turn := float64(max(maxDebt, chunk))/least*sum + float64(2*chunk*owners)
+		most := int(turn/(1-urgentPart)/float64(s.claim)) + owners + 2
+		for owner, waited := range s.longest {
 			if waited > most {
-				t.Fatalf("%s waited for %d claims, want at most %d", user, waited, most)
+				t.Fatalf("%s waited for %d claims, want at most %d", owner, waited, most)
 			}
 		}
 	})
@@ -280,11 +280,11 @@ func TestPolicyIsDeterministic(t *testing.T) {
 			left := time.Duration(rapid.IntRange(-1, 200).Draw(t, "minutes")) * time.Minute
 			list = append(list, postgres.Cursor{
 				Batch: batch.ID{byte(i)}, Remaining: n, Left: left, ExpiresAt: time.Unix(1e9, 0).Add(left),
-				CreatedBy: fmt.Sprint(rapid.IntRange(0, 4).Draw(t, "user")), Weight: 1,
+				CreatedBy: fmt.Sprint(rapid.IntRange(0, 4).Draw(t, "owner")), Weight: 1,
 			})
 		}
 		slices.SortFunc(list, postgres.Cursor.Compare)
-		var one, other policy
+		var one, other scheduler
 		one.load(list, 5)
 		other.load(list, 5)
 		for !one.empty() {
@@ -298,18 +298,18 @@ func TestPolicyIsDeterministic(t *testing.T) {
 	})
 }
 
-// What a policy remembers does not grow with the users that have come and gone.
+// What a scheduler remembers does not grow with the owners that have come and gone.
 func TestPolicyForgets(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 100, 10)
 	s.add("always", 1, 1_000_000, 1000*time.Hour)
 	for i := range 300 {
-		s.add(fmt.Sprintf("user %d", i), 1, 20, time.Minute)
+		s.add(fmt.Sprintf("owner %d", i), 1, 20, time.Minute)
 		s.run(time.Second)
 	}
 	s.run(time.Minute)
-	if n := len(s.policy.tags); n > 10 {
-		t.Errorf("%d users are remembered", n)
+	if n := len(s.scheduler.tags); n > 10 {
+		t.Errorf("%d owners are remembered", n)
 	}
 }
 
@@ -320,7 +320,7 @@ func BenchmarkPolicy(b *testing.B) {
 		binary.BigEndian.PutUint64(id[:], uint64(i))
 		list = append(list, postgres.Cursor{Batch: id, Remaining: 1_000_000, Left: time.Hour, ExpiresAt: time.Unix(1e9, 0), CreatedBy: fmt.Sprint(i % 200), Weight: 1})
 	}
-	var p policy
+	var p scheduler
 	b.Run("load", func(b *testing.B) {
 		for b.Loop() {
 			p.load(list, 100)

@@ -11,51 +11,51 @@ import (
 const (
 	// reroutePage is how many requests are given to other models in one statement.
 	reroutePage = 500
-	// lookPart bounds the part of a lane's time that it spends on reading
+	// readPart bounds the part of a lane's time that it spends on reading
 	// cursors while it has some, one in so many, if it finds manyCursors.
-	lookPart    = 5
+	readPart    = 5
 	manyCursors = 100
 )
 
 // refresh reads the cursors if they may have changed. An idle lane leaves it to
-// the dispatcher's survey, and to the moment of the next crossing, to find out
+// the dispatcher's survey, and to the moment of the next escalation, to find out
 // that there is work.
 func (l *lane) refresh(ctx context.Context) error {
-	if !l.crossing.IsZero() && !time.Now().Before(l.crossing) {
+	if !l.nextEscalation.IsZero() && !time.Now().Before(l.nextEscalation) {
 		l.stale.Store(true)
 	}
-	idle := l.policy.empty() && !l.due
+	idle := l.scheduler.empty() && !l.due
 	if !l.stale.Swap(false) && (idle || time.Since(l.read) < cursorsAge) {
 		return nil
 	}
 	began := time.Now()
-	if !l.policy.empty() && l.listed >= manyCursors && began.Sub(l.read) < lookPart*l.looked {
+	if !l.scheduler.empty() && l.listed >= manyCursors && began.Sub(l.read) < readPart*l.readTime {
 		l.stale.Store(true) // hints may come faster than lists can be read
 		return nil
 	}
-	err := l.look(ctx)
+	err := l.readWaiting(ctx)
 	if err != nil {
 		l.stale.Store(true)
 	}
-	l.looked = time.Since(began)
+	l.readTime = time.Since(began)
 	return err
 }
 
-// look reads what waits for the model by the settings in force.
-func (l *lane) look(ctx context.Context) error {
+// readWaiting reads what waits for the model by the settings in force.
+func (l *lane) readWaiting(ctx context.Context) error {
 	decided := l.d.decided()
 	routes := decided.routes(l.model)
 	if err := l.reroute(ctx, decided.escalations, len(routes) > 1); err != nil {
 		return err
 	}
 	if decided.paused(l.model) {
-		l.policy.load(nil, 0)
-		l.due, l.crossing = false, time.Time{}
+		l.scheduler.load(nil, 0)
+		l.due, l.nextEscalation = false, time.Time{}
 		return nil
 	}
-	// Read before the cursors: what crosses in between is found twice, and not
+	// Read before the cursors: what escalates in between is found twice, and not
 	// missed.
-	crossing, err := l.nextCrossing(ctx, routes)
+	escalation, err := l.findNextEscalation(ctx, routes)
 	if err != nil {
 		return err
 	}
@@ -63,14 +63,14 @@ func (l *lane) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.policy.load(cursors, l.window.rate)
+	l.scheduler.load(cursors, l.window.rate)
 	l.listed = len(cursors)
-	l.next, l.read, l.due, l.crossing = next, time.Now(), true, crossing
+	l.next, l.read, l.due, l.nextEscalation = next, time.Now(), true, escalation
 	return nil
 }
 
-// nextCrossing is when the next batch comes to the model by escalation.
-func (l *lane) nextCrossing(ctx context.Context, routes []postgres.Route) (time.Time, error) {
+// findNextEscalation returns when the next batch comes to the model by escalation.
+func (l *lane) findNextEscalation(ctx context.Context, routes []postgres.Route) (time.Time, error) {
 	if len(routes) == 1 {
 		return time.Time{}, nil
 	}

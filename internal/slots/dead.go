@@ -10,7 +10,7 @@ import (
 	"fusillade/internal/batch"
 )
 
-// ReleaseDead drops what these daemons hold. They must be dead, their calls over.
+// ReleaseDead releases what these daemons hold. They must be dead, their calls over.
 func ReleaseDead(ctx context.Context, kv jetstream.KeyValue, dead map[batch.DaemonID]bool) error {
 	keys, err := kv.Keys(ctx)
 	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
@@ -19,7 +19,7 @@ func ReleaseDead(ctx context.Context, kv jetstream.KeyValue, dead map[batch.Daem
 	for _, key := range keys {
 		err := change(ctx, kv, key, func(e Entry) (Entry, bool) { return e.without(dead) })
 		if err != nil && !errors.Is(err, batch.ErrNotFound) {
-			return fmt.Errorf("dropping slots of dead daemons: %w", err)
+			return fmt.Errorf("releasing slots of dead daemons: %w", err)
 		}
 	}
 	return nil

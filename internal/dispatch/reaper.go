@@ -22,23 +22,23 @@ const (
 	deadPage = 100
 )
 
-// reclaimInterval is how often the leader looks for daemons that died. Their
+// reapInterval is how often the leader looks for daemons that died. Their
 // requests run elsewhere within the stale threshold and a second.
-func (d *Dispatcher) reclaimInterval() time.Duration {
+func (d *Dispatcher) reapInterval() time.Duration {
 	return min(max(d.cfg.StaleThreshold/12, 20*time.Millisecond), 500*time.Millisecond)
 }
 
-// reclaim takes back what dead daemons were processing, and the slots that
-// they held. buried are the daemons of whom nothing is left; it is kept from
-// one call to the next.
+// reap takes back what dead daemons were processing, and the slots that they
+// held. Daemons of which nothing is left are in reaped, and are not looked at
+// again.
 //
-// The leases of the dead daemons' messages run out by themselves, and whoever
-// pulls one may take its request over. Nobody pulls, though, who has no slot
-// free, while the dead hold theirs or the rest of the work is in their hands;
-// and a broker may be slow, or stuck. So their requests return to pending and
-// are published anew. A crash in the middle leaves the rest to the next leader.
-func (d *Dispatcher) reclaim(ctx context.Context, buried map[batch.DaemonID]bool) error {
-	dead, err := d.cfg.Store.DeclareDead(ctx, d.cfg.StaleThreshold)
+// The leases of a dead daemon's messages run out by themselves, and a consumer
+// that pulls one may take its request over. A consumer without a free slot does
+// not pull, though, and the dead may hold all the slots; and a broker may be
+// slow, or stuck. So the requests return to pending and are published anew. A
+// crash in the middle leaves the rest to the next leader.
+func (t *term) reap(ctx context.Context) error {
+	dead, err := t.cfg.Store.DeclareDead(ctx, t.cfg.StaleThreshold)
 	if err != nil {
 		return err
 	}
@@ -46,13 +46,13 @@ func (d *Dispatcher) reclaim(ctx context.Context, buried map[batch.DaemonID]bool
 	known := make(map[batch.DaemonID]bool, len(dead))
 	for _, id := range dead {
 		known[id] = true
-		if !buried[id] {
+		if !t.reaped[id] {
 			fresh = append(fresh, id)
 		}
 	}
-	for id := range buried {
+	for id := range t.reaped {
 		if !known[id] {
-			delete(buried, id) // its record was removed
+			delete(t.reaped, id) // its record was removed
 		}
 	}
 	if len(fresh) == 0 {
@@ -60,8 +60,8 @@ func (d *Dispatcher) reclaim(ctx context.Context, buried map[batch.DaemonID]bool
 	}
 	total := 0
 	for {
-		d.leading.Busy()
-		requests, err := d.cfg.Store.Reclaim(ctx, fresh, d.cfg.UnclaimBatchSize)
+		t.loop.Busy()
+		requests, err := t.cfg.Store.Reclaim(ctx, fresh, t.cfg.UnclaimBatchSize)
 		if err != nil {
 			return err
 		}
@@ -70,13 +70,13 @@ func (d *Dispatcher) reclaim(ctx context.Context, buried map[batch.DaemonID]bool
 		}
 		failpoint.Hit(failpoint.Reclaimed)
 		total += len(requests)
-		d.metrics.reclaimed(telemetry.StaleDaemon, len(requests))
-		d.removeVoid(ctx, requests)
-		poke(d.work)
+		t.metrics.reclaimed(telemetry.StaleDaemon, len(requests))
+		t.removeVoid(ctx, requests)
+		poke(t.work)
 	}
 	if total > 0 {
-		d.cfg.Log.Warn("requests of dead daemons return to pending", "daemons", len(fresh), "requests", total)
-		_ = d.cfg.Conn.Publish(streams.HintWork, nil) // a hint that is lost costs a claim interval
+		t.cfg.Log.Warn("requests of dead daemons return to pending", "daemons", len(fresh), "requests", total)
+		_ = t.cfg.Conn.Publish(streams.HintWork, nil) // a hint that is lost costs a claim interval
 	}
 	opCtx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
@@ -84,11 +84,11 @@ func (d *Dispatcher) reclaim(ctx context.Context, buried map[batch.DaemonID]bool
 	for _, id := range fresh {
 		gone[id] = true
 	}
-	if err := slots.ReleaseDead(opCtx, d.slots, gone); err != nil {
+	if err := slots.ReleaseDead(opCtx, t.slots, gone); err != nil {
 		return err
 	}
 	for _, id := range fresh {
-		buried[id] = true
+		t.reaped[id] = true
 	}
 	return nil
 }
@@ -114,7 +114,7 @@ func (d *Dispatcher) removeVoid(ctx context.Context, requests []postgres.Overdue
 }
 
 // forgetDead removes the records of daemons that died long ago.
-func (d *Dispatcher) forgetDead(ctx context.Context) error {
+func (d *Dispatcher) removeDeadRecords(ctx context.Context) error {
 	_, err := d.cfg.Store.RemoveDead(ctx, deadAge, deadPage)
 	return err
 }
