@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"bytes"
@@ -18,40 +18,42 @@ import (
 
 	"fusillade/internal/app"
 	"fusillade/internal/batch"
+	"fusillade/internal/cli"
 	"fusillade/internal/config"
 	"fusillade/internal/consume"
 	"fusillade/internal/jsonl"
+	"fusillade/internal/localrun"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
 
 // measurement is one run of the benchmark.
 type measurement struct {
-	cmd      *benchCmd
+	options  *Options
 	cfg      *config.Standalone
 	local    *app.Local
 	mock     *mockProcess
-	terminal *terminal
 	cpu      *cpuClock
 	consumer atomic.Pointer[consume.Consumer]
 }
 
 const (
+	owner        = "fusillade bench"
 	benchModel   = "bench"
 	pickupModel  = "pickup"
 	minBodyBytes = 128
 )
 
-func (m *measurement) run(s signals) (r report, err error) {
-	c := m.cmd
-	r = report{Requests: c.Requests, Concurrency: c.Concurrency, LatencyMS: ms(c.Latency), BodyBytes: c.BodyBytes, Runs: 1}
+func (m *measurement) run(s cli.Signals) (r report, err error) {
+	o := m.options
+	r = report{Requests: o.Requests, Concurrency: o.Concurrency, LatencyMS: ms(o.Latency), BodyBytes: o.BodyBytes, Runs: 1}
 
 	began := time.Now()
-	file, err := m.load(s.taking, benchModel, c.Requests)
+	file, err := m.load(s.Taking, benchModel, o.Requests)
 	if err != nil {
 		return r, err
 	}
-	r.IngestPerSecond = float64(c.Requests) / time.Since(began).Seconds()
+	r.IngestPerSecond = float64(o.Requests) / time.Since(began).Seconds()
 
 	arrivals, stopPickup, err := servePickups()
 	if err != nil {
@@ -62,9 +64,9 @@ func (m *measurement) run(s signals) (r report, err error) {
 		return r, err
 	}
 
-	taking, stopTaking := context.WithCancel(s.taking)
+	taking, stopTaking := context.WithCancel(s.Taking)
 	defer stopTaking()
-	doing, stopDoing := context.WithCancel(s.doing)
+	doing, stopDoing := context.WithCancel(s.Doing)
 	defer stopDoing()
 	finished := make(chan error, 1)
 	go func() {
@@ -77,18 +79,18 @@ func (m *measurement) run(s signals) (r report, err error) {
 		err = errors.Join(err, <-finished)
 	}()
 
-	if r.PickupMS, err = m.pickups(s.taking, arrivals, finished); err != nil {
+	if r.PickupMS, err = m.pickups(s.Taking, arrivals, finished); err != nil {
 		return r, err
 	}
 	// Half of the bare loop before and half after, against a drifting machine.
-	before, err := m.bare(s.taking)
+	before, err := m.bare(s.Taking)
 	if err != nil {
 		return r, err
 	}
-	if err := m.pipeline(s.taking, file, finished, &r); err != nil {
+	if err := m.pipeline(s.Taking, file, finished, &r); err != nil {
 		return r, err
 	}
-	after, err := m.bare(s.taking)
+	after, err := m.bare(s.Taking)
 	if err != nil {
 		return r, err
 	}
@@ -105,8 +107,8 @@ func (m *measurement) pipeline(ctx context.Context, file batch.FileID, finished 
 		return err
 	}
 	callTime := m.consumer.Load().Stats().CallTime
-	if m.cmd.CPUProfile != "" {
-		stop, err := profile(m.cmd.CPUProfile)
+	if m.options.CPUProfile != "" {
+		stop, err := profile(m.options.CPUProfile)
 		if err != nil {
 			return err
 		}
@@ -119,7 +121,7 @@ func (m *measurement) pipeline(ctx context.Context, file batch.FileID, finished 
 		return err
 	}
 	r.CreateBatchMS = ms(time.Since(began))
-	b, err := watch(ctx, m.local, id, finished, func(postgres.Batch) error { return nil })
+	b, err := localrun.Watch(ctx, m.local, id, finished, func(postgres.Batch) error { return nil })
 	if err != nil {
 		return err
 	}
@@ -131,7 +133,7 @@ func (m *measurement) pipeline(ctx context.Context, file batch.FileID, finished 
 	selfEnd, databaseEnd := m.cpu.seconds()
 	r.DatabaseCPU = (databaseEnd - database) / n
 	r.CPUSeconds = (selfEnd-self)/n + r.DatabaseCPU
-	r.SlotUse = (m.consumer.Load().Stats().CallTime - callTime).Seconds() / (took.Seconds() * float64(m.cmd.Concurrency))
+	r.SlotUse = (m.consumer.Load().Stats().CallTime - callTime).Seconds() / (took.Seconds() * float64(m.options.Concurrency))
 	end, err := m.local.Store.WALBytes(ctx)
 	r.WALBytes = float64(end-wal) / n
 	return err
@@ -149,18 +151,18 @@ func profile(path string) (stop func(), err error) {
 }
 
 func (m *measurement) load(ctx context.Context, model string, requests int) (batch.FileID, error) {
-	source := &lines{model: model, left: requests, body: requestBody(model, m.cmd.BodyBytes)}
+	source := &lines{model: model, left: requests, body: requestBody(model, m.options.BodyBytes)}
 	reader, err := jsonl.NewReader(source, jsonl.Config{Limits: jsonl.Limits{MaxRequests: requests, MaxFileBytes: 1 << 40}})
 	if err != nil {
 		return batch.FileID{}, err
 	}
-	file, _, err := jsonl.Load(ctx, m.local.Store, reader, "bench", createdBy)
+	file, _, err := jsonl.Load(ctx, m.local.Store, reader, "bench", owner)
 	return file, err
 }
 
 func (m *measurement) create(ctx context.Context, file batch.FileID) (batch.ID, error) {
 	id, _, err := m.local.Store.CreateBatch(ctx, postgres.NewBatch{
-		File: file, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: createdBy,
+		File: file, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: owner,
 	})
 	if err != nil {
 		return id, err
@@ -176,7 +178,7 @@ func (m *measurement) pickups(ctx context.Context, arrivals *arrivals, finished 
 		return pickup{}, err
 	}
 	var times []time.Duration
-	for i := range m.cmd.Pickups + 1 {
+	for i := range m.options.Pickups + 1 {
 		began := time.Now()
 		id, err := m.create(ctx, file)
 		if err != nil {
@@ -190,7 +192,7 @@ func (m *measurement) pickups(ctx context.Context, arrivals *arrivals, finished 
 		case <-time.After(time.Minute):
 			return pickup{}, errors.New("a batch was not picked up within a minute")
 		}
-		if _, err := watch(ctx, m.local, id, finished, func(postgres.Batch) error { return nil }); err != nil {
+		if _, err := localrun.Watch(ctx, m.local, id, finished, func(postgres.Batch) error { return nil }); err != nil {
 			return pickup{}, err
 		}
 	}
@@ -221,16 +223,16 @@ func servePickups() (*arrivals, func(), error) {
 
 // bare makes half of the calls with nothing around them, and returns its rate.
 func (m *measurement) bare(ctx context.Context) (float64, error) {
-	transport := &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: m.cmd.Concurrency, ReadBufferSize: 16 << 10, WriteBufferSize: 16 << 10}
+	transport := &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: m.options.Concurrency, ReadBufferSize: 16 << 10, WriteBufferSize: 16 << 10}
 	defer transport.CloseIdleConnections()
-	body := requestBody(benchModel, m.cmd.BodyBytes)
+	body := requestBody(benchModel, m.options.BodyBytes)
 	var left atomic.Int64
-	left.Store(int64(max(m.cmd.Requests/2, 1)))
+	left.Store(int64(max(m.options.Requests/2, 1)))
 	n := float64(left.Load())
-	errs := make(chan error, m.cmd.Concurrency)
+	errs := make(chan error, m.options.Concurrency)
 	var workers sync.WaitGroup
 	began := time.Now()
-	for range m.cmd.Concurrency {
+	for range m.options.Concurrency {
 		workers.Go(func() {
 			for left.Add(-1) >= 0 {
 				if err := bareCall(ctx, transport, m.mock.url+"/v1/chat/completions", body); err != nil {
