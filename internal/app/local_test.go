@@ -17,7 +17,7 @@ func TestLocal(t *testing.T) {
 	const n = 40
 	c := newCluster(t, mock.Settings{Latency: "hang"})
 	cfg := LocalConfig{
-		DataDir: t.TempDir(), DatabaseURL: c.databaseURL, MaxConns: 6, Daemon: c.settings.Daemon, Log: testenv.Logger(t),
+		DataDir: t.TempDir(), Settings: &c.settings, Log: testenv.Logger(t),
 	}
 	first := c.local(cfg)
 	id := c.begin("r", n, "m")
@@ -74,7 +74,7 @@ func (l local) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- Standalone(ctx, ctx, l.Resources, ConsumerOptions{Daemon: s.Daemon, Work: s.Work, Upstream: s.Upstream, Shutdown: s.Shutdown}, nil)
+		done <- Standalone(ctx, ctx, l.Resources, &s, nil)
 	}()
 	return func() {
 		cancel()

@@ -125,7 +125,7 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 	for _, change := range changes {
 		change(&s)
 	}
-	resources, err := Connect(c.t.Context(), role, s.Postgres, s.NATS, s.Daemon, testenv.Logger(c.t))
+	resources, err := Connect(c.t.Context(), role, &s.Process, &s.Daemon, testenv.Logger(c.t))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -137,21 +137,18 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 		c.t.Fatal(err)
 	}
 	r.admin, r.observed = resources.AdminAddr, resources.Telemetry
-	consuming := ConsumerOptions{
-		Daemon: s.Daemon, Work: s.Work, Upstream: s.Upstream, Encryption: s.Encryption, Webhooks: s.Webhooks, Shutdown: s.Shutdown,
-		Observe: func(c *consume.Consumer) { r.consumer <- c },
-	}
+	observe := func(c *consume.Consumer) { r.consumer <- c }
 	go func() {
 		defer close(r.done)
 		defer resources.Close()
 		defer stopAdmin()
 		switch role {
 		case "dispatcher":
-			r.done <- Dispatch(taking, context.Background(), resources, DispatcherOptions{Daemon: s.Daemon, Encryption: s.Encryption, Webhooks: s.Webhooks}, nil)
+			r.done <- Dispatch(taking, context.Background(), resources, s.Dispatcher())
 		case "consumer":
-			r.done <- Consume(taking, context.Background(), resources, consuming, nil)
+			r.done <- Consume(taking, context.Background(), resources, s.Consumer(), observe)
 		default:
-			r.done <- Standalone(taking, context.Background(), resources, consuming, nil)
+			r.done <- Standalone(taking, context.Background(), resources, &s, observe)
 		}
 	}()
 	c.t.Cleanup(func() {

@@ -38,7 +38,7 @@ type Daemon struct {
 	Timeout                  Milliseconds         `env:"TIMEOUT_MS" default:"600000" min:"1" unit:"ms" desc:"timeout of one attempt, from connect to last byte"`
 	StatusLogInterval        OptionalMilliseconds `env:"STATUS_LOG_INTERVAL_MS" default:"2000" min:"1" unit:"ms" desc:"pause between log lines about the requests in flight; none: no such lines"`
 	HeartbeatInterval        Milliseconds         `env:"HEARTBEAT_INTERVAL_MS" default:"5000" min:"1" unit:"ms" desc:"pause between heartbeats"`
-	ShouldRetry              string               `env:"SHOULD_RETRY" default:"5xx,429,408,404" allowed:"codes, classes and ranges such as 5xx,429,400-408, or none" desc:"HTTP statuses that are retried: codes, classes, ranges; none: no status"`
+	ShouldRetry              batch.StatusSet      `env:"SHOULD_RETRY" default:"5xx,429,408,404" allowed:"codes, classes and ranges such as 5xx,429,400-408, or none" desc:"HTTP statuses that are retried: codes, classes, ranges; none: no status"`
 	ClaimTimeout             Milliseconds         `env:"CLAIM_TIMEOUT_MS" default:"60000" min:"1" unit:"ms" desc:"a claimed request that is not started within this, and is not queued, returns to pending"`
 	ProcessingTimeout        Milliseconds         `env:"PROCESSING_TIMEOUT_MS" derived:"TIMEOUT_MS + 60000" min:"1" unit:"ms" desc:"a request that is processed for longer returns to pending; at least TIMEOUT_MS + 5000"`
 	StaleDaemonThreshold     Milliseconds         `env:"STALE_DAEMON_THRESHOLD_MS" default:"30000" min:"1" unit:"ms" desc:"a daemon without a heartbeat for this long is dead; at least 3 × HEARTBEAT_INTERVAL_MS"`

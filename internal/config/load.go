@@ -15,55 +15,39 @@ const prefix = "FUSILLADE"
 // prefixed is the variable of a name in an env tag.
 func prefixed(name string) string { return prefix + "_" + name }
 
-// Rule checks a setting with code that this package cannot import, such as the
-// parser of SHOULD_RETRY. Check is called once the settings are read, unless
-// the variable is found bad before.
-type Rule struct {
-	Name  string // of the variable, without the prefix
-	Check func() error
-}
-
 // Load reads the settings from the process's environment into dst, and checks
 // them. The error, of type *Error, names everything that is wrong: bad values,
 // values that don't fit together, missing ones, and variables with our prefix
 // that we don't know. Variables of our other binaries are known. dst holds
 // nothing of use when there is an error.
-func Load(dst Settings, rules ...Rule) error {
+func Load(dst Settings) error {
 	p := &problems{settings: settingsOf(dst)}
 	for _, s := range p.settings {
 		p.read(s)
 	}
-	p.finish(dst, rules)
+	p.finish(dst)
 	p.findUnknown(os.Environ())
 	return p.err()
 }
 
 // Validate checks settings that were changed after Load, such as by flags, as
 // Load does: ranges, and what must fit together.
-func Validate(dst Settings, rules ...Rule) error {
+func Validate(dst Settings) error {
 	p := &problems{settings: settingsOf(dst)}
 	for _, s := range p.settings {
 		if s.tag.Get("derived") == "" || !s.value.IsZero() {
 			p.checkRange(s)
 		}
 	}
-	p.finish(dst, rules)
+	p.finish(dst)
 	return p.err()
 }
 
-func (p *problems) finish(dst Settings, rules []Rule) {
+func (p *problems) finish(dst Settings) {
 	for _, name := range dst.required() {
 		p.require(name)
 	}
 	dst.check(p)
-	for _, rule := range rules {
-		if p.bad[rule.Name] {
-			continue
-		}
-		if err := rule.Check(); err != nil {
-			p.add(rule.Name, "has a bad value: "+err.Error()+p.allowed(rule.Name))
-		}
-	}
 }
 
 // read sets the field from the environment, or from the file that the

@@ -2,8 +2,8 @@ package config
 
 import "fusillade/internal/batch"
 
-// Work is what one consumer takes on.
-type Work struct {
+// Capacity is how much one consumer takes on.
+type Capacity struct {
 	MaxInFlight   int `env:"MAX_IN_FLIGHT" default:"1000" min:"1" max:"1000000" unit:"calls" desc:"most calls in flight in one consumer, over all models"`
 	MaxDeliveries int `env:"MAX_DELIVERIES" default:"5" min:"1" max:"1000" unit:"times" desc:"a request that has taken down its consumer this often fails as poisoned"`
 }
