@@ -146,7 +146,7 @@ func (c *Consumer) judge(t *task, s postgres.Start, now time.Time) {
 			c.drop(t)
 			return
 		}
-		if s.Takeovers >= c.cfg.MaxDeliveries {
+		if s.Takeovers >= c.cfg.MaxTakeovers {
 			t.lane.unstarting()
 			c.finish(finished{task: t, ending: &postgres.Completion{
 				Delivery: t.delivery, State: batch.Failed, Reason: batch.Poisoned, Attempts: s.Attempt,

@@ -44,7 +44,7 @@ type Config struct {
 	Watch *watchdog.Watchdog
 	// UnclaimBatchSize is the most requests of dead daemons that one statement
 	// takes back; 0: 100.
-	UnclaimBatchSize int
+	ReclaimBatchSize int
 	// ExpiryInterval is how often the leader looks for batches whose deadline
 	// has passed; 0: never.
 	ExpiryInterval time.Duration

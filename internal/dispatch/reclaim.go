@@ -61,7 +61,7 @@ func (d *Dispatcher) reclaim(ctx context.Context, buried map[batch.DaemonID]bool
 	total := 0
 	for {
 		d.leading.Busy()
-		requests, err := d.cfg.Store.Reclaim(ctx, fresh, d.cfg.UnclaimBatchSize)
+		requests, err := d.cfg.Store.Reclaim(ctx, fresh, d.cfg.ReclaimBatchSize)
 		if err != nil {
 			return err
 		}
