@@ -26,12 +26,12 @@ func BenchmarkCancel(b *testing.B) {
 		}
 	})
 	r := c.start(neverPoll, func(cfg *Config) { cfg.Log = discard() })
-	background := c.begin(lines(load, otherModel))
+	background := c.Begin(lines(load, otherModel))
 	until(b, "the load is under way", func() bool { return r.Stats().Completed > 100 })
 	var took []time.Duration
 	before := r.Stats().Completed
 	for b.Loop() {
-		id := c.begin(lines(1, testModel))
+		id := c.Begin(lines(1, testModel))
 		<-called
 		began := time.Now()
 		c.cancel(id)
@@ -42,7 +42,7 @@ func BenchmarkCancel(b *testing.B) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
-	if c.batch(background).Counts.Done() == load {
+	if c.Batch(background).Counts.Done() == load {
 		b.Log("the load ended before the measurement did")
 	}
 	c.cancel(background)

@@ -17,27 +17,27 @@ import (
 // cancel ends these requests as cancelled, or the whole batch, in one
 // transaction. Nobody is told.
 func (c *cluster) cancel(id batch.ID, lines ...int32) {
-	c.t.Helper()
+	c.T.Helper()
 	var err error
 	if lines == nil {
-		_, err = c.store.CancelBatch(c.t.Context(), id)
+		_, err = c.Store.CancelBatch(c.T.Context(), id)
 	} else {
-		_, err = c.store.CancelRequests(c.t.Context(), id, lines)
+		_, err = c.Store.CancelRequests(c.T.Context(), id, lines)
 	}
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 }
 
 // hint tells consumers of a cancel.
 func (c *cluster) hint(id batch.ID, lines ...int32) {
-	c.t.Helper()
+	c.T.Helper()
 	texts := make([]string, len(lines))
 	for i, n := range lines {
 		texts[i] = strconv.Itoa(int(n))
 	}
-	if err := c.conn.Publish(streams.HintCancel(id), []byte(strings.Join(texts, "\n"))); err != nil {
-		c.t.Fatal(err)
+	if err := c.Conn.Publish(streams.HintCancel(id), []byte(strings.Join(texts, "\n"))); err != nil {
+		c.T.Fatal(err)
 	}
 }
 
@@ -66,14 +66,14 @@ func TestCancelledBatchIsAborted(t *testing.T) {
 			hold := make(gate)
 			c.endpoint.set(hold.answer)
 			r := c.start(func(cfg *Config) { cfg.CancelPoll = poll })
-			id := c.begin(lines(n, testModel))
+			id := c.Begin(lines(n, testModel))
 			until(t, "all slots are used", func() bool { return c.endpoint.inFlight() == limit })
 			c.cancel(id)
 			if poll == never {
 				c.hint(id)
 			}
 			until(t, "the endpoint sees its clients gone", func() bool { return c.endpoint.inFlight() == 0 })
-			until(t, "no message is left", func() bool { return c.queued() == 0 })
+			until(t, "no message is left", func() bool { return c.Queued() == 0 })
 			until(t, "nothing is in hand", func() bool { return r.hands.count() == 0 })
 			s := r.Stats()
 			if s.Aborted < limit || s.Completed+s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.LastError != nil {
@@ -83,7 +83,7 @@ func TestCancelledBatchIsAborted(t *testing.T) {
 				t.Errorf("%d calls, want none after the %d that were aborted", calls, limit)
 			}
 			close(hold)
-			c.awaitEnd(c.begin(lines(2*limit, testModel)))
+			c.AwaitEnd(c.Begin(lines(2*limit, testModel)))
 		})
 	}
 }
@@ -95,13 +95,13 @@ func TestCancelledRequestsAreAborted(t *testing.T) {
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
 	r := c.start(neverPoll)
-	id := c.begin(lines(4, testModel))
+	id := c.Begin(lines(4, testModel))
 	until(t, "all are called", func() bool { return c.endpoint.inFlight() == 4 })
 	c.cancel(id, 1, 3)
 	c.hint(id, 3, 1)
 	until(t, "two clients are gone", func() bool { return c.endpoint.inFlight() == 2 })
 	close(hold)
-	for customID, got := range c.awaitEnd(id) {
+	for customID, got := range c.AwaitEnd(id) {
 		want := batch.Completed
 		if customID == "r0" || customID == "r2" {
 			want = batch.Canceled
@@ -121,17 +121,17 @@ func TestCancelledWhileReady(t *testing.T) {
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
 	r := c.start(neverPoll, func(cfg *Config) { cfg.MaxInFlight = 1 })
-	ids := map[batch.Model]batch.ID{testModel: c.begin(lines(1, testModel))}
+	ids := map[batch.Model]batch.ID{testModel: c.Begin(lines(1, testModel))}
 	until(t, "the first is called", func() bool { return c.endpoint.inFlight() == 1 })
-	ids[otherModel] = c.begin(lines(1, otherModel))
+	ids[otherModel] = c.Begin(lines(1, otherModel))
 	until(t, "the second is started", func() bool {
-		return c.count(`SELECT count(*) FROM requests WHERE state = 'processing'`) == 2
+		return c.Count(`SELECT count(*) FROM requests WHERE state = 'processing'`) == 2
 	})
 	c.cancel(ids[otherModel])
 	c.hint(ids[otherModel])
 	until(t, "the second is dropped", func() bool { return r.Stats().Aborted == 1 && r.hands.count() == 1 })
 	close(hold)
-	c.awaitEnd(ids[testModel])
+	c.AwaitEnd(ids[testModel])
 	r.wantNothingOf(1, 1)
 	if calls := len(c.endpoint.all()); calls != 1 {
 		t.Errorf("%d calls, want only the first", calls)
@@ -145,7 +145,7 @@ func TestHintWithoutACancel(t *testing.T) {
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
 	r := c.start(neverPoll)
-	lives, dies := c.begin(lines(2, testModel)), c.begin(lines(2, otherModel))
+	lives, dies := c.Begin(lines(2, testModel)), c.Begin(lines(2, otherModel))
 	until(t, "all are called", func() bool { return c.endpoint.inFlight() == 4 })
 	c.hint(lives)
 	c.hint(lives, 1, 2)
@@ -154,7 +154,7 @@ func TestHintWithoutACancel(t *testing.T) {
 	until(t, "those that were cancelled are aborted", func() bool { return r.Stats().Aborted == 2 })
 	until(t, "only the others go on", func() bool { return c.endpoint.inFlight() == 2 })
 	close(hold)
-	c.awaitEnd(lives)
+	c.AwaitEnd(lives)
 	if calls := len(c.endpoint.all()); calls != 4 {
 		t.Errorf("%d calls, want one of each request", calls)
 	}
@@ -198,7 +198,7 @@ func TestCancelledDuringTheStart(t *testing.T) {
 		}}
 	})
 	close(began)
-	until(t, "the message is acked", func() bool { return c.queued() == 0 })
+	until(t, "the message is acked", func() bool { return c.Queued() == 0 })
 	r.wantNothingOf(1, 0)
 	if calls := len(c.endpoint.all()); calls != 0 {
 		t.Errorf("%d calls, want none", calls)
@@ -213,12 +213,12 @@ func TestTakenOverIsAborted(t *testing.T) {
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
 	r := c.start(func(cfg *Config) { cfg.CancelPoll = 50 * time.Millisecond })
-	c.begin(lines(1, testModel))
+	c.Begin(lines(1, testModel))
 	until(t, "it is called", func() bool { return c.endpoint.inFlight() == 1 })
-	c.exec(`UPDATE requests SET daemon_id = $1, delivery = delivery + 1`, [16]byte(c.ghost()))
+	c.Exec(`UPDATE requests SET daemon_id = $1, delivery = delivery + 1`, [16]byte(c.ghost()))
 	until(t, "the client is gone", func() bool { return c.endpoint.inFlight() == 0 })
 	r.wantNothingOf(1, 0)
-	if n := c.queued(); n != 1 {
+	if n := c.Queued(); n != 1 {
 		t.Errorf("%d messages are left, want the other's", n)
 	}
 }
@@ -230,7 +230,7 @@ func TestCancelDuringADrain(t *testing.T) {
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
 	r := c.start(neverPoll)
-	id := c.begin(lines(2, testModel))
+	id := c.Begin(lines(2, testModel))
 	until(t, "they are called", func() bool { return c.endpoint.inFlight() == 2 })
 	r.takeNone()
 	c.cancel(id)
@@ -251,7 +251,7 @@ func TestAnswerAfterTheCancel(t *testing.T) {
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
 	r := c.start(neverPoll, func(cfg *Config) { cfg.Caller = unabortable{cfg.Caller} })
-	id := c.begin(lines(1, testModel))
+	id := c.Begin(lines(1, testModel))
 	until(t, "it is called", func() bool { return c.endpoint.inFlight() == 1 })
 	c.cancel(id)
 	c.hint(id)
@@ -264,7 +264,7 @@ func TestAnswerAfterTheCancel(t *testing.T) {
 	close(hold)
 	r.wantNothingOf(1, 0)
 	c.endpoint.set(nil)
-	c.awaitEnd(c.begin(lines(1, testModel)))
+	c.AwaitEnd(c.Begin(lines(1, testModel)))
 }
 
 func TestLineNumbers(t *testing.T) {

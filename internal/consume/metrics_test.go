@@ -195,7 +195,7 @@ func TestDropsAreCounted(t *testing.T) {
 		t.Parallel()
 		c := newCluster(t)
 		r := c.start(func(cfg *Config) { cfg.Caller = &corrupting{cfg.Caller, "r0"} })
-		results := c.awaitEnd(c.begin(lines(2, testModel)))
+		results := c.AwaitEnd(c.Begin(lines(2, testModel)))
 		if results["r0"].State != batch.Failed {
 			t.Errorf("%+v", results["r0"])
 		}
@@ -208,7 +208,7 @@ func TestDropsAreCounted(t *testing.T) {
 		r := c.startTuned(func(consumer *Consumer) {
 			consumer.cfg.Store = &faultyStore{store: consumer.cfg.Store, finish: away}
 		})
-		c.begin(lines(3, testModel))
+		c.Begin(lines(3, testModel))
 		until(t, "the calls have ended", func() bool { return len(c.endpoint.all()) == 3 && c.endpoint.inFlight() == 0 })
 		r.doNone()
 		r.wait()
@@ -220,15 +220,15 @@ func TestDropsAreCounted(t *testing.T) {
 		t.Parallel()
 		c := newCluster(t)
 		r := c.startTuned(func(consumer *Consumer) { consumer.cfg.Store = refusingStore{consumer.cfg.Store} })
-		c.begin(lines(1, testModel))
+		c.Begin(lines(1, testModel))
 		until(t, "the start is counted", func() bool { return drops(r, telemetry.DroppedStart) == 1 })
 	})
 	t.Run("message", func(t *testing.T) {
 		t.Parallel()
 		c := newCluster(t)
 		r := c.start()
-		c.awaitEnd(c.begin(lines(1, testModel))) // so that the model is known
-		if err := c.conn.Publish("fusillade.requests."+streams.Token(testModel)+".none.1", nil); err != nil {
+		c.AwaitEnd(c.Begin(lines(1, testModel))) // so that the model is known
+		if err := c.Conn.Publish("fusillade.requests."+streams.Token(testModel)+".none.1", nil); err != nil {
 			t.Fatal(err)
 		}
 		until(t, "the message is counted", func() bool { return drops(r, telemetry.DroppedMessage) == 1 })

@@ -125,14 +125,14 @@ func TestStatusLogByModel(t *testing.T) {
 	c.endpoint.set(held.answer)
 	var log logLines
 	c.start(func(cfg *Config) { cfg.StatusInterval, cfg.Log = 10*time.Millisecond, log.logger() })
-	id := c.begin(lines(12, testModel, otherModel))
+	id := c.Begin(lines(12, testModel, otherModel))
 	want := statusLine{Msg: "status", InFlight: 5, InFlightByModel: map[string]int{string(testModel): 3, string(otherModel): 2}}
 	until(t, "the calls are reported", func() bool {
 		lines := log.take(t)
 		return len(lines) > 0 && cmp.Equal(lines[len(lines)-1], want)
 	})
 	close(held)
-	c.awaitEnd(id)
+	c.AwaitEnd(id)
 	until(t, "the end is reported", func() bool {
 		lines := log.take(t)
 		return len(lines) > 0 && lines[len(lines)-1].Completed == 12 && lines[len(lines)-1].InFlight == 0

@@ -59,7 +59,7 @@ func TestFieldValue(t *testing.T) {
 // none stands for a field that has no value, so that no header is sent.
 const none = "\x00none"
 
-// Whatever a user writes, no value ends its header, and no text is lost but
+// Whatever a client writes, no value ends its header, and no text is lost but
 // control characters.
 func TestHeaderValue(t *testing.T) {
 	t.Parallel()

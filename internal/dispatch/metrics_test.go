@@ -150,7 +150,7 @@ func TestQueueOfAFormerLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	reg.MustRegister(&d.metrics.queue)
-	err = d.measured(func(context.Context) error {
+	err = d.withQueueGauges(func(context.Context) error {
 		until(t, "the queue is reported", func() bool { return depthOf(t, reg, "m", batch.Pending) == 7 })
 		return nil
 	})(t.Context())
