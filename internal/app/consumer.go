@@ -36,7 +36,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 	defer stopResolver()
 	c, err := consume.New(taking, consume.Config{
 		Store: r.Store, Caller: client, Conn: r.Conn, Daemon: d.ID,
-		Upstream: endpoints.Resolve, BatchKey: endpoints.BatchKey,
+		Resolve: endpoints.Resolve, BatchKey: endpoints.BatchKey,
 		Retry: cfg.RetryPolicy(), Lease: lease(&cfg.Daemon),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),

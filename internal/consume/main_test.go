@@ -153,7 +153,7 @@ func (c *cluster) startTuned(tune func(*Consumer), settings ...func(*Config)) *r
 	}
 	cfg := Config{
 		Store: c.Store, Caller: client, Conn: testenv.Connect(c.T, c.Broker),
-		Upstream: func(batch.Model) (upstream.Target, bool) {
+		Resolve: func(batch.Model) (upstream.Target, bool) {
 			return upstream.Target{BaseURL: c.url, APIKey: "sk-test"}, true
 		},
 		Retry: batch.RetryPolicy{Backoff: 10 * time.Millisecond, Factor: 2, MaxBackoff: 50 * time.Millisecond},

@@ -83,7 +83,7 @@ func TestStatusLog(t *testing.T) {
 			{what: "one between two looks", completed: 10, failed: 2, retried: 1, intervals: 2,
 				want: []statusLine{{Completed: 10, Failed: 2, Retried: 1, EndedPerSecond: .5}}},
 		} {
-			c.inFlight.Store(step.inFlight)
+			c.capacity.used.Store(step.inFlight)
 			c.completed.Store(step.completed)
 			c.failed.Store(step.failed)
 			c.retried.Store(step.retried)

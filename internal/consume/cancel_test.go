@@ -47,7 +47,7 @@ func neverPoll(cfg *Config) { cfg.CancelPoll = never }
 // aborted.
 func (r *running) wantNothingOf(aborted, completed int64) {
 	r.t.Helper()
-	until(r.t, "nothing is in hand", func() bool { return r.hands.count() == 0 })
+	until(r.t, "nothing is in hand", func() bool { return r.inflight.count() == 0 })
 	s := r.Stats()
 	if s.Aborted != aborted || s.Completed != completed || s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.LastError != nil {
 		r.t.Errorf("stats are %+v, want %d aborted, %d completed and nothing else", s, aborted, completed)
@@ -74,7 +74,7 @@ func TestCancelledBatchIsAborted(t *testing.T) {
 			}
 			until(t, "the endpoint sees its clients gone", func() bool { return c.endpoint.inFlight() == 0 })
 			until(t, "no message is left", func() bool { return c.Queued() == 0 })
-			until(t, "nothing is in hand", func() bool { return r.hands.count() == 0 })
+			until(t, "nothing is in hand", func() bool { return r.inflight.count() == 0 })
 			s := r.Stats()
 			if s.Aborted < limit || s.Completed+s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.LastError != nil {
 				t.Errorf("stats are %+v, want at least %d aborted and nothing else", s, limit)
@@ -129,7 +129,7 @@ func TestCancelledWhileReady(t *testing.T) {
 	})
 	c.cancel(ids[otherModel])
 	c.hint(ids[otherModel])
-	until(t, "the second is dropped", func() bool { return r.Stats().Aborted == 1 && r.hands.count() == 1 })
+	until(t, "the second is dropped", func() bool { return r.Stats().Aborted == 1 && r.inflight.count() == 1 })
 	close(hold)
 	c.AwaitEnd(ids[testModel])
 	r.wantNothingOf(1, 1)
@@ -190,8 +190,8 @@ func TestCancelledDuringTheStart(t *testing.T) {
 			c.cancel(id.Batch)
 			c.hint(id.Batch)
 			until(t, "the consumer has looked", func() bool {
-				for _, t := range r.hands.all() {
-					return t.ended() == postgres.Ended
+				for _, t := range r.inflight.all() {
+					return t.liveness() == postgres.Ended
 				}
 				return false
 			})
@@ -256,8 +256,8 @@ func TestAnswerAfterTheCancel(t *testing.T) {
 	c.cancel(id)
 	c.hint(id)
 	until(t, "the consumer has looked", func() bool {
-		for _, t := range r.hands.all() {
-			return t.ended() == postgres.Ended
+		for _, t := range r.inflight.all() {
+			return t.liveness() == postgres.Ended
 		}
 		return false
 	})
