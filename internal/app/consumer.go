@@ -41,7 +41,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),
 		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),
-		Lapsed: d.Lapsed, Watch: d.Watchdog(), CancelPoll: cfg.CancellationPollInterval.Duration(), MaxInFlight: cfg.MaxInFlight, MaxDeliveries: cfg.MaxDeliveries,
+		Lapsed: d.Lapsed, Watch: d.Watchdog(), CancelPoll: cfg.CancellationPollInterval.Duration(), MaxInFlight: cfg.MaxInFlight, MaxTakeovers: cfg.MaxTakeovers,
 		StatusInterval: cfg.StatusLogInterval.OrZero(), Metrics: r.Telemetry.metrics(), Log: r.Log,
 	})
 	if err != nil {
