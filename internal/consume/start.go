@@ -120,7 +120,7 @@ func (c *Consumer) handleVerdict(t *task, s postgres.Start, now time.Time) {
 			c.abandon(t)
 			return
 		}
-		if s.Takeovers >= c.cfg.MaxDeliveries {
+		if s.Takeovers >= c.cfg.MaxTakeovers {
 			t.pool.leftStart()
 			c.finish(decision{kind: fail, task: t, completion: postgres.Completion{
 				Delivery: t.delivery, State: batch.Failed, Reason: batch.Poisoned, Attempts: s.Attempt,
