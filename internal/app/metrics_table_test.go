@@ -77,11 +77,11 @@ func standaloneRegistry(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	c := newCluster(t, mock.Settings{Latency: "hang"})
 	r := c.start("standalone", withAdmin)
-	if _, err := APIConfig(Resources{Store: c.store, Conn: c.conn, Telemetry: r.observed, Log: testenv.Logger(t)}, new(config.API)); err != nil {
+	if _, err := APIConfig(Resources{Store: c.Store, Conn: c.Conn, Telemetry: r.observed, Log: testenv.Logger(t)}, new(config.API)); err != nil {
 		t.Fatal(err)
 	}
 	id := c.begin("r", 3, "m")
-	until(t, patience, "every part reports", func() bool {
+	testenv.Eventually(t, "every part reports", func() bool {
 		s := r.scrape(t)
 		_, queue := s[`fusillade_queue_depth{model="m",state="pending"}`]
 		_, limit := s[`fusillade_model_limit{model="m"}`]
@@ -175,6 +175,7 @@ func TestMetricNames(t *testing.T) {
 		"tokens_total":                        "model, kind",
 		"build_info":                          "version, go_version",
 		"drops_total":                         "item",
+		"store_failures_total":                "write, class",
 	}
 	reg := standaloneRegistry(t)
 	got := make(map[string]string)

@@ -11,6 +11,7 @@ import (
 	"fusillade/internal/config"
 	"fusillade/internal/mock"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/proxy"
 )
 
 // notReady returns the checks that fail, in order; none if the daemon is ready.
@@ -35,7 +36,7 @@ func (r *running) notReady(t *testing.T) (checks []string) {
 
 func (r *running) awaitReadiness(t *testing.T, what string, want ...string) {
 	t.Helper()
-	until(t, patience, what, func() bool { return cmp.Equal(r.notReady(t), want) })
+	testenv.Eventually(t, what, func() bool { return cmp.Equal(r.notReady(t), want) })
 }
 
 // From the stop on a daemon is not ready, and can be asked until its calls have
@@ -65,7 +66,7 @@ func TestNotReadyWhileDraining(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.awaitEnd(id, patience)
-			until(t, patience, "nobody answers any more", func() bool { status, _ := r.ask(t, "/livez"); return status == 0 })
+			testenv.Eventually(t, "nobody answers any more", func() bool { status, _ := r.ask(t, "/livez"); return status == 0 })
 		})
 	}
 }
@@ -73,17 +74,17 @@ func TestNotReadyWhileDraining(t *testing.T) {
 func TestReadinessThroughOutages(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, mock.Settings{})
-	database, databaseURL := databaseProxy(t, c.databaseURL)
-	broker, brokerURL := brokerProxy(t, c.broker.URL())
+	database, databaseURL := proxy.Postgres(t, c.DatabaseURL)
+	broker, brokerURL := proxy.NATS(t, c.Broker.URL())
 	r := c.start("dispatcher", withAdmin, func(s *config.Standalone) {
 		c.set(&s.Postgres.URL, databaseURL)
 		c.set(&s.NATS.URL, brokerURL)
 		s.HeartbeatInterval = ms(200)
 	})
-	for what, p := range map[string]*proxy{"postgres": database, "nats": broker} {
+	for what, p := range map[string]*proxy.Proxy{"postgres": database, "nats": broker} {
 		r.awaitReadiness(t, "the daemon is ready")
 		before := r.scrape(t)["fusillade_heartbeat_failures_total"]
-		p.cut()
+		p.Cut()
 		r.awaitReadiness(t, what+" is missed", what)
 		r.awaitSample(t, "fusillade_heartbeat_failures_total", before+1)
 		if status, body := r.ask(t, "/livez"); status != 200 {
@@ -92,7 +93,7 @@ func TestReadinessThroughOutages(t *testing.T) {
 		if _, body := r.ask(t, "/readyz"); strings.Contains(body, "PGSQL") || strings.Contains(body, "127.0.0.1") {
 			t.Errorf("/readyz names a server: %s", body)
 		}
-		p.restore()
+		p.Restore()
 	}
 	r.awaitReadiness(t, "the daemon is ready again")
 }

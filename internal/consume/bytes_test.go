@@ -74,9 +74,9 @@ func TestFlushesAreBoundedByBytes(t *testing.T) {
 			t.Errorf("a %s carried %d bytes, want at most %d and one body", what, most, bound)
 		}
 	}
-	until(t, "no bytes are in hand", func() bool { return r.hands.count() == 0 })
-	if r.hands.bytes != 0 {
-		t.Errorf("%d bytes are counted with nothing in hand", r.hands.bytes)
+	until(t, "no bytes are in hand", func() bool { return r.inflight.count() == 0 })
+	if r.inflight.bytes != 0 {
+		t.Errorf("%d bytes are counted with nothing in hand", r.inflight.bytes)
 	}
 }
 
@@ -106,9 +106,9 @@ func TestBodiesInHandAreBounded(t *testing.T) {
 	id := c.queue()
 	var r *Consumer
 	weigh := func(n int) {
-		r.hands.mu.Lock()
-		defer r.hands.mu.Unlock()
-		r.hands.bytes = n
+		r.inflight.mu.Lock()
+		defer r.inflight.mu.Unlock()
+		r.inflight.bytes = n
 	}
 	c.startTuned(func(consumer *Consumer) { r = consumer }, func(cfg *Config) {
 		cfg.Store = &deferring{store: cfg.Store, then: func() { weigh(maxBodies) }}

@@ -142,8 +142,8 @@ func TestUnsendableRequests(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.start(func(cfg *Config) {
-		good := cfg.Upstream
-		cfg.Upstream = func(m batch.Model) (upstream.Target, bool) {
+		good := cfg.Resolve
+		cfg.Resolve = func(m batch.Model) (upstream.Target, bool) {
 			switch m {
 			case "homeless":
 				return upstream.Target{}, false

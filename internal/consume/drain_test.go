@@ -158,17 +158,19 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 // While results cannot be written no more is taken than can be kept in hand.
 func TestPullingStopsWhileResultsWait(t *testing.T) {
 	t.Parallel()
-	c := &Consumer{cfg: Config{MaxInFlight: 10}, hands: hands{tasks: make(map[batch.RequestID]*task)}}
+	c := &Consumer{
+		cfg: Config{MaxInFlight: 10}, inflight: inflight{tasks: make(map[batch.RequestID]*task)}, capacity: capacity{maxResults: 1},
+	}
 	for i := range 10 + unwritten {
 		if room := c.room(); room != 10+unwritten-i {
 			t.Fatalf("room is %d with %d in hand", room, i)
 		}
-		c.hands.take(newTestTask(int32(i + 1)))
+		c.inflight.add(newTestTask(int32(i + 1)))
 	}
 	if room := c.room(); room != 0 {
 		t.Errorf("room is %d with everything in hand", room)
 	}
-	c.hands.take(newTestTask(1 << 30))
+	c.inflight.add(newTestTask(1 << 30))
 	if room := c.room(); room != 0 {
 		t.Errorf("room is %d with more in hand than there should be", room)
 	}

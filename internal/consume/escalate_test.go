@@ -38,7 +38,7 @@ func TestEscalatedCall(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, escalating)
 	c.start(func(cfg *Config) {
-		cfg.Upstream = func(m batch.Model) (upstream.Target, bool) {
+		cfg.Resolve = func(m batch.Model) (upstream.Target, bool) {
 			return upstream.Target{BaseURL: c.url + map[batch.Model]string{otherModel: "/other"}[m], APIKey: "sk-test"}, true
 		}
 	})
@@ -196,7 +196,7 @@ func TestPause(t *testing.T) {
 	until(t, "all slots are used", func() bool { return inFlight() == limit && begun.Load() == free+limit })
 	inHand := func() (sum int) {
 		for _, r := range consumers {
-			sum += r.hands.count()
+			sum += r.inflight.count()
 		}
 		return sum
 	}
@@ -212,7 +212,7 @@ func TestPause(t *testing.T) {
 	pause(true)
 	until(t, "each consumer knows", func() bool {
 		for _, r := range consumers {
-			for _, l := range r.openLanes() {
+			for _, l := range r.openPools() {
 				if !l.account.Standing().Paused {
 					return false
 				}
@@ -228,7 +228,7 @@ func TestPause(t *testing.T) {
 	until(t, "calls in flight have ended", func() bool { return inHand() == 0 })
 	late := c.start() // one that knows nothing else of it
 	until(t, "it knows too", func() bool {
-		lanes := late.openLanes()
+		lanes := late.openPools()
 		return len(lanes) == 1 && lanes[0].account.Standing().Paused
 	})
 	c.AwaitEnd(c.Begin(lines(40, otherModel)))

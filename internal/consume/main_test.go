@@ -153,12 +153,12 @@ func (c *cluster) startTuned(tune func(*Consumer), settings ...func(*Config)) *r
 	}
 	cfg := Config{
 		Store: c.Store, Caller: client, Conn: testenv.Connect(c.T, c.Broker),
-		Upstream: func(batch.Model) (upstream.Target, bool) {
+		Resolve: func(batch.Model) (upstream.Target, bool) {
 			return upstream.Target{BaseURL: c.url, APIKey: "sk-test"}, true
 		},
 		Retry: batch.RetryPolicy{Backoff: 10 * time.Millisecond, Factor: 2, MaxBackoff: 50 * time.Millisecond},
 		Lease: never, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second, HeartbeatInterval: 500 * time.Millisecond,
-		DrainTimeout: patience, MaxInFlight: 100, MaxDeliveries: 5, Log: testenv.Logger(c.T),
+		DrainTimeout: patience, MaxInFlight: 100, MaxTakeovers: 5, Log: testenv.Logger(c.T),
 	}
 	for _, set := range settings {
 		set(&cfg)

@@ -2,159 +2,133 @@ package consume
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
+	"fusillade/streams"
 )
 
 // heavyDelay is how long a request waits that found no room for its body.
 const heavyDelay = time.Second
-
-const minRetryPause, maxRetryPause = 50 * time.Millisecond, 2 * time.Second
 
 // toStart passes a task to the batched start.
 func (c *Consumer) toStart(t *task) {
 	if c.starts.tryAdd(t) {
 		return
 	}
-	t.lane.pulling.Idle() // it waits for Postgres, as the flushes do
+	t.pool.pulling.Idle() // it waits for Postgres, as the flushes do
 	err := c.starts.add(c.taking, t)
-	t.lane.pulling.Busy()
+	t.pool.pulling.Busy()
 	if err != nil {
-		c.unstarted(t)
+		c.releaseUnstarted(t)
 	}
 }
 
-// unstarted hands a message back before its start.
-func (c *Consumer) unstarted(t *task) {
-	c.hands.drop(t)
-	t.lane.unstarting()
+// releaseUnstarted releases a message before its start.
+func (c *Consumer) releaseUnstarted(t *task) {
+	c.remove(t)
+	t.pool.leftStart()
 	c.report(t.msg.Nak())
+}
+
+// releaseUnread releases started requests whose bodies were not read.
+func (c *Consumer) releaseUnread(tasks []*task, delay time.Duration) {
+	for _, t := range tasks {
+		t.pool.leftStart()
+		c.release(t, delay)
+	}
 }
 
 // flushStarts starts the requests in Postgres and acts on each verdict. While
 // Postgres is away it tries again, holding the messages, until a drain.
 func (c *Consumer) flushStarts(tasks []*task) {
-	deliveries := deliveriesOf(tasks)
+	f := flusher[*task]{
+		write: c.writeStarts, apart: c.setStartApart, stopped: c.releaseStarts, failing: &c.starting,
+		metrics: func(class postgres.Class) { c.metrics.storeFailed("start", class) },
+	}
+	f.flush(c.taking, tasks)
+}
+
+func (c *Consumer) writeStarts(ctx context.Context, tasks []*task) (again []*task, err error) {
 	rules := postgres.StartRules{Daemon: c.cfg.Daemon, ProcessingTimeout: c.cfg.ProcessingTimeout, StaleThreshold: c.cfg.StaleThreshold, MaxBytes: c.flushBytes}
-	pause, deferred := minRetryPause, false
-	for c.taking.Err() == nil {
-		step := c.cfg.Watch.Step("starting requests")
-		starts, err := c.cfg.Store.Start(c.taking, rules, deliveries)
-		step.End()
-		if err == nil {
-			if tasks = c.judgeAll(tasks, starts); len(tasks) == 0 {
-				return
-			}
-			deliveries, pause, deferred = deliveriesOf(tasks), minRetryPause, true
-			continue
-		}
-		if c.taking.Err() != nil {
-			break
-		}
-		if !postgres.Transient(err) {
-			c.isolateStart(tasks, err)
-			return
-		}
-		c.cfg.Log.Warn("starting requests", "requests", len(tasks), "err", err)
-		pause = c.wait(c.taking, pause)
+	step := c.cfg.Watch.Step("starting requests")
+	starts, err := c.cfg.Store.Start(ctx, rules, deliveriesOf(tasks))
+	step.End()
+	if err != nil {
+		return nil, err
 	}
-	if deferred { // they are started, and lack only their bodies
-		c.giveBackUnread(tasks, 0)
-		return
-	}
+	return c.handleVerdicts(tasks, starts), nil
+}
+
+// setStartApart releases the one request whose start Postgres refuses, so that
+// it does not keep the others from starting. Nothing is known of it yet but its
+// number, so the cause is no content of its own, and may pass.
+func (c *Consumer) setStartApart(t *task, _ postgres.Class, err error) {
+	c.metrics.dropped(telemetry.DroppedStart, 1)
+	c.cfg.Log.Error("request could not be started and is tried again later", "request_id", t.delivery.ID, "err", err)
+	c.remove(t)
+	t.pool.leftStart()
+	c.report(t.msg.NakWithDelay(c.cfg.Lease))
+}
+
+// releaseStarts releases what a drain finds in a flush.
+func (c *Consumer) releaseStarts(tasks []*task) {
 	for _, t := range tasks {
-		c.unstarted(t)
+		if t.deferred {
+			c.releaseUnread([]*task{t}, 0)
+		} else {
+			c.releaseUnstarted(t)
+		}
 	}
 }
 
-func (c *Consumer) giveBackUnread(tasks []*task, delay time.Duration) {
-	for _, t := range tasks {
-		t.lane.unstarting()
-		c.giveBack(t, delay)
-	}
-}
-
-func deliveriesOf(tasks []*task) []postgres.Delivery {
-	deliveries := make([]postgres.Delivery, len(tasks))
-	for i, t := range tasks {
-		deliveries[i] = t.delivery
-	}
-	return deliveries
-}
-
-// judgeAll acts on each verdict and returns the tasks that are to be started
-// again for their bodies. If there are too many bodies here already, they are
-// given back for a while instead.
-func (c *Consumer) judgeAll(tasks []*task, starts []postgres.Start) (again []*task) {
+// handleVerdicts acts on each verdict and returns the tasks that are to be
+// started again for their bodies. If there are too many bodies here already,
+// they are released for a while instead.
+func (c *Consumer) handleVerdicts(tasks []*task, starts []postgres.Start) (again []*task) {
 	now := time.Now()
 	var deferred, late []*task
 	for i, t := range tasks {
 		switch {
 		case starts[i].Verdict == postgres.Deferred:
+			t.deferred = true
 			deferred = append(deferred, t)
-		case starts[i].Verdict == postgres.Started && t.lane.escalates(starts[i]):
+		case starts[i].Verdict == postgres.Started && t.escalates(starts[i]):
 			late = append(late, t)
 		default:
-			c.judge(t, starts[i], now)
+			c.handleVerdict(t, starts[i], now)
 		}
 	}
 	c.escalate(late)
-	if len(deferred) == 0 || !c.hands.heavy() {
+	if len(deferred) == 0 || !c.inflight.heavy() {
 		return deferred
 	}
-	c.giveBackUnread(deferred, heavyDelay)
+	c.releaseUnread(deferred, heavyDelay)
 	return nil
 }
 
-// isolateStart finds the one request whose start Postgres refuses for what it
-// holds, so that it does not keep the others from starting.
-func (c *Consumer) isolateStart(tasks []*task, err error) {
-	if len(tasks) > 1 {
-		c.flushStarts(tasks[:len(tasks)/2])
-		c.flushStarts(tasks[len(tasks)/2:])
-		return
-	}
-	t := tasks[0]
-	c.metrics.dropped(telemetry.DroppedStart, 1)
-	c.cfg.Log.Error("request could not be started and is tried again later", "request_id", t.delivery.ID, "err", err)
-	c.hands.drop(t)
-	t.lane.unstarting()
-	c.report(t.msg.NakWithDelay(c.cfg.Lease))
-}
-
-// wait pauses between tries of one write and returns the next pause.
-func (c *Consumer) wait(ctx context.Context, pause time.Duration) time.Duration {
-	select {
-	case <-ctx.Done():
-	case <-time.After(pause/2 + rand.N(pause)):
-	}
-	return min(2*pause, maxRetryPause)
-}
-
-func (c *Consumer) judge(t *task, s postgres.Start, now time.Time) {
+func (c *Consumer) handleVerdict(t *task, s postgres.Start, now time.Time) {
 	switch s.Verdict {
 	case postgres.Started:
 		failpoint.Hit(failpoint.Started)
-		c.hands.begin(t, s, now)
-		if t.ended() != postgres.Live { // since it was started
-			t.lane.unstarting()
-			c.drop(t)
+		c.inflight.begin(t, s, now)
+		if t.liveness() != postgres.Live { // since it was started
+			t.pool.leftStart()
+			c.abandon(t)
 			return
 		}
-		if s.Takeovers >= c.cfg.MaxDeliveries {
-			t.lane.unstarting()
-			c.finish(finished{task: t, ending: &postgres.Completion{
+		if s.Takeovers >= c.cfg.MaxTakeovers {
+			t.pool.leftStart()
+			c.finish(decision{kind: fail, task: t, completion: postgres.Completion{
 				Delivery: t.delivery, State: batch.Failed, Reason: batch.Poisoned, Attempts: s.Attempt,
 				Detail: "its consumer died or hung too often in the middle of this request",
 			}})
 			return
 		}
-		t.lane.judged(t)
+		t.pool.enqueueReady(t)
 		return
 	case postgres.Stale:
 		c.report(t.msg.Ack())
@@ -164,6 +138,38 @@ func (c *Consumer) judge(t *task, s postgres.Start, now time.Time) {
 	case postgres.Early:
 		c.report(t.msg.NakWithDelay(max(s.Wait, time.Millisecond)))
 	}
-	c.hands.drop(t)
-	t.lane.unstarting()
+	c.remove(t)
+	t.pool.leftStart()
+}
+
+// escalate returns started requests to pending without a call, to be claimed
+// anew for the model that they go to. A crash before the ack leaves a message
+// of a claim that was released, which the next start refuses. Where the claims
+// cannot be released the requests are, as they are, and their next start looks
+// again; if it was done all the same that write is fenced, and their leases run
+// out.
+func (c *Consumer) escalate(tasks []*task) {
+	if len(tasks) == 0 {
+		return
+	}
+	requests := make([]postgres.ClaimedRequest, len(tasks))
+	for i, t := range tasks {
+		requests[i] = postgres.ClaimedRequest{ID: t.delivery.ID, Claim: t.delivery.Claim, Delivery: t.delivery.Number}
+	}
+	_, err := c.cfg.Store.ReleaseClaims(c.writing, requests, 0)
+	if err != nil {
+		c.cfg.Log.Warn("returning requests that escalate", "requests", len(tasks), "err", err)
+	}
+	for _, t := range tasks {
+		t.pool.leftStart()
+		if err != nil {
+			c.release(t, busyDelay)
+			continue
+		}
+		c.remove(t)
+		c.report(t.msg.Ack())
+	}
+	if err == nil {
+		c.report(c.cfg.Conn.Publish(streams.HintWork, nil))
+	}
 }

@@ -28,6 +28,13 @@ func (l *logLines) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
+// lines returns what was logged, a line each.
+func (l *logLines) lines() [][]byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Split(bytes.TrimSpace(l.text.Bytes()), []byte("\n"))
+}
+
 func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(l, nil)) }
 
 // statusLine is a line of the status log.
@@ -83,7 +90,7 @@ func TestStatusLog(t *testing.T) {
 			{what: "one between two looks", completed: 10, failed: 2, retried: 1, intervals: 2,
 				want: []statusLine{{Completed: 10, Failed: 2, Retried: 1, EndedPerSecond: .5}}},
 		} {
-			c.inFlight.Store(step.inFlight)
+			c.capacity.used.Store(step.inFlight)
 			c.completed.Store(step.completed)
 			c.failed.Store(step.failed)
 			c.retried.Store(step.retried)

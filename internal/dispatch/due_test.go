@@ -17,14 +17,14 @@ func by(owner string) func(*postgres.NewBatch) {
 // order takes messages of the model until n of the batch were taken, and returns
 // how many of others were taken with them.
 func (c *cluster) order(id batch.ID, n int) (others int) {
-	c.t.Helper()
+	c.T.Helper()
 	for n > 0 {
-		until(c.t, "more is published", func() bool { return c.waiting(testModel) > 0 })
+		until(c.T, "more is published", func() bool { return c.waiting(testModel) > 0 })
 		for _, msg := range c.take(testModel, 3) {
 			_, request, err := streams.ParseRequestSubject(msg.Subject())
 			switch {
 			case err != nil:
-				c.t.Fatal(err)
+				c.T.Fatal(err)
 			case request.Batch == id:
 				n--
 			case n > 0:
@@ -46,33 +46,33 @@ func TestRerunPassesNobody(t *testing.T) {
 			for i := range all {
 				all[i] = int32(i + 1)
 			}
-			out, err := c.store.RerunLines(t.Context(), id, all)
+			out, err := c.Store.RerunLines(t.Context(), id, all)
 			return len(out.Changed), err
 		},
 		"states": func(c *cluster, id batch.ID) (int, error) {
-			return c.store.RerunRequests(t.Context(), id, batch.Canceled)
+			return c.Store.RerunRequests(t.Context(), id, batch.Canceled)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
-			alice := c.begin(lines(rerun, testModel), by("alice"))
+			alice := c.Begin(lines(rerun, testModel), by("alice"))
 			if name == "states" { // so that there are rows to take back
 				quota := []postgres.Quota{{Batch: alice, N: rerun}}
-				if _, err := c.store.Claim(t.Context(), testModel, quota); err != nil {
+				if _, err := c.Store.Claim(t.Context(), testModel, quota); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if _, err := c.store.CancelBatch(t.Context(), alice); err != nil {
+			if _, err := c.Store.CancelBatch(t.Context(), alice); err != nil {
 				t.Fatal(err)
 			}
 			if n, err := again(c, alice); err != nil || n != rerun {
 				t.Fatalf("%d are rerun, %v", n, err)
 			}
-			if due := c.count(`SELECT count(*) FROM requests WHERE due_at <= now()`); due != rerun {
+			if due := c.Count(`SELECT count(*) FROM requests WHERE due_at <= now()`); due != rerun {
 				t.Fatalf("%d are due, want %d", due, rerun)
 			}
-			bob := c.begin(lines(small, testModel), by("bob"))
+			bob := c.Begin(lines(small, testModel), by("bob"))
 			c.start()
 			// As many as bob's go to alice, and what was published with them.
 			if others := c.order(bob, small); others > 10*small {
@@ -87,13 +87,13 @@ func TestRerunPassesNobody(t *testing.T) {
 func TestRetryGoesBeforeItsOwnersNewRequests(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	first := c.begin(lines(1000, testModel), by("alice"))
-	retried := c.begin(lines(10, testModel), by("alice"), func(n *postgres.NewBatch) { n.CompletionWindow = 48 * time.Hour })
-	claimed, err := c.store.Claim(t.Context(), testModel, []postgres.Quota{{Batch: retried, N: 10}})
+	first := c.Begin(lines(1000, testModel), by("alice"))
+	retried := c.Begin(lines(10, testModel), by("alice"), func(n *postgres.NewBatch) { n.CompletionWindow = 48 * time.Hour })
+	claimed, err := c.Store.Claim(t.Context(), testModel, []postgres.Quota{{Batch: retried, N: 10}})
 	if err != nil || len(claimed) != 10 {
 		t.Fatal(len(claimed), err)
 	}
-	if _, err := c.store.ReleaseClaims(t.Context(), claimed, 0); err != nil {
+	if _, err := c.Store.ReleaseClaims(t.Context(), claimed, 0); err != nil {
 		t.Fatal(err)
 	}
 	c.start()

@@ -21,14 +21,14 @@ func deadlines(grace time.Duration) func(*Config) {
 func quickPurge(cfg *Config) { cfg.Purge = Purge{Interval: 20 * time.Millisecond, Rows: 3} }
 
 func (c *cluster) overdue(id batch.ID, by time.Duration) {
-	c.exec(`UPDATE batches SET expires_at = now() - $2::interval WHERE id = $1`, [16]byte(id), by)
+	c.Exec(`UPDATE batches SET expires_at = now() - $2::interval WHERE id = $1`, [16]byte(id), by)
 }
 
 func (c *cluster) get(id batch.ID) postgres.Batch {
-	c.t.Helper()
-	b, err := c.store.GetBatch(c.t.Context(), id, nil)
+	c.T.Helper()
+	b, err := c.Store.GetBatch(c.T.Context(), id, nil)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return b
 }
@@ -38,13 +38,13 @@ func TestLeaderExpiresBatches(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.start(deadlines(0))
-	id, other := c.begin(lines(10, testModel)), c.begin(lines(2, otherModel))
+	id, other := c.Begin(lines(10, testModel)), c.Begin(lines(2, otherModel))
 	c.queued(10)
-	hints, err := c.conn.SubscribeSync("fusillade.hints.cancel.*")
+	hints, err := c.Conn.SubscribeSync("fusillade.hints.cancel.*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.conn.Flush(); err != nil {
+	if err := c.Conn.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	c.overdue(id, time.Second)
@@ -67,7 +67,7 @@ func TestLeaderLeavesBatchesInTheirGrace(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.start(deadlines(time.Hour))
-	spared, expired := c.begin(lines(3, testModel)), c.begin(lines(3, testModel))
+	spared, expired := c.Begin(lines(3, testModel)), c.Begin(lines(3, testModel))
 	c.overdue(spared, time.Minute)
 	c.overdue(expired, 2*time.Hour)
 	until(t, "the other batch has expired", func() bool { return c.get(expired).Status == batch.StatusExpired })
@@ -82,22 +82,22 @@ func TestLeaderPurges(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.start(quickPurge, deadlines(0))
-	id, other := c.begin(lines(10, testModel)), c.begin(lines(2, otherModel))
+	id, other := c.Begin(lines(10, testModel)), c.Begin(lines(2, otherModel))
 	c.queued(10)
 	file := c.get(id).File
-	if _, err := c.store.DeleteBatch(t.Context(), id); err != nil {
+	if _, err := c.Store.DeleteBatch(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "nothing is left of the batch", func() bool { return checker.Erased(t.Context(), c.db, id) == nil })
+	until(t, "nothing is left of the batch", func() bool { return checker.Erased(t.Context(), c.DB, id) == nil })
 	until(t, "its messages are gone", func() bool { return c.state().Msgs == 2 })
-	if n := c.count(`SELECT count(*) FROM templates WHERE file_id = $1`, [16]byte(file)); n != 10 {
+	if n := c.Count(`SELECT count(*) FROM templates WHERE file_id = $1`, [16]byte(file)); n != 10 {
 		t.Errorf("%d lines of a file that is not deleted", n)
 	}
-	if _, err := c.store.DeleteFile(t.Context(), file); err != nil {
+	if _, err := c.Store.DeleteFile(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "nothing is left of the file", func() bool {
-		return c.count(`SELECT (SELECT count(*) FROM templates WHERE file_id = $1) + (SELECT count(*) FROM files WHERE id = $1)`, [16]byte(file)) == 0
+		return c.Count(`SELECT (SELECT count(*) FROM templates WHERE file_id = $1) + (SELECT count(*) FROM files WHERE id = $1)`, [16]byte(file)) == 0
 	})
 	if b := c.get(other); b.Status.Terminal() || b.Counts.Total != 2 {
 		t.Errorf("another batch: %+v", b)
@@ -109,16 +109,16 @@ func TestPurgeOfManyPages(t *testing.T) {
 	t.Parallel()
 	const n = 2*purgePage + 5
 	c := newCluster(t)
-	file := c.get(c.begin(lines(1, testModel))).File
+	file := c.get(c.Begin(lines(1, testModel))).File
 	for range n {
-		id, _, err := c.store.CreateBatch(t.Context(), postgres.NewBatch{File: file, CreatedBy: "tester", CompletionWindow: time.Hour, WindowText: "1h"})
+		id, _, err := c.Store.CreateBatch(t.Context(), postgres.NewBatch{File: file, CreatedBy: "tester", CompletionWindow: time.Hour, WindowText: "1h"})
 		if err == nil {
-			_, err = c.store.DeleteBatch(t.Context(), id)
+			_, err = c.Store.DeleteBatch(t.Context(), id)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	c.start(quickPurge)
-	until(t, "all are gone", func() bool { return c.count(`SELECT count(*) FROM batches`) == 1 })
+	until(t, "all are gone", func() bool { return c.Count(`SELECT count(*) FROM batches`) == 1 })
 }

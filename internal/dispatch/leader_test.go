@@ -33,21 +33,21 @@ func TestSweepAfterACrash(t *testing.T) {
 	t.Parallel()
 	const n = 3
 	c := newCluster(t)
-	id := c.begin(lines(n, testModel))
-	claimed, err := c.store.Claim(t.Context(), testModel, []postgres.Quota{{Batch: id, N: n}})
+	id := c.Begin(lines(n, testModel))
+	claimed, err := c.Store.Claim(t.Context(), testModel, []postgres.Quota{{Batch: id, N: n}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, claim := range []string{"1", "99"} { // and none for the last
 		msg := message(claimed[i].ID, claim)
-		if _, err := c.js.PublishMsg(t.Context(), msg); err != nil {
+		if _, err := c.JS.PublishMsg(t.Context(), msg); err != nil {
 			t.Fatal(err)
 		}
 	}
 	c.start(quickSweep)
 	until(t, "all have messages of their claims", func() bool {
 		for i, claim := range []string{"1", "2", "2"} {
-			msg, err := c.stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject(testModel, claimed[i].ID))
+			msg, err := c.Stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject(testModel, claimed[i].ID))
 			if err != nil || msg.Header.Get(streams.HeaderClaim) != claim {
 				return false
 			}
@@ -55,7 +55,7 @@ func TestSweepAfterACrash(t *testing.T) {
 		return true
 	})
 	for i, claim := range []int64{1, 2, 2} {
-		if got := c.count(`SELECT claim FROM requests WHERE line = $1`, claimed[i].ID.Line); got != claim {
+		if got := c.Count(`SELECT claim FROM requests WHERE line = $1`, claimed[i].ID.Line); got != claim {
 			t.Errorf("request %d is at claim %d, want %d", i, got, claim)
 		}
 	}
@@ -66,26 +66,26 @@ func TestStreamIsWiped(t *testing.T) {
 	t.Parallel()
 	const n = 40
 	for name, wipe := range map[string]func(c *cluster) error{
-		"purged": func(c *cluster) error { return c.stream.Purge(c.t.Context()) },
+		"purged": func(c *cluster) error { return c.Stream.Purge(c.T.Context()) },
 		"lost": func(c *cluster) error {
-			return c.js.DeleteStream(c.t.Context(), streams.Stream)
+			return c.JS.DeleteStream(c.T.Context(), streams.Stream)
 		},
 		"lost with the slots": func(c *cluster) error {
-			err := c.js.DeleteStream(c.t.Context(), streams.Stream)
+			err := c.JS.DeleteStream(c.T.Context(), streams.Stream)
 			if err == nil {
-				err = c.js.DeleteKeyValue(c.t.Context(), streams.SlotsBucket)
+				err = c.JS.DeleteKeyValue(c.T.Context(), streams.SlotsBucket)
 			}
 			return err
 		},
 		"the slots alone": func(c *cluster) error {
-			return c.js.DeleteKeyValue(c.t.Context(), streams.SlotsBucket)
+			return c.JS.DeleteKeyValue(c.T.Context(), streams.SlotsBucket)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
 			c.start(quickSweep, func(cfg *Config) { cfg.ClaimInterval = 100 * time.Millisecond })
-			id := c.begin(lines(n, testModel))
+			id := c.Begin(lines(n, testModel))
 			until(t, "the window is full", func() bool { return c.state().Msgs >= 4 })
 			if err := wipe(c); err != nil {
 				t.Fatal(err)
@@ -98,14 +98,14 @@ func TestStreamIsWiped(t *testing.T) {
 				return len(seen) == n
 			})
 			until(t, "consumers see the model", func() bool {
-				kv, err := c.js.KeyValue(t.Context(), streams.SlotsBucket)
+				kv, err := c.JS.KeyValue(t.Context(), streams.SlotsBucket)
 				if err != nil {
 					return false
 				}
 				entries, err := slots.List(t.Context(), kv)
 				return err == nil && entries[testModel].Limit == 4
 			})
-			if left := c.count(`SELECT count(*) FROM cursors WHERE batch_id = $1 AND open`, [16]byte(id)); left != 0 {
+			if left := c.Count(`SELECT count(*) FROM cursors WHERE batch_id = $1 AND open`, [16]byte(id)); left != 0 {
 				t.Errorf("%d cursors are open", left)
 			}
 		})
@@ -118,10 +118,10 @@ func TestNewSlotsWaitForCallsInFlight(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.start()
-	c.begin(lines(1, testModel))
+	c.Begin(lines(1, testModel))
 	c.daemon()
 	entry := func() slots.Entry {
-		kv, err := c.js.KeyValue(t.Context(), streams.SlotsBucket)
+		kv, err := c.JS.KeyValue(t.Context(), streams.SlotsBucket)
 		if err != nil {
 			return slots.Entry{}
 		}
@@ -132,11 +132,11 @@ func TestNewSlotsWaitForCallsInFlight(t *testing.T) {
 		return entries[testModel]
 	}
 	until(t, "slots are given out", func() bool { return entry().Limit == 4 })
-	if err := c.js.DeleteKeyValue(t.Context(), streams.SlotsBucket); err != nil {
+	if err := c.JS.DeleteKeyValue(t.Context(), streams.SlotsBucket); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "slots are given out again", func() bool { return entry().Limit == 4 })
-	kv, err := c.js.KeyValue(t.Context(), streams.SlotsBucket)
+	kv, err := c.JS.KeyValue(t.Context(), streams.SlotsBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,26 +157,26 @@ func TestNewSlotsWaitForCallsInFlight(t *testing.T) {
 // end starts and completes the request of a message, as a consumer does. A
 // stale message changes nothing.
 func (c *cluster) end(msg jetstream.Msg) {
-	ctx := c.t.Context()
+	ctx := c.T.Context()
 	_, id, err := streams.ParseRequestSubject(msg.Subject())
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	claim, err := strconv.Atoi(msg.Headers().Get(streams.HeaderClaim))
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	d, delivery := c.daemon(), postgres.Delivery{ID: id, Claim: claim, Number: 1}
-	starts, err := c.store.Start(ctx, postgres.StartRules{Daemon: d, ProcessingTimeout: never, StaleThreshold: never}, []postgres.Delivery{delivery})
+	starts, err := c.Store.Start(ctx, postgres.StartRules{Daemon: d, ProcessingTimeout: never, StaleThreshold: never}, []postgres.Delivery{delivery})
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	if starts[0].Verdict != postgres.Started {
 		return
 	}
 	ending := postgres.Completion{Delivery: delivery, State: batch.Completed, Attempts: 1, StatusCode: 200}
-	if _, err := c.store.Finish(ctx, d, []postgres.Completion{ending}, nil); err != nil {
-		c.t.Fatal(err)
+	if _, err := c.Store.Finish(ctx, d, []postgres.Completion{ending}, nil); err != nil {
+		c.T.Fatal(err)
 	}
 }
 
@@ -185,43 +185,43 @@ func (c *cluster) end(msg jetstream.Msg) {
 func TestSweepOfTheDead(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.begin(lines(3, testModel))
+	c.Begin(lines(3, testModel))
 	_, stop := c.start()
 	c.queued(3)
 	stop()
 	alive, dead := c.daemon(), c.daemon()
-	c.exec(`UPDATE requests SET state = 'processing', started_at = now(), delivery = 1, daemon_id = CASE line WHEN 1 THEN $1::uuid ELSE $2 END`,
+	c.Exec(`UPDATE requests SET state = 'processing', started_at = now(), delivery = 1, daemon_id = CASE line WHEN 1 THEN $1::uuid ELSE $2 END`,
 		[16]byte(alive), [16]byte(dead))
-	if err := c.store.EndDaemon(t.Context(), dead); err != nil {
+	if err := c.Store.EndDaemon(t.Context(), dead); err != nil {
 		t.Fatal(err)
 	}
 	id := batch.ID{}
-	if err := c.db.QueryRow(t.Context(), `SELECT id FROM batches`).Scan((*[16]byte)(&id)); err != nil {
+	if err := c.DB.QueryRow(t.Context(), `SELECT id FROM batches`).Scan((*[16]byte)(&id)); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range []int32{1, 2} { // their messages are lost, that of the third is not
-		msg, err := c.stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject(testModel, batch.RequestID{Batch: id, Line: line}))
+		msg, err := c.Stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject(testModel, batch.RequestID{Batch: id, Line: line}))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.stream.DeleteMsg(t.Context(), msg.Sequence); err != nil {
+		if err := c.Stream.DeleteMsg(t.Context(), msg.Sequence); err != nil {
 			t.Fatal(err)
 		}
 	}
 	c.start(quickSweep)
 	until(t, "those of the dead are published", func() bool {
-		return c.count(`SELECT count(*) FROM requests WHERE claim = 2 AND line <> 1`) == 2 && c.state().Msgs == 2
+		return c.Count(`SELECT count(*) FROM requests WHERE claim = 2 AND line <> 1`) == 2 && c.state().Msgs == 2
 	})
-	if left := c.count(`SELECT count(*) FROM requests WHERE state = 'processing' AND claim = 1 AND line = 1`); left != 1 {
+	if left := c.Count(`SELECT count(*) FROM requests WHERE state = 'processing' AND claim = 1 AND line = 1`); left != 1 {
 		t.Error("the request of the daemon that lives was taken from it")
 	}
 }
 
 func (c *cluster) daemon() batch.DaemonID {
-	c.t.Helper()
+	c.T.Helper()
 	id := postgres.NewDaemonID()
-	if err := c.store.RegisterDaemon(c.t.Context(), postgres.Daemon{ID: id, Role: "consumer", Hostname: "h", PID: 1, Version: "test"}); err != nil {
-		c.t.Fatal(err)
+	if err := c.Store.RegisterDaemon(c.T.Context(), postgres.Daemon{ID: id, Role: "consumer", Hostname: "h", PID: 1, Version: "test"}); err != nil {
+		c.T.Fatal(err)
 	}
 	return id
 }
@@ -232,17 +232,17 @@ func TestLeaderEnds(t *testing.T) {
 	c := newCluster(t)
 	_, stop := c.start(quickSweep)
 	until(t, "it leads", func() bool {
-		return c.count(`SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`) == 1
+		return c.Count(`SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`) == 1
 	})
 	c.start(quickSweep)
 	stop()
-	id := c.begin(lines(1, testModel))
+	id := c.Begin(lines(1, testModel))
 	c.queued(1)
-	if err := c.stream.Purge(t.Context()); err != nil {
+	if err := c.Stream.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c.queued(1)
-	if claim := c.count(`SELECT claim FROM requests WHERE batch_id = $1`, [16]byte(id)); claim != 2 {
+	if claim := c.Count(`SELECT claim FROM requests WHERE batch_id = $1`, [16]byte(id)); claim != 2 {
 		t.Errorf("the request is at claim %d, want 2", claim)
 	}
 }

@@ -16,43 +16,43 @@ import (
 // acked nor redelivered, as a consumer that is stuck has them, and leaves a
 // pull waiting.
 func (c *cluster) glut() {
-	c.t.Helper()
+	c.T.Helper()
 	most := streams.MaxAckPending(4)
-	c.begin(lines(most+10, testModel))
+	c.Begin(lines(most+10, testModel))
 	name := streams.ConsumerName(testModel)
 	var consumer jetstream.Consumer
-	until(c.t, "there is a consumer", func() bool {
+	until(c.T, "there is a consumer", func() bool {
 		var err error
-		consumer, err = c.stream.Consumer(c.t.Context(), name)
+		consumer, err = c.Stream.Consumer(c.T.Context(), name)
 		return err == nil
 	})
 	stuck := consumer.CachedInfo().Config
 	stuck.AckWait = never
-	consumer, err := c.stream.UpdateConsumer(c.t.Context(), stuck)
+	consumer, err := c.Stream.UpdateConsumer(c.T.Context(), stuck)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	until(c.t, "as many are unacked as may be", func() bool {
+	until(c.T, "as many are unacked as may be", func() bool {
 		fetched, err := consumer.FetchNoWait(500)
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 		for range fetched.Messages() {
 			continue
 		}
-		c.hint(streams.HintDrained(testModel))
-		info, err := consumer.Info(c.t.Context())
+		c.Hint(streams.HintDrained(testModel))
+		info, err := consumer.Info(c.T.Context())
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 		return info.NumAckPending == most
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	waiting, err := consumer.Fetch(1, jetstream.FetchContext(ctx))
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	c.t.Cleanup(func() {
+	c.T.Cleanup(func() {
 		cancel()
 		for range waiting.Messages() {
 			continue
@@ -62,25 +62,25 @@ func (c *cluster) glut() {
 
 // onlooker is a dispatcher that does not run.
 func (c *cluster) onlooker(lease time.Duration) *Dispatcher {
-	c.t.Helper()
-	d, err := New(c.t.Context(), Config{
-		Store: c.store, Conn: c.conn, Streams: described, ClaimBatchSize: 1, ClaimInterval: never, DefaultLimit: 4,
-		Lease: lease, ClaimTimeout: never, ProcessingTimeout: never, StaleThreshold: never, Log: testenv.Logger(c.t),
+	c.T.Helper()
+	d, err := New(c.T.Context(), Config{
+		Store: c.Store, Conn: c.Conn, Streams: described, ClaimBatchSize: 1, ClaimInterval: never, DefaultLimit: 4,
+		Lease: lease, ClaimTimeout: never, ProcessingTimeout: never, StaleThreshold: never, Log: testenv.Logger(c.T),
 	})
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return d
 }
 
 func (c *cluster) created() time.Time {
-	c.t.Helper()
-	consumer, err := c.stream.Consumer(c.t.Context(), streams.ConsumerName(testModel))
+	c.T.Helper()
+	consumer, err := c.Stream.Consumer(c.T.Context(), streams.ConsumerName(testModel))
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return time.Time{}
 	}
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return consumer.CachedInfo().Created
 }
@@ -116,8 +116,8 @@ func TestBusyConsumerIsLeftAlone(t *testing.T) {
 	c.glut()
 	before := c.created()
 	alive := c.daemon()
-	c.exec(`UPDATE requests SET state = 'processing', started_at = now(), delivery = 1, daemon_id = $1 WHERE line = 1`, [16]byte(alive))
-	c.exec(`UPDATE daemons SET last_heartbeat = now() + interval '1 h'`)
+	c.Exec(`UPDATE requests SET state = 'processing', started_at = now(), delivery = 1, daemon_id = $1 WHERE line = 1`, [16]byte(alive))
+	c.Exec(`UPDATE daemons SET last_heartbeat = now() + interval '1 h'`)
 	d := c.onlooker(time.Nanosecond)
 	leader := &term{Dispatcher: d, stood: make(map[string]progress)}
 	for range 5 {
@@ -129,7 +129,7 @@ func TestBusyConsumerIsLeftAlone(t *testing.T) {
 		t.Errorf("a consumer was created anew while a request of its model is in hand; full consumers are %v", leader.stood)
 	}
 	leader.Dispatcher = c.onlooker(never)
-	c.exec(`UPDATE requests SET state = 'claimed', daemon_id = NULL, started_at = NULL WHERE line = 1`)
+	c.Exec(`UPDATE requests SET state = 'claimed', daemon_id = NULL, started_at = NULL WHERE line = 1`)
 	for range 5 {
 		if err := leader.recreateStuckConsumers(t.Context()); err != nil {
 			t.Fatal(err)

@@ -52,7 +52,7 @@ SELECT f.next, d.batch_id, d.rerun, LEAST(d.n, f.most), d.n > f.most, d.expires_
        SELECT w.batch_id, k.rerun, c.n, b.expires_at, (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint AS left_us,
               b.created_at, b.created_by, COALESCE(u.weight, 1) AS weight
          FROM waiting w
-         JOIN batches b ON b.id = w.batch_id
+         JOIN batches b ON b.id = w.batch_id AND b.id <> ALL ($6::uuid[])
         CROSS JOIN (VALUES (false), (true)) AS k (rerun)
         CROSS JOIN LATERAL (
               SELECT count(*) AS n
@@ -76,7 +76,7 @@ func (s *Store) DueBatches(ctx context.Context, model batch.Model, from batch.ID
 		var expires, created *time.Time
 		var name *string
 		var weight *float64
-		err = s.forEach(ctx, dueBatchesSQL, []any{string(model), [16]byte(from), maxDueBatches, int64(minDue), int64(dueInAll)},
+		err = s.forEach(ctx, dueBatchesSQL, []any{string(model), [16]byte(from), maxDueBatches, int64(minDue), int64(dueInAll), s.held},
 			[]any{&last, &id, &rerun, &n, &more, &expires, &left, &created, &name, &weight}, func() {
 				if last != nil {
 					after = batch.ID(*last)

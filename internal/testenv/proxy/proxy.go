@@ -97,6 +97,16 @@ func (p *Proxy) Cut() {
 	}
 }
 
+// Outage cuts the connections for a time.
+func (p *Proxy) Outage(d time.Duration) {
+	p.Cut()
+	defer p.Restore()
+	select {
+	case <-time.After(d):
+	case <-p.ended:
+	}
+}
+
 // Slow delays each piece that passes, until Restore.
 func (p *Proxy) Slow(delay time.Duration) {
 	p.mu.Lock()
