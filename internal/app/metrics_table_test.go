@@ -91,7 +91,7 @@ func standaloneRegistry(t *testing.T) *prometheus.Registry {
 		t.Fatal(err)
 	}
 	c.awaitEnd(id, patience)
-	r.awaitSample(t, `fusillade_requests_completed_total{model="m",reason="",status="completed",status_code="200"}`, 3)
+	r.awaitSample(t, `fusillade_requests_finished_total{model="m",reason="",status="completed",status_code="200"}`, 3)
 	return r.observed.registry
 }
 
@@ -141,40 +141,40 @@ func TestMetricsTable(t *testing.T) {
 func TestMetricNames(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{
-		"requests_completed_total":            "model, status, reason, status_code",
-		"requests_completed_after_sla_total":  "model, status",
-		"requests_retried_total":              "model",
-		"retry_denied_total":                  "model, reason",
-		"http_status_retriable_total":         "model, status",
-		"requests_routed_to_escalation_total": "original_model, escalation_model",
-		"stale_requests_reclaimed_total":      "cause",
-		"batches_cancelled_total":             "",
-		"heartbeat_failures_total":            "",
-		"rows_purged_total":                   "",
-		"purge_errors_total":                  "",
-		"requests_in_flight":                  "model",
-		"claim_duration_seconds":              "",
-		"claim_size":                          "",
-		"request_duration_seconds":            "model, status",
-		"retry_attempts_on_success":           "model",
-		"heartbeat_duration_seconds":          "",
-		"unclaim_stale_duration_seconds":      "",
-		"webhook_deliveries_total":            "outcome",
-		"model_limit":                         "model",
-		"slots_held":                          "model",
-		"queue_depth":                         "model, state",
-		"oldest_pending_seconds":              "model",
-		"deadline_margin_seconds":             "",
-		"pickup_delay_seconds":                "",
-		"start_flush_size":                    "",
-		"start_flush_duration_seconds":        "",
-		"result_flush_size":                   "",
-		"result_flush_duration_seconds":       "",
-		"fenced_writes_total":                 "write",
-		"redeliveries_total":                  "",
-		"tokens_total":                        "model, kind",
-		"build_info":                          "version, go_version",
-		"drops_total":                         "item",
+		"requests_finished_total":                "model, status, reason, status_code",
+		"requests_finished_after_deadline_total": "model, status",
+		"requests_retried_total":                 "model",
+		"retry_denied_total":                     "model, reason",
+		"http_status_retriable_total":            "model, status",
+		"requests_routed_to_escalation_total":    "original_model, escalation_model",
+		"stale_requests_reclaimed_total":         "cause",
+		"batches_cancelled_total":                "",
+		"heartbeat_failures_total":               "",
+		"rows_purged_total":                      "",
+		"purge_errors_total":                     "",
+		"requests_in_flight":                     "model",
+		"claim_duration_seconds":                 "",
+		"claim_size":                             "",
+		"request_duration_seconds":               "model, status",
+		"retry_attempts_on_success":              "model",
+		"heartbeat_duration_seconds":             "",
+		"sweep_duration_seconds":                 "",
+		"webhook_deliveries_total":               "outcome",
+		"model_limit":                            "model",
+		"slots_held":                             "model",
+		"queue_depth":                            "model, state",
+		"oldest_pending_seconds":                 "model",
+		"deadline_margin_seconds":                "",
+		"pickup_delay_seconds":                   "",
+		"start_flush_size":                       "",
+		"start_flush_duration_seconds":           "",
+		"result_flush_size":                      "",
+		"result_flush_duration_seconds":          "",
+		"fenced_writes_total":                    "write",
+		"redeliveries_total":                     "",
+		"tokens_total":                           "model, kind",
+		"build_info":                             "version, go_version",
+		"drops_total":                            "item",
 	}
 	reg := standaloneRegistry(t)
 	got := make(map[string]string)

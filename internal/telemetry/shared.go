@@ -13,7 +13,7 @@ const (
 	DroppedResult   = "result"   // not written before the stop, or refused; a lease, and another call
 	DroppedResponse = "response" // refused for what it holds; nothing, the request has failed
 	DroppedPublish  = "publish"  // refused by the broker; pending again, a second later
-	DroppedUnclaim  = "unclaim"  // not written; the claim timeout
+	DroppedClaimRelease  = "unclaim"  // not written; the claim timeout
 	DroppedAnswer   = "answer"   // an ack or nak that could not be sent; a lease
 )
 
@@ -27,8 +27,8 @@ const (
 	FencedStart   = "start"
 	FencedResult  = "result"
 	FencedRetry   = "retry"
-	FencedReturn  = "return"
-	FencedUnclaim = "unclaim"
+	FencedRelease  = "return"
+	FencedClaimRelease = "unclaim"
 )
 
 // FencedWrites registers the counter of writes that changed nothing.
@@ -47,5 +47,5 @@ const (
 func Reclaimed(reg prometheus.Registerer) *prometheus.CounterVec {
 	return Counters(reg, "stale_requests_reclaimed_total",
 		"Requests taken back: message_lost when their message was gone, stale_daemon by the leader when their daemon died, "+
-			"takeover by whoever went on with them when it died or hung, counted as they end: those of stale_daemon are among them.", "cause")
+			"takeover by the daemon that went on with them when it died or hung, counted as they finish: those of stale_daemon are among them.", "cause")
 }
