@@ -148,7 +148,7 @@ func (j *job) load(ctx context.Context) (batch.FileID, batch.FileSummary, error)
 		return batch.FileID{}, batch.FileSummary{}, err
 	}
 	began := time.Now()
-	file, summary, err := jsonl.Load(ctx, j.store, reader, j.input.name, createdBy)
+	file, summary, err := jsonl.Load(ctx, j.store, reader, j.input.name, createdBy, nil)
 	var invalid *jsonl.InvalidFileError
 	if errors.As(err, &invalid) {
 		return file, summary, refused(j.input.name, invalid)

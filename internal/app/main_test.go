@@ -188,7 +188,7 @@ func (c *cluster) beginAs(owner, prefix string, n int, models ...string) batch.I
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	id, _, err := jsonl.Load(c.t.Context(), c.store, reader, "requests.jsonl", owner)
+	id, _, err := jsonl.Load(c.t.Context(), c.store, reader, "requests.jsonl", owner, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
