@@ -6,15 +6,15 @@ import "github.com/prometheus/client_golang/prometheus"
 // logs it too. None of them is lost for good: the comment says what brings it
 // back.
 const (
-	DroppedMessage  = "message"  // malformed; nothing does if it was a stranger's, else the claim timeout
-	DroppedHint     = "hint"     // malformed; a poll
-	DroppedSlots    = "slots"    // a malformed entry; nothing, until it is written anew
-	DroppedStart    = "start"    // refused by Postgres for what it holds; a lease
-	DroppedResult   = "result"   // not written before the stop, or refused; a lease, and another call
-	DroppedResponse = "response" // refused for what it holds; nothing, the request has failed
-	DroppedPublish  = "publish"  // refused by the broker; pending again, a second later
-	DroppedClaimRelease  = "unclaim"  // not written; the claim timeout
-	DroppedAnswer   = "answer"   // an ack or nak that could not be sent; a lease
+	DroppedMessage      = "message"  // malformed; nothing does if it was a stranger's, else the claim timeout
+	DroppedHint         = "hint"     // malformed; a poll
+	DroppedSlots        = "slots"    // a malformed entry; nothing, until it is written anew
+	DroppedStart        = "start"    // refused by Postgres for what it holds; a lease
+	DroppedResult       = "result"   // not written before the stop, or refused; a lease, and another call
+	DroppedResponse     = "response" // refused for what it holds; nothing, the request has failed
+	DroppedPublish      = "publish"  // refused by the broker; pending again, a second later
+	DroppedClaimRelease = "unclaim"  // not written; the claim timeout
+	DroppedAnswer       = "answer"   // an ack or nak that could not be sent; a lease
 )
 
 // Drops registers the counter of what was dropped.
@@ -24,10 +24,10 @@ func Drops(reg prometheus.Registerer) *prometheus.CounterVec {
 
 // The values of the label write: whose row had a newer owner.
 const (
-	FencedStart   = "start"
-	FencedResult  = "result"
-	FencedRetry   = "retry"
-	FencedRelease  = "return"
+	FencedStart        = "start"
+	FencedResult       = "result"
+	FencedRetry        = "retry"
+	FencedRelease      = "return"
 	FencedClaimRelease = "unclaim"
 )
 
