@@ -205,7 +205,7 @@ func (f *finder) load(ctx context.Context) (batch.FileID, [32]byte, error) {
 		return batch.FileID{}, [32]byte{}, err
 	}
 	began := time.Now()
-	file, summary, err := jsonl.Load(ctx, f.store, reader, f.Input.Name, owner)
+	file, summary, err := jsonl.Load(ctx, f.store, reader, f.Input.Name, owner, nil)
 	var invalid *jsonl.InvalidFileError
 	if errors.As(err, &invalid) {
 		return file, summary.SHA256, refused(f.Input.Name, invalid)

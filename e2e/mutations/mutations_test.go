@@ -1,10 +1,9 @@
-//go:build chaos && unix
-
-package chaos
+package mutations
 
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,9 +11,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fusillade/internal/testenv"
 )
 
-// mutation takes one condition out of a statement.
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+var mutate = flag.Bool("mutate", false, "run the tests of the fence once for every mutation (minutes)")
+
+// mutation takes one condition out of a statement of internal/postgres.
 type mutation struct {
 	file, name, from, to string
 	// equivalent says why nothing can come of it. Then it must not be found.
@@ -71,39 +76,60 @@ const fenceTests = "^Test(Start|FinishIsFenced|Return|UnclaimIsFenced|Reclaim|Co
 
 var failedTest = regexp.MustCompile(`--- FAIL: (\S+)`)
 
-// Each condition of the fence is taken out in turn, and the tests notice.
-func TestMutations(t *testing.T) {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
+// sources is where the statements are.
+const sources = "../../internal/postgres"
+
+// mutant returns a file's path and its content with the mutation in it.
+func (m mutation) mutant(t *testing.T) (path, content string) {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join(filepath.FromSlash(sources), m.file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := runFenceTests(t, root, ""); err != nil {
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(source), m.from); n != 1 {
+		t.Fatalf("%s has %d places for this mutation, want 1: %q", m.file, n, m.from)
+	}
+	return path, strings.Replace(string(source), m.from, m.to, 1)
+}
+
+// Every mutation has exactly one place: whoever changes a statement of the fence
+// changes its mutations too.
+func TestMutationsHaveTheirPlaces(t *testing.T) {
+	t.Parallel()
+	for _, m := range mutations {
+		t.Run(m.testName(), func(t *testing.T) { m.mutant(t) })
+	}
+}
+
+func (m mutation) testName() string { return strings.ReplaceAll(m.name, " ", "-") }
+
+// Each condition of the fence is taken out in turn, and the tests notice.
+func TestMutations(t *testing.T) {
+	if !*mutate {
+		t.Skip("make mutations runs it")
+	}
+	databaseURL := testenv.DatabaseURL(t)
+	if out, err := runFenceTests(t, databaseURL, ""); err != nil {
 		t.Fatalf("the tests fail as it is: %v\n%s", err, tail(out, 4000))
 	}
 	for _, m := range mutations {
-		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) {
-			path := filepath.Join(root, "internal", "postgres", m.file)
-			source, err := os.ReadFile(path)
+		t.Run(m.testName(), func(t *testing.T) {
+			path, content := m.mutant(t)
+			mutant, overlay := filepath.Join(t.TempDir(), m.file), filepath.Join(t.TempDir(), "overlay.json")
+			raw, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutant}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := strings.Count(string(source), m.from); n != 1 {
-				t.Fatalf("%s has %d places for this mutation, want 1: %q", m.file, n, m.from)
-			}
-			dir := t.TempDir()
-			mutant := filepath.Join(dir, m.file)
-			overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: mutant}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for name, content := range map[string][]byte{
-				mutant: []byte(strings.Replace(string(source), m.from, m.to, 1)), filepath.Join(dir, "overlay.json"): overlay,
-			} {
+			for name, content := range map[string][]byte{mutant: []byte(content), overlay: raw} {
 				if err := os.WriteFile(name, content, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
-			out, err := runFenceTests(t, root, filepath.Join(dir, "overlay.json"))
+			out, err := runFenceTests(t, databaseURL, overlay)
 			found := failedTest.FindStringSubmatch(out)
 			switch {
 			case strings.Contains(out, "[build failed]") || strings.Contains(out, "SQLSTATE 42"):
@@ -121,18 +147,21 @@ func TestMutations(t *testing.T) {
 	}
 }
 
-func runFenceTests(t *testing.T, root, overlay string) (string, error) {
+// runFenceTests runs them in a process of their own, on the same server.
+func runFenceTests(t *testing.T, databaseURL, overlay string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	args := []string{"test", "-count=1", "-vet=off", "-failfast", "-timeout=2m", "-run", fenceTests}
-	property := []string{"-rapid.checks=60", "-rapid.shrinktime=1ms", "-rapid.nofailfile"}
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(append(args, "./internal/postgres"), property...)...)
-	cmd.Dir = root
-	cmd.Env = append(withoutSettings(os.Environ()), "FUSILLADE_TEST_DATABASE_URL="+pg.running.URL())
+	args = append(args, ".", "-rapid.checks=60", "-rapid.shrinktime=1ms", "-rapid.nofailfile")
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = filepath.FromSlash(sources)
+	cmd.Env = append(os.Environ(), "FUSILLADE_TEST_DATABASE_URL="+databaseURL)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
+
+func tail(s string, n int) string { return s[max(len(s)-n, 0):] }
