@@ -160,7 +160,7 @@ func TestCancelAndRetry(t *testing.T) {
 	if code != cli.ExitFailed || jsonMember(t, printed, "status") != "cancelled" {
 		t.Errorf("exit code %d of watching a cancelled batch, want %d: %s", code, cli.ExitFailed, printed)
 	}
-	refuses(t, cli.ExitFailed, []string{"no request to retry"}, "batches", "rerun", id)
+	refuses(t, cli.ExitFailed, []string{"no request in these states"}, "batches", "rerun", id)
 	if again := must(t, "batches", "rerun", id, "--canceled", "--json"); jsonMember(t, again, "status") != "in_progress" {
 		t.Errorf("retried: %s", again)
 	}
