@@ -128,7 +128,7 @@ func TestBatches(t *testing.T) {
 	if lineCount(t, results) != completed || lineCount(t, failures) != failed {
 		t.Errorf("%d results and %d errors, want %d and %d", lineCount(t, results), lineCount(t, failures), completed, failed)
 	}
-	refuses(t, cli.ExitFailed, []string{"cancel", "completed"}, "batches", "cancel", id)
+	refuses(t, cli.ExitFailed, []string{"already completed"}, "batches", "cancel", id)
 
 	second := must(t, "batches", "create", in, "--json")
 	secondID := jsonMember(t, second, "id").(string)
