@@ -1,10 +1,12 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"slices"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
 )
 
 // cancelBatch ends the batch at once, so the answer shows it cancelled already.
@@ -80,13 +82,15 @@ func (s *Server) retryBatch(c *call) (any, error) {
 		return nil, err
 	}
 	if r.Lines != nil {
-		done, err := s.changeLines(c, b.ID, r.Lines, s.cfg.Controller.RerunLines)
+		done, err := s.changeLines(c, b.ID, r.Lines, func(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error) {
+			return s.cfg.Controller.RerunLines(ctx, id, c.allowance, lines)
+		})
 		if len(done.Changed) == 0 {
 			s.dropKey(c, b)
 		}
 		return done, notRetriable(err)
 	}
-	n, err := s.cfg.Controller.Rerun(c.Context(), b.ID, r.Statuses...)
+	n, err := s.cfg.Controller.Rerun(c.Context(), b.ID, c.allowance, r.Statuses...)
 	if n == 0 {
 		s.dropKey(c, b)
 	}

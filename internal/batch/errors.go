@@ -25,6 +25,13 @@ var (
 	// cancelled, or another rerun of it began. What it had put back to pending
 	// before that stays so.
 	ErrRerunSuperseded error = refusal("the batch was cancelled or rerun meanwhile")
+	// ErrRerunLimit is returned for a rerun of a batch that was cancelled or rerun
+	// so often that its output has no places left. Only databases of a size that
+	// could not be migrated at once have this bound.
+	ErrRerunLimit error = refusal("the batch was rerun too often: its output has no places left")
+	// ErrBatchCancelling is returned for a rerun of a batch whose cancel is under
+	// way.
+	ErrBatchCancelling error = refusal("the batch is being cancelled")
 	// ErrFileDeleted is returned for a rerun of a batch whose file was deleted:
 	// the bodies of its requests are gone.
 	ErrFileDeleted error = refusal("the file of the batch was deleted")

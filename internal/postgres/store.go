@@ -29,6 +29,7 @@ type Config struct {
 type Store struct {
 	pool    *pgxpool.Pool
 	timeout time.Duration
+	slice   int // sliceRequests, but in tests
 }
 
 // plannerSettings nail the plans down: every statement here walks an index
@@ -59,7 +60,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}
-	s := &Store{pool: pool, timeout: cmp.Or(cfg.Timeout, 30*time.Second)}
+	s := &Store{pool: pool, timeout: cmp.Or(cfg.Timeout, 30*time.Second), slice: sliceRequests}
 	if err := s.Ping(ctx); err != nil {
 		pool.Close()
 		return nil, err
