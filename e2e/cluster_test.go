@@ -187,18 +187,9 @@ func (c *cluster) createBatch(path string) batch.ID {
 	return id
 }
 
-// poll looks until done says so.
 func poll(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
-	for enough := time.After(patience); !done(); {
-		select {
-		case <-look.C:
-		case <-enough:
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-	}
+	testenv.Until(t, patience, what, done)
 }
 
 // await reads the batch until the condition holds, and checks at every look

@@ -54,7 +54,7 @@ func TestBatchesCancelRetryDelete(t *testing.T) {
 	c.await(id, "one more is done", func(now postgres.Batch) bool {
 		return now.Status.Terminal() && now.Counts.Completed == b.Counts.Completed+1
 	})
-	c.run("batches", "retry", id.String(), "--canceled")
+	c.run("batches", "rerun", id.String(), "--canceled")
 	if b := c.awaitEnd(id); b.Counts.Completed != n {
 		t.Errorf("counts are %+v, want all completed", b.Counts)
 	}

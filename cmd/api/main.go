@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"fusillade/internal/app"
@@ -12,12 +13,12 @@ import (
 func main() {
 	var cfg config.API
 	app.Main(app.Role{
-		Role:     "api",
+		Name:     "api",
 		Settings: &cfg,
 		About:    "Serves the Files and Batches API of OpenAI over HTTP.",
-		Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
-		Run: func(t app.Env) error {
-			return app.ServeAPI(t, app.APIOptions{Serving: cfg.Serving, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown})
+		Process:  &cfg.Process,
+		Run: func(taking, _ context.Context, r app.Resources) error {
+			return app.ServeAPI(taking, r, &cfg)
 		},
 	}, os.Args[1:])
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"fusillade/internal/app"
@@ -12,14 +13,12 @@ import (
 func main() {
 	var cfg config.Consumer
 	app.Main(app.Role{
-		Role:     "consumer",
+		Name:     "consumer",
 		Settings: &cfg,
 		About:    "Takes requests from JetStream, calls model endpoints and writes results to Postgres.",
-		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
-		Run: func(t app.Env) error {
-			return app.Consume(t.Taking, t.Doing, t.Resources, app.ConsumerOptions{
-				Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown,
-			}, config.Snapshot(&cfg))
+		Process:  &cfg.Process, Daemon: &cfg.Daemon,
+		Run: func(taking, doing context.Context, r app.Resources) error {
+			return app.Consume(taking, doing, r, &cfg, nil)
 		},
 	}, os.Args[1:])
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"fusillade/internal/app"
@@ -12,14 +13,12 @@ import (
 func main() {
 	var cfg config.Dispatcher
 	app.Main(app.Role{
-		Role:     "dispatcher",
+		Name:     "dispatcher",
 		Settings: &cfg,
 		About:    "Claims requests from Postgres and publishes them to JetStream.",
-		Daemon:   &cfg.Daemon, Postgres: &cfg.Postgres, NATS: &cfg.NATS, Admin: &cfg.Admin, Logging: &cfg.Logging,
-		Run: func(t app.Env) error {
-			return app.Dispatch(t.Taking, t.Doing, t.Resources, app.DispatcherOptions{
-				Daemon: cfg.Daemon, Encryption: cfg.Encryption, Webhooks: cfg.Webhooks,
-			}, config.Snapshot(&cfg))
+		Process:  &cfg.Process, Daemon: &cfg.Daemon,
+		Run: func(taking, doing context.Context, r app.Resources) error {
+			return app.Dispatch(taking, doing, r, &cfg)
 		},
 	}, os.Args[1:])
 }

@@ -7,22 +7,25 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/cli"
 	"fusillade/internal/client"
 	"fusillade/internal/config"
 )
 
 type batchesCmd struct {
-	Create  batchesCreateCmd  `cmd:"" help:"Upload a file of requests and begin a batch; prints the batch's id."`
+	Create  batchesCreateCmd  `cmd:"" help:"Upload a file of requests, create a batch and print its id."`
 	Ls      batchesLsCmd      `cmd:"" help:"List the batches."`
 	Get     batchesGetCmd     `cmd:"" help:"Show a batch's status and counts."`
-	Watch   batchesWatchCmd   `cmd:"" help:"Show how far a batch is until it has ended."`
+	Watch   batchesWatchCmd   `cmd:"" help:"Show the progress of a batch until it has ended."`
 	Results batchesResultsCmd `cmd:"" help:"Write the results that a batch has so far."`
-	Cancel  batchesCancelCmd  `cmd:"" help:"End a batch, or single requests of it, as canceled; calls in flight are aborted."`
-	Rerun   batchesRetryCmd   `cmd:"" help:"Run requests of a batch that failed, or were canceled or expired, again."`
+	Cancel  batchesCancelCmd  `cmd:"" help:"Cancel a batch, or single requests of it; calls in flight are aborted."`
+	Rerun   batchesRerunCmd   `cmd:"" help:"Run again the requests of a batch that failed, were canceled or expired."`
+	Retry   batchesRerunCmd   `cmd:"" hidden:"" help:"The former name of rerun."`
 	Delete  batchesDeleteCmd  `cmd:"" help:"Delete a batch and its results; it is cancelled first if it has not ended."`
 	remote
 }
@@ -33,7 +36,7 @@ func rawBatch(b client.Batch) json.RawMessage { return b.JSON }
 func batchID(text string) (batch.ID, error) {
 	id, err := batch.ParseID(text)
 	if err != nil {
-		return id, usage(err)
+		return id, cli.Usage(err)
 	}
 	return id, nil
 }
@@ -45,7 +48,7 @@ type batchesCreateCmd struct {
 	Endpoint         string            `placeholder:"PATH" help:"Such as /v1/chat/completions. Default: what the first request of the file says."`
 	CompletionWindow string            `default:"24h" aliases:"window" placeholder:"TIME" help:"Time to finish in, such as 90m, 24h or 7d (default ${default})."`
 	Metadata         map[string]string `placeholder:"KEY=VALUE" help:"To be kept with the batch; can be repeated."`
-	Watch            bool              `help:"Show how far it is until it has ended."`
+	Watch            bool              `help:"Show its progress until it has ended."`
 	batchKeyFlag
 	jsonFlag
 }
@@ -71,19 +74,19 @@ func (c *batchesCreateCmd) check() (input string, err error) {
 
 // Run uploads the file and creates the batch. A crash between the two leaves a
 // file without a batch, which the server removes when it expires.
-func (c *batchesCreateCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
+func (c *batchesCreateCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
 	path, err := c.check()
 	if err != nil {
-		return usage(err)
+		return cli.Usage(err)
 	}
 	key, err := c.key()
 	if err != nil {
 		return err
 	}
-	var in *input
+	var in *cli.Input
 	if path != "" {
-		if in, err = openInput(path); err != nil {
-			return usage(err)
+		if in, err = cli.OpenInput(path); err != nil {
+			return cli.Usage(err)
 		}
 		defer in.Close()
 	}
@@ -97,16 +100,16 @@ func (c *batchesCreateCmd) Run(ctx context.Context, t *terminal, batches *batche
 		}
 		b, err := c.create(ctx, api.WithUpstreamKey(key))
 		if err != nil && in != nil {
-			t.say("uploaded as %s", c.FileID)
+			t.Notef("uploaded as %s", c.FileID)
 		}
 		if err != nil {
 			return err
 		}
 		if c.JSON && !c.Watch {
-			return t.printRaw(b.JSON)
+			return t.PrintRaw(b.JSON)
 		}
 		if !c.JSON {
-			if _, err := fmt.Fprintln(t.out, b.ID); err != nil {
+			if _, err := fmt.Fprintln(t.Out, b.ID); err != nil {
 				return err
 			}
 		}
@@ -130,15 +133,15 @@ func (c *batchesCreateCmd) create(ctx context.Context, api *client.Client) (b cl
 
 type batchesLsCmd struct{ listFlags }
 
-func (c *batchesLsCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
+func (c *batchesLsCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
 	if err := c.check(); err != nil {
 		return err
 	}
 	return batches.with(func(api *client.Client) error {
-		return list(t, c.JSON, api.Batches(ctx, c.Limit), rawBatch, "ID STATUS TOTAL COMPLETED FAILED CREATED EXPIRES ENDPOINT", func(b client.Batch) []string {
+		return cli.PrintList(t, c.JSON, api.Batches(ctx, c.Limit), rawBatch, "ID STATUS TOTAL COMPLETED FAILED CREATED EXPIRES ENDPOINT", func(b client.Batch) []string {
 			n := b.Counts
 			return []string{b.ID, b.Status, strconv.FormatInt(n.Total, 10), strconv.FormatInt(n.Completed, 10), strconv.FormatInt(n.Failed, 10),
-				moment(b.CreatedAt), moment(b.ExpiresAt), plain(b.Endpoint)}
+				cli.Moment(b.CreatedAt), cli.Moment(b.ExpiresAt), cli.Plain(b.Endpoint)}
 		})
 	})
 }
@@ -148,12 +151,12 @@ type batchesGetCmd struct {
 	jsonFlag
 }
 
-func (c *batchesGetCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
+func (c *batchesGetCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
 	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) { return api.Batch(ctx, id) })
 }
 
 // change does something to a batch and prints it.
-func (c *batchesCmd) change(t *terminal, text string, asJSON bool, do func(*client.Client, string) (client.Batch, error)) error {
+func (c *batchesCmd) change(t *cli.Terminal, text string, asJSON bool, do func(*client.Client, string) (client.Batch, error)) error {
 	id, err := batchID(text)
 	if err != nil {
 		return err
@@ -167,25 +170,39 @@ func (c *batchesCmd) change(t *terminal, text string, asJSON bool, do func(*clie
 	})
 }
 
-func printBatch(t *terminal, b client.Batch, asJSON bool) error {
+func printBatch(t *cli.Terminal, b client.Batch, asJSON bool) error {
 	if asJSON {
-		return t.printRaw(b.JSON)
+		return t.PrintRaw(b.JSON)
 	}
-	members := []member{
-		{"id", b.ID},
-		{"status", b.Status},
-		{"requests", fmt.Sprintf("%d of %d completed, %d failed", b.Counts.Completed, b.Counts.Total, b.Counts.Failed)},
-		{"endpoint", b.Endpoint},
-		{"created", moment(b.CreatedAt)},
-		{"window", b.CompletionWindow},
-		{"expires", moment(b.ExpiresAt)},
-		{"ended", moment(max(b.CompletedAt, b.FailedAt, b.ExpiredAt, b.CancelledAt))},
-		{"input", b.InputFileID},
-		{"output", b.OutputFileID},
-		{"errors", b.ErrorFileID},
+	members := []cli.Member{
+		{Name: "id", Value: b.ID},
+		{Name: "status", Value: b.Status},
+		{Name: "requests", Value: fmt.Sprintf("%d of %d completed, %d failed", b.Counts.Completed, b.Counts.Total, b.Counts.Failed)},
+		{Name: "endpoint", Value: b.Endpoint},
+		{Name: "created", Value: cli.Moment(b.CreatedAt)},
+		{Name: "window", Value: b.CompletionWindow},
+		{Name: "expires", Value: cli.Moment(b.ExpiresAt)},
+		{Name: "ended", Value: cli.Moment(max(b.CompletedAt, b.FailedAt, b.ExpiredAt, b.CancelledAt))},
+		{Name: "input", Value: b.InputFileID},
+		{Name: "output", Value: b.OutputFileID},
+		{Name: "errors", Value: b.ErrorFileID},
 	}
 	for _, key := range slices.Sorted(maps.Keys(b.Metadata)) {
-		members = append(members, member{plain(key), b.Metadata[key]})
+		members = append(members, cli.Member{Name: cli.Plain(key), Value: b.Metadata[key]})
 	}
-	return t.printMembers(members...)
+	return t.PrintMembers(members...)
+}
+
+// batchKeyFlag names the API key for the model endpoint that a batch has of
+// its own.
+type batchKeyFlag struct {
+	APIKeyEnv string `name:"api-key-env" placeholder:"NAME" help:"Environment variable that holds an API key for the model endpoint: the batch's requests are called with it instead of the server's."`
+}
+
+// key reads it; empty: none is given.
+func (f batchKeyFlag) key() (string, error) {
+	if f.APIKeyEnv == "" {
+		return "", nil
+	}
+	return checkKey(os.Getenv(f.APIKeyEnv), "the environment variable "+f.APIKeyEnv)
 }

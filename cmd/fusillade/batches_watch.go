@@ -2,11 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"net/http"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/cli"
 	"fusillade/internal/client"
 )
 
@@ -17,7 +18,7 @@ type batchesWatchCmd struct {
 
 // Run follows the batch. Exit codes: 0, every request completed; 1, the batch
 // ended otherwise; 130, stopped by a signal, which leaves the batch as it is.
-func (c *batchesWatchCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
+func (c *batchesWatchCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
 	id, err := batchID(c.ID)
 	if err != nil {
 		return err
@@ -25,32 +26,32 @@ func (c *batchesWatchCmd) Run(ctx context.Context, t *terminal, batches *batches
 	return batches.with(func(api *client.Client) error { return watchBatch(ctx, t, api, id.String(), c.JSON) })
 }
 
-func watchBatch(ctx context.Context, t *terminal, api *client.Client, id string, asJSON bool) error {
-	p := newProgress(t)
+func watchBatch(ctx context.Context, t *cli.Terminal, api *client.Client, id string, asJSON bool) error {
+	p := cli.NewProgress(t)
 	b, err := api.Watch(ctx, id, func(b client.Batch) {
-		p.update(b.Counts.Total, b.Counts.Completed+b.Counts.Failed, fmt.Sprintf("failed %d", b.Counts.Failed))
-	}, func(err error) { p.note("the server is away, trying again: %v", err) })
-	p.end()
+		p.Update(b.Counts.Total, b.Counts.Completed+b.Counts.Failed, fmt.Sprintf("failed %d", b.Counts.Failed))
+	}, func(err error) { p.Notef("the server is away, trying again: %v", err) })
+	p.End()
 	if ctx.Err() != nil && !b.Ended() {
-		t.say("the batch goes on; watch it again with: fusillade batches watch %s", id)
-		return errInterrupted
+		t.Notef("the batch goes on; watch it again with: fusillade batches watch %s", id)
+		return cli.ErrInterrupted
 	}
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		if err := t.printRaw(b.JSON); err != nil {
+		if err := t.PrintRaw(b.JSON); err != nil {
 			return err
 		}
 	}
-	t.say("%s: %d of %d requests completed", b.Status, b.Counts.Completed, b.Counts.Total)
+	t.Notef("%s: %d of %d requests completed", b.Status, b.Counts.Completed, b.Counts.Total)
 	return outcome(b)
 }
 
 // outcome is an error for a batch that did not end with all requests completed.
 func outcome(b client.Batch) error {
 	if b.Ended() && b.Counts.Completed < b.Counts.Total {
-		return &exitError{exitFailed, fmt.Errorf("%d requests did not complete; why: fusillade batches results %s -o FILE", b.Counts.Total-b.Counts.Completed, b.ID)}
+		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests did not complete; why: fusillade batches results %s -o FILE", b.Counts.Total-b.Counts.Completed, b.ID)}
 	}
 	return nil
 }
@@ -62,14 +63,14 @@ type batchesResultsCmd struct {
 }
 
 // Run reads both files of the batch. They appear when they are whole.
-func (c *batchesResultsCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
+func (c *batchesResultsCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
 	id, err := batchID(c.ID)
 	if err != nil {
 		return err
 	}
-	o, err := newOutputs(c.Output, c.Errors)
+	o, err := cli.NewOutputs(t, c.Output, c.Errors)
 	if err != nil {
-		return usage(err)
+		return cli.Usage(err)
 	}
 	return batches.with(func(api *client.Client) error {
 		b, err := api.Batch(ctx, id.String())
@@ -77,7 +78,7 @@ func (c *batchesResultsCmd) Run(ctx context.Context, t *terminal, batches *batch
 			return err
 		}
 		var completed, others int64
-		err = o.fill(func(results, failures *wholeFile) (bool, error) {
+		err = o.Fill(func(results, failures io.Writer) (bool, error) {
 			if completed, err = resultLines(ctx, api, batch.ResultFile{Batch: id}, b.Ended() && b.OutputFileID == "", results); err != nil {
 				return false, err
 			}
@@ -87,19 +88,19 @@ func (c *batchesResultsCmd) Run(ctx context.Context, t *terminal, batches *batch
 		if err != nil {
 			return err
 		}
-		t.say("%d of %d requests completed: %s", completed, b.Counts.Total, o.results)
+		t.Notef("%d of %d requests completed: %s", completed, b.Counts.Total, o.Results)
 		if !b.Ended() {
-			t.say("the batch goes on, with more results to come")
+			t.Notef("the batch goes on, with more results to come")
 		}
 		if others > 0 {
-			return &exitError{exitFailed, fmt.Errorf("%d requests failed: see %s", others, o.errors)}
+			return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests failed: see %s", others, o.Failures)}
 		}
 		return nil
 	})
 }
 
 // resultLines writes an output or error file, unless there is none.
-func resultLines(ctx context.Context, api *client.Client, f batch.ResultFile, none bool, w *wholeFile) (int64, error) {
+func resultLines(ctx context.Context, api *client.Client, f batch.ResultFile, none bool, w io.Writer) (int64, error) {
 	if none {
 		return 0, nil
 	}
@@ -109,78 +110,4 @@ func resultLines(ctx context.Context, api *client.Client, f batch.ResultFile, no
 		return 0, nil
 	}
 	return at.Next, err
-}
-
-type batchesCancelCmd struct {
-	ID    string  `arg:"" placeholder:"BATCH"`
-	Lines []int32 `name:"line" placeholder:"N" help:"Cancel only the request of this line of the input file; can be repeated."`
-	jsonFlag
-}
-
-func (c *batchesCancelCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
-	if len(c.Lines) > 0 {
-		return batches.changeLines(t, c.ID, c.JSON, "canceled", "had ended before", func(api *client.Client, id string) (client.ChangedLines, error) {
-			return api.CancelLines(ctx, id, c.Lines)
-		})
-	}
-	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) { return api.CancelBatch(ctx, id) })
-}
-
-type batchesRetryCmd struct {
-	ID       string  `arg:"" placeholder:"BATCH"`
-	Failed   bool    `help:"Retry those that failed. This is what happens without any of these flags."`
-	Canceled bool    `help:"Retry those that were canceled."`
-	Expired  bool    `help:"Retry those that expired."`
-	Lines    []int32 `name:"line" placeholder:"N" help:"Retry only the request of this line of the input file; can be repeated."`
-	batchKeyFlag
-	jsonFlag
-}
-
-func (c *batchesRetryCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
-	key, err := c.key()
-	if err != nil {
-		return err
-	}
-	states := c.states()
-	if len(c.Lines) > 0 {
-		if len(states) > 0 {
-			return usage(errors.New("--line and --failed, --canceled or --expired exclude each other"))
-		}
-		return batches.changeLines(t, c.ID, c.JSON, "pending again", "have completed or have not ended", func(api *client.Client, id string) (client.ChangedLines, error) {
-			return api.WithUpstreamKey(key).RerunLines(ctx, id, c.Lines)
-		})
-	}
-	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) {
-		return api.WithUpstreamKey(key).RerunBatch(ctx, id, states...)
-	})
-}
-
-func (c *batchesRetryCmd) states() (states []batch.State) {
-	for _, flag := range []struct {
-		set   bool
-		state batch.State
-	}{{c.Failed, batch.Failed}, {c.Canceled, batch.Canceled}, {c.Expired, batch.Expired}} {
-		if flag.set {
-			states = append(states, flag.state)
-		}
-	}
-	return states
-}
-
-type batchesDeleteCmd struct {
-	ID string `arg:"" placeholder:"BATCH"`
-}
-
-func (c *batchesDeleteCmd) Run(ctx context.Context, t *terminal, batches *batchesCmd) error {
-	id, err := batchID(c.ID)
-	if err != nil {
-		return err
-	}
-	return batches.with(func(api *client.Client) error {
-		if err := api.DeleteBatch(ctx, id.String()); err != nil {
-			return err
-		}
-		t.say("deleted %s", id)
-		return nil
-	})
 }

@@ -1,17 +1,10 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
-	"text/tabwriter"
 	"time"
 
-	"fusillade/internal/app"
+	"fusillade/internal/bench"
+	"fusillade/internal/cli"
 )
 
 type benchCmd struct {
@@ -23,149 +16,9 @@ type benchCmd struct {
 	Runs        int           `default:"1" placeholder:"N" help:"Runs; every figure is the median of them (default ${default})."`
 	DataDir     string        `placeholder:"DIR" help:"Where Postgres and the broker keep their files. Default: a temporary directory."`
 	JSON        bool          `name:"json" help:"Print one JSON object."`
-	CPUProfile  string        `name:"cpu-profile" placeholder:"FILE" help:"Write a CPU profile of the pipeline's part, for go tool pprof."`
+	CPUProfile  string        `name:"cpu-profile" placeholder:"FILE" help:"Write a CPU profile of this process, for go tool pprof."`
 }
 
-// report is what a run measured. Every figure is of this machine with
-// everything on it: the mock endpoint, Postgres, the broker and the pipeline.
-type report struct {
-	Requests    int     `json:"requests"`
-	Concurrency int     `json:"concurrency"`
-	LatencyMS   float64 `json:"latency_ms"`
-	BodyBytes   int     `json:"body_bytes"`
-	Runs        int     `json:"runs"`
-
-	IngestPerSecond float64 `json:"ingest_requests_per_second"`
-	CreateBatchMS   float64 `json:"create_batch_ms"`
-	PerSecond       float64 `json:"requests_per_second"`
-	BarePerSecond   float64 `json:"bare_requests_per_second"`
-	BareRatio       float64 `json:"bare_ratio"`
-	SlotUse         float64 `json:"slot_use"`
-	PickupMS        pickup  `json:"pickup_ms"`
-	WALBytes        float64 `json:"wal_bytes_per_request"`
-	CPUSeconds      float64 `json:"cpu_seconds_per_request"`
-	DatabaseCPU     float64 `json:"database_cpu_seconds_per_request"` // Postgres's part of it
-}
-
-// pickup is the time from the creation of a batch to its first call.
-type pickup struct {
-	P50 float64 `json:"p50"`
-	P99 float64 `json:"p99"`
-}
-
-// Run measures the whole pipeline, from a file to counted results, against a
-// loop that only makes the calls.
-func (c *benchCmd) Run(s signals, t *terminal) error {
-	if c.Requests < 1 || c.Concurrency < 1 || c.Runs < 1 || c.Pickups < 1 || c.BodyBytes < minBodyBytes {
-		return usage(fmt.Errorf("--requests, --concurrency, --runs and --pickups must be positive, --body-bytes at least %d", minBodyBytes))
-	}
-	var reports []report
-	for i := range c.Runs {
-		r, err := c.once(s, t)
-		if err != nil {
-			return err
-		}
-		if c.Runs > 1 {
-			t.say("run %d: %.0f requests/s, %.0f %% of the bare loop's %.0f", i+1, r.PerSecond, 100*r.BareRatio, r.BarePerSecond)
-		}
-		reports = append(reports, r)
-	}
-	r := medians(reports)
-	if c.JSON {
-		return json.NewEncoder(t.out).Encode(r)
-	}
-	return c.print(t, r)
-}
-
-func (c *benchCmd) once(s signals, t *terminal) (r report, err error) {
-	dir := c.DataDir
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "fusillade-bench-"); err != nil {
-			return r, err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		// Postgres may run as another user.
-		if err := os.Chmod(dir, 0o755); err != nil {
-			return r, err
-		}
-	}
-	cfg, err := loadSettings()
-	if err != nil {
-		return r, err
-	}
-	cfg.DefaultModelConcurrency = c.Concurrency
-	cfg.MaxInFlight = max(cfg.MaxInFlight, c.Concurrency)
-	mock, err := startMockProcess(s.doing, c.Latency)
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, mock.stop()) }()
-	if err := cfg.Upstream.URL.Set(mock.url); err != nil {
-		return r, err
-	}
-	log, closeLog, err := openLog(cfg, dir)
-	if err != nil {
-		return r, err
-	}
-	defer closeLog()
-	local, err := app.StartLocal(s.taking, app.LocalConfig{
-		DataDir: dir, DatabaseURL: cfg.Postgres.URL.Reveal(), MaxConns: cfg.MaxConns, Daemon: cfg.Daemon, Log: log,
-	})
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, local.Stop()) }()
-	m := &measurement{cmd: c, cfg: cfg, local: local, mock: mock, terminal: t, cpu: newCPUClock(filepath.Join(dir, "postgres"))}
-	return m.run(s)
-}
-
-func (c *benchCmd) print(t *terminal, r report) error {
-	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "requests\t%d of %d bytes, %d in flight, calls of %v\n", r.Requests, r.BodyBytes, r.Concurrency, c.Latency)
-	fmt.Fprintf(w, "ingest\t%.0f requests/s\n", r.IngestPerSecond)
-	fmt.Fprintf(w, "batch created in\t%.1f ms\n", r.CreateBatchMS)
-	fmt.Fprintf(w, "pipeline\t%.0f requests/s\n", r.PerSecond)
-	fmt.Fprintf(w, "bare HTTP loop\t%.0f requests/s\n", r.BarePerSecond)
-	fmt.Fprintf(w, "ratio\t%.1f %%\n", 100*r.BareRatio)
-	fmt.Fprintf(w, "slot use\t%.1f %%\n", 100*r.SlotUse)
-	fmt.Fprintf(w, "pickup\tp50 %.1f ms, p99 %.1f ms\n", r.PickupMS.P50, r.PickupMS.P99)
-	fmt.Fprintf(w, "WAL\t%.0f bytes/request\n", r.WALBytes)
-	fmt.Fprintf(w, "CPU\t%.0f µs/request, of which Postgres %.0f\n", 1e6*r.CPUSeconds, 1e6*r.DatabaseCPU)
-	return w.Flush()
-}
-
-func medians(reports []report) report {
-	r := reports[0]
-	r.Runs = len(reports)
-	for _, field := range []func(*report) *float64{
-		func(r *report) *float64 { return &r.IngestPerSecond },
-		func(r *report) *float64 { return &r.CreateBatchMS },
-		func(r *report) *float64 { return &r.PerSecond },
-		func(r *report) *float64 { return &r.BarePerSecond },
-		func(r *report) *float64 { return &r.BareRatio },
-		func(r *report) *float64 { return &r.SlotUse },
-		func(r *report) *float64 { return &r.PickupMS.P50 },
-		func(r *report) *float64 { return &r.PickupMS.P99 },
-		func(r *report) *float64 { return &r.WALBytes },
-		func(r *report) *float64 { return &r.CPUSeconds },
-		func(r *report) *float64 { return &r.DatabaseCPU },
-	} {
-		values := make([]float64, len(reports))
-		for i := range reports {
-			values[i] = *field(&reports[i])
-		}
-		slices.Sort(values)
-		*field(&r) = values[len(values)/2]
-	}
-	return r
-}
-
-// startMockProcess serves the mock endpoint in a process of its own, so that
-// its work and its garbage are not the pipeline's.
-func startMockProcess(ctx context.Context, latency time.Duration) (*mockProcess, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	return runMock(ctx, self, "--no-custom-ids", "--latency", latency.String())
+func (c *benchCmd) Run(s cli.Signals, t *cli.Terminal) error {
+	return bench.Run(s, t, bench.Options(*c), loadSettings)
 }

@@ -2,27 +2,90 @@ package main
 
 import (
 	"context"
-	"log/slog"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
 
-	"github.com/nats-io/nats.go"
-
-	"fusillade/internal/app"
-	"fusillade/internal/config"
-	"fusillade/streams"
+	"fusillade/internal/cli"
+	"fusillade/internal/client"
+	"fusillade/internal/operator"
 )
 
-// connectCluster opens what commands on a cluster need, from the environment.
-func connectCluster(ctx context.Context) (app.Resources, error) {
-	cfg := new(config.Dispatcher)
-	if err := config.Load(cfg, app.RetryRule(&cfg.Daemon)); err != nil {
-		return app.Resources{}, usage(err)
-	}
-	return app.Connect(ctx, "cli", cfg.Postgres, cfg.NATS, cfg.Daemon, slog.New(slog.DiscardHandler))
+type ownersCmd struct {
+	Ls  ownersLsCmd  `cmd:"" help:"List the owners that have a weight of their own."`
+	Set ownersSetCmd `cmd:"" help:"Change an owner's share of each model, relative to others who wait for it."`
 }
 
-// hintWork wakes the dispatchers. A hint that is lost costs one claim interval.
-func hintWork(conn *nats.Conn) {
-	if conn.Publish(streams.HintWork, nil) == nil {
-		_ = conn.FlushTimeout(dialTimeout)
+type ownersSetCmd struct {
+	Name   string  `arg:"" placeholder:"NAME" help:"As in created_by of the owner's batches."`
+	Weight float64 `required:"" placeholder:"N" help:"From 0.01 to 1000; an owner without one has 1. 0 removes it."`
+}
+
+func (c *ownersSetCmd) Run(ctx context.Context) error {
+	if err := operator.CheckWeight(c.Name, c.Weight); err != nil {
+		return err
 	}
+	r, err := connectCluster(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return operator.SetOwnerWeight(ctx, r.Store, r.Conn, c.Name, c.Weight)
+}
+
+type ownersLsCmd struct {
+	JSON bool `name:"json" help:"Print JSON, a list of objects."`
+}
+
+func (c *ownersLsCmd) Run(ctx context.Context, t *cli.Terminal) error {
+	r, err := connectCluster(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	weights, err := r.Store.OwnerWeights(ctx)
+	if err != nil {
+		return err
+	}
+	names := slices.Sorted(maps.Keys(weights))
+	if c.JSON {
+		type owner struct {
+			Name   string  `json:"name"`
+			Weight float64 `json:"weight"`
+		}
+		list := make([]owner, 0, len(names))
+		for _, name := range names {
+			list = append(list, owner{name, weights[name]})
+		}
+		return t.PrintJSON(list)
+	}
+	w := cli.NewTable(t.Out, "OWNER WEIGHT")
+	for _, name := range names {
+		fmt.Fprintf(w, "%s\t%v\n", name, weights[name])
+	}
+	return w.Flush()
+}
+
+type daemonsCmd struct {
+	Ls daemonsLsCmd `cmd:"" help:"List the daemons with what they report."`
+	remote
+}
+
+type daemonsLsCmd struct {
+	All  bool `help:"Also those that have ended, for a day."`
+	JSON bool `name:"json" help:"Print JSON, one object per line, as the server sent it."`
+}
+
+func (c *daemonsLsCmd) Run(ctx context.Context, t *cli.Terminal, daemons *daemonsCmd) error {
+	return daemons.with(func(api *client.Client) error {
+		return cli.PrintList(t, c.JSON, api.Daemons(ctx, c.All), func(d client.Daemon) json.RawMessage { return d.JSON },
+			"ID ROLE HOST PID STATUS HEARTBEAT INFLIGHT PROCESSED FAILED", func(d client.Daemon) []string {
+				age := time.Duration(d.HeartbeatAgeMS) * time.Millisecond
+				return []string{d.ID, d.Role, cli.Plain(d.Host), strconv.Itoa(d.PID), d.Status, age.Round(100 * time.Millisecond).String(),
+					strconv.Itoa(d.InFlight), strconv.FormatInt(d.Processed, 10), strconv.FormatInt(d.Failed, 10)}
+			})
+	})
 }

@@ -2,50 +2,18 @@ package main
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"fusillade/internal/cli"
 )
 
 type completionCmd struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
 }
 
-// completionScripts ask the program itself, so that they fit whatever version
-// is installed. Where it knows nothing the shell completes file names.
-var completionScripts = map[string]string{
-	"bash": `# In ~/.bashrc: source <(fusillade completion bash)
-_fusillade() {
-    local IFS=$'\n'
-    COMPREPLY=($("$1" complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
-}
-complete -o default -F _fusillade fusillade
-`,
-	"zsh": `#compdef fusillade
-# In ~/.zshrc, after compinit: source <(fusillade completion zsh)
-_fusillade() {
-    local -a candidates
-    candidates=("${(@f)$("${words[1]}" complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
-    if [[ -n "${candidates[1]}" ]]; then
-        compadd -a candidates
-    else
-        _files
-    fi
-}
-compdef _fusillade fusillade
-`,
-	"fish": `# In ~/.config/fish/config.fish: fusillade completion fish | source
-function __fusillade_complete
-    set -l words (commandline --tokenize --cut-at-cursor --current-process)
-    $words[1] complete -- $words[2..] (commandline --current-token --cut-at-cursor) 2>/dev/null
-end
-complete --command fusillade --arguments '(__fusillade_complete)'
-`,
-}
-
-func (c *completionCmd) Run(t *terminal) error {
-	_, err := fmt.Fprint(t.out, completionScripts[c.Shell])
+func (c *completionCmd) Run(t *cli.Terminal) error {
+	_, err := fmt.Fprint(t.Out, cli.CompletionScripts[c.Shell])
 	return err
 }
 
@@ -54,78 +22,13 @@ type completeCmd struct {
 	Words []string `arg:"" optional:"" passthrough:""`
 }
 
-func (c *completeCmd) Run(t *terminal, parser *kong.Kong) error {
+func (c *completeCmd) Run(t *cli.Terminal, parser *kong.Kong) error {
 	words := c.Words
 	if len(words) > 0 && words[0] == "--" {
 		words = words[1:]
 	}
-	for _, candidate := range candidates(parser.Model.Node, words) {
-		fmt.Fprintln(t.out, candidate)
-	}
-	return nil
-}
-
-// candidates walks the commands as the words name them.
-func candidates(node *kong.Node, words []string) (out []string) {
-	if len(words) == 0 {
-		words = []string{""}
-	}
-	typed, last := words[:len(words)-1], words[len(words)-1]
-	var wants *kong.Flag // the flag whose value comes next
-	for _, word := range typed {
-		switch {
-		case wants != nil:
-			wants = nil
-		case strings.HasPrefix(word, "-"):
-			wants = flagBefore(node, word)
-		default:
-			if child := childOf(node, word); child != nil {
-				node = child
-			}
-		}
-	}
-	switch {
-	case wants != nil:
-		out = wants.EnumSlice()
-	case strings.HasPrefix(last, "-"):
-		for _, group := range node.AllFlags(true) {
-			for _, flag := range group {
-				out = append(out, "--"+flag.Name)
-			}
-		}
-	default:
-		for _, child := range node.Children {
-			if !child.Hidden {
-				out = append(out, child.Name)
-			}
-		}
-		for _, positional := range node.Positional {
-			out = append(out, positional.EnumSlice()...)
-		}
-	}
-	out = slices.DeleteFunc(out, func(candidate string) bool { return candidate == "" || !strings.HasPrefix(candidate, last) })
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-func childOf(node *kong.Node, name string) *kong.Node {
-	for _, child := range node.Children {
-		if child.Name == name || slices.Contains(child.Aliases, name) {
-			return child
-		}
-	}
-	return nil
-}
-
-// flagBefore is the flag that takes the next word as its value; nil: none does.
-func flagBefore(node *kong.Node, word string) *kong.Flag {
-	name := strings.TrimLeft(word, "-")
-	for _, group := range node.AllFlags(false) {
-		for _, flag := range group {
-			if (flag.Name == name || slices.Contains(flag.Aliases, name) || flag.Short != 0 && string(flag.Short) == name) && !flag.IsBool() && !flag.IsCounter() {
-				return flag
-			}
-		}
+	for _, candidate := range cli.Candidates(parser.Model.Node, words) {
+		fmt.Fprintln(t.Out, candidate)
 	}
 	return nil
 }

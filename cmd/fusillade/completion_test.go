@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fusillade/internal/cli"
 )
 
 func TestCandidates(t *testing.T) {
@@ -14,8 +16,8 @@ func TestCandidates(t *testing.T) {
 		not         string
 	}{
 		"commands":            {"b", "batches bench", "files"},
-		"subcommands":         {"batches ", "cancel create delete get ls results retry watch", ""},
-		"begun":               {"batches re", "results retry", "create"},
+		"subcommands":         {"batches ", "cancel create delete get ls rerun results watch", ""},
+		"begun":               {"batches re", "rerun results", "create"},
 		"flags":               {"batches create --", "--completion-window --endpoint --server --watch", "--mock"},
 		"after a value":       {"files --server http://x u", "upload", ""},
 		"in place of a value": {"files --server ", "", "upload"},
@@ -36,13 +38,13 @@ func TestCandidates(t *testing.T) {
 			}
 		}
 	}
-	refuses(t, exitUsage, []string{"bash"}, "completion", "tcsh")
+	refuses(t, cli.ExitUsage, []string{"bash"}, "completion", "tcsh")
 }
 
 // Each shell that there is takes its script; bash completes a subcommand with
 // it.
 func TestCompletionScripts(t *testing.T) {
-	for shell, script := range completionScripts {
+	for shell, script := range cli.CompletionScripts {
 		printed := must(t, "completion", shell)
 		if printed != strings.TrimSpace(script) {
 			t.Errorf("%s: printed %q", shell, printed)
@@ -71,12 +73,12 @@ func TestCompletionScripts(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "fusillade"), []byte(program), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	try := exec.CommandContext(t.Context(), bash, "--noprofile", "--norc", "-c", completionScripts["bash"]+`
+	try := exec.CommandContext(t.Context(), bash, "--noprofile", "--norc", "-c", cli.CompletionScripts["bash"]+`
 COMP_WORDS=(fusillade batches re); COMP_CWORD=2; _fusillade fusillade
 printf '%s\n' "${COMPREPLY[@]}"`)
 	try.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	out, err := try.CombinedOutput()
-	if err != nil || string(out) != "results\nretry\n" {
+	if err != nil || string(out) != "rerun\nresults\n" {
 		t.Errorf("bash completes to %q, %v", out, err)
 	}
 }

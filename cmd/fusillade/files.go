@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/cli"
 	"fusillade/internal/client"
 	"fusillade/internal/config"
 )
@@ -29,20 +30,20 @@ func checkFileID(text string) error {
 		return nil
 	}
 	if _, err := batch.ParseFileID(text); err != nil {
-		return usage(err)
+		return cli.Usage(err)
 	}
 	return nil
 }
 
 type filesLsCmd struct{ listFlags }
 
-func (c *filesLsCmd) Run(ctx context.Context, t *terminal, files *filesCmd) error {
+func (c *filesLsCmd) Run(ctx context.Context, t *cli.Terminal, files *filesCmd) error {
 	if err := c.check(); err != nil {
 		return err
 	}
 	return files.with(func(api *client.Client) error {
-		return list(t, c.JSON, api.Files(ctx, c.Limit), rawFile, "ID PURPOSE BYTES CREATED EXPIRES NAME", func(f client.File) []string {
-			return []string{f.ID, f.Purpose, strconv.FormatInt(f.Bytes, 10), moment(f.CreatedAt), cmp.Or(moment(f.ExpiresAt), "-"), plain(f.Filename)}
+		return cli.PrintList(t, c.JSON, api.Files(ctx, c.Limit), rawFile, "ID PURPOSE BYTES CREATED EXPIRES NAME", func(f client.File) []string {
+			return []string{f.ID, f.Purpose, strconv.FormatInt(f.Bytes, 10), cli.Moment(f.CreatedAt), cmp.Or(cli.Moment(f.ExpiresAt), "-"), cli.Plain(f.Filename)}
 		})
 	})
 }
@@ -52,7 +53,7 @@ type filesGetCmd struct {
 	jsonFlag
 }
 
-func (c *filesGetCmd) Run(ctx context.Context, t *terminal, files *filesCmd) error {
+func (c *filesGetCmd) Run(ctx context.Context, t *cli.Terminal, files *filesCmd) error {
 	if err := checkFileID(c.ID); err != nil {
 		return err
 	}
@@ -62,10 +63,10 @@ func (c *filesGetCmd) Run(ctx context.Context, t *terminal, files *filesCmd) err
 			return err
 		}
 		if c.JSON {
-			return t.printRaw(f.JSON)
+			return t.PrintRaw(f.JSON)
 		}
-		return t.printMembers(member{"id", f.ID}, member{"name", f.Filename}, member{"purpose", f.Purpose}, member{"status", f.Status},
-			member{"bytes", strconv.FormatInt(f.Bytes, 10)}, member{"created", moment(f.CreatedAt)}, member{"expires", moment(f.ExpiresAt)})
+		return t.PrintMembers(cli.Member{Name: "id", Value: f.ID}, cli.Member{Name: "name", Value: f.Filename}, cli.Member{Name: "purpose", Value: f.Purpose}, cli.Member{Name: "status", Value: f.Status},
+			cli.Member{Name: "bytes", Value: strconv.FormatInt(f.Bytes, 10)}, cli.Member{Name: "created", Value: cli.Moment(f.CreatedAt)}, cli.Member{Name: "expires", Value: cli.Moment(f.ExpiresAt)})
 	})
 }
 
@@ -76,17 +77,17 @@ type filesUploadCmd struct {
 	jsonFlag
 }
 
-func (c *filesUploadCmd) Run(ctx context.Context, t *terminal, files *filesCmd) error {
+func (c *filesUploadCmd) Run(ctx context.Context, t *cli.Terminal, files *filesCmd) error {
 	expiry := time.Duration(0)
 	if c.ExpiresAfter != "" {
 		var err error
 		if expiry, err = config.ParseWindow(c.ExpiresAfter); err != nil {
-			return usage(fmt.Errorf("--expires-after: %w", err))
+			return cli.Usage(fmt.Errorf("--expires-after: %w", err))
 		}
 	}
-	in, err := openInput(c.Input)
+	in, err := cli.OpenInput(c.Input)
 	if err != nil {
-		return usage(err)
+		return cli.Usage(err)
 	}
 	defer in.Close()
 	return files.with(func(api *client.Client) error {
@@ -95,62 +96,55 @@ func (c *filesUploadCmd) Run(ctx context.Context, t *terminal, files *filesCmd) 
 			return err
 		}
 		if c.JSON {
-			return t.printRaw(f.JSON)
+			return t.PrintRaw(f.JSON)
 		}
-		_, err = fmt.Fprintln(t.out, f.ID)
+		_, err = fmt.Fprintln(t.Out, f.ID)
 		return err
 	})
 }
 
 // upload sends an input under a name; empty: its own.
-func upload(ctx context.Context, api *client.Client, in *input, name string, expiry time.Duration) (client.File, error) {
-	f := client.NewFile{Name: cmp.Or(name, in.name), Content: contextReader{ctx, in}, Size: -1, ExpiresAfter: expiry}
-	if in.file != nil {
-		info, err := in.file.Stat()
-		if err != nil {
-			return client.File{}, fmt.Errorf("reading %s: %w", in.name, err)
-		}
-		f.Size = info.Size()
-	}
-	return api.Upload(ctx, f)
+func upload(ctx context.Context, api *client.Client, in *cli.Input, name string, expiry time.Duration) (client.File, error) {
+	return api.Upload(ctx, client.NewFile{Name: cmp.Or(name, in.Name), Content: in.Reader(ctx), Size: in.Size(), ExpiresAfter: expiry})
 }
 
 type filesContentCmd struct {
 	ID     string `arg:"" placeholder:"FILE_ID"`
-	Output string `short:"o" placeholder:"FILE" help:"Where to write it; it appears when it is whole. Default: standard output."`
+	Output string `short:"o" placeholder:"FILE|-" help:"Where to write it; it appears when it is whole. - and the default are standard output."`
 	Offset int64  `placeholder:"N" help:"Lines to leave out at the beginning."`
 }
 
-func (c *filesContentCmd) Run(ctx context.Context, t *terminal, files *filesCmd) error {
+func (c *filesContentCmd) Run(ctx context.Context, t *cli.Terminal, files *filesCmd) error {
 	if err := checkFileID(c.ID); err != nil {
 		return err
 	}
+	output, err := cli.NewOutput(t, "--output", cmp.Or(c.Output, "-"))
+	if err != nil {
+		return cli.Usage(err)
+	}
 	return files.with(func(api *client.Client) error {
-		if c.Output == "" {
-			at, err := api.Content(ctx, c.ID, c.Offset, t.out)
-			c.say(t, at, err)
+		if output.IsStdout() {
+			at, err := api.Content(ctx, c.ID, c.Offset, t.Out)
+			c.note(t, at, err)
 			return err
 		}
-		if err := checkTarget("--output", c.Output); err != nil {
-			return usage(err)
-		}
-		out, err := create(c.Output)
+		out, err := output.Create()
 		if err != nil {
 			return err
 		}
-		defer out.abandon()
+		defer out.Abandon()
 		at, err := api.Content(ctx, c.ID, c.Offset, out)
 		if err != nil {
 			return err
 		}
-		c.say(t, at, nil)
-		return out.keep()
+		c.note(t, at, nil)
+		return out.Keep()
 	})
 }
 
-func (c *filesContentCmd) say(t *terminal, at client.Lines, err error) {
+func (c *filesContentCmd) note(t *cli.Terminal, at client.Lines, err error) {
 	if err == nil && at.Incomplete {
-		t.say("the file may get more lines: go on with --offset %d", at.Next)
+		t.Notef("the file may get more lines: go on with --offset %d", at.Next)
 	}
 }
 
@@ -158,7 +152,7 @@ type filesDeleteCmd struct {
 	ID string `arg:"" placeholder:"FILE_ID"`
 }
 
-func (c *filesDeleteCmd) Run(ctx context.Context, t *terminal, files *filesCmd) error {
+func (c *filesDeleteCmd) Run(ctx context.Context, t *cli.Terminal, files *filesCmd) error {
 	if err := checkFileID(c.ID); err != nil {
 		return err
 	}
@@ -166,7 +160,7 @@ func (c *filesDeleteCmd) Run(ctx context.Context, t *terminal, files *filesCmd) 
 		if err := api.DeleteFile(ctx, c.ID); err != nil {
 			return err
 		}
-		t.say("deleted %s", c.ID)
+		t.Notef("deleted %s", c.ID)
 		return nil
 	})
 }

@@ -13,63 +13,41 @@ import (
 	"github.com/alecthomas/kong"
 
 	"fusillade/internal/app"
+	"fusillade/internal/cli"
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
+	"fusillade/internal/operator"
 )
 
-// Exit codes. Errors of any other kind end with exitFailed too.
-const (
-	exitFailed      = 1   // some requests failed, or a command could not do its work
-	exitUsage       = 2   // bad usage or bad input, or nothing could be started
-	exitInterrupted = 130 // stopped by a signal; the job can be taken up again
-)
-
-type cli struct {
+type commands struct {
 	Run        runCmd           `cmd:"" help:"Run a file of requests on this machine and write every result."`
 	Serve      serveCmd         `cmd:"" help:"Serve the OpenAI-compatible Files and Batches API, all on this machine."`
-	Keys       keysCmd          `cmd:"" help:"Make, list and revoke API keys."`
-	Webhooks   webhooksCmd      `cmd:"" help:"Say where owners are told of the ends of their batches."`
-	Secrets    secretsCmd       `cmd:"" help:"Encrypt what is secret in the database anew, after a change of the encryption key."`
+	Files      filesCmd         `cmd:"" help:"Manage files on a server: list, upload, read and delete them."`
+	Batches    batchesCmd       `cmd:"" help:"Manage batches on a server: create, watch, cancel, rerun and delete them, and write their results."`
+	Models     modelsCmd        `cmd:"" help:"Manage models in a cluster: limits, endpoints, escalations, pauses."`
+	Owners     ownersCmd        `cmd:"" help:"Manage owners' shares of the models in a cluster."`
+	Users      ownersCmd        `cmd:"" hidden:"" help:"The former name of owners."`
+	Daemons    daemonsCmd       `cmd:"" help:"List the daemons of a cluster."`
+	Keys       keysCmd          `cmd:"" help:"Manage API keys."`
+	Webhooks   webhooksCmd      `cmd:"" help:"Manage webhook endpoints."`
+	Secrets    secretsCmd       `cmd:"" help:"Encrypt the secrets in a database with a new key."`
+	Migrate    migrateCmd       `cmd:"" help:"Migrate a database's schema."`
 	Mock       mockCmd          `cmd:"" help:"Serve a mock model endpoint."`
-	Bench      benchCmd         `cmd:"" help:"Measure the pipeline on this machine against a bare HTTP loop."`
-	Files      filesCmd         `cmd:"" help:"List, upload, read and delete files on a server."`
-	Batches    batchesCmd       `cmd:"" help:"Create batches on a server, see how far they are, write their results, cancel, retry or delete them."`
-	Models     modelsCmd        `cmd:"" help:"Show or change models' limits and escalations in a cluster, pause and resume them."`
-	Users      usersCmd         `cmd:"" help:"Show or change users' parts of the models in a cluster."`
-	Daemons    daemonsCmd       `cmd:"" help:"Show who runs in a cluster."`
-	Migrate    migrateCmd       `cmd:"" help:"Bring a database's schema up to date."`
-	Completion completionCmd    `cmd:"" help:"Print what makes a shell complete commands and flags."`
+	Bench      benchCmd         `cmd:"" help:"Measure the throughput on this machine against a bare HTTP loop."`
+	Completion completionCmd    `cmd:"" help:"Print a shell completion script."`
 	Complete   completeCmd      `cmd:"" hidden:""`
 	Version    kong.VersionFlag `help:"Print the version."`
 }
 
-// signals are the two contexts of a command: a first signal ends taking, a
-// second one ends doing.
-type signals struct{ taking, doing context.Context }
-
-// exitError ends the program with a code of its own.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-// errInterrupted: the user stopped the command, which has said what that means.
-var errInterrupted = errors.New("interrupted")
-
-func usage(err error) error { return &exitError{exitUsage, err} }
-
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, out, errOut io.Writer) int {
-	var c cli
+	var c commands
 	code := -1
 	parser := kong.Must(&c,
 		kong.Name("fusillade"),
 		kong.Description("Pushes huge batches of LLM requests through model endpoints."),
-		kong.Vars{"version": daemon.Version},
+		kong.Vars{"version": daemon.Version, "data_dir_help": databaseHelp},
 		kong.Writers(out, errOut),
 		kong.Exit(func(n int) { code = n }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
@@ -83,42 +61,63 @@ func run(args []string, out, errOut io.Writer) int {
 		return code
 	}
 	if err != nil {
-		fmt.Fprintf(errOut, "fusillade: %v\nTry: fusillade --help\n", err)
-		return exitUsage
+		fmt.Fprintf(errOut, "fusillade: %v\nTry: %s --help\n", err, failedCommand(err))
+		return cli.ExitUsage
 	}
 	k.Bind(parser)
 	taking, doing, stop := daemon.OnSignals(context.Background())
 	defer stop()
 	k.BindTo(taking, (*context.Context)(nil))
-	return exitCode(k.Run(signals{taking, doing}, &terminal{out: out, err: errOut}), errOut)
+	terminal := &cli.Terminal{Out: out, Err: errOut, Dumb: os.Getenv("TERM") == "dumb"}
+	return exitCode(k.Run(cli.Signals{Taking: taking, Doing: doing}, terminal), errOut)
+}
+
+// failedCommand is the command whose arguments could not be parsed.
+func failedCommand(err error) string {
+	name := "fusillade"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil {
+		for _, step := range parse.Context.Path {
+			if step.Command != nil {
+				name += " " + step.Command.Name
+			}
+		}
+	}
+	return name
 }
 
 func exitCode(err error, errOut io.Writer) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errInterrupted): // and was told so
-		return exitInterrupted
+	case errors.Is(err, cli.ErrInterrupted): // and was told so
+		return cli.ExitInterrupted
 	}
 	fmt.Fprintf(errOut, "fusillade: %v\n", err)
-	var exit *exitError
+	var exit *cli.ExitError
+	var input *operator.InputError
 	switch {
 	case errors.As(err, &exit):
-		return exit.code
-	case errors.Is(err, app.ErrUsage):
-		return exitUsage
+		return exit.Code
+	case errors.Is(err, app.ErrUsage), errors.As(err, &input):
+		return cli.ExitUsage
 	case errors.Is(err, context.Canceled):
-		return exitInterrupted
+		return cli.ExitInterrupted
 	}
-	return exitFailed
+	return cli.ExitFailed
 }
 
-// help adds the settings to the help of the program itself, of run and of serve.
+// help adds the settings to the help of run and of serve.
 func help(options kong.HelpOptions, k *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(options, k); err != nil {
 		return err
 	}
-	if command := k.Selected(); command != nil && command.Name != "run" && command.Name != "serve" {
+	command := k.Selected()
+	if command == nil {
+		_, err := fmt.Fprint(k.Stdout, "\nThe settings, by environment variable, are in: fusillade run --help\n")
+		return err
+	}
+	if command.Name != "run" && command.Name != "serve" {
 		return nil
 	}
 	fmt.Fprint(k.Stdout, "\nSettings, by environment variable:\n\n")
@@ -128,8 +127,8 @@ func help(options kong.HelpOptions, k *kong.Context) error {
 // loadSettings reads the environment of a command that has all settings.
 func loadSettings() (*config.Standalone, error) {
 	cfg := new(config.Standalone)
-	if err := config.Load(cfg, app.RetryRule(&cfg.Daemon)); err != nil {
-		return nil, usage(err)
+	if err := config.Load(cfg); err != nil {
+		return nil, cli.Usage(err)
 	}
 	return cfg, nil
 }

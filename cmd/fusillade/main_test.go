@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"fusillade/internal/cli"
 	"fusillade/internal/testenv"
 )
 
@@ -111,8 +112,8 @@ func TestBadUseAndBadInput(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out.jsonl")
 			args := append([]string{"run", "--data-dir", t.TempDir(), "-o", out}, test.args...)
 			code, _, message := command(t, args...)
-			if code != exitUsage {
-				t.Errorf("exit code %d, want %d", code, exitUsage)
+			if code != cli.ExitUsage {
+				t.Errorf("exit code %d, want %d", code, cli.ExitUsage)
 			}
 			for _, want := range test.want {
 				if !strings.Contains(message, want) {
@@ -131,8 +132,8 @@ func TestBadSettingsAreAllNamed(t *testing.T) {
 	t.Setenv("FUSILLADE_SHOULD_RETRY", "6xx")
 	t.Setenv("FUSILLADE_NO_SUCH_SETTING", "1")
 	code, _, message := command(t, "run", "--mock", "-i", write(t, "good.jsonl", goodLines(1)), "-o", filepath.Join(t.TempDir(), "out.jsonl"))
-	if code != exitUsage {
-		t.Errorf("exit code %d, want %d", code, exitUsage)
+	if code != cli.ExitUsage {
+		t.Errorf("exit code %d, want %d", code, cli.ExitUsage)
 	}
 	for _, want := range []string{"FUSILLADE_MAX_RETRIES", "FUSILLADE_SHOULD_RETRY", "FUSILLADE_NO_SUCH_SETTING"} {
 		if !strings.Contains(message, want) {
@@ -144,8 +145,8 @@ func TestBadSettingsAreAllNamed(t *testing.T) {
 func TestMockPortInUse(t *testing.T) {
 	inUse, _ := taken(t)
 	code, _, message := command(t, "mock", "--listen", inUse)
-	if code != exitUsage || !strings.Contains(message, inUse) {
-		t.Errorf("exit code %d, want %d; message: %s", code, exitUsage, message)
+	if code != cli.ExitUsage || !strings.Contains(message, inUse) {
+		t.Errorf("exit code %d, want %d; message: %s", code, cli.ExitUsage, message)
 	}
 }
 
@@ -166,16 +167,16 @@ func TestRun(t *testing.T) {
 	}
 
 	code, _, message = command(t, append(args, "--again", "--mock-errors", "400=0.3")...)
-	if code != exitFailed || !strings.Contains(message, failures) {
-		t.Errorf("exit code %d, want %d; the message must name %s:\n%s", code, exitFailed, failures, message)
+	if code != cli.ExitFailed || !strings.Contains(message, failures) {
+		t.Errorf("exit code %d, want %d; the message must name %s:\n%s", code, cli.ExitFailed, failures, message)
 	}
 	if good, bad := lineCount(t, out), lineCount(t, failures); good+bad != 200 || bad == 0 {
 		t.Errorf("%d results and %d errors, want 200 together and some errors", good, bad)
 	}
 
 	code, _, message = command(t, args...)
-	if code != exitFailed || !strings.Contains(message, "was run before") {
-		t.Errorf("running a finished input again: exit code %d, want %d:\n%s", code, exitFailed, message)
+	if code != cli.ExitFailed || !strings.Contains(message, "was run before") {
+		t.Errorf("running a finished input again: exit code %d, want %d:\n%s", code, cli.ExitFailed, message)
 	}
 }
 

@@ -3,14 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
+	"fusillade/internal/cli"
 	"fusillade/migrations"
 )
 
 type migrateCmd struct {
-	Up     migrateUpCmd     `cmd:"" help:"Apply what is missing."`
+	Up     migrateUpCmd     `cmd:"" help:"Apply the migrations that are missing."`
 	Down   migrateDownCmd   `cmd:"" help:"Undo the newest migration, with all data that it holds."`
 	Status migrateStatusCmd `cmd:"" help:"List the migrations."`
 }
@@ -30,12 +30,12 @@ func databaseURL() (string, error) {
 		return "", err
 	}
 	if !cfg.Postgres.URL.IsSet() {
-		return "", usage(fmt.Errorf("FUSILLADE_DATABASE_URL is required: the database to work on"))
+		return "", cli.Usage(fmt.Errorf("FUSILLADE_DATABASE_URL is required: the database to work on"))
 	}
 	return cfg.Postgres.URL.Reveal(), nil
 }
 
-func (migrateUpCmd) Run(ctx context.Context, t *terminal) error {
+func (migrateUpCmd) Run(ctx context.Context, t *cli.Terminal) error {
 	url, err := databaseURL()
 	if err != nil {
 		return err
@@ -43,26 +43,26 @@ func (migrateUpCmd) Run(ctx context.Context, t *terminal) error {
 	if err := migrations.Up(ctx, url); err != nil {
 		return err
 	}
-	t.say("the database is up to date")
+	t.Notef("the database is up to date")
 	return nil
 }
 
-func (c migrateDownCmd) Run(ctx context.Context, t *terminal) error {
+func (c migrateDownCmd) Run(ctx context.Context, t *cli.Terminal) error {
 	url, err := databaseURL()
 	if err != nil {
 		return err
 	}
 	if !c.Yes {
-		return usage(fmt.Errorf("this drops tables and what they hold; add --yes to do it"))
+		return cli.Usage(fmt.Errorf("this drops tables and what they hold; add --yes to do it"))
 	}
 	if err := migrations.Down(ctx, url); err != nil {
 		return err
 	}
-	t.say("the newest migration was undone")
+	t.Notef("the newest migration was undone")
 	return nil
 }
 
-func (migrateStatusCmd) Run(ctx context.Context, t *terminal) error {
+func (migrateStatusCmd) Run(ctx context.Context, t *cli.Terminal) error {
 	url, err := databaseURL()
 	if err != nil {
 		return err
@@ -71,8 +71,7 @@ func (migrateStatusCmd) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "VERSION\tNAME\tAPPLIED")
+	w := cli.NewTable(t.Out, "VERSION NAME APPLIED")
 	for _, m := range list {
 		applied := "no"
 		if !m.AppliedAt.IsZero() {

@@ -4,19 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"syscall"
-	"time"
 
+	"fusillade/internal/cli"
 	"fusillade/internal/mock"
-)
-
-const (
-	mockStopTimeout       = 5 * time.Second
-	mockReadHeaderTimeout = 10 * time.Second
-	mockReadTimeout       = time.Minute
-	mockIdleTimeout       = 2 * time.Minute
 )
 
 type mockCmd struct {
@@ -32,33 +22,8 @@ type mockCmd struct {
 
 // Run serves the mock model endpoint until ctx is done. Calls in flight then
 // have five seconds to end.
-func (c *mockCmd) Run(ctx context.Context, t *terminal) error {
-	server, err := c.start(ctx)
-	if err != nil {
-		return usage(err)
-	}
-	if _, err := fmt.Fprintf(t.out, "listening on %s\n", server.url); err != nil {
-		return errors.Join(err, server.stop())
-	}
-	select {
-	case err := <-server.served:
-		return fmt.Errorf("serving on %s: %w", server.url, err)
-	case <-ctx.Done():
-		return server.stop()
-	}
-}
-
-// mockServer is a mock endpoint that is being served.
-type mockServer struct {
-	handler    *mock.Server
-	url        string
-	http       *http.Server
-	served     chan error
-	abortCalls context.CancelFunc
-}
-
-func (c *mockCmd) start(ctx context.Context) (*mockServer, error) {
-	handler, err := mock.New(mock.Config{
+func (c *mockCmd) Run(ctx context.Context, t *cli.Terminal) error {
+	endpoint, err := mock.Listen(ctx, c.Listen, mock.Config{
 		Settings: mock.Settings{
 			Latency:           c.Latency,
 			Errors:            c.Errors,
@@ -70,46 +35,15 @@ func (c *mockCmd) start(ctx context.Context) (*mockServer, error) {
 		OutputTokens:  c.OutputTokens,
 	})
 	if err != nil {
-		return nil, err
+		return cli.Usage(err)
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("--listen %s: the address is in use; choose another port, or 0 for a free one", c.Listen)
+	if _, err := fmt.Fprintf(t.Out, "listening on %s\n", endpoint.URL); err != nil {
+		return errors.Join(err, endpoint.Stop())
 	}
-	if err != nil {
-		return nil, fmt.Errorf("--listen %s: %w", c.Listen, err)
+	select {
+	case err := <-endpoint.Served():
+		return fmt.Errorf("serving on %s: %w", endpoint.URL, err)
+	case <-ctx.Done():
+		return endpoint.Stop()
 	}
-	calls, abortCalls := context.WithCancel(context.WithoutCancel(ctx))
-	s := &mockServer{
-		handler: handler, url: "http://" + listener.Addr().String(), served: make(chan error, 1), abortCalls: abortCalls,
-		http: &http.Server{
-			Handler:           handler,
-			BaseContext:       func(net.Listener) context.Context { return calls },
-			ReadHeaderTimeout: mockReadHeaderTimeout,
-			ReadTimeout:       mockReadTimeout,
-			WriteTimeout:      mock.MaxLatency + time.Minute,
-			IdleTimeout:       mockIdleTimeout,
-		},
-	}
-	go func() { s.served <- s.http.Serve(listener) }()
-	return s, nil
-}
-
-func (s *mockServer) stop() error {
-	defer s.abortCalls()
-	stopping, cancel := context.WithTimeout(context.Background(), mockStopTimeout)
-	defer cancel()
-	err := s.http.Shutdown(stopping)
-	if errors.Is(err, context.DeadlineExceeded) {
-		s.abortCalls()
-		err = s.http.Close()
-	}
-	return errors.Join(err, ignoreServerClosed(<-s.served))
-}
-
-func ignoreServerClosed(err error) error {
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
 }

@@ -9,17 +9,18 @@ import (
 	"strconv"
 	"time"
 
+	"fusillade/internal/cli"
 	"fusillade/internal/client"
 	"fusillade/internal/config"
 	"fusillade/internal/control"
 )
 
 type modelsCmd struct {
-	Ls     modelsLsCmd     `cmd:"" help:"List the models: limits, slots that are held, what waits, where they escalate to."`
-	Demand modelsDemandCmd `cmd:"" help:"List what waits, by model and completion window, with the earliest deadline."`
+	Ls     modelsLsCmd     `cmd:"" help:"List the models: limits, held slots, pending requests, escalations."`
+	Demand modelsDemandCmd `cmd:"" help:"List pending requests by model and completion window, with the earliest deadline."`
 	Set    modelsSetCmd    `cmd:"" help:"Change a model's limit, escalation, endpoint or API key, in force in the whole cluster within a second."`
-	Pause  modelsPauseCmd  `cmd:"" help:"Begin no more calls to a model, in the whole cluster, until it is resumed."`
-	Resume modelsResumeCmd `cmd:"" help:"Let calls to a model begin again."`
+	Pause  modelsPauseCmd  `cmd:"" help:"Pause a model in the whole cluster: no call to it begins until it is resumed."`
+	Resume modelsResumeCmd `cmd:"" help:"Resume a paused model."`
 	remote
 }
 
@@ -27,9 +28,9 @@ type modelsSetCmd struct {
 	Model             string `arg:"" placeholder:"MODEL"`
 	Limit             *int   `placeholder:"N" help:"Calls in flight, in the whole cluster; 0: as the dispatchers' environment says."`
 	EscalateTo        string `placeholder:"MODEL" help:"Model that requests go to when little time is left before their batch expires."`
-	EscalateBefore    string `placeholder:"TIME" help:"How little, such as 900s (900s if it was never said)."`
-	NoEscalation      bool   `help:"They go nowhere else, whatever the dispatchers' environment says."`
-	DefaultEscalation bool   `help:"They go where the dispatchers' environment says."`
+	EscalateBefore    string `placeholder:"TIME" help:"How little, such as 900s (900s if it was never set)."`
+	NoEscalation      bool   `help:"Switch escalation off, whatever the dispatchers' environment says."`
+	DefaultEscalation bool   `help:"Escalate as the dispatchers' environment says."`
 	upstreamFlags
 }
 
@@ -74,7 +75,7 @@ func (c *modelsSetCmd) Run(ctx context.Context, models *modelsCmd) error {
 		err = c.check()
 	}
 	if err != nil {
-		return usage(err)
+		return cli.Usage(err)
 	}
 	if change != (client.ModelChange{}) || !c.given() {
 		err = models.change(ctx, c.Model, change)
@@ -83,7 +84,7 @@ func (c *modelsSetCmd) Run(ctx context.Context, models *modelsCmd) error {
 		return c.setUpstream(ctx, c.Model)
 	}
 	if client.HasStatus(err, http.StatusConflict) {
-		return usage(errors.New("--escalate-before: the model has no escalation of its own: give --escalate-to too"))
+		return cli.Usage(errors.New("--escalate-before: the model has no escalation of its own: give --escalate-to too"))
 	}
 	return err
 }
@@ -108,7 +109,7 @@ func (c *modelsResumeCmd) Run(ctx context.Context, models *modelsCmd) error {
 
 func (c *modelsCmd) change(ctx context.Context, model string, change client.ModelChange) error {
 	if model == "" {
-		return usage(errors.New("MODEL must not be empty"))
+		return cli.Usage(errors.New("MODEL must not be empty"))
 	}
 	return c.with(func(api *client.Client) error {
 		_, err := api.ChangeModel(ctx, model, change)
@@ -121,19 +122,19 @@ type modelsLsCmd struct {
 }
 
 // Run lists the models as operators see them; for everybody else, their names.
-func (c *modelsLsCmd) Run(ctx context.Context, t *terminal, models *modelsCmd) error {
+func (c *modelsLsCmd) Run(ctx context.Context, t *cli.Terminal, models *modelsCmd) error {
 	return models.with(func(api *client.Client) error {
 		err := c.statuses(ctx, t, api)
 		if client.HasStatus(err, http.StatusForbidden) {
-			return list(t, c.JSON, api.Models(ctx), func(m client.Model) json.RawMessage { return m.JSON }, "MODEL",
-				func(m client.Model) []string { return []string{plain(m.ID)} })
+			return cli.PrintList(t, c.JSON, api.Models(ctx), func(m client.Model) json.RawMessage { return m.JSON }, "MODEL",
+				func(m client.Model) []string { return []string{cli.Plain(m.ID)} })
 		}
 		return err
 	})
 }
 
-func (c *modelsLsCmd) statuses(ctx context.Context, t *terminal, api *client.Client) error {
-	return list(t, c.JSON, api.ModelStatuses(ctx), func(m client.ModelStatus) json.RawMessage { return m.JSON },
+func (c *modelsLsCmd) statuses(ctx context.Context, t *cli.Terminal, api *client.Client) error {
+	return cli.PrintList(t, c.JSON, api.ModelStatuses(ctx), func(m client.ModelStatus) json.RawMessage { return m.JSON },
 		"MODEL LIMIT SOURCE HELD DAEMONS PENDING QUEUED TAKEN STATE ESCALATES UPSTREAM", func(m client.ModelStatus) []string {
 			limit, state, escalates := strconv.Itoa(m.Limit), "", ""
 			if m.Limit == 0 {
@@ -143,9 +144,22 @@ func (c *modelsLsCmd) statuses(ctx context.Context, t *terminal, api *client.Cli
 				state = "paused"
 			}
 			if m.EscalatesTo != "" {
-				escalates = fmt.Sprintf("%s@%ds (%s)", plain(m.EscalatesTo), m.EscalatesSeconds, m.EscalationSource)
+				escalates = fmt.Sprintf("%s@%ds (%s)", cli.Plain(m.EscalatesTo), m.EscalatesSeconds, m.EscalationSource)
 			}
-			return []string{plain(m.ID), limit, m.LimitSource, strconv.Itoa(m.Held), strconv.Itoa(m.Daemons),
+			return []string{cli.Plain(m.ID), limit, m.LimitSource, strconv.Itoa(m.Held), strconv.Itoa(m.Daemons),
 				strconv.FormatInt(m.Pending, 10), strconv.FormatInt(m.Queued, 10), strconv.FormatInt(m.Taken, 10), state, escalates, upstreamText(m)}
 		})
+}
+
+type modelsDemandCmd struct {
+	JSON bool `name:"json" help:"Print JSON, one object per line, as the server sent it."`
+}
+
+func (c *modelsDemandCmd) Run(ctx context.Context, t *cli.Terminal, models *modelsCmd) error {
+	return models.with(func(api *client.Client) error {
+		return cli.PrintList(t, c.JSON, api.Demand(ctx), func(d client.Demand) json.RawMessage { return d.JSON },
+			"MODEL WINDOW PENDING EXPIRES", func(d client.Demand) []string {
+				return []string{cli.Plain(d.Model), cli.Plain(d.CompletionWindow), strconv.FormatInt(d.Pending, 10), cli.Moment(d.ExpiresAt)}
+			})
+	})
 }

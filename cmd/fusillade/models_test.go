@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fusillade/internal/cli"
 	"fusillade/internal/client"
 )
 
@@ -24,15 +25,15 @@ func TestBadModelAndUserCommands(t *testing.T) {
 		"half a second":      {[]string{"models", "set", "m", "--escalate-to", "x", "--escalate-before", "1500ms"}, "whole seconds"},
 		"threshold too long": {[]string{"models", "set", "m", "--escalate-to", "x", "--escalate-before", "30000d"}, "at most"},
 		"no model":           {[]string{"models", "pause", ""}, "MODEL"},
-		"no user":            {[]string{"users", "set", "", "--weight", "1"}, "NAME"},
-		"weight too low":     {[]string{"users", "set", "bob", "--weight", "0.001"}, "--weight"},
-		"weight too high":    {[]string{"users", "set", "bob", "--weight", "1001"}, "--weight"},
-		"no number":          {[]string{"users", "set", "bob", "--weight", "NaN"}, "--weight"},
-		"no weight":          {[]string{"users", "set", "bob"}, "--weight"},
+		"no user":            {[]string{"owners", "set", "", "--weight", "1"}, "NAME"},
+		"weight too low":     {[]string{"owners", "set", "bob", "--weight", "0.001"}, "--weight"},
+		"weight too high":    {[]string{"owners", "set", "bob", "--weight", "1001"}, "--weight"},
+		"no number":          {[]string{"owners", "set", "bob", "--weight", "NaN"}, "--weight"},
+		"no weight":          {[]string{"owners", "set", "bob"}, "--weight"},
 	} {
 		code, _, message := command(t, tt.args...)
-		if code != exitUsage || !strings.Contains(message, tt.want) {
-			t.Errorf("%s: exit code %d, want %d and a message that names %q:\n%s", name, code, exitUsage, tt.want, message)
+		if code != cli.ExitUsage || !strings.Contains(message, tt.want) {
+			t.Errorf("%s: exit code %d, want %d and a message that names %q:\n%s", name, code, cli.ExitUsage, tt.want, message)
 		}
 	}
 }
@@ -121,14 +122,14 @@ func TestModelAndUserCommands(t *testing.T) {
 	list(gpt4)
 	do("models", "set", "gpt-4", "--limit", "0", "--no-escalation")
 	list(client.ModelStatus{ID: "gpt-4", LimitSource: fromEnvironment, Pending: 7})
-	if code, _, message := command(t, "models", "set", "gpt-4", "--escalate-before", "1m"); code != exitUsage || !strings.Contains(message, "--escalate-to") {
+	if code, _, message := command(t, "models", "set", "gpt-4", "--escalate-before", "1m"); code != cli.ExitUsage || !strings.Contains(message, "--escalate-to") {
 		t.Errorf("a threshold without a model: exit code %d:\n%s", code, message)
 	}
 
-	do("users", "set", "bob", "--weight", "2.5")
-	do("users", "set", "alice", "--weight", "1")
-	do("users", "set", "alice", "--weight", "0")
-	if got, want := do("users", "ls"), "USER  WEIGHT\nbob   2.5\n"; got != want {
+	do("owners", "set", "bob", "--weight", "2.5")
+	do("owners", "set", "alice", "--weight", "1")
+	do("owners", "set", "alice", "--weight", "0")
+	if got, want := do("owners", "ls"), "OWNER  WEIGHT\nbob    2.5\n"; got != want {
 		t.Errorf("users are\n%s\nwant\n%s", got, want)
 	}
 	var users []map[string]any

@@ -10,14 +10,11 @@ import (
 	"os"
 	"strings"
 
-	"github.com/nats-io/nats.go"
-
 	"fusillade/internal/batch"
+	"fusillade/internal/cli"
 	"fusillade/internal/client"
 	"fusillade/internal/config"
-	"fusillade/internal/postgres"
-	"fusillade/internal/seal"
-	"fusillade/streams"
+	"fusillade/internal/operator"
 )
 
 // upstreamFlags say where a model's calls go.
@@ -57,13 +54,13 @@ func (f *upstreamFlags) key(stdin io.Reader) (string, error) {
 func checkKey(text, from string) (string, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
-		return "", usage(fmt.Errorf("%s holds no key", from))
+		return "", cli.Usage(fmt.Errorf("%s holds no key", from))
 	}
 	if len(text) > maxKeyBytes {
-		return "", usage(fmt.Errorf("%s holds a key of more than %d bytes", from, maxKeyBytes))
+		return "", cli.Usage(fmt.Errorf("%s holds a key of more than %d bytes", from, maxKeyBytes))
 	}
 	if err := new(config.Secret).Set(text); err != nil {
-		return "", usage(fmt.Errorf("%s %w", from, err))
+		return "", cli.Usage(fmt.Errorf("%s %w", from, err))
 	}
 	return text, nil
 }
@@ -89,70 +86,34 @@ func (f *upstreamFlags) check() error {
 	return nil
 }
 
-// setUpstream writes to Postgres, then wakes the consumers. A crash between the
-// two costs what they take to look by themselves.
 func (f *upstreamFlags) setUpstream(ctx context.Context, model string) error {
 	if model == "" {
-		return usage(errors.New("MODEL must not be empty"))
+		return cli.Usage(errors.New("MODEL must not be empty"))
 	}
 	key, err := f.key(os.Stdin)
 	if err != nil {
 		return err
 	}
-	box, err := openBox()
+	keys, err := openKeyring()
 	if err != nil {
 		return err
 	}
-	if key != "" && box == nil {
-		return usage(errors.New("FUSILLADE_ENCRYPTION_KEY is not set: an API key is stored only encrypted"))
+	endpoint := operator.ModelEndpoint{Default: f.DefaultUpstream, URL: f.Upstream, Key: key}
+	if err := endpoint.Check(keys); err != nil {
+		return err
 	}
 	r, err := connectCluster(ctx)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	to, err := f.settle(ctx, r.Store, batch.Model(model), box, key)
-	if err != nil {
-		return err
-	}
-	if err := r.Store.SetModelUpstream(ctx, batch.Model(model), to); err != nil {
-		return err
-	}
-	hintUpstreams(r.Conn)
-	return nil
-}
-
-// settle is what is to be stored. A key is kept only for the URL that it was
-// encrypted for.
-func (f *upstreamFlags) settle(ctx context.Context, s *postgres.Store, model batch.Model, box *seal.Keyring, key string) (postgres.ModelUpstream, error) {
-	if f.DefaultUpstream {
-		return postgres.ModelUpstream{}, nil
-	}
-	all, err := s.ModelUpstreams(ctx)
-	if err != nil {
-		return postgres.ModelUpstream{}, err
-	}
-	to := all[model]
-	if f.Upstream != "" && f.Upstream != to.URL {
-		to = postgres.ModelUpstream{URL: f.Upstream}
-	}
-	if key != "" {
-		to.Key, err = box.Seal(seal.ModelKey(string(model), to.URL), key)
-	}
-	return to, err
-}
-
-// hintUpstreams wakes the consumers.
-func hintUpstreams(conn *nats.Conn) {
-	if conn.Publish(streams.HintUpstreams, nil) == nil {
-		_ = conn.FlushTimeout(dialTimeout)
-	}
+	return operator.SetModelEndpoint(ctx, r.Store, r.Conn, keys, batch.Model(model), endpoint)
 }
 
 // upstreamText is the column of models ls.
 func upstreamText(m client.ModelStatus) string {
 	if m.UpstreamKey {
-		return strings.TrimSpace(plain(m.Upstream) + " (with key)")
+		return strings.TrimSpace(cli.Plain(m.Upstream) + " (with key)")
 	}
-	return plain(m.Upstream)
+	return cli.Plain(m.Upstream)
 }

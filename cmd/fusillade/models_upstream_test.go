@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"fusillade/internal/cli"
 	"fusillade/internal/client"
 	"fusillade/internal/seal"
 )
@@ -28,8 +29,8 @@ func TestBadUpstreams(t *testing.T) {
 		"no encryption key": {[]string{"--api-key-env", "A_KEY"}, "FUSILLADE_ENCRYPTION_KEY"},
 	} {
 		code, _, message := command(t, append([]string{"models", "set", "m"}, tt.args...)...)
-		if code != exitUsage || !strings.Contains(message, tt.want) || strings.Contains(message, "secret") {
-			t.Errorf("%s: exit code %d, want %d and a message that names %q:\n%s", name, code, exitUsage, tt.want, message)
+		if code != cli.ExitUsage || !strings.Contains(message, tt.want) || strings.Contains(message, "secret") {
+			t.Errorf("%s: exit code %d, want %d and a message that names %q:\n%s", name, code, cli.ExitUsage, tt.want, message)
 		}
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
+	"fusillade/internal/cli"
 	"fusillade/internal/client"
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
@@ -22,16 +22,16 @@ type remote struct {
 func (r *remote) with(do func(*client.Client) error) error {
 	cfg := new(config.Client)
 	if err := config.Load(cfg); err != nil {
-		return usage(err)
+		return cli.Usage(err)
 	}
 	if r.Server != "" {
 		if err := cfg.Server.Set(r.Server); err != nil {
-			return usage(fmt.Errorf("--server %w", err))
+			return cli.Usage(fmt.Errorf("--server %w", err))
 		}
 	}
 	c, err := client.New(client.Config{URL: cfg.Server.Reveal(), Key: cfg.APIKey.Reveal(), UserAgent: "fusillade/" + daemon.Version})
 	if err != nil {
-		return usage(err)
+		return cli.Usage(err)
 	}
 	defer c.Close()
 	err = do(c)
@@ -39,7 +39,7 @@ func (r *remote) with(do func(*client.Client) error) error {
 	case client.HasStatus(err, http.StatusUnauthorized):
 		return fmt.Errorf("%w Your key goes into the environment variable FUSILLADE_API_KEY", err)
 	case errors.Is(err, context.Canceled):
-		return errors.Join(errInterrupted, err)
+		return errors.Join(cli.ErrInterrupted, err)
 	}
 	return err
 }
@@ -57,17 +57,7 @@ type listFlags struct {
 
 func (f *listFlags) check() error {
 	if f.Limit < 0 {
-		return usage(errors.New("--limit must not be negative"))
+		return cli.Usage(errors.New("--limit must not be negative"))
 	}
 	return nil
-}
-
-// plain is a server's text without what a terminal would act on.
-func plain(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '\uFFFD'
-		}
-		return r
-	}, text)
 }

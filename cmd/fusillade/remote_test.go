@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/cli"
 	"fusillade/internal/mock"
 )
 
@@ -83,19 +84,19 @@ func TestFiles(t *testing.T) {
 		t.Errorf("the last line is %s", rest)
 	}
 	must(t, "files", "delete", first)
-	refuses(t, exitFailed, []string{"No such", first}, "files", "get", first)
-	refuses(t, exitFailed, []string{first}, "files", "content", first, "-o", out+"2")
+	refuses(t, cli.ExitFailed, []string{"No such", first}, "files", "get", first)
+	refuses(t, cli.ExitFailed, []string{first}, "files", "content", first, "-o", out+"2")
 	if _, err := os.Stat(out + "2"); err == nil {
 		t.Error("a file was written that is not there")
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(out), ".fusillade-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	refuses(t, exitFailed, []string{"line 1"}, "files", "upload", write(t, "bad.jsonl", "oops\n"))
-	refuses(t, exitUsage, []string{"file-1"}, "files", "get", "file-1")
-	refuses(t, exitUsage, []string{"no-such-file"}, "files", "upload", "no-such-file")
-	refuses(t, exitUsage, []string{"--limit"}, "files", "ls", "--limit=-1")
-	refuses(t, exitUsage, []string{"--expires-after"}, "files", "upload", in, "--expires-after", "soon")
+	refuses(t, cli.ExitFailed, []string{"line 1"}, "files", "upload", write(t, "bad.jsonl", "oops\n"))
+	refuses(t, cli.ExitUsage, []string{"file-1"}, "files", "get", "file-1")
+	refuses(t, cli.ExitUsage, []string{"no-such-file"}, "files", "upload", "no-such-file")
+	refuses(t, cli.ExitUsage, []string{"--limit"}, "files", "ls", "--limit=-1")
+	refuses(t, cli.ExitUsage, []string{"--expires-after"}, "files", "upload", in, "--expires-after", "soon")
 }
 
 // The life of a batch: created, watched, read, retried, deleted.
@@ -105,8 +106,8 @@ func TestBatches(t *testing.T) {
 	in := write(t, "in.jsonl", goodLines(n))
 	code, out, errOut := command(t, "batches", "create", "-i", in, "--window", "2h", "--metadata", "night=shift", "--watch")
 	id := strings.TrimSpace(out)
-	if code != exitFailed || !strings.Contains(errOut, "completed: ") || !strings.Contains(errOut, "did not complete") {
-		t.Errorf("exit code %d, want %d for failed requests:\n%s", code, exitFailed, errOut)
+	if code != cli.ExitFailed || !strings.Contains(errOut, "completed: ") || !strings.Contains(errOut, "did not complete") {
+		t.Errorf("exit code %d, want %d for failed requests:\n%s", code, cli.ExitFailed, errOut)
 	}
 	object := must(t, "batches", "get", id, "--json")
 	counts := jsonMember(t, object, "request_counts").(map[string]any)
@@ -122,11 +123,11 @@ func TestBatches(t *testing.T) {
 	}
 	results := filepath.Join(t.TempDir(), "out.jsonl")
 	failures := strings.TrimSuffix(results, ".jsonl") + ".errors.jsonl"
-	refuses(t, exitFailed, []string{failures, fmt.Sprint(failed)}, "batches", "results", id, "-o", results)
+	refuses(t, cli.ExitFailed, []string{failures, fmt.Sprint(failed)}, "batches", "results", id, "-o", results)
 	if lineCount(t, results) != completed || lineCount(t, failures) != failed {
 		t.Errorf("%d results and %d errors, want %d and %d", lineCount(t, results), lineCount(t, failures), completed, failed)
 	}
-	refuses(t, exitFailed, []string{"cancel", "completed"}, "batches", "cancel", id)
+	refuses(t, cli.ExitFailed, []string{"cancel", "completed"}, "batches", "cancel", id)
 
 	second := must(t, "batches", "create", in, "--json")
 	secondID := jsonMember(t, second, "id").(string)
@@ -139,7 +140,7 @@ func TestBatches(t *testing.T) {
 		t.Errorf("ls lists\n%s", strings.Join(table, "\n"))
 	}
 	must(t, "batches", "delete", third)
-	refuses(t, exitFailed, []string{third}, "batches", "watch", third)
+	refuses(t, cli.ExitFailed, []string{third}, "batches", "watch", third)
 }
 
 // Single requests and whole batches are cancelled, and retried.
@@ -147,27 +148,27 @@ func TestCancelAndRetry(t *testing.T) {
 	newServer(t, nil) // and nothing is called
 	id := must(t, "batches", "create", write(t, "in.jsonl", goodLines(10)))
 	must(t, "batches", "cancel", id, "--line", "3", "--line", "5")
-	refuses(t, exitFailed, []string{"had ended", "line 3"}, "batches", "cancel", id, "--line", "3")
-	refuses(t, exitFailed, []string{"lines"}, "batches", "cancel", id, "--line", "11")
+	refuses(t, cli.ExitFailed, []string{"had ended", "line 3"}, "batches", "cancel", id, "--line", "3")
+	refuses(t, cli.ExitFailed, []string{"lines"}, "batches", "cancel", id, "--line", "11")
 	must(t, "batches", "retry", id, "--line", "5")
 	out := filepath.Join(t.TempDir(), "out.jsonl")
-	refuses(t, exitFailed, []string{"goes on", "1 requests failed"}, "batches", "results", id, "-o", out)
+	refuses(t, cli.ExitFailed, []string{"goes on", "1 requests failed"}, "batches", "results", id, "-o", out)
 	if shown := must(t, "batches", "cancel", id); !strings.Contains(shown, "cancelled") {
 		t.Errorf("cancel shows\n%s", shown)
 	}
 	code, printed, _ := command(t, "batches", "watch", id, "--json")
-	if code != exitFailed || jsonMember(t, printed, "status") != "cancelled" {
-		t.Errorf("exit code %d of watching a cancelled batch, want %d: %s", code, exitFailed, printed)
+	if code != cli.ExitFailed || jsonMember(t, printed, "status") != "cancelled" {
+		t.Errorf("exit code %d of watching a cancelled batch, want %d: %s", code, cli.ExitFailed, printed)
 	}
-	refuses(t, exitFailed, []string{"no request to retry"}, "batches", "retry", id)
-	if again := must(t, "batches", "retry", id, "--canceled", "--json"); jsonMember(t, again, "status") != "in_progress" {
+	refuses(t, cli.ExitFailed, []string{"no request to retry"}, "batches", "rerun", id)
+	if again := must(t, "batches", "rerun", id, "--canceled", "--json"); jsonMember(t, again, "status") != "in_progress" {
 		t.Errorf("retried: %s", again)
 	}
 	for _, args := range [][]string{
-		{"cancel", "batch_1"}, {"retry", "nonsense"}, {"watch", "file-1"}, {"retry", id, "--line", "1", "--failed"}, {"retry", id, "--line", "x"},
+		{"cancel", "batch_1"}, {"retry", "nonsense"}, {"watch", "file-1"}, {"rerun", id, "--line", "1", "--failed"}, {"retry", id, "--line", "x"},
 		{"create"}, {"create", out, "-i", out}, {"create", out, "--window", "soon"}, {"create", "--file-id", "x"}, {"results", id},
 	} {
-		refuses(t, exitUsage, nil, append([]string{"batches"}, args...)...)
+		refuses(t, cli.ExitUsage, nil, append([]string{"batches"}, args...)...)
 	}
 }
 
@@ -183,17 +184,17 @@ func TestServerAndKey(t *testing.T) {
 		_, _ = w.Write([]byte(`{"object":"list","data":[],"has_more":false}`))
 	}))
 	t.Cleanup(server.Close)
-	refuses(t, exitFailed, []string{"No key.", "FUSILLADE_API_KEY"}, "files", "ls", "--server", server.URL)
+	refuses(t, cli.ExitFailed, []string{"No key.", "FUSILLADE_API_KEY"}, "files", "ls", "--server", server.URL)
 	t.Setenv("FUSILLADE_API_KEY", "fsl-secret")
 	must(t, "files", "ls", "--server", server.URL+"/v1/")
 	if authorization != "Bearer fsl-secret" {
 		t.Errorf("sent %q", authorization)
 	}
 	_, refusing := taken(t)
-	refuses(t, exitFailed, []string{refusing, "refused"}, "batches", "ls", "--server", "http://"+refusing)
-	refuses(t, exitUsage, []string{"--server"}, "batches", "ls", "--server", "ftp://x")
+	refuses(t, cli.ExitFailed, []string{refusing, "refused"}, "batches", "ls", "--server", "http://"+refusing)
+	refuses(t, cli.ExitUsage, []string{"--server"}, "batches", "ls", "--server", "ftp://x")
 	t.Setenv("FUSILLADE_SERVER", "nonsense")
-	refuses(t, exitUsage, []string{"FUSILLADE_SERVER"}, "files", "ls")
+	refuses(t, cli.ExitUsage, []string{"FUSILLADE_SERVER"}, "files", "ls")
 }
 
 // What a server says is printed without what a terminal would act on.
@@ -219,14 +220,14 @@ func TestOperatorsKey(t *testing.T) {
 	if list := strings.Split(must(t, "keys", "ls"), "\n"); len(list) != 3 || strings.Contains(list[1], "yes") || !strings.Contains(list[2], "yes") {
 		t.Errorf("keys ls lists\n%s", strings.Join(list, "\n"))
 	}
-	refuses(t, exitFailed, []string{"FUSILLADE_API_KEY"}, "models", "ls")
+	refuses(t, cli.ExitFailed, []string{"FUSILLADE_API_KEY"}, "models", "ls")
 	t.Setenv("FUSILLADE_API_KEY", ordinary)
 	must(t, "files", "upload", write(t, "in.jsonl", goodLines(1)))
 	if got := must(t, "models", "ls"); got != "MODEL\ngpt-4" {
 		t.Errorf("models ls lists\n%s", got)
 	}
 	for _, args := range [][]string{{"models", "pause", "gpt-4"}, {"daemons", "ls"}} {
-		refuses(t, exitFailed, []string{"Only operators"}, args...)
+		refuses(t, cli.ExitFailed, []string{"Only operators"}, args...)
 	}
 	t.Setenv("FUSILLADE_API_KEY", operator)
 	for _, name := range []string{"gpt-4", "org/m 1:free", "a/../b%2F"} {
@@ -259,14 +260,14 @@ func TestBatchBringsItsKey(t *testing.T) {
 		t.Errorf("%d keys are stored, want 1", n)
 	}
 	must(t, "batches", "cancel", id)
-	refuses(t, exitFailed, []string{"key"}, "batches", "retry", id, "--canceled")
-	must(t, "batches", "retry", id, "--canceled", "--api-key-env", "TENANT_KEY")
+	refuses(t, cli.ExitFailed, []string{"key"}, "batches", "rerun", id, "--canceled")
+	must(t, "batches", "rerun", id, "--canceled", "--api-key-env", "TENANT_KEY")
 	if n := keys(); n != 1 {
 		t.Errorf("%d keys are stored after the retry, want 1", n)
 	}
 	must(t, "batches", "cancel", id)
-	must(t, "batches", "retry", id, "--line", "2", "--api-key-env", "TENANT_KEY")
+	must(t, "batches", "rerun", id, "--line", "2", "--api-key-env", "TENANT_KEY")
 	for _, args := range [][]string{{"create", "in.jsonl"}, {"retry", id}} {
-		refuses(t, exitUsage, []string{"NO_SUCH_KEY"}, append(append([]string{"batches"}, args...), "--api-key-env", "NO_SUCH_KEY")...)
+		refuses(t, cli.ExitUsage, []string{"NO_SUCH_KEY"}, append(append([]string{"batches"}, args...), "--api-key-env", "NO_SUCH_KEY")...)
 	}
 }

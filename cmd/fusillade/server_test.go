@@ -24,12 +24,12 @@ func newServer(t *testing.T, answers *mock.Settings) app.Resources {
 	if err := config.Load(cfg); err != nil {
 		t.Fatal(err)
 	}
-	r, err := app.Connect(t.Context(), "standalone", cfg.Postgres, cfg.NATS, cfg.Daemon, testenv.Logger(t))
+	r, err := app.Connect(t.Context(), "standalone", &cfg.Process, &cfg.Daemon, testenv.Logger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	server, err := app.NewAPI(r, app.APIOptions{Serving: cfg.Serving, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown})
+	server, err := app.NewAPI(r, cfg.API())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,9 +53,7 @@ func newServer(t *testing.T, answers *mock.Settings) app.Resources {
 	}
 	cfg.DrainTimeout = config.Milliseconds(100 * time.Millisecond)
 	untilEnd(t, func(ctx context.Context) error {
-		return app.Standalone(ctx, context.Background(), r, app.ConsumerOptions{
-			Daemon: cfg.Daemon, Work: cfg.Work, Upstream: cfg.Upstream, Encryption: cfg.Encryption, Shutdown: cfg.Shutdown,
-		}, nil)
+		return app.Standalone(ctx, context.Background(), r, cfg, nil)
 	})
 	return r
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,12 +17,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/testenv/proxy"
 )
 
 var models = []string{"gpt-4", "meta-llama/Llama-3.1:8b"}
@@ -45,7 +44,7 @@ type cluster struct {
 	db              *pgxpool.Pool // past the proxy
 	broker          *broker
 	conn            *nats.Conn // past the proxy
-	postgres, nats  *proxy
+	postgres, nats  *proxy.Proxy
 	env, directEnv  []string
 	endpoint        *endpoint
 	server          string // URL of the API
@@ -79,9 +78,10 @@ func newCluster(t *testing.T, o options) *cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.conn.Close)
-	c.nats = newProxy(t, "tcp", c.broker.addr)
+	var brokerThrough string
+	c.nats, brokerThrough = proxy.NATS(t, brokerURL)
 	var through string
-	c.postgres, through = databaseProxy(t, direct)
+	c.postgres, through = proxy.Postgres(t, direct)
 	c.endpoint = newEndpoint(t, c.limit, o)
 	base := append(withoutSettings(os.Environ()),
 		"FUSILLADE_UPSTREAM_URL="+c.endpoint.url, fmt.Sprintf("FUSILLADE_DEFAULT_MODEL_CONCURRENCY=%d", c.limit),
@@ -90,7 +90,7 @@ func newCluster(t *testing.T, o options) *cluster {
 		"FUSILLADE_CANCELLATION_POLL_INTERVAL_MS=500", "FUSILLADE_DATABASE_MAX_CONNS=6", "FUSILLADE_STATUS_LOG_INTERVAL_MS=none")
 	base = append(base, o.settings...)
 	base = base[:len(base):len(base)]
-	c.env = append(base, "FUSILLADE_DATABASE_URL="+through, "FUSILLADE_NATS_URL=nats://"+c.nats.address())
+	c.env = append(base, "FUSILLADE_DATABASE_URL="+through, "FUSILLADE_NATS_URL="+brokerThrough)
 	c.directEnv = append(base, "FUSILLADE_DATABASE_URL="+direct, "FUSILLADE_NATS_URL="+brokerURL)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -137,19 +137,6 @@ func withoutSettings(env []string) []string {
 		}
 	}
 	return rest
-}
-
-// databaseProxy returns a proxy and the URL to reach the database through it.
-func databaseProxy(t *testing.T, databaseURL string) (*proxy, string) {
-	t.Helper()
-	cfg, err := pgconn.ParseConfig(databaseURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	network, target := pgconn.NetworkAddress(cfg.Host, cfg.Port)
-	p := newProxy(t, network, target)
-	u := url.URL{Scheme: "postgres", User: url.User(cfg.User), Host: p.address(), Path: "/" + cfg.Database, RawQuery: "sslmode=disable"}
-	return p, u.String()
 }
 
 // pair starts two dispatchers and two consumers.

@@ -5,5 +5,4 @@
 //	make chaos                        everything; prints its seed and the table
 //	make chaos CHAOS_SEED=7           the same choices again; the scheduler's differ
 //	make chaos RUN=TestConsumer/started
-//	make mutations                    takes the fence apart, one condition at a time
 package chaos

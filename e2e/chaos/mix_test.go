@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fusillade/internal/testenv/proxy"
 )
 
 // Faults of every kind, one upon the other, as the seed has it.
@@ -55,18 +57,18 @@ func TestMix(t *testing.T) {
 			}
 		case 6:
 			what = "connections cut"
-			proxies := []*proxy{c.postgres, c.nats}
+			proxies := []*proxy.Proxy{c.postgres, c.nats}
 			cut := proxies[choose.IntN(2)]
-			cut.cut()
+			cut.Cut()
 			wait(d)
-			cut.heal()
+			cut.Restore()
 		case 7:
 			what = "network slow"
-			c.postgres.slow(5 * time.Millisecond)
-			c.nats.slow(5 * time.Millisecond)
+			c.postgres.Slow(5 * time.Millisecond)
+			c.nats.Slow(5 * time.Millisecond)
 			wait(d)
-			c.postgres.heal()
-			c.nats.heal()
+			c.postgres.Restore()
+			c.nats.Restore()
 		case 8:
 			what = "a new batch"
 			c.batch(200)

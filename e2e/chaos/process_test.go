@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fusillade/internal/testenv"
 )
 
 // patience is how long a test waits for what must happen at some time.
@@ -18,16 +20,10 @@ const patience = 90 * time.Second
 
 func poll(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	look := time.NewTicker(10 * time.Millisecond)
-	defer look.Stop()
-	for enough := time.After(patience); !done(); {
-		select {
-		case <-look.C:
-		case <-enough:
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-	}
+	testenv.Until(t, patience, what, done)
 }
+
+func wait(d time.Duration) { <-time.After(d) }
 
 // process is a running program.
 type process struct {

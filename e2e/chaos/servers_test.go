@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"fusillade/internal/testenv/proxy"
 )
 
 // The broker dies and comes back, with what it had or without.
@@ -66,10 +68,10 @@ func TestPostgresConnections(t *testing.T) {
 	var at time.Time
 	for i := range 5 {
 		c.awaitDone(id, (i+1)*n/8)
-		c.postgres.cut()
+		c.postgres.Cut()
 		wait(100 * time.Millisecond)
 		at = time.Now()
-		c.postgres.heal()
+		c.postgres.Restore()
 	}
 	took := c.awaitMoved(c.inHand(), at)
 	faults.add(t, "connections to Postgres cut, five times", c.verify(), took)
@@ -90,10 +92,10 @@ func TestAwayForLong(t *testing.T) {
 			if name == "nats" {
 				p = c.nats
 			}
-			p.cut()
+			p.Cut()
 			wait(5 * time.Second)
 			at, held := time.Now(), c.inHand()
-			p.heal()
+			p.Restore()
 			took := c.awaitMoved(held, at)
 			faults.add(t, name+" unreachable for 5 s, longer than the stale threshold of 3 s", c.verify(), took)
 		})
@@ -139,24 +141,24 @@ func TestNetwork(t *testing.T) {
 	const n = 800
 	id := c.batch(n)
 	c.awaitDone(id, n/8)
-	both := []*proxy{c.postgres, c.nats}
+	both := []*proxy.Proxy{c.postgres, c.nats}
 	for i := range 12 {
 		p := both[choose.IntN(2)]
 		switch {
 		case i == 6:
-			p.hold()
+			p.Stall()
 			wait(time.Second)
-			p.heal()
+			p.Restore()
 		case choose.IntN(2) == 0:
-			p.slow(time.Duration(1+choose.IntN(15)) * time.Millisecond)
+			p.Slow(time.Duration(1+choose.IntN(15)) * time.Millisecond)
 		default:
-			p.drop(choose, 0.3)
+			p.Drop(choose, 0.3)
 		}
 		wait(time.Duration(100+choose.IntN(300)) * time.Millisecond)
 	}
 	at, held := time.Now(), c.inHand()
 	for _, p := range both {
-		p.heal()
+		p.Restore()
 	}
 	took := c.awaitMoved(held, at)
 	faults.add(t, "network slow, stalled and dropping connections", c.verify(), took)

@@ -57,7 +57,7 @@ func newService(t testing.TB, change func(*api.Config)) *service {
 	s.set(&s.settings.Postgres.URL, testenv.DatabaseURL(t))
 	s.set(&s.settings.NATS.URL, testenv.NATS(t).URL())
 	var err error
-	s.resources, err = app.Connect(t.Context(), "standalone", s.settings.Postgres, s.settings.NATS, s.settings.Daemon, testenv.Logger(t))
+	s.resources, err = app.Connect(t.Context(), "standalone", &s.settings.Process, &s.settings.Daemon, testenv.Logger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func newService(t testing.TB, change func(*api.Config)) *service {
 	}
 	t.Cleanup(s.db.Close)
 	checker.AtEnd(t, s.db)
-	cfg, err := app.APIConfig(s.resources, app.APIOptions{Serving: s.settings.Serving})
+	cfg, err := app.APIConfig(s.resources, s.settings.API())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,11 +125,11 @@ func (s *service) worker(url string) func(context.Context) error {
 	s.t.Helper()
 	s.set(&s.settings.Upstream.URL, url)
 	s.settings.Backoff, s.settings.MaxBackoff = config.Milliseconds(20*time.Millisecond), config.Milliseconds(200*time.Millisecond)
-	consuming := app.ConsumerOptions{Daemon: s.settings.Daemon, Work: s.settings.Work, Upstream: s.settings.Upstream, Encryption: s.settings.Encryption, Webhooks: s.settings.Webhooks, Shutdown: s.settings.Shutdown}
-	consuming.DrainTimeout = config.Milliseconds(100 * time.Millisecond) // some endpoints hang
+	settings := s.settings
+	settings.DrainTimeout = config.Milliseconds(100 * time.Millisecond) // some endpoints hang
 	resources := s.resources
 	return func(taking context.Context) error {
-		return app.Standalone(taking, context.Background(), resources, consuming, nil)
+		return app.Standalone(taking, context.Background(), resources, &settings, nil)
 	}
 }
 

@@ -9,18 +9,10 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
 	"fusillade/internal/mock"
+	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/proxy"
 	"fusillade/streams"
 )
-
-// away cuts the connections for a time that is long against the pauses between
-// tries.
-func (p *proxy) away(outage time.Duration) {
-	p.cut()
-	timer := time.NewTimer(outage)
-	defer timer.Stop()
-	<-timer.C
-	p.restore()
-}
 
 // Postgres is away while calls run: what they gave is kept and written later,
 // and nothing is called twice. A claim whose answer was lost waits for the
@@ -29,7 +21,7 @@ func TestPostgresAway(t *testing.T) {
 	t.Parallel()
 	const n = 600
 	c := newCluster(t, mock.Settings{Latency: "uniform:5ms-20ms"})
-	p, through := databaseProxy(t, c.databaseURL)
+	p, through := proxy.Postgres(t, c.DatabaseURL)
 	c.set(&c.settings.Postgres.URL, through)
 	c.settings.ClaimTimeout = ms(2000)
 	c.start("dispatcher")
@@ -38,7 +30,7 @@ func TestPostgresAway(t *testing.T) {
 	id := c.begin("r", n, "m", "n")
 	for i := range 2 {
 		c.awaitDone(id, int64(n/6*(2*i+1)))
-		p.away(time.Second)
+		p.Outage(time.Second)
 	}
 	c.awaitEnd(id, patience)
 	c.calledAtMost(1)
@@ -50,7 +42,7 @@ func TestPostgresAwayForLong(t *testing.T) {
 	t.Parallel()
 	const n = 300
 	c := newCluster(t, mock.Settings{Latency: "uniform:5ms-20ms"})
-	p, through := databaseProxy(t, c.databaseURL)
+	p, through := proxy.Postgres(t, c.DatabaseURL)
 	c.set(&c.settings.Postgres.URL, through)
 	c.settings.StaleDaemonThreshold, c.settings.HeartbeatInterval, c.settings.ClaimTimeout = ms(1600), ms(400), ms(1000)
 	c.start("dispatcher")
@@ -58,7 +50,7 @@ func TestPostgresAwayForLong(t *testing.T) {
 	c.start("consumer")
 	id := c.begin("r", n, "m", "n")
 	c.awaitDone(id, n/4)
-	p.away(3 * time.Second)
+	p.Outage(3 * time.Second)
 	c.awaitEnd(id, patience)
 	c.calledAtMost(c.consumers())
 }
@@ -73,7 +65,7 @@ func TestPostgresEndsConnections(t *testing.T) {
 	id := c.begin("r", n, "m", "n")
 	for i := range 8 {
 		c.awaitDone(id, int64(n/10*(i+1)))
-		_, err := c.db.Exec(t.Context(), `
+		_, err := c.DB.Exec(t.Context(), `
 			SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 			 WHERE datname = current_database() AND application_name = 'fusillade-standalone'`)
 		if err != nil {
@@ -97,7 +89,7 @@ func TestBrokerRestarts(t *testing.T) {
 	id := c.begin("r", n, "m", "n")
 	for i := range 2 {
 		c.awaitDone(id, int64(n/6*(2*i+1)))
-		if err := c.broker.Restart(); err != nil {
+		if err := c.Broker.Restart(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -111,18 +103,18 @@ func TestConsumerIsCutOffTheBroker(t *testing.T) {
 	t.Parallel()
 	const n = 60
 	c := newCluster(t, mock.Settings{Latency: "hang"})
-	p, through := brokerProxy(t, c.broker.URL())
+	p, through := proxy.NATS(t, c.Broker.URL())
 	c.settings.DefaultModelConcurrency = 8
 	c.settings.StaleDaemonThreshold, c.settings.HeartbeatInterval = ms(6_000), ms(500)
 	c.start("dispatcher")
 	c.start("consumer", func(s *config.Standalone) { c.set(&s.NATS.URL, through) })
 	id := c.begin("r", n, "m")
-	until(t, patience, "calls are in flight", func() bool { return c.endpoint.Stats().InFlight == 8 })
+	testenv.Eventually(t, "calls are in flight", func() bool { return c.endpoint.Stats().InFlight == 8 })
 	c.start("consumer")
-	p.cut()
+	p.Cut()
 	calls := c.endpoint.CustomIDs()
-	until(t, patience, "the broker has offered its messages to the other", func() bool { return c.redelivered("m") > 0 || len(c.endpoint.CustomIDs()) > len(calls) })
-	p.restore()
+	testenv.Eventually(t, "the broker has offered its messages to the other", func() bool { return c.redelivered("m") > 0 || len(c.endpoint.CustomIDs()) > len(calls) })
+	p.Restore()
 	if err := c.endpoint.Configure(mock.Settings{}); err != nil {
 		t.Fatal(err)
 	}
@@ -133,23 +125,23 @@ func TestConsumerIsCutOffTheBroker(t *testing.T) {
 // consumers is how many consumers there have been; each calls a request once,
 // unless the upstream has it retried.
 func (c *cluster) consumers() (n int64) {
-	c.t.Helper()
-	err := c.db.QueryRow(c.t.Context(), `SELECT count(*) FROM daemons WHERE role = 'consumer'`).Scan(&n)
+	c.T.Helper()
+	err := c.DB.QueryRow(c.T.Context(), `SELECT count(*) FROM daemons WHERE role = 'consumer'`).Scan(&n)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return n
 }
 
 func (c *cluster) redelivered(m batch.Model) int {
-	c.t.Helper()
-	js, err := jetstream.New(c.conn)
+	c.T.Helper()
+	js, err := jetstream.New(c.Conn)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	consumer, err := js.Consumer(c.t.Context(), streams.Stream, streams.ConsumerName(m))
+	consumer, err := js.Consumer(c.T.Context(), streams.Stream, streams.ConsumerName(m))
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return consumer.CachedInfo().NumRedelivered
 }
@@ -164,7 +156,7 @@ func TestBrokerLosesItsStream(t *testing.T) {
 	c.start("consumer")
 	id := c.begin("r", n, "m", "n")
 	c.awaitDone(id, n/4)
-	js, err := jetstream.New(c.conn)
+	js, err := jetstream.New(c.Conn)
 	if err != nil {
 		t.Fatal(err)
 	}

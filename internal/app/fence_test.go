@@ -7,6 +7,8 @@ import (
 
 	"fusillade/internal/config"
 	"fusillade/internal/mock"
+	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/proxy"
 )
 
 // A daemon that is cut off Postgres alone, or the broker alone, has aborted its
@@ -20,25 +22,25 @@ func TestCutOffDaemonAbortsItsCallsInTime(t *testing.T) {
 			const n = 6
 			c := newCluster(t, mock.Settings{Latency: "hang"})
 			c.settings.StaleDaemonThreshold, c.settings.HeartbeatInterval = ms(9_000), ms(3_000)
-			var p *proxy
+			var p *proxy.Proxy
 			c.start("dispatcher")
 			c.start("consumer", func(s *config.Standalone) {
 				var through string
 				if off == "nats" {
-					p, through = brokerProxy(t, c.broker.URL())
+					p, through = proxy.NATS(t, c.Broker.URL())
 					c.set(&s.NATS.URL, through)
 				} else {
-					p, through = databaseProxy(t, c.databaseURL)
+					p, through = proxy.Postgres(t, c.DatabaseURL)
 					c.set(&s.Postgres.URL, through)
 				}
 			})
 			id := c.begin("r", n, "m")
-			until(t, patience, "all are called", func() bool { return c.endpoint.Stats().InFlight == n })
-			p.cut()
-			until(t, patience, "the endpoint sees its clients gone", func() bool { return c.endpoint.Stats().InFlight == 0 })
+			testenv.Eventually(t, "all are called", func() bool { return c.endpoint.Stats().InFlight == n })
+			p.Cut()
+			testenv.Eventually(t, "the endpoint sees its clients gone", func() bool { return c.endpoint.Stats().InFlight == 0 })
 			// By Postgres's clock, which decides. It was fenced an interval before.
 			var left string
-			err := c.db.QueryRow(t.Context(), `
+			err := c.DB.QueryRow(t.Context(), `
 				SELECT format('%s old, %s', now() - last_heartbeat, status) FROM daemons
 				 WHERE role = 'consumer' AND (status = 'dead' OR last_heartbeat <= now() - interval '9 s')
 				 UNION ALL SELECT '' ORDER BY 1 DESC LIMIT 1`).Scan(&left)
@@ -52,7 +54,7 @@ func TestCutOffDaemonAbortsItsCallsInTime(t *testing.T) {
 			if err := c.endpoint.Configure(mock.Settings{}); err != nil {
 				t.Fatal(err)
 			}
-			p.restore()
+			p.Restore()
 			c.awaitEnd(id, patience)
 			c.calledAtMost(2)
 		})
@@ -69,9 +71,9 @@ func TestProcessingTimeoutEndToEnd(t *testing.T) {
 	c.start("dispatcher")
 	c.start("consumer")
 	id := c.begin("r", 3, "m")
-	until(t, patience, "all are called", func() bool { return c.endpoint.Stats().InFlight == 3 })
+	testenv.Eventually(t, "all are called", func() bool { return c.endpoint.Stats().InFlight == 3 })
 	began := time.Now()
-	until(t, patience, "all are called again", func() bool {
+	testenv.Eventually(t, "all are called again", func() bool {
 		for i := range 3 {
 			if c.endpoint.CustomIDs()[fmt.Sprintf("r-%d", i)] < 2 {
 				return false

@@ -16,10 +16,10 @@ import (
 )
 
 func (c *cluster) operator() *control.Controller {
-	c.t.Helper()
-	o, err := control.New(control.Config{Store: c.store, Conn: c.conn, Log: testenv.Logger(c.t)})
+	c.T.Helper()
+	o, err := control.New(control.Config{Store: c.Store, Conn: c.Conn, Log: testenv.Logger(c.T)})
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return o
 }
@@ -43,22 +43,22 @@ func TestCancelAndRetryOfARunningBatch(t *testing.T) {
 	if b.Status != batch.StatusCancelled || b.Counts.Done() != n || b.Counts.Canceled == 0 {
 		t.Fatalf("cancelled: %+v", b)
 	}
-	after, err := checker.Snapshot(t.Context(), c.db, id)
+	after, err := checker.Snapshot(t.Context(), c.DB, id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.awaitEnd(c.begin("next", 300, "gpt-4", "llama"), patience)
-	if err := after.Unchanged(t.Context(), c.db); err != nil {
+	if err := after.Unchanged(t.Context(), c.DB); err != nil {
 		t.Error(err)
 	}
-	if now := c.batch(id).Counts; now != b.Counts {
+	if now := c.Batch(id).Counts; now != b.Counts {
 		t.Errorf("counts were %+v and are %+v", b.Counts, now)
 	}
 	if retried, err := o.Rerun(t.Context(), id, batch.Allowance{}, batch.Canceled); err != nil || int64(retried) != b.Counts.Canceled {
 		t.Errorf("%d retried of %d, %v", retried, b.Counts.Canceled, err)
 	}
 	c.awaitEnd(id, patience)
-	if err := after.Unchanged(t.Context(), c.db); err != nil {
+	if err := after.Unchanged(t.Context(), c.DB); err != nil {
 		t.Error(err)
 	}
 	c.calledAtMost(2)
@@ -90,7 +90,7 @@ func TestRetryOfFailedRequests(t *testing.T) {
 	c.start("standalone")
 	id := c.begin("failing", n, "gpt-4")
 	for range 2 {
-		until(t, patience, "the batch has failed", func() bool { return c.batch(id).Status == batch.StatusFailed })
+		testenv.Eventually(t, "the batch has failed", func() bool { return c.Batch(id).Status == batch.StatusFailed })
 		if retried, err := c.operator().Rerun(t.Context(), id, batch.Allowance{}, batch.Failed); err != nil || retried != n {
 			t.Fatalf("%d retried, %v", retried, err)
 		}
@@ -112,11 +112,11 @@ func TestDeadlineOfARunningBatch(t *testing.T) {
 	c.start("standalone", func(s *config.Standalone) { s.CancellationPollInterval = ms(20) })
 	id := c.begin("late", n, "gpt-4")
 	c.awaitDone(id, 50)
-	if _, err := c.db.Exec(t.Context(), `UPDATE batches SET expires_at = now()`); err != nil {
+	if _, err := c.DB.Exec(t.Context(), `UPDATE batches SET expires_at = now()`); err != nil {
 		t.Fatal(err)
 	}
-	until(t, patience, "the batch has expired", func() bool { return c.batch(id).Status == batch.StatusExpired })
-	b := c.batch(id)
+	testenv.Eventually(t, "the batch has expired", func() bool { return c.Batch(id).Status == batch.StatusExpired })
+	b := c.Batch(id)
 	if b.Counts.Expired == 0 || b.Counts.Completed < 50 || b.Counts.Completed+b.Counts.Expired != n || time.Since(b.FinishedAt) > patience {
 		t.Errorf("expired: %+v", b)
 	}

@@ -12,6 +12,7 @@ import (
 	"fusillade/internal/config"
 	"fusillade/internal/embedded"
 	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
 	"fusillade/migrations"
 	"fusillade/streams"
 )
@@ -21,13 +22,11 @@ type LocalConfig struct {
 	// DataDir keeps Postgres and the broker's files. One process at a time
 	// may use it.
 	DataDir string
-	// DatabaseURL is a server to use instead of one of our own.
-	DatabaseURL string
 	// NATSListen opens the broker's port, for the nats command line; empty: none.
 	NATSListen string
-	MaxConns   int
-	Daemon     config.Daemon
-	Log        *slog.Logger
+	// Settings may name a Postgres to use instead of one of our own.
+	Settings *config.Standalone
+	Log      *slog.Logger
 }
 
 // Local is a Postgres and a NATS server for this process alone.
@@ -61,8 +60,11 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (l *Local, err error) {
 			err = errors.Join(err, l.Stop())
 		}
 	}()
+	if l.Keyring, err = seal.New(cfg.Settings.Encryption.Key.All()...); err != nil {
+		return l, err
+	}
 	l.pg, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{
-		URL: cfg.DatabaseURL, DataDir: filepath.Join(cfg.DataDir, "postgres"),
+		URL: cfg.Settings.Postgres.URL.Reveal(), DataDir: filepath.Join(cfg.DataDir, "postgres"),
 		CacheDir: filepath.Join(cfg.DataDir, "download"), Log: cfg.Log,
 	})
 	if err != nil {
@@ -72,17 +74,17 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (l *Local, err error) {
 	if err = migrations.Up(ctx, l.pg.URL()); err != nil {
 		return l, err
 	}
-	l.Store, err = postgres.Open(ctx, postgres.Config{URL: l.pg.URL(), MaxConns: cfg.MaxConns, ApplicationName: "fusillade"})
+	l.Store, err = postgres.Open(ctx, postgres.Config{URL: l.pg.URL(), MaxConns: cfg.Settings.MaxConns, ApplicationName: "fusillade"})
 	if err != nil {
 		return l, err
 	}
-	if l.disown, err = l.Store.OwnDatabase(ctx, cfg.Daemon.StaleDaemonThreshold.Duration()); err != nil {
+	if l.disown, err = l.Store.OwnDatabase(ctx, cfg.Settings.StaleDaemonThreshold.Duration()); err != nil {
 		return l, err
 	}
 	if err = l.startBroker(cfg); err != nil {
 		return l, err
 	}
-	l.Streams = streams.Config{InMemory: true, StaleDaemonThreshold: cfg.Daemon.StaleDaemonThreshold.Duration()}
+	l.Streams = streams.Config{InMemory: true, StaleDaemonThreshold: cfg.Settings.StaleDaemonThreshold.Duration()}
 	if err = l.ensureStreams(ctx); err != nil {
 		return l, err
 	}

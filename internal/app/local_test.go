@@ -17,12 +17,12 @@ func TestLocal(t *testing.T) {
 	const n = 40
 	c := newCluster(t, mock.Settings{Latency: "hang"})
 	cfg := LocalConfig{
-		DataDir: t.TempDir(), DatabaseURL: c.databaseURL, MaxConns: 6, Daemon: c.settings.Daemon, Log: testenv.Logger(t),
+		DataDir: t.TempDir(), Settings: &c.settings, Log: testenv.Logger(t),
 	}
 	first := c.local(cfg)
 	id := c.begin("r", n, "m")
 	stopFirst := first.run()
-	until(t, patience, "calls are in flight", func() bool { return c.endpoint.Stats().InFlight > 0 })
+	testenv.Eventually(t, "calls are in flight", func() bool { return c.endpoint.Stats().InFlight > 0 })
 	if _, err := StartLocal(t.Context(), cfg); !errors.Is(err, embedded.ErrInUse) {
 		t.Errorf("a second run on the same directory: %v, want ErrInUse", err)
 	}
@@ -30,7 +30,7 @@ func TestLocal(t *testing.T) {
 	if first.Recovered != 0 {
 		t.Errorf("%d requests were recovered by the first run", first.Recovered)
 	}
-	if done := c.batch(id).Counts.Done(); done != 0 {
+	if done := c.Batch(id).Counts.Done(); done != 0 {
 		t.Errorf("%d requests have ended, though no call has", done)
 	}
 
@@ -39,11 +39,11 @@ func TestLocal(t *testing.T) {
 	}
 	second := c.local(cfg)
 	// Those that the first run unclaimed when it stopped need no recovery.
-	if claimed := c.batch(id).Counts.InProgress; second.Recovered == 0 || int64(second.Recovered) > claimed {
+	if claimed := c.Batch(id).Counts.InProgress; second.Recovered == 0 || int64(second.Recovered) > claimed {
 		t.Errorf("%d requests were recovered, %d had been claimed", second.Recovered, claimed)
 	}
 	var stuck int
-	if err := c.db.QueryRow(t.Context(), `SELECT count(*) FROM requests WHERE due_at IS NULL`).Scan(&stuck); err != nil || stuck != 0 {
+	if err := c.DB.QueryRow(t.Context(), `SELECT count(*) FROM requests WHERE due_at IS NULL`).Scan(&stuck); err != nil || stuck != 0 {
 		t.Errorf("%d live requests wait for no claim, error %v", stuck, err)
 	}
 	stopSecond := second.run()
@@ -59,10 +59,10 @@ type local struct {
 }
 
 func (c *cluster) local(cfg LocalConfig) local {
-	c.t.Helper()
-	l, err := StartLocal(c.t.Context(), cfg)
+	c.T.Helper()
+	l, err := StartLocal(c.T.Context(), cfg)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return local{l, c}
 }
@@ -74,12 +74,12 @@ func (l local) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- Standalone(ctx, ctx, l.Resources, ConsumerOptions{Daemon: s.Daemon, Work: s.Work, Upstream: s.Upstream, Shutdown: s.Shutdown}, nil)
+		done <- Standalone(ctx, ctx, l.Resources, &s, nil)
 	}()
 	return func() {
 		cancel()
 		if err := errors.Join(<-done, l.Stop()); err != nil {
-			l.c.t.Error(err)
+			l.c.T.Error(err)
 		}
 	}
 }

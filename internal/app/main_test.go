@@ -12,20 +12,17 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/checker"
 	"fusillade/internal/config"
 	"fusillade/internal/consume"
-	"fusillade/internal/embedded"
 	"fusillade/internal/jsonl"
 	"fusillade/internal/mock"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/testcluster"
 	"fusillade/streams"
 )
 
@@ -38,53 +35,29 @@ func TestMain(m *testing.M) {
 	testenv.Main(m)
 }
 
-// patience is how long a test waits for what must happen at last.
-const patience = 60 * time.Second
+const patience = testenv.Patience
 
-// until waits for a condition, which it asks again and again.
-func until(t testing.TB, patience time.Duration, what string, holds func() bool) {
-	t.Helper()
-	testenv.Until(t, patience, what, holds)
-}
-
-// cluster is a database, a broker and an endpoint, and the daemons that a test
-// runs on them.
+// cluster has an endpoint, and the daemons that a test runs.
 type cluster struct {
-	t           *testing.T
-	databaseURL string
-	store       *postgres.Store
-	db          *pgxpool.Pool // to look at the tables themselves
-	broker      *embedded.NATS
-	conn        *nats.Conn
-	endpoint    *mock.Server
-	settings    config.Standalone
+	*testcluster.Cluster
+	endpoint *mock.Server
+	settings config.Standalone
 }
 
-// newCluster starts no daemon. At the end of the test the checker looks at
-// every batch.
+// newCluster starts no daemon.
 func newCluster(t *testing.T, answers mock.Settings) *cluster {
 	t.Helper()
-	c := &cluster{t: t, databaseURL: testenv.DatabaseURL(t), broker: testenv.NATS(t)}
+	c := &cluster{Cluster: testcluster.New(t)}
 	var err error
 	if c.endpoint, err = mock.New(mock.Config{Settings: answers, Seed: 1}); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(c.endpoint)
 	t.Cleanup(server.Close)
-	if c.store, err = postgres.Open(t.Context(), postgres.Config{URL: c.databaseURL}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.store.Close)
-	if c.db, err = pgxpool.New(t.Context(), c.databaseURL); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.db.Close)
-	c.conn = testenv.Connect(t, c.broker)
-	checker.AtEnd(t, c.db)
 	c.settings = defaults(t)
 	c.settings.Backoff, c.settings.MaxBackoff = ms(20), ms(200)
-	c.set(&c.settings.Postgres.URL, c.databaseURL)
-	c.set(&c.settings.NATS.URL, c.broker.URL())
+	c.set(&c.settings.Postgres.URL, c.DatabaseURL)
+	c.set(&c.settings.NATS.URL, c.Broker.URL())
 	c.set(&c.settings.Upstream.URL, server.URL)
 	return c
 }
@@ -102,9 +75,9 @@ func defaults(t *testing.T) config.Standalone {
 func ms(n int) config.Milliseconds { return config.Milliseconds(time.Duration(n) * time.Millisecond) }
 
 func (c *cluster) set(setting interface{ Set(string) error }, value string) {
-	c.t.Helper()
+	c.T.Helper()
 	if err := setting.Set(value); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 }
 
@@ -120,44 +93,41 @@ type running struct {
 // start runs a daemon until the end of the test: a dispatcher, a consumer, or
 // both in one.
 func (c *cluster) start(role string, changes ...func(*config.Standalone)) *running {
-	c.t.Helper()
+	c.T.Helper()
 	s := c.settings
 	for _, change := range changes {
 		change(&s)
 	}
-	resources, err := Connect(c.t.Context(), role, s.Postgres, s.NATS, s.Daemon, testenv.Logger(c.t))
+	resources, err := Connect(c.T.Context(), role, &s.Process, &s.Daemon, testenv.Logger(c.T))
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	var taking context.Context
 	r := &running{done: make(chan error, 1), consumer: make(chan *consume.Consumer, 10)}
 	taking, r.stop = context.WithCancel(context.Background())
 	stopAdmin, err := resources.ServeAdmin(taking, string(s.Admin.Addr), true)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	r.admin, r.observed = resources.AdminAddr, resources.Telemetry
-	consuming := ConsumerOptions{
-		Daemon: s.Daemon, Work: s.Work, Upstream: s.Upstream, Encryption: s.Encryption, Webhooks: s.Webhooks, Shutdown: s.Shutdown,
-		Observe: func(c *consume.Consumer) { r.consumer <- c },
-	}
+	observe := func(c *consume.Consumer) { r.consumer <- c }
 	go func() {
 		defer close(r.done)
 		defer resources.Close()
 		defer stopAdmin()
 		switch role {
 		case "dispatcher":
-			r.done <- Dispatch(taking, context.Background(), resources, DispatcherOptions{Daemon: s.Daemon, Encryption: s.Encryption, Webhooks: s.Webhooks}, nil)
+			r.done <- Dispatch(taking, context.Background(), resources, s.Dispatcher())
 		case "consumer":
-			r.done <- Consume(taking, context.Background(), resources, consuming, nil)
+			r.done <- Consume(taking, context.Background(), resources, s.Consumer(), observe)
 		default:
-			r.done <- Standalone(taking, context.Background(), resources, consuming, nil)
+			r.done <- Standalone(taking, context.Background(), resources, &s, observe)
 		}
 	}()
-	c.t.Cleanup(func() {
+	c.T.Cleanup(func() {
 		r.stop()
 		if err := <-r.done; err != nil {
-			c.t.Errorf("%s: %v", role, err)
+			c.T.Errorf("%s: %v", role, err)
 		}
 	})
 	return r
@@ -166,13 +136,13 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 // begin stores n requests, whose models take turns and whose custom ids begin
 // with the prefix, and begins a batch of them.
 func (c *cluster) begin(prefix string, n int, models ...string) batch.ID {
-	c.t.Helper()
+	c.T.Helper()
 	return c.beginAs("tester", prefix, n, models...)
 }
 
 // beginAs is begin for an owner.
 func (c *cluster) beginAs(owner, prefix string, n int, models ...string) batch.ID {
-	c.t.Helper()
+	c.T.Helper()
 	var file bytes.Buffer
 	for i := range n {
 		line, err := json.Marshal(map[string]any{
@@ -180,113 +150,104 @@ func (c *cluster) beginAs(owner, prefix string, n int, models ...string) batch.I
 			"body": map[string]any{"model": models[i%len(models)], "messages": []string{}},
 		})
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 		file.Write(append(line, '\n'))
 	}
 	reader, err := jsonl.NewReader(&file, jsonl.Config{})
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	id, _, err := jsonl.Load(c.t.Context(), c.store, reader, "requests.jsonl", owner)
+	id, _, err := jsonl.Load(c.T.Context(), c.Store, reader, "requests.jsonl", owner)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	created, _, err := c.store.CreateBatch(c.t.Context(), postgres.NewBatch{
+	created, _, err := c.Store.CreateBatch(c.T.Context(), postgres.NewBatch{
 		File: id, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: owner,
 	})
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	if err := c.conn.Publish(streams.HintWork, nil); err != nil {
-		c.t.Fatal(err)
+	if err := c.Conn.Publish(streams.HintWork, nil); err != nil {
+		c.T.Fatal(err)
 	}
 	return created
 }
 
-func (c *cluster) batch(id batch.ID) postgres.Batch {
-	c.t.Helper()
-	b, err := c.store.GetBatch(c.t.Context(), id, nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return b
-}
-
 // awaitEnd waits until the batch has ended, and wants every request completed.
 func (c *cluster) awaitEnd(id batch.ID, patience time.Duration) {
-	c.t.Helper()
+	c.T.Helper()
 	ended := false
 	defer func() {
 		if !ended {
 			c.explain(id)
 		}
 	}()
-	until(c.t, patience, "the batch has ended", func() bool {
-		ended = c.batch(id).Status.Terminal()
+	testenv.Eventually(c.T, "the batch has ended", func() bool {
+		ended = c.Batch(id).Status.Terminal()
 		return ended
 	})
-	if b := c.batch(id); b.Counts.Completed != b.Counts.Total {
-		c.t.Errorf("counts are %+v, want all completed", b.Counts)
+	if b := c.Batch(id); b.Counts.Completed != b.Counts.Total {
+		c.T.Errorf("counts are %+v, want all completed", b.Counts)
 	}
 }
 
 // awaitDone waits until that many requests of the batch have ended.
 func (c *cluster) awaitDone(id batch.ID, n int64) {
-	c.t.Helper()
-	until(c.t, patience, fmt.Sprintf("%d requests have ended", n), func() bool { return c.batch(id).Counts.Done() >= n })
+	c.T.Helper()
+	testenv.Eventually(c.T, fmt.Sprintf("%d requests have ended", n), func() bool { return c.Batch(id).Counts.Done() >= n })
 }
 
 // calledAtMost fails the test if a request was called more often.
 func (c *cluster) calledAtMost(most int64) {
-	c.t.Helper()
+	c.T.Helper()
 	for customID, calls := range c.endpoint.CustomIDs() {
 		if calls > most {
-			c.t.Errorf("%s was called %d times, want at most %d", customID, calls, most)
+			c.T.Errorf("%s was called %d times, want at most %d", customID, calls, most)
 		}
 	}
 }
 
 // explain says what is left of a batch that does not end.
 func (c *cluster) explain(id batch.ID) {
-	c.t.Helper()
-	c.t.Logf("counts are %+v", c.batch(id).Counts)
-	rows, err := c.db.Query(c.t.Context(), `
+	c.T.Helper()
+	c.T.Logf("counts are %+v", c.Batch(id).Counts)
+	rows, err := c.DB.Query(c.T.Context(), `
 		SELECT format('%s %s: %s, attempt %s, claim %s, delivery %s, started %s ago, not before %s from now, due %s from now', routed_model, line, state,
 		       attempt, claim, delivery, now() - started_at, not_before - now(), due_at - now())
 		  FROM requests ORDER BY 1 LIMIT 40`)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	left, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	c.t.Logf("live requests:\n%s", strings.Join(left, "\n"))
-	js, err := jetstream.New(c.conn)
+	c.T.Logf("live requests:\n%s", strings.Join(left, "\n"))
+	js, err := jetstream.New(c.Conn)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	consumers, err := js.Stream(c.t.Context(), streams.Stream)
+	consumers, err := js.Stream(c.T.Context(), streams.Stream)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	for info := range consumers.ListConsumers(c.t.Context()).Info() {
+	for info := range consumers.ListConsumers(c.T.Context()).Info() {
 		if info.NumPending > 0 || info.NumAckPending > 0 {
-			c.t.Logf("consumer %s: %d pending, %d unacked, %d redelivered, %d pulls wait", info.Name, info.NumPending, info.NumAckPending, info.NumRedelivered, info.NumWaiting)
+			c.T.Logf("consumer %s: %d pending, %d unacked, %d redelivered, %d pulls wait", info.Name, info.NumPending, info.NumAckPending, info.NumRedelivered, info.NumWaiting)
 		}
 	}
-	kv, err := js.KeyValue(c.t.Context(), streams.SlotsBucket)
+	kv, err := js.KeyValue(c.T.Context(), streams.SlotsBucket)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	entries, err := slots.List(c.t.Context(), kv)
+	entries, err := slots.List(c.T.Context(), kv)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	for model, e := range entries {
 		if len(e.Holders) > 0 {
-			c.t.Logf("slots of %s: %+v", model, e)
+			c.T.Logf("slots of %s: %+v", model, e)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"fusillade/internal/config"
 	"fusillade/internal/mock"
 	"fusillade/internal/testenv"
 )
@@ -76,11 +77,11 @@ func standaloneRegistry(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	c := newCluster(t, mock.Settings{Latency: "hang"})
 	r := c.start("standalone", withAdmin)
-	if _, err := APIConfig(Resources{Store: c.store, Conn: c.conn, Telemetry: r.observed, Log: testenv.Logger(t)}, APIOptions{}); err != nil {
+	if _, err := APIConfig(Resources{Store: c.Store, Conn: c.Conn, Telemetry: r.observed, Log: testenv.Logger(t)}, new(config.API)); err != nil {
 		t.Fatal(err)
 	}
 	id := c.begin("r", 3, "m")
-	until(t, patience, "every part reports", func() bool {
+	testenv.Eventually(t, "every part reports", func() bool {
 		s := r.scrape(t)
 		_, queue := s[`fusillade_queue_depth{model="m",state="pending"}`]
 		_, limit := s[`fusillade_model_limit{model="m"}`]

@@ -16,6 +16,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/mock"
+	"fusillade/internal/testenv"
 	"fusillade/streams"
 )
 
@@ -69,7 +70,7 @@ func TestMetricsOfARun(t *testing.T) {
 		}
 		// As if another daemon had taken it over and died: this write is fenced,
 		// and the message comes again when its lease has run out.
-		if _, err := c.db.Exec(context.Background(), `UPDATE requests SET daemon_id = gen_random_uuid() WHERE routed_model = 'fenced'`); err != nil {
+		if _, err := c.DB.Exec(context.Background(), `UPDATE requests SET daemon_id = gen_random_uuid() WHERE routed_model = 'fenced'`); err != nil {
 			t.Error(err)
 		}
 	}
@@ -79,7 +80,7 @@ func TestMetricsOfARun(t *testing.T) {
 		id := c.begin(name, all[name], name)
 		batches = append(batches, id)
 		if name == "late" {
-			if _, err := c.db.Exec(t.Context(), `UPDATE batches SET expires_at = now() - interval '1 hour' WHERE id = $1`, [16]byte(id)); err != nil {
+			if _, err := c.DB.Exec(t.Context(), `UPDATE batches SET expires_at = now() - interval '1 hour' WHERE id = $1`, [16]byte(id)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -88,7 +89,7 @@ func TestMetricsOfARun(t *testing.T) {
 	// Without a consumer the requests are published and wait, then their
 	// messages are lost.
 	dispatcher := c.start("dispatcher", withAdmin)
-	until(t, patience, "the queue is reported", func() bool {
+	testenv.Eventually(t, "the queue is reported", func() bool {
 		s := dispatcher.scrape(t)
 		depth := 0.0
 		for _, state := range []string{"pending", "claimed", "processing"} {
@@ -96,7 +97,7 @@ func TestMetricsOfARun(t *testing.T) {
 		}
 		return depth == 9 && s[`fusillade_queue_depth{model="good",state="claimed"}`] > 0
 	})
-	js, err := jetstream.New(c.conn)
+	js, err := jetstream.New(c.Conn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func TestMetricsOfARun(t *testing.T) {
 	for subject, message := range map[string]string{
 		"fusillade.hints.drained.=zz": "", "fusillade.requests.good." + strings.Repeat("0", 32) + ".1": "no headers",
 	} {
-		if err := c.conn.Publish(subject, []byte(message)); err != nil {
+		if err := c.Conn.Publish(subject, []byte(message)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -126,15 +127,15 @@ func TestMetricsOfARun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range batches {
-		until(t, patience, "the batch has ended", func() bool { return c.batch(id).Status.Terminal() })
+		testenv.Eventually(t, "the batch has ended", func() bool { return c.Batch(id).Status.Terminal() })
 	}
 	dispatcher.awaitSample(t, `fusillade_drops_total{item="hint"}`, 1)
 	consumer.awaitSample(t, `fusillade_drops_total{item="message"}`, 1)
 	consumer.awaitSample(t, `fusillade_drops_total{item="slots"}`, 1)
-	until(t, patience, "the last result is counted", func() bool {
+	testenv.Eventually(t, "the last result is counted", func() bool {
 		return consumer.scrape(t)[`fusillade_requests_completed_total{model="fenced",reason="",status="completed",status_code="200"}`] == 1
 	})
-	until(t, patience, "the queue is reported empty", func() bool {
+	testenv.Eventually(t, "the queue is reported empty", func() bool {
 		for sample, v := range dispatcher.scrape(t) {
 			if strings.HasPrefix(sample, "fusillade_queue_depth") && v != 0 {
 				return false
@@ -235,7 +236,7 @@ func TestMetricsOutliveADaemon(t *testing.T) {
 	if status, body := r.ask(t, "/readyz"); status != 200 {
 		t.Errorf("/readyz of a daemon at work: %d %s", status, body)
 	}
-	if _, err := c.db.Exec(t.Context(), `UPDATE daemons SET status = 'dead', stopped_at = now()`); err != nil {
+	if _, err := c.DB.Exec(t.Context(), `UPDATE daemons SET status = 'dead', stopped_at = now()`); err != nil {
 		t.Fatal(err)
 	}
 	r.awaitSample(t, `fusillade_heartbeat_failures_total`, 1)

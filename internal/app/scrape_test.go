@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"fusillade/internal/config"
+	"fusillade/internal/testenv"
 )
 
 // withAdmin serves health and metrics on a free port.
@@ -62,7 +63,7 @@ func (r *running) scrape(t *testing.T) map[string]float64 {
 // awaitSample waits until a sample is at least so much.
 func (r *running) awaitSample(t *testing.T, sample string, least float64) {
 	t.Helper()
-	until(t, patience, fmt.Sprintf("%s is at least %v", sample, least), func() bool { return r.scrape(t)[sample] >= least })
+	testenv.Eventually(t, fmt.Sprintf("%s is at least %v", sample, least), func() bool { return r.scrape(t)[sample] >= least })
 }
 
 // expectation is a sample and its value.

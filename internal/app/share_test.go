@@ -11,12 +11,12 @@ import (
 )
 
 func (c *cluster) change(model batch.Model, change postgres.ModelChange) {
-	c.t.Helper()
-	if err := c.store.ChangeModel(c.t.Context(), model, change); err != nil {
-		c.t.Fatal(err)
+	c.T.Helper()
+	if err := c.Store.ChangeModel(c.T.Context(), model, change); err != nil {
+		c.T.Fatal(err)
 	}
-	if err := c.conn.Publish(streams.HintWork, nil); err != nil {
-		c.t.Fatal(err)
+	if err := c.Conn.Publish(streams.HintWork, nil); err != nil {
+		c.T.Fatal(err)
 	}
 }
 
@@ -30,7 +30,7 @@ func TestUsersShareAModel(t *testing.T) {
 	c.settings.DefaultModelConcurrency = 8
 	yes, no := true, false
 	c.change("m", postgres.ModelChange{Paused: &yes})
-	if err := c.store.SetOwnerWeight(t.Context(), "bob", 3); err != nil {
+	if err := c.Store.SetOwnerWeight(t.Context(), "bob", 3); err != nil {
 		t.Fatal(err)
 	}
 	alice := c.begin("r", lines, "m") // by tester, of weight 1
@@ -42,7 +42,7 @@ func TestUsersShareAModel(t *testing.T) {
 	c.change("m", postgres.ModelChange{Paused: &no})
 	c.awaitDone(bob, lines/2)
 	// Read in this order, alice has had a little more time than bob.
-	b, a := c.batch(bob).Counts.Done(), c.batch(alice).Counts.Done()
+	b, a := c.Batch(bob).Counts.Done(), c.Batch(alice).Counts.Done()
 	if share := float64(b) / float64(a+b); share < 0.68 || share > 0.82 {
 		t.Errorf("bob got %.2f of all, want 0.75: %d and %d", share, b, a)
 	}
@@ -69,12 +69,12 @@ func TestEscalation(t *testing.T) {
 	if n := c.endpoint.Stats().Models["slow"].Calls; n == 0 {
 		t.Error("no call of the model itself while there was time")
 	}
-	if _, err := c.db.Exec(t.Context(), `UPDATE batches SET expires_at = now() + interval '10 min'`); err != nil {
+	if _, err := c.DB.Exec(t.Context(), `UPDATE batches SET expires_at = now() + interval '10 min'`); err != nil {
 		t.Fatal(err)
 	}
 	c.awaitEnd(first, patience)
 	second := c.begin("b", lines, "slow", "quick")
-	if _, err := c.db.Exec(t.Context(), `UPDATE batches SET expires_at = now() + interval '10 min'`); err != nil {
+	if _, err := c.DB.Exec(t.Context(), `UPDATE batches SET expires_at = now() + interval '10 min'`); err != nil {
 		t.Fatal(err)
 	}
 	c.awaitEnd(second, patience)

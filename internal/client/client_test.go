@@ -36,12 +36,12 @@ func newClient(t *testing.T, meddle between) *client.Client {
 	if err := errors.Join(cfg.Postgres.URL.Set(testenv.DatabaseURL(t)), cfg.NATS.URL.Set(testenv.NATS(t).URL())); err != nil {
 		t.Fatal(err)
 	}
-	r, err := app.Connect(t.Context(), "standalone", cfg.Postgres, cfg.NATS, cfg.Daemon, testenv.Logger(t))
+	r, err := app.Connect(t.Context(), "standalone", &cfg.Process, &cfg.Daemon, testenv.Logger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	handler, err := app.NewAPI(r, app.APIOptions{Serving: cfg.Serving, Shutdown: cfg.Shutdown})
+	handler, err := app.NewAPI(r, cfg.API())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,6 +54,14 @@ func (m OptionalMilliseconds) Pointer() *time.Duration {
 	return &span
 }
 
+// OrZero returns the time span, or 0 for none.
+func (m OptionalMilliseconds) OrZero() time.Duration {
+	if m.None {
+		return 0
+	}
+	return m.Value.Duration()
+}
+
 // String returns the number of milliseconds, or none.
 func (m OptionalMilliseconds) String() string {
 	if m.None {

@@ -54,16 +54,16 @@ func TestFlushesAreBoundedByBytes(t *testing.T) {
 	for i := range requests {
 		requests[i].Body = bytes.Repeat([]byte{'a' + byte(i%26)}, size)
 	}
-	id := c.begin(requests)
-	until(t, "their messages wait", func() bool { return c.queued() == n })
-	w := &weighing{store: c.store}
+	id := c.Begin(requests)
+	until(t, "their messages wait", func() bool { return c.Queued() == n })
+	w := &weighing{store: c.Store}
 	r := c.startTuned(func(consumer *Consumer) {
 		if consumer.flushBytes != flushBytes || consumer.finishes.maxBytes != flushBytes {
 			t.Errorf("starts are bounded by %d bytes and results by %d, want %d", consumer.flushBytes, consumer.finishes.maxBytes, flushBytes)
 		}
 		consumer.flushBytes, consumer.finishes.maxBytes = bound, bound
 	}, func(cfg *Config) { cfg.Store = w })
-	results := c.awaitEnd(id)
+	results := c.AwaitEnd(id)
 	for i := range n {
 		if got := results[fmt.Sprintf("r%d", i)]; got.State != batch.Completed || !bytes.Equal(got.Body, requests[i].Body) {
 			t.Fatalf("r%d is %s with %d bytes", i, got.State, len(got.Body))
@@ -74,9 +74,9 @@ func TestFlushesAreBoundedByBytes(t *testing.T) {
 			t.Errorf("a %s carried %d bytes, want at most %d and one body", what, most, bound)
 		}
 	}
-	until(t, "no bytes are in hand", func() bool { return r.hands.count() == 0 })
-	if r.hands.bytes != 0 {
-		t.Errorf("%d bytes are counted with nothing in hand", r.hands.bytes)
+	until(t, "no bytes are in hand", func() bool { return r.inflight.count() == 0 })
+	if r.inflight.bytes != 0 {
+		t.Errorf("%d bytes are counted with nothing in hand", r.inflight.bytes)
 	}
 }
 
@@ -106,21 +106,21 @@ func TestBodiesInHandAreBounded(t *testing.T) {
 	id := c.queue()
 	var r *Consumer
 	weigh := func(n int) {
-		r.hands.mu.Lock()
-		defer r.hands.mu.Unlock()
-		r.hands.bytes = n
+		r.inflight.mu.Lock()
+		defer r.inflight.mu.Unlock()
+		r.inflight.bytes = n
 	}
 	c.startTuned(func(consumer *Consumer) { r = consumer }, func(cfg *Config) {
 		cfg.Store = &deferring{store: cfg.Store, then: func() { weigh(maxBodies) }}
 	})
 	until(t, "it is given back", func() bool {
-		return c.count(`SELECT count(*) FROM requests WHERE state = 'pending' AND delivery = 1 AND attempt = 0 AND due_at IS NULL`) == 1
+		return c.Count(`SELECT count(*) FROM requests WHERE state = 'pending' AND delivery = 1 AND attempt = 0 AND due_at IS NULL`) == 1
 	})
 	if room := r.room(); room != 0 {
 		t.Errorf("room is %d with all memory used", room)
 	}
 	weigh(0)
-	for customID, got := range c.awaitEnd(id.Batch) {
+	for customID, got := range c.AwaitEnd(id.Batch) {
 		if calls := len(c.endpoint.of(customID)); calls != 1 || got.Attempts != 1 || got.State != batch.Completed {
 			t.Errorf("%s is %s after %d calls and %d attempts, want one", customID, got.State, calls, got.Attempts)
 		}

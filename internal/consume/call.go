@@ -2,6 +2,7 @@ package consume
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -12,26 +13,29 @@ import (
 	"fusillade/internal/upstream"
 )
 
-// call makes one call and says what is to be written about it. The slot is
-// freed before that is written: the limit counts calls in flight, not writes.
-// It is not freed before the decision, which may hold the model back.
+// credentialPause is the shortest backoff of a request without a key: other
+// consumers may have it, and an operator may mend it.
+const credentialPause = 5 * time.Second
+
+// call makes one call and decides about its request. The capacity is not freed
+// before the decision, which may hold the model back.
 //
 // A process that was frozen may hold tasks and slots that are others' by now.
 // It makes no call that it had not begun.
-func (c *Consumer) call(t *task) finished {
+func (c *Consumer) call(t *task) decision {
 	if c.cfg.Lapsed != nil && c.cfg.Lapsed() {
-		return givenBack(t, 0)
+		return released(t, 0)
 	}
-	t.lane.metrics.calling(t)
+	t.pool.metrics.calling(t)
 	outcome := c.do(t)
 	c.callTime.Add(int64(outcome.Elapsed))
-	f := c.decide(t, outcome)
-	t.lane.metrics.called(outcome, f)
-	return f
+	d := c.decide(t, outcome)
+	t.pool.metrics.called(outcome, d)
+	return d
 }
 
 func (c *Consumer) do(t *task) upstream.Outcome {
-	to, failed := c.route(t)
+	to, failed := c.resolve(t)
 	if failed != nil {
 		return *failed
 	}
@@ -65,15 +69,57 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 	})
 }
 
-// decide turns the outcome of a call into what is written about it.
-func (c *Consumer) decide(t *task, o upstream.Outcome) finished {
-	if t.ended() != postgres.Live {
-		return finished{task: t} // cancelled meanwhile: nothing is to be written
+// resolve returns where the task's call goes and with which key; or the outcome,
+// if there can be no call.
+//
+// A key that cannot be had now costs an attempt like an endpoint that is away:
+// the request waits out its backoffs, in this consumer or another, and fails
+// with its last retry or near its deadline. A batch with a key of its own is
+// never called with another one.
+func (c *Consumer) resolve(t *task) (upstream.Target, *upstream.Outcome) {
+	to, ok := c.cfg.Resolve(t.pool.account.Model())
+	if !ok {
+		return to, &upstream.Outcome{Reason: batch.BuilderError, Detail: "no upstream is configured for this model"}
+	}
+	switch {
+	case to.Unusable != "" && (to.BaseURL == "" || !t.start.HasOwnKey):
+		return to, unavailable(to.Unusable)
+	case t.start.HasOwnKey:
+		return c.withBatchKey(t, to)
+	}
+	return to, nil
+}
+
+func (c *Consumer) withBatchKey(t *task, to upstream.Target) (upstream.Target, *upstream.Outcome) {
+	if c.cfg.BatchKey == nil {
+		return to, unavailable("this consumer cannot read the API keys of batches")
+	}
+	key, err := c.cfg.BatchKey(c.doing, t.delivery.ID.Batch, t.start.Generation)
+	switch {
+	case errors.Is(err, batch.ErrNotFound):
+		return to, &upstream.Outcome{Reason: batch.BuilderError, Detail: "the API key that the batch brought was removed"}
+	case err != nil && c.doing.Err() != nil:
+		return to, &upstream.Outcome{Reason: batch.TaskTerminated}
+	case err != nil:
+		return to, unavailable("the API key that the batch brought cannot be used: " + err.Error())
+	}
+	to.APIKey = key
+	return to, nil
+}
+
+func unavailable(detail string) *upstream.Outcome {
+	return &upstream.Outcome{Reason: batch.CredentialUnavailable, Detail: detail, RetryAfter: credentialPause}
+}
+
+// decide turns the outcome of a call into what happens to its request.
+func (c *Consumer) decide(t *task, o upstream.Outcome) decision {
+	if t.liveness() != postgres.Live {
+		return decision{kind: abandon, task: t} // canceled meanwhile: nothing is to be stored
 	}
 	if o.Reason == batch.TaskTerminated && c.doing.Err() != nil {
-		return givenBack(t, 0) // cut off by a stop: not the request's fault
+		return released(t, 0) // cut off by a stop: not the request's fault
 	}
-	ending := &postgres.Completion{
+	d := decision{kind: complete, task: t, completion: postgres.Completion{
 		Delivery:      t.delivery,
 		State:         batch.Completed,
 		Reason:        o.Reason,
@@ -84,29 +130,21 @@ func (c *Consumer) decide(t *task, o upstream.Outcome) finished {
 		Usage:         o.Response.Usage,
 		Body:          o.Response.Body,
 		Detail:        o.Detail,
-	}
+	}}
 	if o.Reason == "" {
-		return finished{task: t, ending: ending}
+		return d
 	}
 	now := time.Now()
-	c.trouble.Store(&LastError{At: now, Model: t.lane.account.Model(), Detail: o.Detail})
+	c.lastError.Store(&LastError{At: now, Model: t.pool.account.Model(), Detail: o.Detail})
 	if o.RetryAfter > 0 && (o.Response.StatusCode == http.StatusTooManyRequests || o.Response.StatusCode == http.StatusServiceUnavailable) {
-		t.lane.account.Hold(now.Add(o.RetryAfter))
+		t.pool.account.Hold(now.Add(o.RetryAfter))
 	}
 	delay, denied := c.cfg.Retry.Next(o.Reason, t.start.Attempt, t.deadline.Sub(now), o.RetryAfter, rand.Float64())
 	if denied != batch.Granted {
-		ending.State = batch.Failed
-		return finished{task: t, ending: ending, denied: denied}
+		d.kind, d.denied, d.completion.State = fail, denied, batch.Failed
+		return d
 	}
-	return finished{task: t, back: &postgres.Release{
+	return decision{kind: retry, task: t, release: postgres.Release{
 		Delivery: t.delivery, Retry: true, Delay: delay, Reason: o.Reason, StatusCode: o.Response.StatusCode,
 	}}
-}
-
-// giveBack returns a started request without a call, for any consumer to
-// start after the delay.
-func (c *Consumer) giveBack(t *task, delay time.Duration) { c.finish(givenBack(t, delay)) }
-
-func givenBack(t *task, delay time.Duration) finished {
-	return finished{task: t, back: &postgres.Release{Delivery: t.delivery, Delay: delay}}
 }

@@ -25,8 +25,8 @@ func TestBatchCompletes(t *testing.T) {
 		fmt.Fprintf(w, `{"model":"answered","usage":{"prompt_tokens":3,"completion_tokens":4},"id":%q}`, c.customID)
 	})
 	r := c.start()
-	id := c.begin(lines(n, testModel, otherModel, "*"))
-	results := c.awaitEnd(id)
+	id := c.Begin(lines(n, testModel, otherModel, "*"))
+	results := c.AwaitEnd(id)
 	for i := range n {
 		customID := fmt.Sprintf("r%d", i)
 		got, ok := results[customID]
@@ -49,10 +49,10 @@ func TestBatchCompletes(t *testing.T) {
 		}
 		seen[call.customID] = true
 	}
-	if got := c.count(`SELECT count(*) FROM results WHERE answered_model = 'answered' AND prompt_tokens = 3 AND completion_tokens = 4`); got != n {
+	if got := c.Count(`SELECT count(*) FROM results WHERE answered_model = 'answered' AND prompt_tokens = 3 AND completion_tokens = 4`); got != n {
 		t.Errorf("%d results have model and usage, want %d", got, n)
 	}
-	until(t, "the stream is empty", func() bool { return c.queued() == 0 })
+	until(t, "the stream is empty", func() bool { return c.Queued() == 0 })
 	if s := r.Stats(); s.Completed != n || s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.LastError != nil || s.CallTime <= 0 {
 		t.Errorf("stats are %+v, want %d completed and nothing else", s, n)
 	}
@@ -63,10 +63,10 @@ func TestCallHeaders(t *testing.T) {
 	c := newCluster(t)
 	c.start()
 	request := line("Grüße\tan alle", testModel)
-	id := c.begin([]batch.Template{request}, func(n *postgres.NewBatch) {
+	id := c.Begin([]batch.Template{request}, func(n *postgres.NewBatch) {
 		n.Metadata = map[string]string{"team": "red\r\nX-Evil: 1", "unsent": "x"}
 	})
-	results := c.awaitEnd(id)
+	results := c.AwaitEnd(id)
 	calls := c.endpoint.all()
 	if len(calls) != 1 {
 		t.Fatalf("%d calls, want 1", len(calls))
@@ -79,7 +79,7 @@ func TestCallHeaders(t *testing.T) {
 	if !regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-01$`).MatchString(trace) {
 		t.Errorf("traceparent is %q", trace)
 	}
-	b, requestID := c.batch(id), results["Grüße\tan alle"].ID.String()
+	b, requestID := c.Batch(id), results["Grüße\tan alle"].ID.String()
 	want := http.Header{
 		"Authorization":                       {"Bearer sk-test"},
 		"Content-Type":                        {"application/json"},
@@ -120,7 +120,7 @@ func TestBodiesAreKept(t *testing.T) {
 	requests := []batch.Template{line("bytes", testModel), line("empty", testModel), line("large", testModel), line("failed", testModel)}
 	requests[0].Body = []byte("{ \"model\":\t\"x\",  \"n\":1.0e+0, \"s\":\"\\u00e9é\u2028\" , \"model\":\"x\"}")
 	requests[2].Body = []byte(`{"model":"x","pad":"` + strings.Repeat("é", 1<<19) + `"}`)
-	results := c.awaitEnd(c.begin(requests))
+	results := c.AwaitEnd(c.Begin(requests))
 	for _, request := range requests {
 		calls := c.endpoint.of(request.CustomID)
 		if len(calls) != 1 || !bytes.Equal(calls[0].body, request.Body) {
@@ -142,8 +142,8 @@ func TestUnsendableRequests(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.start(func(cfg *Config) {
-		good := cfg.Upstream
-		cfg.Upstream = func(m batch.Model) (upstream.Target, bool) {
+		good := cfg.Resolve
+		cfg.Resolve = func(m batch.Model) (upstream.Target, bool) {
 			switch m {
 			case "homeless":
 				return upstream.Target{}, false
@@ -157,7 +157,7 @@ func TestUnsendableRequests(t *testing.T) {
 	})
 	badMethod := line("bad method", testModel)
 	badMethod.Method = "POST /"
-	results := c.awaitEnd(c.begin([]batch.Template{
+	results := c.AwaitEnd(c.Begin([]batch.Template{
 		line("homeless", "homeless"), line("by ftp", "by ftp"), line("bad key", "bad key"), badMethod, line("good", testModel),
 	}))
 	for customID, detail := range map[string]string{
@@ -189,14 +189,14 @@ func TestModelsShareAConsumer(t *testing.T) {
 		case <-r.Context().Done():
 		}
 	})
-	long := c.begin(lines(n, testModel))
-	until(t, "the long batch is under way", func() bool { return c.batch(long).Counts.Done() > most })
-	short := c.begin(lines(10, otherModel, "third"))
-	c.awaitEnd(short)
-	if done := c.batch(long).Counts.Done(); done == n {
+	long := c.Begin(lines(n, testModel))
+	until(t, "the long batch is under way", func() bool { return c.Batch(long).Counts.Done() > most })
+	short := c.Begin(lines(10, otherModel, "third"))
+	c.AwaitEnd(short)
+	if done := c.Batch(long).Counts.Done(); done == n {
 		t.Error("the short batch had to wait until the end of the long one")
 	}
-	c.awaitEnd(long)
+	c.AwaitEnd(long)
 	if c.endpoint.peak > most {
 		t.Errorf("%d calls were in flight, at most %d are allowed", c.endpoint.peak, most)
 	}

@@ -15,12 +15,12 @@ import (
 	"fusillade/internal/watchdog"
 )
 
-// Store is where requests are started, looked up, finished and given up. All
+// store is where requests are started, looked up, finished and released. All
 // calls may be repeated after an error, whether or not they took effect.
 type store interface {
 	Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error)
 	CheckLiveness(ctx context.Context, deliveries []postgres.Delivery) ([]postgres.Liveness, error)
-	Finish(ctx context.Context, daemon batch.DaemonID, endings []postgres.Completion, returns []postgres.Release) (map[batch.RequestID]bool, error)
+	Finish(ctx context.Context, daemon batch.DaemonID, completions []postgres.Completion, releases []postgres.Release) (map[batch.RequestID]bool, error)
 	ReleaseClaims(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error)
 }
 
@@ -35,11 +35,11 @@ type Config struct {
 	Caller caller
 	Conn   *nats.Conn
 	Daemon batch.DaemonID
-	// Upstream says where a model's calls go. False: nowhere; its requests fail.
-	Upstream func(batch.Model) (upstream.Target, bool)
-	// BatchKey returns the API key that a batch brought for the requests of a
-	// generation. batch.ErrNotFound: it has none any more. After any other error
-	// it may be had later; the error's text is safe to store. Nil: never.
+	// Resolve returns where a model's calls go. False: nowhere; its requests fail.
+	Resolve func(batch.Model) (upstream.Target, bool)
+	// BatchKey returns a batch's own API key for the requests of a generation.
+	// batch.ErrNotFound: it has none any more. After any other error it may be had
+	// later; the error's text is safe to store. Nil: never.
 	BatchKey func(ctx context.Context, id batch.ID, generation int) (string, error)
 	Retry    batch.RetryPolicy
 	// Lease is how long the broker waits before it gives a silent consumer's
@@ -56,7 +56,7 @@ type Config struct {
 	HeartbeatInterval time.Duration
 	// DrainTimeout is how long calls may go on once Run was told to stop.
 	DrainTimeout time.Duration
-	// CancelPoll is how often requests in hand are looked up in case the hint of
+	// CancelPoll is how often requests in flight are looked up in case the hint of
 	// a cancel was lost; 0: 5 s.
 	CancelPoll time.Duration
 	// Lapsed reports whether the daemon's heartbeat is too old for a call to begin;
@@ -66,9 +66,9 @@ type Config struct {
 	Watch *watchdog.Watchdog
 	// MaxInFlight is the number of calls at once, of all models together.
 	MaxInFlight int
-	// MaxDeliveries is how many consumers a request may take down before it
+	// MaxTakeovers is how many consumers a request may take down before it
 	// fails as poisoned.
-	MaxDeliveries int
+	MaxTakeovers int
 	// StatusInterval is the pause between log lines about the calls in flight;
 	// 0: no such lines.
 	StatusInterval time.Duration
@@ -80,14 +80,14 @@ type Config struct {
 
 func (c Config) validate() error {
 	switch {
-	case c.Store == nil || c.Caller == nil || c.Conn == nil || c.Upstream == nil || c.Log == nil:
-		return errors.New("consume: Store, Caller, Conn, Upstream and Log are required")
+	case c.Store == nil || c.Caller == nil || c.Conn == nil || c.Resolve == nil || c.Log == nil:
+		return errors.New("consume: Store, Caller, Conn, Resolve and Log are required")
 	case c.Daemon == batch.DaemonID{}:
 		return errors.New("consume: Daemon is required")
 	case c.Lease <= 0 || c.ProcessingTimeout <= 0 || c.StaleThreshold <= 0 || c.HeartbeatInterval <= 0 || c.DrainTimeout < 0:
 		return errors.New("consume: Lease, ProcessingTimeout, StaleThreshold and HeartbeatInterval must be positive")
-	case c.MaxInFlight <= 0 || c.MaxDeliveries <= 0:
-		return errors.New("consume: MaxInFlight and MaxDeliveries must be positive")
+	case c.MaxInFlight <= 0 || c.MaxTakeovers <= 0:
+		return errors.New("consume: MaxInFlight and MaxTakeovers must be positive")
 	}
 	return nil
 }

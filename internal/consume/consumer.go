@@ -36,7 +36,7 @@ const (
 	// maxBodies is how many bytes of requests' bodies are kept in memory, and
 	// what two flushes carry more.
 	maxBodies = 1 << 30
-	// unwritten is how many messages may be in hand beyond the calls: fetched
+	// unwritten is how many messages may be in flight beyond the calls: fetched
 	// ahead, or with a result that waits for Postgres.
 	unwritten = 2048
 	// writeGrace is how long results may take to be written once calls have
@@ -46,37 +46,35 @@ const (
 
 // Consumer runs the calls of one daemon.
 type Consumer struct {
-	cfg    Config
-	js     jetstream.JetStream
-	keeper *slots.Keeper
-	hands  hands
-
-	metrics *metrics
-
+	// Set by New, then read only.
+	cfg        Config
+	js         jetstream.JetStream
+	keeper     *slots.Keeper
+	metrics    *metrics
 	starts     *batcher[*task]
-	finishes   *batcher[finished]
-	flushBytes int            // of bodies, that a start returns at most, and one body more
-	pulls      sync.WaitGroup // a pull loop per lane
-	calls      sync.WaitGroup // calls in flight, and tasks being given back without one
+	finishes   *batcher[decision]
+	flushBytes int // of bodies, that a start returns at most, and one body more
 
 	// Set by Run before anything else runs.
 	taking  context.Context // ends when no more work is to be taken
 	doing   context.Context // ends when calls must stop
 	writing context.Context // ends when writes must stop
 
-	inFlight                           atomic.Int64 // calls
-	full                               atomic.Bool  // a call waits for this consumer's capacity
-	turn                               atomic.Int64 // of the lanes at that capacity
-	completed, failed, retried, fenced atomic.Int64
-	aborted                            atomic.Int64
-	look                               chan struct{} // requests in hand may have been cancelled
+	// Safe for concurrent use by themselves.
+	inflight  inflight
+	capacity  capacity
+	look      chan struct{}  // to watchCancels: requests in flight may have been canceled
+	pulls     sync.WaitGroup // a pull loop per pool; added to under mu, by openPool
+	calls     sync.WaitGroup // calls, and releases of ready tasks; added to under a pool's mu
+	lastError atomic.Pointer[LastError]
 
-	callTime atomic.Int64 // nanoseconds
-	trouble  atomic.Pointer[LastError]
+	// Counted by whoever does it, and read by Stats and the status log.
+	completed, failed, retried, fenced, aborted atomic.Int64
+	callTime                                    atomic.Int64 // nanoseconds
 
-	mu    sync.Mutex
-	lanes []*lane
-	done  bool // no lane is opened any more
+	mu     sync.Mutex
+	pools  []*pool
+	closed bool // no pool is opened any more
 }
 
 // New returns a consumer. Its daemon must have its heartbeats running.
@@ -90,17 +88,16 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	}
 	cfg.CancelPoll = cmp.Or(cfg.CancelPoll, defaultCancelPoll)
 	c := &Consumer{
-		cfg: cfg, js: js, look: make(chan struct{}, 1),
-		hands: hands{tasks: make(map[batch.RequestID]*task)}, metrics: newMetrics(cfg.Metrics),
+		cfg: cfg, js: js, metrics: newMetrics(cfg.Metrics), flushBytes: flushBytes, look: make(chan struct{}, 1),
+		inflight: inflight{tasks: make(map[batch.RequestID]*task)}, capacity: capacity{places: int64(cfg.MaxInFlight)},
 	}
 	c.cfg.Store = measuredStore{cfg.Store, c.metrics}
 	c.starts = newBatcher(startBatch, flushWorkers, startLinger, c.flushStarts)
 	c.finishes = newBatcher(finishBatch, flushWorkers, finishLinger, c.flushFinishes)
-	c.flushBytes = flushBytes
-	c.finishes.weigh, c.finishes.maxBytes = finished.size, flushBytes
+	c.finishes.weigh, c.finishes.maxBytes = func(d decision) int { return d.bytes() }, flushBytes
 	c.keeper, err = slots.NewKeeper(ctx, slots.Config{
 		Conn: cfg.Conn, Daemon: cfg.Daemon, Capacity: cfg.MaxInFlight,
-		HeartbeatInterval: cfg.HeartbeatInterval, OnModel: c.openLane, Metrics: cfg.Metrics, Log: cfg.Log,
+		HeartbeatInterval: cfg.HeartbeatInterval, OnModel: c.openPool, Metrics: cfg.Metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -111,16 +108,16 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 // Stats are counted since the start.
 type Stats struct {
 	Completed, Failed, Retried, Fenced int64
-	// Aborted were in hand when they were cancelled or had otherwise ended
+	// Aborted were in flight when they were canceled or had otherwise finished
 	// elsewhere: their calls were cut off or not made.
 	Aborted  int64
 	InFlight int
 	CallTime time.Duration // of all calls together
-	// Trouble is what last went wrong, nil if nothing did.
+	// LastError is what last went wrong; nil if nothing did.
 	LastError *LastError
 }
 
-// Trouble is something that keeps requests from completing.
+// LastError is something that keeps requests from completing.
 type LastError struct {
 	At     time.Time
 	Model  batch.Model // whose call failed; empty: a write did
@@ -133,18 +130,17 @@ func (c *Consumer) Stats() Stats {
 	return Stats{
 		Completed: c.completed.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Fenced: c.fenced.Load(),
 		Aborted:  c.aborted.Load(),
-		InFlight: int(c.inFlight.Load()), CallTime: time.Duration(c.callTime.Load()), LastError: c.trouble.Load(),
+		InFlight: int(c.capacity.used.Load()), CallTime: time.Duration(c.callTime.Load()), LastError: c.lastError.Load(),
 	}
 }
 
-// Run consumes until taking ends. It then takes no more work, hands back what
-// it has not begun to call, lets calls in flight end within DrainTimeout or
-// until doing ends, writes what came of them, and returns. It can be called
-// once.
+// Run consumes until taking ends. It then takes no more work, releases what it
+// has not begun to call, lets calls in flight end within DrainTimeout or until
+// doing ends, stores their results, and returns. It can be called once.
 func (c *Consumer) Run(taking, doing context.Context) error {
 	doing, stopDoing := context.WithCancel(doing)
 	defer stopDoing()
-	// What came of the calls is still written after doing has ended.
+	// Results are still stored after doing has ended.
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(doing))
 	defer stopWriting()
 	c.taking, c.doing, c.writing = taking, doing, writing
@@ -169,7 +165,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	drained := make(chan struct{})
 	go func() { // ends with the waits that follow it
 		defer close(drained)
-		c.closeLanes()
+		c.closePools()
 		c.pulls.Wait()
 		c.calls.Wait()
 	}()
@@ -178,11 +174,11 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	select {
 	case <-drained:
 	case <-timer.C:
-		c.cfg.Log.Warn("calls are cut off after the drain timeout", "in_flight", c.inFlight.Load())
+		c.cfg.Log.Warn("calls are cut off after the drain timeout", "in_flight", c.capacity.used.Load())
 	case <-doing.Done():
 	}
 	stopDoing()
-	// Calls end now; what came of them may have to wait for room to be written.
+	// Calls end now; their results may have to wait to be stored.
 	hurry := time.AfterFunc(writeGrace, stopWriting)
 	defer hurry.Stop()
 	<-drained
@@ -205,74 +201,45 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	return err
 }
 
-// openLane begins to consume a model.
-func (c *Consumer) openLane(a *slots.Account) func() {
-	l := &lane{c: c, account: a, metrics: c.metrics.model(a.Model()), room: make(chan struct{}, 1)}
+// openPool begins to consume a model.
+func (c *Consumer) openPool(a *slots.Account) func() {
+	p := &pool{c: c, account: a, metrics: c.metrics.model(a.Model()), room: make(chan struct{}, 1)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done {
+	if c.closed {
 		return func() {}
 	}
-	c.lanes = append(c.lanes, l)
-	c.pulls.Go(func() { l.pull(c.taking) })
-	return l.pump
+	c.pools = append(c.pools, p)
+	c.pulls.Go(func() { p.pull(c.taking) })
+	return p.dispatchReady
 }
 
-func (c *Consumer) closeLanes() {
+func (c *Consumer) closePools() {
 	c.mu.Lock()
-	c.done = true
+	c.closed = true
 	c.mu.Unlock()
-	for _, l := range c.openLanes() {
-		l.close()
+	for _, p := range c.openPools() {
+		p.close()
 	}
 }
 
-func (c *Consumer) openLanes() []*lane {
+func (c *Consumer) openPools() []*pool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.lanes)
+	return slices.Clone(c.pools)
 }
 
-// pumpAll gives each lane its turn, beginning with another one each time, so
-// that no backlog keeps the others from the capacity of this consumer.
-func (c *Consumer) pumpAll() {
-	lanes := c.openLanes()
-	first := int(c.turn.Add(1))
-	for i := range lanes {
-		lanes[(first+i)%len(lanes)].pump()
-	}
-}
-
-// acquire takes a place among the calls of this consumer.
-func (c *Consumer) acquire() bool {
-	for range 2 {
-		for n := c.inFlight.Load(); n < int64(c.cfg.MaxInFlight); n = c.inFlight.Load() {
-			if c.inFlight.CompareAndSwap(n, n+1) {
-				return true
-			}
-		}
-		c.full.Store(true) // and look again: the last call may just have ended
-	}
-	return false
-}
-
-// release gives the place back and reports whether another model may want it.
-func (c *Consumer) release() bool {
-	c.inFlight.Add(-1)
-	return c.full.Swap(false)
-}
-
-// room is how many more messages this consumer takes in hand. Results that
-// wait for Postgres are in hand too, so nothing is pulled while it is away.
+// room is how many more messages this consumer takes. Those whose results wait
+// for Postgres count too, so nothing is pulled while it is away.
 func (c *Consumer) room() int {
-	if c.hands.heavy() {
+	if c.inflight.heavy() {
 		return 0
 	}
-	return max(c.cfg.MaxInFlight+unwritten-c.hands.count(), 0)
+	return max(c.cfg.MaxInFlight+unwritten-c.inflight.count(), 0)
 }
 
-// renewLeases keeps the messages in hand from being redelivered, and gives
-// back those that wait in vain.
+// renewLeases keeps the messages in flight from being redelivered, and releases
+// those that wait in vain.
 func (c *Consumer) renewLeases(ctx context.Context) error {
 	tick := time.NewTicker(min(c.cfg.Lease/12, 250*time.Millisecond))
 	defer tick.Stop()
@@ -286,16 +253,16 @@ func (c *Consumer) renewLeases(ctx context.Context) error {
 		case <-tick.C:
 		}
 		loop.Busy()
-		for _, t := range c.hands.due(time.Now(), c.cfg.Lease/3, c.cfg.ProcessingTimeout) {
+		for _, t := range c.inflight.leases(time.Now(), c.cfg.Lease/3, c.cfg.ProcessingTimeout) {
 			c.report(t.msg.InProgress())
 		}
-		for _, l := range c.openLanes() {
-			l.shed()
+		for _, p := range c.openPools() {
+			p.releaseWaiting()
 		}
 	}
 }
 
-// report logs that a word to the broker could not be sent. Nothing else is
+// report logs that an answer to the broker could not be sent. Nothing else is
 // needed: the message's lease runs out, and Postgres knows better.
 func (c *Consumer) report(err error) {
 	if err != nil {

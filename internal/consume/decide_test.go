@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"fusillade/internal/batch"
@@ -29,7 +30,7 @@ type decided struct {
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	const jittered = testBackoff + testBackoff/5
-	retry := func(reason batch.Reason) decided {
+	retried := func(reason batch.Reason) decided {
 		return decided{Reason: reason, Retry: true, Least: testBackoff, Most: jittered}
 	}
 	failed := func(reason batch.Reason) decided { return decided{State: batch.Failed, Reason: reason} }
@@ -54,66 +55,73 @@ func TestDecide(t *testing.T) {
 		"completed":                       {outcome: status(200, ""), want: decided{State: batch.Completed}},
 		"completed past the deadline":     {outcome: status(200, ""), remaining: -time.Hour, stop: ptr(0), want: decided{State: batch.Completed}},
 		"completed while cut off":         {outcome: status(200, ""), stopped: true, want: decided{State: batch.Completed}},
-		"503":                             {outcome: status(503, batch.RetriableHTTPStatus), want: retry(batch.RetriableHTTPStatus)},
-		"503, last retry":                 {outcome: status(503, batch.RetriableHTTPStatus), attempt: 2, want: retry(batch.RetriableHTTPStatus)},
+		"503":                             {outcome: status(503, batch.RetriableHTTPStatus), want: retried(batch.RetriableHTTPStatus)},
+		"503, last retry":                 {outcome: status(503, batch.RetriableHTTPStatus), attempt: 2, want: retried(batch.RetriableHTTPStatus)},
 		"503, no retry left":              {outcome: status(503, batch.RetriableHTTPStatus), attempt: 3, want: failed(batch.RetriableHTTPStatus)},
 		"400":                             {outcome: status(400, batch.NonRetriableHTTPStatus), want: failed(batch.NonRetriableHTTPStatus)},
-		"network error":                   {outcome: broken(batch.NetworkError), want: retry(batch.NetworkError)},
+		"network error":                   {outcome: broken(batch.NetworkError), want: retried(batch.NetworkError)},
 		"network error, no retry left":    {outcome: broken(batch.NetworkError), attempt: 3, want: failed(batch.NetworkError)},
-		"timeout":                         {outcome: broken(batch.Timeout), want: retry(batch.Timeout)},
+		"timeout":                         {outcome: broken(batch.Timeout), want: retried(batch.Timeout)},
 		"builder error":                   {outcome: broken(batch.BuilderError), want: failed(batch.BuilderError)},
 		"cut off by a stop":               {outcome: broken(batch.TaskTerminated), stopped: true, want: decided{}},
 		"cut off by a stop, none left":    {outcome: broken(batch.TaskTerminated), attempt: 3, stopped: true, want: decided{}},
-		"cut off by the processing limit": {outcome: broken(batch.TaskTerminated), want: retry(batch.TaskTerminated)},
-		"timeout during a stop":           {outcome: broken(batch.Timeout), stopped: true, want: retry(batch.Timeout)},
+		"cut off by the processing limit": {outcome: broken(batch.TaskTerminated), want: retried(batch.TaskTerminated)},
+		"timeout during a stop":           {outcome: broken(batch.Timeout), stopped: true, want: retried(batch.Timeout)},
 
-		"deadline, time enough":             {outcome: broken(batch.Timeout), remaining: time.Minute, stop: ptr(0), want: retry(batch.Timeout)},
+		"deadline, time enough":             {outcome: broken(batch.Timeout), remaining: time.Minute, stop: ptr(0), want: retried(batch.Timeout)},
 		"deadline within the backoff":       {outcome: broken(batch.Timeout), remaining: testBackoff / 2, stop: ptr(0), want: failed(batch.Timeout)},
 		"stop before the deadline":          {outcome: broken(batch.Timeout), remaining: time.Minute, stop: ptr(time.Minute), want: failed(batch.Timeout)},
-		"deadline past, within the buffer":  {outcome: broken(batch.Timeout), remaining: -time.Minute, stop: ptr(-time.Hour), want: retry(batch.Timeout)},
+		"deadline past, within the buffer":  {outcome: broken(batch.Timeout), remaining: -time.Minute, stop: ptr(-time.Hour), want: retried(batch.Timeout)},
 		"deadline past, buffer used up":     {outcome: broken(batch.Timeout), remaining: -time.Hour, stop: ptr(-time.Minute), want: failed(batch.Timeout)},
-		"deadline past, plays no part":      {outcome: broken(batch.Timeout), remaining: -time.Hour, want: retry(batch.Timeout)},
+		"deadline past, plays no part":      {outcome: broken(batch.Timeout), remaining: -time.Hour, want: retried(batch.Timeout)},
 		"asked to wait beyond the deadline": {outcome: asked(status(429, batch.RetriableHTTPStatus), time.Hour), remaining: time.Minute, stop: ptr(0), want: failed(batch.RetriableHTTPStatus)},
 
 		"asked to wait longer than the backoff": {outcome: asked(status(429, batch.RetriableHTTPStatus), time.Hour), want: decided{Reason: batch.RetriableHTTPStatus, Retry: true, Least: time.Hour, Most: time.Hour}},
-		"asked to wait less":                    {outcome: asked(status(503, batch.RetriableHTTPStatus), time.Second), want: retry(batch.RetriableHTTPStatus)},
+		"asked to wait less":                    {outcome: asked(status(503, batch.RetriableHTTPStatus), time.Second), want: retried(batch.RetriableHTTPStatus)},
 		"asked to wait, final":                  {outcome: asked(status(400, batch.NonRetriableHTTPStatus), time.Hour), want: failed(batch.NonRetriableHTTPStatus)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got, task := decide(t, tt.outcome, tt.attempt, tt.remaining, tt.stop, tt.stopped)
-			if got.task != task {
-				t.Error("the decision is about another task")
-			}
-			if (got.ending == nil) == (got.back == nil) {
-				t.Fatalf("ending %+v and return %+v, want one of them", got.ending, got.back)
-			}
-			if got.ending != nil {
-				want := &postgres.Completion{
+			if tt.want.State != "" {
+				want := decision{kind: fail, task: task, denied: got.denied, completion: postgres.Completion{
 					Delivery: task.delivery, State: tt.want.State, Reason: tt.want.Reason, Attempts: tt.attempt + 1,
 					StatusCode: tt.outcome.Response.StatusCode, Body: tt.outcome.Response.Body, Detail: tt.outcome.Detail,
+				}}
+				if tt.want.State == batch.Completed {
+					want.kind = complete
 				}
-				if diff := cmp.Diff(want, got.ending); diff != "" {
-					t.Errorf("ending (-want +got):\n%s", diff)
+				if (got.denied == batch.Granted) != (want.kind == complete) {
+					t.Errorf("denied is %q", got.denied)
+				}
+				if diff := cmp.Diff(want, got, comparable); diff != "" {
+					t.Errorf("decision (-want +got):\n%s", diff)
 				}
 				return
 			}
-			if delay := got.back.Delay; delay < tt.want.Least || delay > tt.want.Most {
+			delay := got.release.Delay
+			if delay < tt.want.Least || delay > tt.want.Most {
 				t.Errorf("delay is %v, want %v to %v", delay, tt.want.Least, tt.want.Most)
 			}
-			want := &postgres.Release{Delivery: task.delivery, Retry: tt.want.Retry, Delay: got.back.Delay, Reason: tt.want.Reason}
+			want := decision{kind: release, task: task, release: postgres.Release{Delivery: task.delivery, Delay: delay}}
 			if tt.want.Retry {
-				want.StatusCode = tt.outcome.Response.StatusCode
+				want.kind = retry
+				want.release.Retry, want.release.Reason, want.release.StatusCode = true, tt.want.Reason, tt.outcome.Response.StatusCode
 			}
-			if diff := cmp.Diff(want, got.back); diff != "" || tt.want.State != "" {
-				t.Errorf("want state %q; return (-want +got):\n%s", tt.want.State, diff)
+			if diff := cmp.Diff(want, got, comparable); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
+// comparable lets decisions be compared; of tasks, which one it is.
+var comparable = cmp.Options{
+	cmp.AllowUnexported(decision{}), cmp.Comparer(func(a, b *task) bool { return a == b }), cmpopts.EquateEmpty(),
+}
+
 // decide asks a consumer with up to three retries.
-func decide(t testing.TB, o upstream.Outcome, attempt int, remaining time.Duration, stop *time.Duration, stopped bool) (finished, *task) {
+func decide(t testing.TB, o upstream.Outcome, attempt int, remaining time.Duration, stop *time.Duration, stopped bool) (decision, *task) {
 	t.Helper()
 	retries := 3
 	doing, stopDoing := context.WithCancel(context.Background())
@@ -125,7 +133,7 @@ func decide(t testing.TB, o upstream.Outcome, attempt int, remaining time.Durati
 		MaxRetries: &retries, StopBeforeDeadline: stop, Backoff: testBackoff, Factor: 1, MaxBackoff: testBackoff,
 	}}}
 	task := &task{
-		lane:     &lane{c: c, account: new(slots.Account)},
+		pool:     &pool{c: c, account: new(slots.Account)},
 		delivery: postgres.Delivery{ID: batch.RequestID{Batch: batch.ID{1}, Line: 7}, Claim: 2, Number: 3},
 		start:    postgres.Start{Attempt: attempt},
 		deadline: time.Now().Add(remaining),
@@ -153,15 +161,16 @@ func TestDecideLosesNothing(t *testing.T) {
 		attempt := rapid.IntRange(0, 5).Draw(rt, "attempt")
 		remaining := time.Duration(rapid.Int64Range(-int64(time.Hour), int64(48*time.Hour)).Draw(rt, "remaining"))
 		got, _ := decide(t, o, attempt, remaining, stop, rapid.Bool().Draw(rt, "stopped"))
+		stored := got.kind == complete || got.kind == fail
 		switch {
-		case (got.ending == nil) == (got.back == nil):
-			rt.Fatalf("ending %+v and return %+v, want one of them", got.ending, got.back)
-		case got.ending != nil && (got.ending.State == batch.Completed) != (o.Reason == ""):
-			rt.Errorf("reason %q ends as %s", o.Reason, got.ending.State)
-		case got.back != nil && got.back.Retry && (attempt >= 3 || !o.Reason.Retriable()):
-			rt.Errorf("attempt %d is retried for %q", attempt, o.Reason)
-		case got.back != nil && got.back.Retry && got.back.Delay < max(o.RetryAfter, testBackoff):
-			rt.Errorf("delay %v, the upstream asked for %v", got.back.Delay, o.RetryAfter)
+		case !stored && got.kind != retry && got.kind != release:
+			rt.Fatalf("the decision is %+v", got)
+		case stored && (got.kind == complete) != (o.Reason == ""), stored && (got.completion.State == batch.Completed) != (o.Reason == ""):
+			rt.Errorf("reason %q is kind %d and ends as %s", o.Reason, got.kind, got.completion.State)
+		case got.kind == retry && (attempt >= 3 || !o.Reason.Retriable() || !got.release.Retry):
+			rt.Errorf("attempt %d is retried for %q: %+v", attempt, o.Reason, got.release)
+		case got.kind == retry && got.release.Delay < max(o.RetryAfter, testBackoff):
+			rt.Errorf("delay %v, the upstream asked for %v", got.release.Delay, o.RetryAfter)
 		}
 	})
 }
@@ -186,7 +195,7 @@ func TestRetryAfterHoldsTheModel(t *testing.T) {
 			t.Parallel()
 			outcome := upstream.Outcome{Response: upstream.Response{StatusCode: tt.status}, Reason: tt.reason, RetryAfter: tt.after}
 			_, task := decide(t, outcome, 0, 0, nil, false)
-			if hold := task.lane.account.Standing().Hold; (hold > 0) != tt.held || hold > tt.after {
+			if hold := task.pool.account.Standing().Hold; (hold > 0) != tt.held || hold > tt.after {
 				t.Errorf("the model is held for %v; asked for %v, want held: %t", hold, tt.after, tt.held)
 			}
 		})

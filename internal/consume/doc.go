@@ -1,16 +1,24 @@
-// Package consume takes requests off the stream, makes their calls and writes
-// what came of them.
+// Package consume takes requests off the stream, makes their calls and stores
+// the results. A file is a stage:
 //
-//	pull ──▶ start (batched) ──▶ ready ──▶ slot ──▶ call ──▶ finish (batched) ──▶ ack
-//	           │ stale: ack        │                  │          │ retry: nak with delay
-//	           │ busy, early: nak  └ drain: give back ┘          │ fenced: leave it to the lease
+//	receive ──▶ start ──▶ schedule ──▶ call ──▶ finish
+//	 pull        batched    ready,       one     batched write, then the answer
+//	             write      slot+place   call    to the broker
+//	              │ stale: ack   │                 │ complete, fail: ack
+//	              │ busy, early: │ drain, pause:   │ retry: nak with delay
+//	              ▼ nak          ▼ release         │ release: nak
+//	                                               ▼ fenced: leave it to the lease
 //
-// A message in hand is leased: it is renewed every third of the lease while
-// the consumer works on it, and redelivered by the broker if the consumer
-// dies. Postgres decides who owns a request; the broker's word is only a hint.
+// inflight.go holds what is on this way; cancel.go takes out of it what has
+// finished elsewhere: its call is cut off, and nothing is written.
 //
-// What has ended elsewhere, because it was cancelled, is dropped wherever it is
-// on this way: its call is cut off, and nothing is written.
+// A pool is one model in one consumer. Each pool has a loop that pulls its
+// messages; two flushes of starts and two of results run beside one another,
+// and each call has a goroutine. A task belongs to one of them at a time.
+//
+// A message is leased: it is renewed every third of the lease while the consumer
+// works on it, and redelivered by the broker if the consumer dies. Postgres
+// decides who owns a request; what the broker says is advisory.
 //
 // What a crash leaves behind:
 //

@@ -19,7 +19,7 @@ func TestDrain(t *testing.T) {
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
 	first := c.start()
-	id := c.begin(lines(n, testModel))
+	id := c.Begin(lines(n, testModel))
 	until(t, "all slots are used", func() bool { return c.endpoint.inFlight() == limit })
 	first.takeNone()
 	close(hold)
@@ -31,11 +31,11 @@ func TestDrain(t *testing.T) {
 	if calls := len(c.endpoint.all()); calls != limit {
 		t.Errorf("%d calls, want none after the %d that were in flight", calls, limit)
 	}
-	if busy := c.count(`SELECT count(*) FROM requests WHERE state = 'processing'`); busy != 0 {
+	if busy := c.Count(`SELECT count(*) FROM requests WHERE state = 'processing'`); busy != 0 {
 		t.Errorf("%d requests are left processing", busy)
 	}
 	c.start()
-	for customID, r := range c.awaitEnd(id) {
+	for customID, r := range c.AwaitEnd(id) {
 		if calls := len(c.endpoint.of(customID)); calls != 1 || r.Attempts != 1 {
 			t.Errorf("%s: %d calls and %d attempts, want one", customID, calls, r.Attempts)
 		}
@@ -50,18 +50,18 @@ func TestDrainGivesBackWhatIsStarted(t *testing.T) {
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
 	first := c.start(func(cfg *Config) { cfg.MaxInFlight = 1 })
-	id := c.begin([]batch.Template{line("a", testModel), line("b", otherModel)})
+	id := c.Begin([]batch.Template{line("a", testModel), line("b", otherModel)})
 	until(t, "both are started", func() bool {
-		return c.endpoint.inFlight() == 1 && c.count(`SELECT count(*) FROM requests WHERE state = 'processing'`) == 2
+		return c.endpoint.inFlight() == 1 && c.Count(`SELECT count(*) FROM requests WHERE state = 'processing'`) == 2
 	})
 	first.takeNone()
 	until(t, "the other is given back", func() bool {
-		return c.count(`SELECT count(*) FROM requests WHERE state = 'pending' AND attempt = 0 AND due_at IS NULL`) == 1
+		return c.Count(`SELECT count(*) FROM requests WHERE state = 'pending' AND attempt = 0 AND due_at IS NULL`) == 1
 	})
 	close(hold)
 	first.wait()
 	c.start()
-	for customID, r := range c.awaitEnd(id) {
+	for customID, r := range c.AwaitEnd(id) {
 		if calls := len(c.endpoint.of(customID)); calls != 1 || r.Attempts != 1 || r.State != batch.Completed {
 			t.Errorf("%s is %s after %d calls and %d attempts, want one", customID, r.State, calls, r.Attempts)
 		}
@@ -92,20 +92,20 @@ func TestCutOff(t *testing.T) {
 					cfg.DrainTimeout = never
 				}
 			})
-			id := c.begin(lines(10, testModel))
+			id := c.Begin(lines(10, testModel))
 			until(t, "all slots are used", func() bool { return c.endpoint.inFlight() == limit })
 			stop(first)
 			first.wait()
 			if s := first.Stats(); s.Completed+s.Failed+s.Retried+s.Fenced != 0 {
 				t.Errorf("stats are %+v, want nothing to have come of the calls", s)
 			}
-			if kept := c.count(`SELECT count(*) FROM requests WHERE state <> 'processing' AND attempt = 0 AND takeovers = 0`); kept < limit {
+			if kept := c.Count(`SELECT count(*) FROM requests WHERE state <> 'processing' AND attempt = 0 AND takeovers = 0`); kept < limit {
 				t.Errorf("%d requests are given back as they were, want at least %d", kept, limit)
 			}
 			close(hold)
 			c.start(func(cfg *Config) { cfg.Retry.MaxRetries = &retries })
 			twice := 0
-			for customID, r := range c.awaitEnd(id) {
+			for customID, r := range c.AwaitEnd(id) {
 				calls := c.endpoint.of(customID)
 				if len(calls) == 2 {
 					twice++
@@ -131,7 +131,7 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	const n = 12
 	c := newCluster(t, limits(map[batch.Model]int{testModel: n}))
-	away := &faultyStore{store: c.store, finish: func(int64) fault { return refused }}
+	away := &faultyStore{store: c.Store, finish: func(int64) fault { return refused }}
 	r := c.startTuned(func(r *Consumer) {
 		r.finishes = newBatcher(1, 1, 0, r.flushFinishes) // so that few results fill it
 	}, func(cfg *Config) { cfg.Store = away })
@@ -139,7 +139,7 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 	// its own result, which waits.
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
-	c.begin(lines(n, testModel))
+	c.Begin(lines(n, testModel))
 	until(t, "all calls are in flight", func() bool { return c.endpoint.inFlight() == n })
 	close(hold)
 	until(t, "all calls were made", func() bool { return len(c.endpoint.all()) == n })
@@ -158,17 +158,17 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 // While results cannot be written no more is taken than can be kept in hand.
 func TestPullingStopsWhileResultsWait(t *testing.T) {
 	t.Parallel()
-	c := &Consumer{cfg: Config{MaxInFlight: 10}, hands: hands{tasks: make(map[batch.RequestID]*task)}}
+	c := &Consumer{cfg: Config{MaxInFlight: 10}, inflight: inflight{tasks: make(map[batch.RequestID]*task)}}
 	for i := range 10 + unwritten {
 		if room := c.room(); room != 10+unwritten-i {
 			t.Fatalf("room is %d with %d in hand", room, i)
 		}
-		c.hands.take(newTestTask(int32(i + 1)))
+		c.inflight.add(newTestTask(int32(i + 1)))
 	}
 	if room := c.room(); room != 0 {
 		t.Errorf("room is %d with everything in hand", room)
 	}
-	c.hands.take(newTestTask(1 << 30))
+	c.inflight.add(newTestTask(1 << 30))
 	if room := c.room(); room != 0 {
 		t.Errorf("room is %d with more in hand than there should be", room)
 	}
@@ -181,7 +181,7 @@ func TestResultThatCannotBeStored(t *testing.T) {
 	c := newCluster(t)
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) { fmt.Fprint(w, c.customID) })
 	c.start(func(cfg *Config) { cfg.Caller = &corrupting{caller: cfg.Caller, customID: "r7"} })
-	for customID, r := range c.awaitEnd(c.begin(lines(20, testModel))) {
+	for customID, r := range c.AwaitEnd(c.Begin(lines(20, testModel))) {
 		if customID == "r7" {
 			if r.State != batch.Failed || r.Body != nil || r.StatusCode != 200 || r.Detail == "" || r.Attempts != 1 {
 				t.Errorf("the result that cannot be stored is %+v, want it to fail without its content", r)

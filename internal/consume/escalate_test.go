@@ -29,8 +29,8 @@ func window(d time.Duration) func(*postgres.NewBatch) {
 
 // told waits until consumers know the escalation.
 func (c *cluster) told() {
-	c.t.Helper()
-	until(c.t, "consumers know the escalation", func() bool { return c.slots(testModel).EscalationModel == otherModel })
+	c.T.Helper()
+	until(c.T, "consumers know the escalation", func() bool { return c.slots(testModel).EscalationModel == otherModel })
 }
 
 // The call names the escalation model, and is the line's in every other byte.
@@ -38,14 +38,14 @@ func TestEscalatedCall(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, escalating)
 	c.start(func(cfg *Config) {
-		cfg.Upstream = func(m batch.Model) (upstream.Target, bool) {
+		cfg.Resolve = func(m batch.Model) (upstream.Target, bool) {
 			return upstream.Target{BaseURL: c.url + map[batch.Model]string{otherModel: "/other"}[m], APIKey: "sk-test"}, true
 		}
 	})
 	requests := []batch.Template{line("a", testModel), line("b", otherModel), line("c", testModel)}
 	requests[2].Body = []byte(" { \"z\":1e400, \"model\" :\t\"x\",\n\"messages\":[{\"model\":\"y\"}], \"\\u006dodel\":\"z\"}  ")
-	id := c.begin(requests, window(30*time.Minute))
-	results := c.awaitEnd(id)
+	id := c.Begin(requests, window(30*time.Minute))
+	results := c.AwaitEnd(id)
 	for customID, want := range map[string]string{
 		"a": `{"model": "gpt-4.mini",  "prompt":"a"}`,
 		"b": `{"model": "gpt-4.mini",  "prompt":"b"}`,
@@ -62,7 +62,7 @@ func TestEscalatedCall(t *testing.T) {
 			t.Errorf("%s: authorization is %q", customID, got)
 		}
 	}
-	if n := c.count(`SELECT count(*) FROM results WHERE routed_model = $1`, string(otherModel)); n != 3 {
+	if n := c.Count(`SELECT count(*) FROM results WHERE routed_model = $1`, string(otherModel)); n != 3 {
 		t.Errorf("%d results are of the escalation model, want 3", n)
 	}
 }
@@ -75,7 +75,7 @@ func TestEscalatedBodyIsNoJSON(t *testing.T) {
 	c.start()
 	request := line("a", testModel)
 	request.Body = []byte(`{"model":"x", secret`)
-	got := c.awaitEnd(c.begin([]batch.Template{request}, window(time.Minute)))["a"]
+	got := c.AwaitEnd(c.Begin([]batch.Template{request}, window(time.Minute)))["a"]
 	if got.State != batch.Failed || got.Reason != batch.BuilderError || got.Detail != "the body is not JSON (byte 13)" {
 		t.Errorf("result is %+v", got)
 	}
@@ -87,7 +87,7 @@ func TestEscalatedBodyIsNoJSON(t *testing.T) {
 func TestEscalationAfterTheClaim(t *testing.T) {
 	t.Parallel()
 	soon := func(c *cluster) error {
-		_, err := c.db.Exec(c.t.Context(), `UPDATE batches SET expires_at = now() + interval '59 min'`)
+		_, err := c.DB.Exec(c.T.Context(), `UPDATE batches SET expires_at = now() + interval '59 min'`)
 		return err
 	}
 	for name, inBackoff := range map[string]bool{"in a backoff": true, "in the stream": false} {
@@ -106,16 +106,16 @@ func TestEscalationAfterTheClaim(t *testing.T) {
 				})
 				c.start()
 			}
-			id := c.begin(lines(1, testModel))
+			id := c.Begin(lines(1, testModel))
 			if !inBackoff {
-				until(t, "the message waits", func() bool { return c.queued() == 1 })
+				until(t, "the message waits", func() bool { return c.Queued() == 1 })
 				if err := soon(c); err != nil {
 					t.Fatal(err)
 				}
 				c.told()
 				c.start()
 			}
-			c.awaitEnd(id)
+			c.AwaitEnd(id)
 			var got []string
 			for _, call := range c.endpoint.all() {
 				got = append(got, fmt.Sprintf("%s %d", call.model, call.attempt))
@@ -156,10 +156,10 @@ func TestEscalationWhilePostgresFails(t *testing.T) {
 			c := newCluster(t, escalating)
 			c.queue()
 			c.told()
-			c.exec(`UPDATE batches SET expires_at = now() + interval '59 min'`)
-			s := &unclaimingStore{store: c.store, fault: f}
+			c.Exec(`UPDATE batches SET expires_at = now() + interval '59 min'`)
+			s := &unclaimingStore{store: c.Store, fault: f}
 			c.start(func(cfg *Config) { cfg.Store = s })
-			until(t, "the batch has ended", func() bool { return c.count(`SELECT count(*) FROM batches WHERE status = 'completed'`) == 1 })
+			until(t, "the batch has ended", func() bool { return c.Count(`SELECT count(*) FROM batches WHERE status = 'completed'`) == 1 })
 			if calls := c.endpoint.all(); len(calls) != 1 || calls[0].model != string(otherModel) {
 				t.Errorf("%d calls, want one of the escalation model", len(calls))
 			}
@@ -186,7 +186,7 @@ func TestPause(t *testing.T) {
 		}
 	})
 	consumers := []*running{c.start(), c.start()}
-	id := c.begin(lines(n, testModel))
+	id := c.Begin(lines(n, testModel))
 	inFlight := func() (sum int) {
 		for _, r := range consumers {
 			sum += r.Stats().InFlight
@@ -196,23 +196,23 @@ func TestPause(t *testing.T) {
 	until(t, "all slots are used", func() bool { return inFlight() == limit && begun.Load() == free+limit })
 	inHand := func() (sum int) {
 		for _, r := range consumers {
-			sum += r.hands.count()
+			sum += r.inflight.count()
 		}
 		return sum
 	}
 	pause := func(yes bool) {
 		t.Helper()
-		if err := c.store.ChangeModel(t.Context(), testModel, postgres.ModelChange{Paused: &yes}); err != nil {
+		if err := c.Store.ChangeModel(t.Context(), testModel, postgres.ModelChange{Paused: &yes}); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.conn.Publish(streams.HintWork, nil); err != nil {
+		if err := c.Conn.Publish(streams.HintWork, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	pause(true)
 	until(t, "each consumer knows", func() bool {
 		for _, r := range consumers {
-			for _, l := range r.openLanes() {
+			for _, l := range r.openPools() {
 				if !l.account.Standing().Paused {
 					return false
 				}
@@ -221,25 +221,25 @@ func TestPause(t *testing.T) {
 		return true
 	})
 	until(t, "what is fetched ahead is handed back", func() bool { return inHand() == limit })
-	if n := c.count(`SELECT count(*) FROM requests WHERE state = 'processing'`); n != limit {
+	if n := c.Count(`SELECT count(*) FROM requests WHERE state = 'processing'`); n != limit {
 		t.Errorf("%d requests are processing, want the %d that are called", n, limit)
 	}
 	open()
 	until(t, "calls in flight have ended", func() bool { return inHand() == 0 })
 	late := c.start() // one that knows nothing else of it
 	until(t, "it knows too", func() bool {
-		lanes := late.openLanes()
+		lanes := late.openPools()
 		return len(lanes) == 1 && lanes[0].account.Standing().Paused
 	})
-	c.awaitEnd(c.begin(lines(40, otherModel)))
+	c.AwaitEnd(c.Begin(lines(40, otherModel)))
 	if calls := begun.Load(); calls != free+limit {
 		t.Errorf("%d calls, want none after the %d that had begun", calls, free+limit)
 	}
-	if done := c.batch(id).Counts.Completed; done != free+limit {
+	if done := c.Batch(id).Counts.Completed; done != free+limit {
 		t.Errorf("%d requests have completed, want the %d that had begun", done, free+limit)
 	}
 	pause(false)
-	if results := c.awaitEnd(id); len(results) != n {
+	if results := c.AwaitEnd(id); len(results) != n {
 		t.Errorf("%d results, want %d", len(results), n)
 	}
 	if calls := begun.Load(); calls != n {

@@ -2,28 +2,22 @@ package consume
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"flag"
-	"fmt"
 	"log/slog"
+	"net"
 	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"fusillade/internal/batch"
-	"fusillade/internal/checker"
 	"fusillade/internal/daemon"
 	"fusillade/internal/dispatch"
-	"fusillade/internal/embedded"
 	"fusillade/internal/postgres"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/testcluster"
 	"fusillade/internal/upstream"
 	"fusillade/streams"
 )
@@ -38,43 +32,34 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	testModel  batch.Model = "meta-llama/Llama-3.1:8b instruct"
-	otherModel batch.Model = "gpt-4.mini"
-	// patience is how long a test waits for what must happen at last.
-	patience = 60 * time.Second
-	// never is a lease that does not run out in a test.
-	never = time.Hour
+	testModel  = testcluster.Model
+	otherModel = testcluster.Other
+	patience   = testenv.Patience
+	never      = testcluster.Never
+)
+
+var (
+	line  = testcluster.Line
+	lines = testcluster.Lines
 )
 
 var described = streams.Config{InMemory: true, StaleDaemonThreshold: 10 * time.Second}
 
-// until waits for a condition, which it asks again and again.
-func until(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	testenv.Until(t, patience, what, holds)
-}
+var until = testenv.Eventually
 
-// cluster is a database, a broker and an endpoint, and the daemons that a test
-// runs on them.
+// cluster has an endpoint, and the daemons that a test runs.
 type cluster struct {
-	t        testing.TB
-	store    *postgres.Store
-	db       *pgxpool.Pool // to look at the tables themselves
-	broker   *embedded.NATS
-	conn     *nats.Conn
-	js       jetstream.JetStream
-	stream   jetstream.Stream
+	*testcluster.Cluster
 	endpoint *endpoint
 	url      string
 }
 
-// newCluster starts a dispatcher and no consumer. At the end of the test the
-// checker looks at every batch.
+// newCluster starts a dispatcher and no consumer.
 func newCluster(t testing.TB, settings ...func(*dispatch.Config)) *cluster {
 	t.Helper()
 	c := newBareCluster(t)
 	cfg := dispatch.Config{
-		Store: c.store, Conn: testenv.Connect(t, c.broker), Streams: described, ClaimBatchSize: 100, ClaimInterval: 200 * time.Millisecond,
+		Store: c.Store, Conn: testenv.Connect(t, c.Broker), Streams: described, ClaimBatchSize: 100, ClaimInterval: 200 * time.Millisecond,
 		DefaultLimit: 4, Lease: never, ClaimTimeout: time.Minute, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second,
 		MetadataFields: []string{"id", "endpoint", "created_at", "completion_window", "team"}, Log: testenv.Logger(t),
 	}
@@ -85,61 +70,19 @@ func newCluster(t testing.TB, settings ...func(*dispatch.Config)) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.background(d.Run)
+	c.Go(d.Run)
 	return c
 }
 
 // newBareCluster starts neither.
 func newBareCluster(t testing.TB) *cluster {
 	t.Helper()
-	c := &cluster{t: t, broker: testenv.NATS(t), endpoint: &endpoint{}}
-	url := testenv.DatabaseURL(t)
-	var err error
-	if c.store, err = postgres.Open(t.Context(), postgres.Config{URL: url}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.store.Close)
-	if c.db, err = pgxpool.New(t.Context(), url); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.db.Close)
-	c.conn = testenv.Connect(t, c.broker)
-	if c.js, err = jetstream.New(c.conn); err != nil {
-		t.Fatal(err)
-	}
-	if err := streams.Ensure(t.Context(), c.js, described); err != nil {
-		t.Fatal(err)
-	}
-	if c.stream, err = c.js.Stream(t.Context(), streams.Stream); err != nil {
-		t.Fatal(err)
-	}
+	c := &cluster{Cluster: testcluster.New(t), endpoint: &endpoint{}}
+	c.EnsureStreams(described)
 	server := httptest.NewServer(c.endpoint)
 	t.Cleanup(server.Close)
 	c.url = server.URL
-	t.Cleanup(c.check)
 	return c
-}
-
-// background runs something until the end of the test, and fails the test with
-// its error.
-func (c *cluster) background(run func(context.Context) error) {
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx) }()
-	c.t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			c.t.Error(err)
-		}
-	})
-}
-
-func (c *cluster) check() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := checker.CheckAll(ctx, c.db); err != nil {
-		c.t.Error(err)
-	}
 }
 
 // running is a consumer in a daemon of its own.
@@ -152,8 +95,8 @@ type running struct {
 	err      error
 }
 
-// errAway is what a store says that cannot be reached.
-var errAway = errors.New("the database is away")
+// errAway is what a store returns that cannot be reached.
+var errAway error = &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("the database is away")}
 
 // fault is how a call to the store fails.
 type fault int
@@ -197,37 +140,37 @@ func faulty[T any](faults func(n int64) fault, calls *atomic.Int64, call func() 
 
 // start runs a consumer until the end of the test.
 func (c *cluster) start(settings ...func(*Config)) *running {
-	c.t.Helper()
+	c.T.Helper()
 	return c.startTuned(func(*Consumer) {}, settings...)
 }
 
 // startTuned is start with a hand on the consumer before it runs.
 func (c *cluster) startTuned(tune func(*Consumer), settings ...func(*Config)) *running {
-	c.t.Helper()
+	c.T.Helper()
 	client, err := upstream.New(upstream.Config{Timeout: time.Minute})
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	cfg := Config{
-		Store: c.store, Caller: client, Conn: testenv.Connect(c.t, c.broker),
-		Upstream: func(batch.Model) (upstream.Target, bool) {
+		Store: c.Store, Caller: client, Conn: testenv.Connect(c.T, c.Broker),
+		Resolve: func(batch.Model) (upstream.Target, bool) {
 			return upstream.Target{BaseURL: c.url, APIKey: "sk-test"}, true
 		},
 		Retry: batch.RetryPolicy{Backoff: 10 * time.Millisecond, Factor: 2, MaxBackoff: 50 * time.Millisecond},
 		Lease: never, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second, HeartbeatInterval: 500 * time.Millisecond,
-		DrainTimeout: patience, MaxInFlight: 100, MaxDeliveries: 5, Log: testenv.Logger(c.t),
+		DrainTimeout: patience, MaxInFlight: 100, MaxTakeovers: 5, Log: testenv.Logger(c.T),
 	}
 	for _, set := range settings {
 		set(&cfg)
 	}
-	r := &running{t: c.t, done: make(chan struct{})}
+	r := &running{t: c.T, done: make(chan struct{})}
 	began := make(chan struct{})
 	var begin sync.Once
 	doing, doNone := context.WithCancel(context.Background())
 	taking, takeNone := context.WithCancel(doing)
 	r.takeNone, r.doNone = takeNone, doNone
 	life := daemon.Config{
-		Store: c.store, Conn: cfg.Conn, Role: "consumer", Interval: cfg.HeartbeatInterval, Threshold: cfg.StaleThreshold, Log: cfg.Log,
+		Store: c.Store, Conn: cfg.Conn, Role: "consumer", Interval: cfg.HeartbeatInterval, Threshold: cfg.StaleThreshold, Log: cfg.Log,
 	}
 	go func() {
 		defer close(r.done)
@@ -244,17 +187,17 @@ func (c *cluster) startTuned(tune func(*Consumer), settings ...func(*Config)) *r
 			return consumer.Run(taking, doing)
 		})
 	}()
-	c.t.Cleanup(func() {
+	c.T.Cleanup(func() {
 		r.doNone()
 		<-r.done
 		if r.err != nil {
-			c.t.Error(r.err)
+			c.T.Error(r.err)
 		}
 	})
 	<-began
 	if r.Consumer == nil {
 		<-r.done
-		c.t.Fatal(r.err)
+		c.T.Fatal(r.err)
 	}
 	return r
 }
@@ -269,118 +212,6 @@ func (r *running) wait() {
 	}
 	if r.err != nil {
 		r.t.Fatal(r.err)
-	}
-}
-
-// line is a request of a test's file.
-func line(customID string, model batch.Model) batch.Template {
-	return batch.Template{
-		CustomID: customID, Model: model, Method: "POST", Path: "/v1/chat/completions",
-		Body: fmt.Appendf(nil, `{"model": %q,  "prompt":"%s"}`, model, customID),
-	}
-}
-
-func lines(n int, models ...batch.Model) []batch.Template {
-	out := make([]batch.Template, n)
-	for i := range out {
-		out[i] = line(fmt.Sprintf("r%d", i), models[i%len(models)])
-	}
-	return out
-}
-
-// begin stores the lines as a file and begins a batch of it.
-func (c *cluster) begin(lines []batch.Template, settings ...func(*postgres.NewBatch)) batch.ID {
-	c.t.Helper()
-	ctx := c.t.Context()
-	n := postgres.NewBatch{CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: "tester"}
-	for _, set := range settings {
-		set(&n)
-	}
-	file, err := c.store.CreateFile(ctx, "requests.jsonl", n.CreatedBy)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	summary := batch.FileSummary{Requests: len(lines), Endpoint: "/v1/chat/completions"}
-	hash, demand := sha256.New(), make(map[batch.Model]batch.ModelDemand)
-	for i := range lines {
-		lines[i].Line = int32(i + 1)
-		hash.Write(lines[i].Body)
-		m := demand[lines[i].Model]
-		demand[lines[i].Model] = batch.ModelDemand{Model: lines[i].Model, Requests: m.Requests + 1, Bytes: m.Bytes + int64(len(lines[i].Body))}
-	}
-	for _, m := range demand {
-		summary.Models = append(summary.Models, m)
-		summary.Bytes += m.Bytes
-	}
-	summary.SHA256 = [32]byte(hash.Sum(nil))
-	if err := c.store.CopyTemplates(ctx, file, lines); err != nil {
-		c.t.Fatal(err)
-	}
-	if err := c.store.FinishFile(ctx, file, summary); err != nil {
-		c.t.Fatal(err)
-	}
-	n.File = file
-	id, _, err := c.store.CreateBatch(ctx, n)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if err := c.conn.Publish(streams.HintWork, nil); err != nil {
-		c.t.Fatal(err)
-	}
-	return id
-}
-
-// awaitEnd returns the results of a batch by custom id, once it has ended.
-func (c *cluster) awaitEnd(id batch.ID) map[string]batch.Result {
-	c.t.Helper()
-	until(c.t, "the batch has ended", func() bool { return c.batch(id).Status.Terminal() })
-	results := make(map[string]batch.Result)
-	for {
-		page, err := c.store.Results(c.t.Context(), id, int64(len(results)), 1000)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		for _, r := range page {
-			results[r.CustomID] = r
-		}
-		if len(page) == 0 {
-			return results
-		}
-	}
-}
-
-func (c *cluster) batch(id batch.ID) postgres.Batch {
-	c.t.Helper()
-	b, err := c.store.GetBatch(c.t.Context(), id, nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return b
-}
-
-// queued is how many messages the stream holds.
-func (c *cluster) queued() uint64 {
-	c.t.Helper()
-	info, err := c.stream.Info(c.t.Context())
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return info.State.Msgs
-}
-
-// count reads one number from the tables.
-func (c *cluster) count(sql string, args ...any) (n int64) {
-	c.t.Helper()
-	if err := c.db.QueryRow(c.t.Context(), sql, args...).Scan(&n); err != nil {
-		c.t.Fatal(err)
-	}
-	return n
-}
-
-func (c *cluster) exec(sql string, args ...any) {
-	c.t.Helper()
-	if _, err := c.db.Exec(c.t.Context(), sql, args...); err != nil {
-		c.t.Fatal(err)
 	}
 }
 

@@ -37,14 +37,14 @@ func (s measuredStore) Start(ctx context.Context, rules postgres.StartRules, del
 	return starts, nil
 }
 
-func (s measuredStore) Finish(ctx context.Context, daemon batch.DaemonID, endings []postgres.Completion, returns []postgres.Release) (map[batch.RequestID]bool, error) {
+func (s measuredStore) Finish(ctx context.Context, daemon batch.DaemonID, completions []postgres.Completion, releases []postgres.Release) (map[batch.RequestID]bool, error) {
 	began := time.Now()
-	written, err := s.store.Finish(ctx, daemon, endings, returns)
+	written, err := s.store.Finish(ctx, daemon, completions, releases)
 	if err != nil {
 		return nil, err
 	}
 	s.m.finishing.Observe(time.Since(began).Seconds())
-	s.m.resultSize.Observe(float64(len(endings) + len(returns)))
+	s.m.resultSize.Observe(float64(len(completions) + len(releases)))
 	return written, nil
 }
 
@@ -70,10 +70,10 @@ func (s standings) Describe(descs chan<- *prometheus.Desc) {
 func (s standings) Collect(out chan<- prometheus.Metric) {
 	type numbers struct{ inFlight, limit, held int }
 	all := make(map[string]numbers)
-	for _, l := range s.c.openLanes() {
-		now := l.account.Standing()
-		n := all[l.metrics.label]
-		all[l.metrics.label] = numbers{n.inFlight + now.InUse, n.limit + now.Limit, n.held + now.Held}
+	for _, p := range s.c.openPools() {
+		now := p.account.Standing()
+		n := all[p.metrics.label]
+		all[p.metrics.label] = numbers{n.inFlight + now.InUse, n.limit + now.Limit, n.held + now.Held}
 	}
 	for model, n := range all {
 		out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(n.inFlight), model)

@@ -113,49 +113,50 @@ func (m *modelMetrics) calling(t *task) {
 }
 
 // called notes a call that was made and what was decided about it.
-func (m *modelMetrics) called(o upstream.Outcome, f finished) {
+func (m *modelMetrics) called(o upstream.Outcome, d decision) {
 	if o.Reason == batch.RetriableHTTPStatus {
 		m.retriable.WithLabelValues(m.label, statusCode(o.Response.StatusCode)).Inc()
 	}
-	switch {
-	case o.Elapsed == 0: // there was nowhere to call
-	case f.ending == nil && f.back == nil: // aborted: it had ended elsewhere
-	case f.ending == nil && f.back.Retry:
-		m.retriedTimes.Observe(o.Elapsed.Seconds())
-	case f.ending == nil: // cut off by a stop
-	case f.ending.State == batch.Completed:
+	if o.Elapsed == 0 { // no call was made
+		return
+	}
+	switch d.kind {
+	case complete:
 		m.okTime.Observe(o.Elapsed.Seconds())
-	default:
+	case fail:
 		m.failedTime.Observe(o.Elapsed.Seconds())
+	case retry:
+		m.retriedTimes.Observe(o.Elapsed.Seconds())
+	case release, abandon: // cut off: its time says nothing of the endpoint
 	}
 }
 
 // written counts what a committed write did. A write whose first answer was
 // lost counts as fenced when it is repeated; the batch's own counters are exact
 // then too.
-func (m *modelMetrics) written(f finished, written bool) {
+func (m *modelMetrics) written(d *decision, written bool) {
 	switch {
 	case !written:
-		m.fenced.WithLabelValues(fencedWrite(f)).Inc()
-	case f.ending == nil && f.back.Retry:
+		m.fenced.WithLabelValues(fencedWrite(d.kind)).Inc()
+	case d.kind == retry:
 		m.retries.Inc()
-	case f.ending != nil:
-		m.ended(f)
+	case d.kind == complete || d.kind == fail:
+		m.finished(d)
 	}
 }
 
-func fencedWrite(f finished) string {
-	switch {
-	case f.ending != nil:
+func fencedWrite(k kind) string {
+	switch k {
+	case complete, fail:
 		return telemetry.FencedResult
-	case f.back.Retry:
+	case retry:
 		return telemetry.FencedRetry
 	}
 	return telemetry.FencedReturn
 }
 
-func (m *modelMetrics) ended(f finished) {
-	e := f.ending
+func (m *modelMetrics) finished(d *decision) {
+	e := &d.completion
 	if e.State == batch.Completed && e.Reason == "" && e.StatusCode == 200 {
 		m.ok200.Inc()
 	} else {
@@ -164,8 +165,8 @@ func (m *modelMetrics) ended(f finished) {
 	if e.State == batch.Completed {
 		m.successRetries.Observe(float64(e.Attempts - 1))
 	}
-	if f.denied == batch.DeniedMaxRetries || f.denied == batch.DeniedDeadline {
-		m.denied.WithLabelValues(m.label, string(f.denied)).Inc()
+	if d.denied == batch.DeniedMaxRetries || d.denied == batch.DeniedDeadline {
+		m.denied.WithLabelValues(m.label, string(d.denied)).Inc()
 	}
 	if n := e.Usage.PromptTokens; n > 0 {
 		m.promptTokens.Add(float64(n))
@@ -173,10 +174,10 @@ func (m *modelMetrics) ended(f finished) {
 	if n := e.Usage.CompletionTokens; n > 0 {
 		m.completionTokens.Add(float64(n))
 	}
-	if n := f.task.start.Takeovers; n > 0 {
+	if n := d.task.start.Takeovers; n > 0 {
 		m.reclaimed.WithLabelValues(telemetry.Takeover).Add(float64(n))
 	}
-	margin := time.Until(f.task.deadline)
+	margin := time.Until(d.task.deadline)
 	m.margin.Observe(margin.Seconds())
 	if margin < 0 {
 		m.late.WithLabelValues(m.label, string(e.State)).Inc()

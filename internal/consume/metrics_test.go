@@ -23,7 +23,7 @@ import (
 type example struct {
 	task     *task
 	outcome  upstream.Outcome
-	finished finished
+	decision decision
 }
 
 // randomExample is of a batch and a user that no other is of.
@@ -39,18 +39,19 @@ func randomExample(i int) example {
 			StatusCode: 200, RequestID: fmt.Sprint("req-", i), Model: fmt.Sprint("m-", i), Usage: batch.Usage{PromptTokens: 3, CompletionTokens: 5},
 		},
 	}}
-	ending := &postgres.Completion{
+	e.decision = decision{kind: complete, task: t, completion: postgres.Completion{
 		Delivery: t.delivery, State: batch.Completed, Attempts: t.start.Attempt + 1, StatusCode: 200,
 		RequestID: e.outcome.Response.RequestID, AnsweredModel: e.outcome.Response.Model, Usage: e.outcome.Response.Usage,
-	}
-	e.finished = finished{task: t, ending: ending}
+	}}
 	switch i % 5 {
 	case 1:
 		e.outcome.Reason, e.outcome.Response.StatusCode = batch.RetriableHTTPStatus, 503
-		e.finished = finished{task: t, back: &postgres.Release{Delivery: t.delivery, Retry: true, Reason: e.outcome.Reason}}
+		e.decision = decision{kind: retry, task: t, release: postgres.Release{Delivery: t.delivery, Retry: true, Reason: e.outcome.Reason}}
 	case 2:
 		e.outcome.Reason, e.outcome.Response.StatusCode = batch.RetriableHTTPStatus, i%1000
-		ending.State, ending.Reason, ending.StatusCode, e.finished.denied = batch.Failed, e.outcome.Reason, i%1000, batch.DeniedDeadline
+		e.decision.kind, e.decision.denied = fail, batch.DeniedDeadline
+		completion := &e.decision.completion
+		completion.State, completion.Reason, completion.StatusCode = batch.Failed, e.outcome.Reason, i%1000
 	}
 	return e
 }
@@ -58,8 +59,8 @@ func randomExample(i int) example {
 func (m *modelMetrics) all(e example, written bool) {
 	m.received(e.task)
 	m.calling(e.task)
-	m.called(e.outcome, e.finished)
-	m.written(e.finished, written)
+	m.called(e.outcome, e.decision)
+	m.written(&e.decision, written)
 }
 
 // However many batches, users and requests there are, the series are as many
@@ -96,8 +97,8 @@ func TestSeriesDoNotGrow(t *testing.T) {
 
 func TestWrittenCountsOnce(t *testing.T) {
 	t.Parallel()
-	ending := func(state batch.State, reason batch.Reason, status int) *postgres.Completion {
-		return &postgres.Completion{State: state, Reason: reason, StatusCode: status, Attempts: 3, Usage: batch.Usage{PromptTokens: 3, CompletionTokens: 5}}
+	completion := func(state batch.State, reason batch.Reason, status int) postgres.Completion {
+		return postgres.Completion{State: state, Reason: reason, StatusCode: status, Attempts: 3, Usage: batch.Usage{PromptTokens: 3, CompletionTokens: 5}}
 	}
 	const model = "meta-llama/Llama-3.1:8b instruct"
 	completed := func(status, reason, code string) string {
@@ -108,43 +109,43 @@ func TestWrittenCountsOnce(t *testing.T) {
 		fmt.Sprintf(`tokens_total{kind="completion",model=%q} 5`, model),
 	}
 	for name, tt := range map[string]struct {
-		finished finished
+		decision decision
 		lost     bool
 		late     bool
 		taken    int // over, from daemons that died
 		want     []string
 	}{
-		"completed":              {finished: finished{ending: ending(batch.Completed, "", 200)}, want: append(tokens, completed("completed", "", "200"))},
-		"completed with 204":     {finished: finished{ending: ending(batch.Completed, "", 204)}, want: append(tokens, completed("completed", "", "204"))},
-		"failed without answer":  {finished: finished{ending: ending(batch.Failed, batch.NetworkError, 0)}, want: append(tokens, completed("failed", "network_error", ""))},
-		"failed with odd status": {finished: finished{ending: ending(batch.Failed, batch.NonRetriableHTTPStatus, 777)}, want: append(tokens, completed("failed", "non_retriable_http_status", "other"))},
-		"canceled":               {finished: finished{ending: ending(batch.Canceled, batch.BatchCancelled, 0)}, want: append(tokens, completed("canceled", "batch_cancelled", ""))},
-		"late": {finished: finished{ending: ending(batch.Completed, "", 200)}, late: true, want: append(tokens, completed("completed", "", "200"),
+		"completed":              {decision: decision{kind: complete, completion: completion(batch.Completed, "", 200)}, want: append(tokens, completed("completed", "", "200"))},
+		"completed with 204":     {decision: decision{kind: complete, completion: completion(batch.Completed, "", 204)}, want: append(tokens, completed("completed", "", "204"))},
+		"failed without answer":  {decision: decision{kind: fail, completion: completion(batch.Failed, batch.NetworkError, 0)}, want: append(tokens, completed("failed", "network_error", ""))},
+		"failed with odd status": {decision: decision{kind: fail, completion: completion(batch.Failed, batch.NonRetriableHTTPStatus, 777)}, want: append(tokens, completed("failed", "non_retriable_http_status", "other"))},
+		"canceled":               {decision: decision{kind: fail, completion: completion(batch.Canceled, batch.BatchCancelled, 0)}, want: append(tokens, completed("canceled", "batch_cancelled", ""))},
+		"late": {decision: decision{kind: complete, completion: completion(batch.Completed, "", 200)}, late: true, want: append(tokens, completed("completed", "", "200"),
 			fmt.Sprintf(`requests_completed_after_sla_total{model=%q,status="completed"} 1`, model))},
-		"taken over": {finished: finished{ending: ending(batch.Completed, "", 200)}, taken: 2, want: append(tokens, completed("completed", "", "200"),
+		"taken over": {decision: decision{kind: complete, completion: completion(batch.Completed, "", 200)}, taken: 2, want: append(tokens, completed("completed", "", "200"),
 			`stale_requests_reclaimed_total{cause="takeover"} 2`)},
-		"out of retries": {finished: finished{ending: ending(batch.Failed, batch.Timeout, 0), denied: batch.DeniedMaxRetries}, want: append(tokens,
+		"out of retries": {decision: decision{kind: fail, completion: completion(batch.Failed, batch.Timeout, 0), denied: batch.DeniedMaxRetries}, want: append(tokens,
 			completed("failed", "timeout", ""), fmt.Sprintf(`retry_denied_total{model=%q,reason="max_retries"} 1`, model))},
-		"out of time": {finished: finished{ending: ending(batch.Failed, batch.Timeout, 0), denied: batch.DeniedDeadline}, want: append(tokens,
+		"out of time": {decision: decision{kind: fail, completion: completion(batch.Failed, batch.Timeout, 0), denied: batch.DeniedDeadline}, want: append(tokens,
 			completed("failed", "timeout", ""), fmt.Sprintf(`retry_denied_total{model=%q,reason="deadline"} 1`, model))},
-		"not worth a retry": {finished: finished{ending: ending(batch.Failed, batch.BuilderError, 0), denied: batch.DeniedNotRetriable},
+		"not worth a retry": {decision: decision{kind: fail, completion: completion(batch.Failed, batch.BuilderError, 0), denied: batch.DeniedNotRetriable},
 			want: append(tokens, completed("failed", "builder_error", ""))},
-		"retried":       {finished: finished{back: &postgres.Release{Retry: true}}, want: []string{fmt.Sprintf(`requests_retried_total{model=%q} 1`, model)}},
-		"given back":    {finished: finished{back: &postgres.Release{}}},
-		"fenced result": {finished: finished{ending: ending(batch.Completed, "", 200)}, lost: true, want: []string{`fenced_writes_total{write="result"} 1`}},
-		"fenced retry":  {finished: finished{back: &postgres.Release{Retry: true}}, lost: true, want: []string{`fenced_writes_total{write="retry"} 1`}},
-		"fenced return": {finished: finished{back: &postgres.Release{}}, lost: true, want: []string{`fenced_writes_total{write="return"} 1`}},
+		"retried":       {decision: decision{kind: retry}, want: []string{fmt.Sprintf(`requests_retried_total{model=%q} 1`, model)}},
+		"given back":    {decision: decision{kind: release}},
+		"fenced result": {decision: decision{kind: complete, completion: completion(batch.Completed, "", 200)}, lost: true, want: []string{`fenced_writes_total{write="result"} 1`}},
+		"fenced retry":  {decision: decision{kind: retry}, lost: true, want: []string{`fenced_writes_total{write="retry"} 1`}},
+		"fenced return": {decision: decision{kind: release}, lost: true, want: []string{`fenced_writes_total{write="return"} 1`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			reg := prometheus.NewRegistry()
 			m := newMetrics(reg).model(testModel)
-			f := tt.finished
+			f := tt.decision
 			f.task = &task{deadline: time.Now().Add(time.Hour), start: postgres.Start{Takeovers: tt.taken}}
 			if tt.late {
 				f.task.deadline = time.Now().Add(-time.Minute)
 			}
-			m.written(f, !tt.lost)
+			m.written(&f, !tt.lost)
 			want := make(map[string]bool)
 			for _, sample := range tt.want {
 				want["fusillade_"+sample] = true
@@ -195,7 +196,7 @@ func TestDropsAreCounted(t *testing.T) {
 		t.Parallel()
 		c := newCluster(t)
 		r := c.start(func(cfg *Config) { cfg.Caller = &corrupting{cfg.Caller, "r0"} })
-		results := c.awaitEnd(c.begin(lines(2, testModel)))
+		results := c.AwaitEnd(c.Begin(lines(2, testModel)))
 		if results["r0"].State != batch.Failed {
 			t.Errorf("%+v", results["r0"])
 		}
@@ -208,7 +209,7 @@ func TestDropsAreCounted(t *testing.T) {
 		r := c.startTuned(func(consumer *Consumer) {
 			consumer.cfg.Store = &faultyStore{store: consumer.cfg.Store, finish: away}
 		})
-		c.begin(lines(3, testModel))
+		c.Begin(lines(3, testModel))
 		until(t, "the calls have ended", func() bool { return len(c.endpoint.all()) == 3 && c.endpoint.inFlight() == 0 })
 		r.doNone()
 		r.wait()
@@ -220,15 +221,15 @@ func TestDropsAreCounted(t *testing.T) {
 		t.Parallel()
 		c := newCluster(t)
 		r := c.startTuned(func(consumer *Consumer) { consumer.cfg.Store = refusingStore{consumer.cfg.Store} })
-		c.begin(lines(1, testModel))
+		c.Begin(lines(1, testModel))
 		until(t, "the start is counted", func() bool { return drops(r, telemetry.DroppedStart) == 1 })
 	})
 	t.Run("message", func(t *testing.T) {
 		t.Parallel()
 		c := newCluster(t)
 		r := c.start()
-		c.awaitEnd(c.begin(lines(1, testModel))) // so that the model is known
-		if err := c.conn.Publish("fusillade.requests."+streams.Token(testModel)+".none.1", nil); err != nil {
+		c.AwaitEnd(c.Begin(lines(1, testModel))) // so that the model is known
+		if err := c.Conn.Publish("fusillade.requests."+streams.Token(testModel)+".none.1", nil); err != nil {
 			t.Fatal(err)
 		}
 		until(t, "the message is counted", func() bool { return drops(r, telemetry.DroppedMessage) == 1 })

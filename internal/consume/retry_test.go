@@ -39,7 +39,7 @@ func TestRetries(t *testing.T) {
 	for _, customID := range []string{"good", "final", "always", "twice", "cut", "changing"} {
 		requests = append(requests, line(customID, testModel))
 	}
-	results := c.awaitEnd(c.begin(requests))
+	results := c.AwaitEnd(c.Begin(requests))
 
 	ok := func(attempts int) batch.Result {
 		return batch.Result{State: batch.Completed, StatusCode: 200, Attempts: attempts, Body: fmt.Appendf(nil, "answer %d", attempts-1)}
@@ -70,7 +70,7 @@ func TestRetries(t *testing.T) {
 			}
 		}
 	}
-	until(t, "the stream is empty", func() bool { return c.queued() == 0 })
+	until(t, "the stream is empty", func() bool { return c.Queued() == 0 })
 	if s := r.Stats(); s.Completed != 3 || s.Failed != 3 || s.Retried != 9 || s.Fenced != 0 || s.LastError == nil {
 		t.Errorf("stats are %+v, want 3 completed, 3 failed, 9 retried", s)
 	}
@@ -101,7 +101,7 @@ func TestRetriesEndAtTheDeadline(t *testing.T) {
 					w.WriteHeader(http.StatusInternalServerError)
 				}
 			})
-			results := c.awaitEnd(c.begin(lines(1, testModel), func(n *postgres.NewBatch) { n.CompletionWindow = window }))
+			results := c.AwaitEnd(c.Begin(lines(1, testModel), func(n *postgres.NewBatch) { n.CompletionWindow = window }))
 			got, calls := results["r0"], len(c.endpoint.all())
 			if got.State != tt.want || got.Attempts != calls {
 				t.Errorf("the request is %s after %d attempts and %d calls, want %s", got.State, got.Attempts, calls, tt.want)
@@ -127,10 +127,10 @@ func TestRetryAfterHoldsEveryConsumer(t *testing.T) {
 	})
 	c.start()
 	c.start()
-	held := c.begin(lines(n, testModel))
+	held := c.Begin(lines(n, testModel))
 	until(t, "the model is held in the bucket", func() bool { return c.slots(testModel).HoldUntil.After(time.Now()) })
-	c.awaitEnd(c.begin(lines(200, otherModel)))
-	if done := c.batch(held).Counts.Done(); done == n {
+	c.AwaitEnd(c.Begin(lines(200, otherModel)))
+	if done := c.Batch(held).Counts.Done(); done == n {
 		t.Errorf("all %d requests of the held model have ended", done)
 	}
 	if _, later := c.afterPause("r150"); len(later) > 0 {
@@ -152,7 +152,7 @@ func TestCallsGoOnAfterRetryAfter(t *testing.T) {
 	})
 	c.start()
 	c.start()
-	c.awaitEnd(c.begin(lines(100, testModel)))
+	c.AwaitEnd(c.Begin(lines(100, testModel)))
 	asked, later := c.afterPause("r50")
 	for i, call := range later {
 		if since := call.at.Sub(asked.at); since < pause {
@@ -167,7 +167,7 @@ func TestCallsGoOnAfterRetryAfter(t *testing.T) {
 // afterPause returns the first call of a custom id, which was asked to wait,
 // and those of its model that came after it.
 func (c *cluster) afterPause(customID string) (asked call, later []call) {
-	c.t.Helper()
+	c.T.Helper()
 	for _, call := range c.endpoint.all() {
 		switch {
 		case asked.customID == "" && call.customID == customID && call.model == string(testModel):
@@ -180,14 +180,14 @@ func (c *cluster) afterPause(customID string) (asked call, later []call) {
 }
 
 func (c *cluster) slots(m batch.Model) slots.Entry {
-	c.t.Helper()
-	kv, err := c.js.KeyValue(c.t.Context(), streams.SlotsBucket)
+	c.T.Helper()
+	kv, err := c.JS.KeyValue(c.T.Context(), streams.SlotsBucket)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	entries, err := slots.List(c.t.Context(), kv)
+	entries, err := slots.List(c.T.Context(), kv)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return entries[m]
 }

@@ -9,6 +9,7 @@ import (
 	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
+	"fusillade/streams"
 )
 
 // heavyDelay is how long a request waits that found no room for its body.
@@ -21,19 +22,27 @@ func (c *Consumer) toStart(t *task) {
 	if c.starts.tryAdd(t) {
 		return
 	}
-	t.lane.pulling.Idle() // it waits for Postgres, as the flushes do
+	t.pool.pulling.Idle() // it waits for Postgres, as the flushes do
 	err := c.starts.add(c.taking, t)
-	t.lane.pulling.Busy()
+	t.pool.pulling.Busy()
 	if err != nil {
-		c.unstarted(t)
+		c.releaseUnstarted(t)
 	}
 }
 
-// unstarted hands a message back before its start.
-func (c *Consumer) unstarted(t *task) {
-	c.hands.drop(t)
-	t.lane.unstarting()
+// releaseUnstarted releases a message before its start.
+func (c *Consumer) releaseUnstarted(t *task) {
+	c.inflight.remove(t)
+	t.pool.leftStart()
 	c.report(t.msg.Nak())
+}
+
+// releaseUnread releases started requests whose bodies were not read.
+func (c *Consumer) releaseUnread(tasks []*task, delay time.Duration) {
+	for _, t := range tasks {
+		t.pool.leftStart()
+		c.release(t, delay)
+	}
 }
 
 // flushStarts starts the requests in Postgres and acts on each verdict. While
@@ -47,7 +56,7 @@ func (c *Consumer) flushStarts(tasks []*task) {
 		starts, err := c.cfg.Store.Start(c.taking, rules, deliveries)
 		step.End()
 		if err == nil {
-			if tasks = c.judgeAll(tasks, starts); len(tasks) == 0 {
+			if tasks = c.handleVerdicts(tasks, starts); len(tasks) == 0 {
 				return
 			}
 			deliveries, pause, deferred = deliveriesOf(tasks), minRetryPause, true
@@ -64,51 +73,12 @@ func (c *Consumer) flushStarts(tasks []*task) {
 		pause = c.wait(c.taking, pause)
 	}
 	if deferred { // they are started, and lack only their bodies
-		c.giveBackUnread(tasks, 0)
+		c.releaseUnread(tasks, 0)
 		return
 	}
 	for _, t := range tasks {
-		c.unstarted(t)
+		c.releaseUnstarted(t)
 	}
-}
-
-func (c *Consumer) giveBackUnread(tasks []*task, delay time.Duration) {
-	for _, t := range tasks {
-		t.lane.unstarting()
-		c.giveBack(t, delay)
-	}
-}
-
-func deliveriesOf(tasks []*task) []postgres.Delivery {
-	deliveries := make([]postgres.Delivery, len(tasks))
-	for i, t := range tasks {
-		deliveries[i] = t.delivery
-	}
-	return deliveries
-}
-
-// judgeAll acts on each verdict and returns the tasks that are to be started
-// again for their bodies. If there are too many bodies here already, they are
-// given back for a while instead.
-func (c *Consumer) judgeAll(tasks []*task, starts []postgres.Start) (again []*task) {
-	now := time.Now()
-	var deferred, late []*task
-	for i, t := range tasks {
-		switch {
-		case starts[i].Verdict == postgres.Deferred:
-			deferred = append(deferred, t)
-		case starts[i].Verdict == postgres.Started && t.lane.escalates(starts[i]):
-			late = append(late, t)
-		default:
-			c.judge(t, starts[i], now)
-		}
-	}
-	c.escalate(late)
-	if len(deferred) == 0 || !c.hands.heavy() {
-		return deferred
-	}
-	c.giveBackUnread(deferred, heavyDelay)
-	return nil
 }
 
 // isolateStart finds the one request whose start Postgres refuses for what it
@@ -122,8 +92,8 @@ func (c *Consumer) isolateStart(tasks []*task, err error) {
 	t := tasks[0]
 	c.metrics.dropped(telemetry.DroppedStart, 1)
 	c.cfg.Log.Error("request could not be started and is tried again later", "request_id", t.delivery.ID, "err", err)
-	c.hands.drop(t)
-	t.lane.unstarting()
+	c.inflight.remove(t)
+	t.pool.leftStart()
 	c.report(t.msg.NakWithDelay(c.cfg.Lease))
 }
 
@@ -136,25 +106,49 @@ func (c *Consumer) wait(ctx context.Context, pause time.Duration) time.Duration 
 	return min(2*pause, maxRetryPause)
 }
 
-func (c *Consumer) judge(t *task, s postgres.Start, now time.Time) {
+// handleVerdicts acts on each verdict and returns the tasks that are to be
+// started again for their bodies. If there are too many bodies here already,
+// they are released for a while instead.
+func (c *Consumer) handleVerdicts(tasks []*task, starts []postgres.Start) (again []*task) {
+	now := time.Now()
+	var deferred, late []*task
+	for i, t := range tasks {
+		switch {
+		case starts[i].Verdict == postgres.Deferred:
+			deferred = append(deferred, t)
+		case starts[i].Verdict == postgres.Started && t.escalates(starts[i]):
+			late = append(late, t)
+		default:
+			c.handleVerdict(t, starts[i], now)
+		}
+	}
+	c.escalate(late)
+	if len(deferred) == 0 || !c.inflight.heavy() {
+		return deferred
+	}
+	c.releaseUnread(deferred, heavyDelay)
+	return nil
+}
+
+func (c *Consumer) handleVerdict(t *task, s postgres.Start, now time.Time) {
 	switch s.Verdict {
 	case postgres.Started:
 		failpoint.Hit(failpoint.Started)
-		c.hands.begin(t, s, now)
-		if t.ended() != postgres.Live { // since it was started
-			t.lane.unstarting()
-			c.drop(t)
+		c.inflight.begin(t, s, now)
+		if t.liveness() != postgres.Live { // since it was started
+			t.pool.leftStart()
+			c.abandon(t)
 			return
 		}
-		if s.Takeovers >= c.cfg.MaxDeliveries {
-			t.lane.unstarting()
-			c.finish(finished{task: t, ending: &postgres.Completion{
+		if s.Takeovers >= c.cfg.MaxTakeovers {
+			t.pool.leftStart()
+			c.finish(decision{kind: fail, task: t, completion: postgres.Completion{
 				Delivery: t.delivery, State: batch.Failed, Reason: batch.Poisoned, Attempts: s.Attempt,
 				Detail: "its consumer died or hung too often in the middle of this request",
 			}})
 			return
 		}
-		t.lane.judged(t)
+		t.pool.enqueueReady(t)
 		return
 	case postgres.Stale:
 		c.report(t.msg.Ack())
@@ -164,6 +158,38 @@ func (c *Consumer) judge(t *task, s postgres.Start, now time.Time) {
 	case postgres.Early:
 		c.report(t.msg.NakWithDelay(max(s.Wait, time.Millisecond)))
 	}
-	c.hands.drop(t)
-	t.lane.unstarting()
+	c.inflight.remove(t)
+	t.pool.leftStart()
+}
+
+// escalate returns started requests to pending without a call, to be claimed
+// anew for the model that they go to. A crash before the ack leaves a message
+// of a claim that was released, which the next start refuses. Where the claims
+// cannot be released the requests are, as they are, and their next start looks
+// again; if it was done all the same that write is fenced, and their leases run
+// out.
+func (c *Consumer) escalate(tasks []*task) {
+	if len(tasks) == 0 {
+		return
+	}
+	requests := make([]postgres.ClaimedRequest, len(tasks))
+	for i, t := range tasks {
+		requests[i] = postgres.ClaimedRequest{ID: t.delivery.ID, Claim: t.delivery.Claim, Delivery: t.delivery.Number}
+	}
+	_, err := c.cfg.Store.ReleaseClaims(c.writing, requests, 0)
+	if err != nil {
+		c.cfg.Log.Warn("returning requests that escalate", "requests", len(tasks), "err", err)
+	}
+	for _, t := range tasks {
+		t.pool.leftStart()
+		if err != nil {
+			c.release(t, busyDelay)
+			continue
+		}
+		c.inflight.remove(t)
+		c.report(t.msg.Ack())
+	}
+	if err == nil {
+		c.report(c.cfg.Conn.Publish(streams.HintWork, nil))
+	}
 }

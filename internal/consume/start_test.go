@@ -20,46 +20,46 @@ import (
 // queue begins a batch of one request and returns once its message waits, and
 // no consumer runs.
 func (c *cluster) queue() batch.RequestID {
-	c.t.Helper()
-	id := c.begin(lines(1, testModel))
-	until(c.t, "the message waits", func() bool { return c.queued() == 1 })
+	c.T.Helper()
+	id := c.Begin(lines(1, testModel))
+	until(c.T, "the message waits", func() bool { return c.Queued() == 1 })
 	return batch.RequestID{Batch: id, Line: 1}
 }
 
 // ghost is a daemon with a record and no process.
 func (c *cluster) ghost() batch.DaemonID {
-	c.t.Helper()
+	c.T.Helper()
 	id := postgres.NewDaemonID()
-	err := c.store.RegisterDaemon(c.t.Context(), postgres.Daemon{ID: id, Role: "consumer", Hostname: "ghost", PID: 1, Version: "test"})
+	err := c.Store.RegisterDaemon(c.T.Context(), postgres.Daemon{ID: id, Role: "consumer", Hostname: "ghost", PID: 1, Version: "test"})
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	c.exec(`UPDATE daemons SET status = 'running', last_heartbeat = now() + interval '1 h' WHERE id = $1`, [16]byte(id))
+	c.Exec(`UPDATE daemons SET status = 'running', last_heartbeat = now() + interval '1 h' WHERE id = $1`, [16]byte(id))
 	return id
 }
 
 // haunt makes the one request look as if the daemon had started it.
 func (c *cluster) haunt(d batch.DaemonID, takeovers int) {
-	c.t.Helper()
-	c.exec(`UPDATE requests SET state = 'processing', daemon_id = $1, started_at = now(), takeovers = $2`, [16]byte(d), takeovers)
+	c.T.Helper()
+	c.Exec(`UPDATE requests SET state = 'processing', daemon_id = $1, started_at = now(), takeovers = $2`, [16]byte(d), takeovers)
 }
 
 func (c *cluster) end(d batch.DaemonID) {
-	c.t.Helper()
-	if err := c.store.EndDaemon(c.t.Context(), d); err != nil {
-		c.t.Fatal(err)
+	c.T.Helper()
+	if err := c.Store.EndDaemon(c.T.Context(), d); err != nil {
+		c.T.Fatal(err)
 	}
 }
 
 // delivered is how often messages of the model were given to a consumer.
 func (c *cluster) delivered() uint64 {
-	c.t.Helper()
-	consumer, err := c.stream.Consumer(c.t.Context(), streams.ConsumerName(testModel))
+	c.T.Helper()
+	consumer, err := c.Stream.Consumer(c.T.Context(), streams.ConsumerName(testModel))
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return 0
 	}
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return consumer.CachedInfo().Delivered.Consumer
 }
@@ -72,9 +72,9 @@ func message(id batch.RequestID, claim string) *nats.Msg {
 }
 
 func (c *cluster) publish(msg *nats.Msg) {
-	c.t.Helper()
-	if _, err := c.js.PublishMsg(c.t.Context(), msg); err != nil {
-		c.t.Fatal(err)
+	c.T.Helper()
+	if _, err := c.JS.PublishMsg(c.T.Context(), msg); err != nil {
+		c.T.Fatal(err)
 	}
 }
 
@@ -84,9 +84,9 @@ func TestUselessMessages(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	r := c.start()
-	id := c.begin(lines(1, testModel))
-	c.awaitEnd(id)
-	until(t, "the stream is empty", func() bool { return c.queued() == 0 })
+	id := c.Begin(lines(1, testModel))
+	c.AwaitEnd(id)
+	until(t, "the stream is empty", func() bool { return c.Queued() == 0 })
 
 	ended := batch.RequestID{Batch: id, Line: 1}
 	for name, msg := range map[string]*nats.Msg{
@@ -99,7 +99,7 @@ func TestUselessMessages(t *testing.T) {
 		"malformed subject": nats.NewMsg(message(ended, "1").Subject + "x"),
 	} {
 		c.publish(msg)
-		until(t, name+" is gone", func() bool { return c.queued() == 0 })
+		until(t, name+" is gone", func() bool { return c.Queued() == 0 })
 	}
 	if calls := len(c.endpoint.all()); calls != 1 {
 		t.Errorf("%d calls, want none but the first", calls)
@@ -114,14 +114,14 @@ func TestMessageOfAnUnclaimedRequest(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	id := c.queue()
-	c.exec(`UPDATE requests SET state = 'pending', due_at = now() + interval '1 h'`)
+	c.Exec(`UPDATE requests SET state = 'pending', due_at = now() + interval '1 h'`)
 	c.start()
-	until(t, "the message is gone", func() bool { return c.queued() == 0 })
+	until(t, "the message is gone", func() bool { return c.Queued() == 0 })
 	if calls := len(c.endpoint.all()); calls != 0 {
 		t.Errorf("%d calls were made on a message of a claim that was given up", calls)
 	}
-	c.exec(`UPDATE requests SET due_at = now()`)
-	c.awaitEnd(id.Batch)
+	c.Exec(`UPDATE requests SET due_at = now()`)
+	c.AwaitEnd(id.Batch)
 	if calls := len(c.endpoint.all()); calls != 1 {
 		t.Errorf("%d calls, want 1", calls)
 	}
@@ -141,7 +141,7 @@ func TestTakeoverOnlyFromTheDead(t *testing.T) {
 		t.Fatalf("%d calls of a request that a living daemon works on", calls)
 	}
 	c.end(owner)
-	if got := c.awaitEnd(id.Batch)["r0"]; got.State != batch.Completed || got.Attempts != 1 {
+	if got := c.AwaitEnd(id.Batch)["r0"]; got.State != batch.Completed || got.Attempts != 1 {
 		t.Errorf("the request is %s after %d attempts, want completed by one", got.State, got.Attempts)
 	}
 	if calls := len(c.endpoint.all()); calls != 1 {
@@ -163,7 +163,7 @@ func TestLapsedDaemonMakesNoCall(t *testing.T) {
 		t.Errorf("%d calls of a daemon that has lapsed", calls)
 	}
 	lapsed.Store(false)
-	if got := c.awaitEnd(id.Batch)["r0"]; got.State != batch.Completed || got.Attempts != 1 {
+	if got := c.AwaitEnd(id.Batch)["r0"]; got.State != batch.Completed || got.Attempts != 1 {
 		t.Errorf("the request is %s after %d attempts, want completed by one", got.State, got.Attempts)
 	}
 }
@@ -178,8 +178,8 @@ func TestPoisoned(t *testing.T) {
 			id, owner := c.queue(), c.ghost()
 			c.haunt(owner, takeovers)
 			c.end(owner)
-			r := c.start(func(cfg *Config) { cfg.MaxDeliveries = most })
-			got, calls := c.awaitEnd(id.Batch)["r0"], len(c.endpoint.all())
+			r := c.start(func(cfg *Config) { cfg.MaxTakeovers = most })
+			got, calls := c.AwaitEnd(id.Batch)["r0"], len(c.endpoint.all())
 			if got.State != want {
 				t.Fatalf("the request is %s, want %s", got.State, want)
 			}
@@ -189,7 +189,7 @@ func TestPoisoned(t *testing.T) {
 			if got.Reason != batch.Poisoned || calls != 0 || got.Attempts != 0 || got.Detail == "" {
 				t.Errorf("the result is %+v after %d calls, want poisoned and no call", got, calls)
 			}
-			until(t, "the stream is empty", func() bool { return c.queued() == 0 })
+			until(t, "the stream is empty", func() bool { return c.Queued() == 0 })
 			if s := r.Stats(); s.Failed != 1 {
 				t.Errorf("stats are %+v, want 1 failed", s)
 			}
@@ -203,10 +203,10 @@ func TestEarlyMessageWaits(t *testing.T) {
 	const backoff = 2 * time.Second
 	c := newCluster(t)
 	id := c.queue()
-	c.exec(`UPDATE requests SET state = 'pending', attempt = 1, not_before = now() + $1::interval`, backoff)
+	c.Exec(`UPDATE requests SET state = 'pending', attempt = 1, not_before = now() + $1::interval`, backoff)
 	earliest := time.Now().Add(backoff - 100*time.Millisecond) // as much may be missing, by the start's rule
 	c.start()
-	c.awaitEnd(id.Batch)
+	c.AwaitEnd(id.Batch)
 	calls := c.endpoint.all()
 	if len(calls) != 1 || calls[0].attempt != 1 || calls[0].at.Before(earliest) {
 		t.Errorf("calls are %+v, want one of attempt 1, not before %v", calls, earliest)
@@ -226,11 +226,11 @@ func TestLeaseRunsOutDuringTheCall(t *testing.T) {
 			for range consumers {
 				c.start() // its own lease is so long that it renews none
 			}
-			id := c.begin(lines(1, testModel))
+			id := c.Begin(lines(1, testModel))
 			until(t, "the message was offered again", func() bool { return c.delivered() >= 3 })
 			close(hold)
-			c.awaitEnd(id)
-			until(t, "the stream is empty", func() bool { return c.queued() == 0 })
+			c.AwaitEnd(id)
+			until(t, "the stream is empty", func() bool { return c.Queued() == 0 })
 			if calls := len(c.endpoint.all()); calls != 1 {
 				t.Errorf("%d calls, want 1", calls)
 			}
@@ -243,7 +243,7 @@ func TestLeaseIsRenewed(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	var renewals atomic.Int64
-	acks, err := c.conn.Subscribe("$JS.ACK."+streams.Stream+".>", func(msg *nats.Msg) {
+	acks, err := c.Conn.Subscribe("$JS.ACK."+streams.Stream+".>", func(msg *nats.Msg) {
 		if string(msg.Data) == "+WPI" { // work in progress, in JetStream's protocol
 			renewals.Add(1)
 		}
@@ -255,12 +255,12 @@ func TestLeaseIsRenewed(t *testing.T) {
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
 	c.start(func(cfg *Config) { cfg.Lease = 300 * time.Millisecond })
-	id := c.begin(lines(1, testModel))
+	id := c.Begin(lines(1, testModel))
 	until(t, "the call is made", func() bool { return c.endpoint.inFlight() == 1 })
 	before := renewals.Load()
 	until(t, "the lease was renewed three times", func() bool { return renewals.Load() >= before+3 })
 	close(hold)
-	c.awaitEnd(id)
+	c.AwaitEnd(id)
 }
 
 // A call that outlives the processing timeout is cut off and counts as an
@@ -274,7 +274,7 @@ func TestProcessingTimeout(t *testing.T) {
 			<-r.Context().Done()
 		}
 	})
-	got, calls := c.awaitEnd(c.begin(lines(1, testModel)))["r0"], c.endpoint.all()
+	got, calls := c.AwaitEnd(c.Begin(lines(1, testModel)))["r0"], c.endpoint.all()
 	if got.State != batch.Completed || got.Attempts != 2 || len(calls) != 2 || calls[1].attempt != 1 {
 		t.Errorf("the request is %s after %d attempts and %d calls, want completed by the second", got.State, got.Attempts, len(calls))
 	}
@@ -308,10 +308,10 @@ func TestDatabaseFaults(t *testing.T) {
 					w.WriteHeader(http.StatusInternalServerError)
 				}
 			})
-			store := &faultyStore{store: c.store}
+			store := &faultyStore{store: c.Store}
 			set(store)
 			c.start(func(cfg *Config) { cfg.Store, cfg.Lease = store, time.Second })
-			for customID, r := range c.awaitEnd(c.begin(lines(n, testModel, otherModel))) {
+			for customID, r := range c.AwaitEnd(c.Begin(lines(n, testModel, otherModel))) {
 				want := 1
 				if customID == "r7" {
 					want = 3
@@ -320,7 +320,7 @@ func TestDatabaseFaults(t *testing.T) {
 					t.Errorf("%s is %s after %d calls and %d attempts, want %d", customID, r.State, calls, r.Attempts, want)
 				}
 			}
-			until(t, "the stream is empty", func() bool { return c.queued() == 0 })
+			until(t, "the stream is empty", func() bool { return c.Queued() == 0 })
 		})
 	}
 }

@@ -32,9 +32,9 @@ func (c *Consumer) logStatus(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now := time.Now()
-		current := status{c.inFlight.Load(), c.completed.Load(), c.failed.Load(), c.retried.Load()}
+		current := status{c.capacity.used.Load(), c.completed.Load(), c.failed.Load(), c.retried.Load()}
 		if current != last || current.inFlight > 0 {
-			c.say(current, last, now.Sub(lastTime))
+			c.logLine(current, last, now.Sub(lastTime))
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -43,7 +43,7 @@ func (c *Consumer) logStatus(ctx context.Context) error {
 	}
 }
 
-func (c *Consumer) say(current, last status, elapsed time.Duration) {
+func (c *Consumer) logLine(current, last status, elapsed time.Duration) {
 	ended := float64(current.completed + current.failed - last.completed - last.failed)
 	c.cfg.Log.Info("status", "in_flight", current.inFlight, "in_flight_by_model", c.inFlightByModel(),
 		"completed", current.completed, "failed", current.failed, "retried", current.retried,
@@ -58,9 +58,9 @@ func (c *Consumer) inFlightByModel() map[batch.Model]int {
 		calls int
 	}
 	var all []busy
-	for _, l := range c.openLanes() {
-		if n := l.account.Standing().InUse; n > 0 {
-			all = append(all, busy{l.account.Model(), n})
+	for _, p := range c.openPools() {
+		if n := p.account.Standing().InUse; n > 0 {
+			all = append(all, busy{p.account.Model(), n})
 		}
 	}
 	slices.SortFunc(all, func(a, b busy) int {

@@ -83,7 +83,7 @@ func TestStatusLog(t *testing.T) {
 			{what: "one between two looks", completed: 10, failed: 2, retried: 1, intervals: 2,
 				want: []statusLine{{Completed: 10, Failed: 2, Retried: 1, EndedPerSecond: .5}}},
 		} {
-			c.inFlight.Store(step.inFlight)
+			c.capacity.used.Store(step.inFlight)
 			c.completed.Store(step.completed)
 			c.failed.Store(step.failed)
 			c.retried.Store(step.retried)
@@ -125,14 +125,14 @@ func TestStatusLogByModel(t *testing.T) {
 	c.endpoint.set(held.answer)
 	var log logLines
 	c.start(func(cfg *Config) { cfg.StatusInterval, cfg.Log = 10*time.Millisecond, log.logger() })
-	id := c.begin(lines(12, testModel, otherModel))
+	id := c.Begin(lines(12, testModel, otherModel))
 	want := statusLine{Msg: "status", InFlight: 5, InFlightByModel: map[string]int{string(testModel): 3, string(otherModel): 2}}
 	until(t, "the calls are reported", func() bool {
 		lines := log.take(t)
 		return len(lines) > 0 && cmp.Equal(lines[len(lines)-1], want)
 	})
 	close(held)
-	c.awaitEnd(id)
+	c.AwaitEnd(id)
 	until(t, "the end is reported", func() bool {
 		lines := log.take(t)
 		return len(lines) > 0 && lines[len(lines)-1].Completed == 12 && lines[len(lines)-1].InFlight == 0

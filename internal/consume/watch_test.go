@@ -16,9 +16,9 @@ func TestStuckLoopsAreNamed(t *testing.T) {
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
 	c.start(func(cfg *Config) { cfg.Watch, cfg.CancelPoll = dog, 50*time.Millisecond })
-	id := c.begin(lines(4, testModel))
+	id := c.Begin(lines(4, testModel))
 	until(t, "they are called", func() bool { return c.endpoint.inFlight() == 4 })
-	tx, err := c.db.Begin(t.Context())
+	tx, err := c.DB.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestStuckLoopsAreNamed(t *testing.T) {
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.awaitEnd(id)
+	c.AwaitEnd(id)
 	until(t, "nothing is stuck", func() bool { return len(dog.Stuck()) == 0 })
 }
 
@@ -41,7 +41,7 @@ func TestStuckStartIsNamed(t *testing.T) {
 	c := newCluster(t)
 	dog := watchdog.New(300 * time.Millisecond)
 	id := c.queue()
-	tx, err := c.db.Begin(t.Context())
+	tx, err := c.DB.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestStuckStartIsNamed(t *testing.T) {
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.awaitEnd(id.Batch)
+	c.AwaitEnd(id.Batch)
 	until(t, "nothing is stuck", func() bool { return len(dog.Stuck()) == 0 })
 }
 
@@ -62,19 +62,19 @@ func TestWaitingIsNotStuck(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	dog := watchdog.New(2 * time.Second)
-	away := &faultyStore{store: c.store, start: func(n int64) fault {
+	away := &faultyStore{store: c.Store, start: func(n int64) fault {
 		if n < 6 {
 			return refused
 		}
 		return none
 	}}
 	c.start(neverPoll, func(cfg *Config) { cfg.Watch, cfg.Store = dog, away })
-	id := c.begin(lines(4, testModel))
+	id := c.Begin(lines(4, testModel))
 	until(t, "it has tried for longer than the bound", func() bool {
 		if stuck := dog.Stuck(); len(stuck) > 0 {
 			t.Fatalf("stuck are %v", stuck)
 		}
 		return away.starts.Load() > 6
 	})
-	c.awaitEnd(id)
+	c.AwaitEnd(id)
 }

@@ -28,8 +28,8 @@ import (
 // Version is that of the program, set when it is built.
 var Version = "dev"
 
-// ErrFenced: the daemon could not renew its heartbeat in time and has stopped
-// its work, because others may soon do it.
+// ErrFenced is returned when the daemon could not renew its heartbeat in time and
+// has stopped its work, because others may soon do it.
 var ErrFenced = errors.New("heartbeat could not be renewed in time")
 
 // Config says who a daemon is.
@@ -60,7 +60,7 @@ type Daemon struct {
 	stopping atomic.Bool
 	born     time.Time
 	renewed  atomic.Int64 // when the last heartbeat that succeeded began, in nanoseconds since born
-	dog      *watchdog.Watchdog
+	watchdog *watchdog.Watchdog
 }
 
 // Work is what a daemon does: until taking ends it takes work, until doing
@@ -104,7 +104,7 @@ func restart(taking context.Context, cfg Config) (*Daemon, error) {
 			return d, err
 		}
 		if taking.Err() == nil {
-			cfg.Log.Warn("starting again", "err", err)
+			cfg.Log.Warn("the daemon could not start again", "err", err)
 		}
 	}
 }
@@ -116,7 +116,7 @@ func (d *Daemon) run(taking, doing context.Context, work Work) error {
 	defer stopTaking()
 	doing, stopDoing := context.WithCancelCause(doing)
 	defer stopDoing(nil)
-	// The heart beats until the work is done, also while it drains.
+	// Heartbeats continue while the work drains.
 	beating, stopBeating := context.WithCancel(context.WithoutCancel(doing))
 	fenced := make(chan error, 1)
 	go func() {
@@ -148,7 +148,7 @@ func (d *Daemon) run(taking, doing context.Context, work Work) error {
 
 // Lapsed reports whether the last heartbeat is so old that the daemon must have
 // fenced itself. A process that was frozen, and wakes after others took its
-// work over, learns it here before its own heart can tell it.
+// work over, learns it here before its next heartbeat can tell it.
 func (d *Daemon) Lapsed() bool {
 	return time.Since(d.born)-time.Duration(d.renewed.Load()) >= d.cfg.Threshold-d.cfg.Interval
 }
@@ -161,7 +161,7 @@ func start(ctx context.Context, cfg Config) (*Daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting daemon: %w", err)
 	}
-	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg, metrics: newMetrics(cfg.Metrics), dog: watchdog.New(cfg.stuckAfter()), born: time.Now()}
+	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg, metrics: newMetrics(cfg.Metrics), watchdog: watchdog.New(cfg.stuckAfter()), born: time.Now()}
 	bind, cancel := context.WithTimeout(ctx, cfg.Threshold)
 	defer cancel()
 	if d.beats, err = js.KeyValue(bind, streams.DaemonsBucket); err != nil {
@@ -186,7 +186,7 @@ func start(ctx context.Context, cfg Config) (*Daemon, error) {
 // beat renews the heartbeats until ctx ends, and at once when the daemon begins
 // to stop. It returns ErrFenced when one of them could not be renewed until one
 // interval before the threshold, and ErrStuck when the work makes no progress:
-// that a timer ticks is no sign of life.
+// a timer that ticks is no sign of progress.
 func (d *Daemon) beat(ctx context.Context, stopping <-chan struct{}) error {
 	hostname, _ := os.Hostname()
 	last := time.Now()
@@ -219,7 +219,7 @@ func (d *Daemon) beat(ctx context.Context, stopping <-chan struct{}) error {
 		case errors.Is(err, batch.ErrDaemonDead) || time.Since(last) >= fence:
 			return fmt.Errorf("%w: %w", ErrFenced, err)
 		}
-		d.cfg.Log.Warn("heartbeat", "err", err)
+		d.cfg.Log.Warn("heartbeat failed", "err", err)
 		wait = min(d.cfg.Interval/4, time.Until(last.Add(fence)))
 	}
 }
@@ -262,13 +262,13 @@ func (d *Daemon) end(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := d.cfg.Store.Heartbeat(ctx, d.ID, d.done()); err != nil { // what it did since the last
-		d.cfg.Log.Warn("ending daemon", "err", err)
+		d.cfg.Log.Warn("the last progress of the daemon could not be recorded", "err", err)
 	}
 	if err := d.cfg.Store.EndDaemon(ctx, d.ID); err != nil {
-		d.cfg.Log.Warn("ending daemon", "err", err)
+		d.cfg.Log.Warn("the daemon could not be recorded as ended", "err", err)
 	}
 	if err := d.beats.Delete(ctx, d.ID.String()); err != nil {
-		d.cfg.Log.Warn("ending daemon", "err", err)
+		d.cfg.Log.Warn("the heartbeat could not be removed from the bucket", "err", err)
 	}
 	d.cfg.Log.Info("daemon has ended", "daemon_id", d.ID)
 }

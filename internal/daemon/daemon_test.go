@@ -152,7 +152,7 @@ func TestDaemonOutlivesAFailingPostgres(t *testing.T) {
 	if err := context.Cause(first.doing); !errors.Is(err, daemon.ErrFenced) {
 		t.Errorf("doing ended for %v, want ErrFenced", err)
 	}
-	until(t, "it has tried to start again", func() bool { return e.log.count("starting again") > 1 })
+	until(t, "it has tried to start again", func() bool { return e.log.count("the daemon could not start again") > 1 })
 	repair()
 	second := await(t, "work begins again", lives)
 	if second.daemon.ID == first.daemon.ID {
@@ -171,7 +171,7 @@ func TestDaemonStopsWhileFenced(t *testing.T) {
 	lives, ended, stopTaking := e.run(t, e.config(50*time.Millisecond, 400*time.Millisecond))
 	await(t, "work begins", lives)
 	e.failingHeartbeats(t)
-	until(t, "it has tried to start again", func() bool { return e.log.count("starting again") > 0 })
+	until(t, "it has tried to start again", func() bool { return e.log.count("the daemon could not start again") > 0 })
 	stopTaking()
 	if err := await(t, "Run returns", ended); err != nil {
 		t.Errorf("Run = %v", err)
@@ -236,7 +236,7 @@ func TestDaemonOutlivesAnOutageOfNATS(t *testing.T) {
 	if err := context.Cause(first.doing); !errors.Is(err, daemon.ErrFenced) {
 		t.Errorf("doing ended for %v, want ErrFenced", err)
 	}
-	until(t, "it has tried to start again", func() bool { return e.log.count("starting again") > 0 })
+	until(t, "it has tried to start again", func() bool { return e.log.count("the daemon could not start again") > 0 })
 	start(listen)
 	second := await(t, "work begins again", lives)
 	if second.daemon.ID == first.daemon.ID {

@@ -13,10 +13,11 @@ import (
 )
 
 var (
-	// ErrStuck: a loop of the daemon made no progress, so the daemon has
-	// stopped its heartbeats and its work.
+	// ErrStuck is returned when a loop of the daemon made no progress, so that the
+	// daemon has stopped its heartbeats and its work.
 	ErrStuck = errors.New("the daemon makes no progress")
-	// ErrAbandoned: and the work did not end. The process must.
+	// ErrAbandoned is returned when, after ErrStuck, the work did not end. The
+	// process must.
 	ErrAbandoned = errors.New("stuck work does not end")
 )
 
@@ -38,12 +39,12 @@ func (c Config) stuckAfter() time.Duration {
 }
 
 // Watchdog is what the loops of the daemon's work report to.
-func (d *Daemon) Watchdog() *watchdog.Watchdog { return d.dog }
+func (d *Daemon) Watchdog() *watchdog.Watchdog { return d.watchdog }
 
 // Alive returns an error that names the loops that make no progress, nil if
 // all do. Waiting for Postgres or NATS is no lack of progress.
 func (d *Daemon) Alive() error {
-	if stuck := d.dog.Stuck(); len(stuck) > 0 {
+	if stuck := d.watchdog.Stuck(); len(stuck) > 0 {
 		return fmt.Errorf("%w: %s", ErrStuck, strings.Join(stuck, ", "))
 	}
 	return nil

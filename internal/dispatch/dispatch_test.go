@@ -24,17 +24,17 @@ func TestMessage(t *testing.T) {
 	c.start(func(cfg *Config) {
 		cfg.MetadataFields = []string{"id", "completion_window", "created_by", "cancelling_at", "team", "absent"}
 	})
-	id := c.begin(lines(1, testModel), func(n *postgres.NewBatch) { n.Metadata = map[string]string{"team": "red\r\nEvil: 1", "private": "x"} })
+	id := c.Begin(lines(1, testModel), func(n *postgres.NewBatch) { n.Metadata = map[string]string{"team": "red\r\nEvil: 1", "private": "x"} })
 	c.queued(1)
 	request := batch.RequestID{Batch: id, Line: 1}
-	msg, err := c.stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject(testModel, request))
+	msg, err := c.Stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject(testModel, request))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(msg.Data) != 0 {
 		t.Errorf("the message has a body of %d bytes", len(msg.Data))
 	}
-	b, err := c.store.GetBatch(t.Context(), id, nil)
+	b, err := c.Store.GetBatch(t.Context(), id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestWindowIsKeptFilled(t *testing.T) {
 		for range dispatchers {
 			c.start(func(cfg *Config) { cfg.Limits = map[batch.Model]int{testModel: limit}; cfg.ClaimBatchSize = 3 })
 		}
-		id := c.begin(lines(n, testModel))
+		id := c.Begin(lines(n, testModel))
 		if dispatchers == 1 {
 			c.queued(limit + minDepth)
 		}
@@ -86,7 +86,7 @@ func TestWindowIsKeptFilled(t *testing.T) {
 			}
 			return len(seen) == n
 		})
-		if again := c.count(`SELECT count(*) FROM requests WHERE batch_id = $1 AND claim <> 1`, [16]byte(id)); again != 0 {
+		if again := c.Count(`SELECT count(*) FROM requests WHERE batch_id = $1 AND claim <> 1`, [16]byte(id)); again != 0 {
 			t.Errorf("%d requests were claimed more than once", again)
 		}
 	}
@@ -97,9 +97,9 @@ func TestMostUrgentFirst(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.start(func(cfg *Config) { cfg.DefaultLimit = 1 })
-	c.begin(lines(50, testModel))
+	c.Begin(lines(50, testModel))
 	c.queued(1 + minDepth)
-	urgent := c.begin(lines(5, testModel), func(n *postgres.NewBatch) { n.CompletionWindow = time.Hour })
+	urgent := c.Begin(lines(5, testModel), func(n *postgres.NewBatch) { n.CompletionWindow = time.Hour })
 	until(t, "the cursors are known", func() bool { // a survey after the hint
 		return len(c.take(testModel, 1)) == 1
 	})
@@ -137,10 +137,10 @@ func TestSubjectIsTaken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
-			id := batch.RequestID{Batch: c.begin(lines(2, testModel)), Line: 2}
+			id := batch.RequestID{Batch: c.Begin(lines(2, testModel)), Line: 2}
 			old := nats.NewMsg(streams.RequestSubject(testModel, id))
 			old.Header.Set(streams.HeaderClaim, tt.claim)
-			ack, err := c.js.PublishMsg(t.Context(), old)
+			ack, err := c.JS.PublishMsg(t.Context(), old)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,18 +150,18 @@ func TestSubjectIsTaken(t *testing.T) {
 			}
 			_, stop := c.start()
 			until(t, "the request is published", func() bool {
-				msg, err := c.stream.GetLastMsgForSubject(t.Context(), old.Subject)
+				msg, err := c.Stream.GetLastMsgForSubject(t.Context(), old.Subject)
 				return err == nil && msg.Header.Get(streams.HeaderClaim) == want && c.state().Msgs == 2
 			})
 			stop()
-			msg, err := c.stream.GetLastMsgForSubject(t.Context(), old.Subject)
+			msg, err := c.Stream.GetLastMsgForSubject(t.Context(), old.Subject)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if replaced := msg.Sequence != ack.Sequence; replaced != tt.replaced {
 				t.Errorf("the message was replaced: %t, want %t", replaced, tt.replaced)
 			}
-			if n := c.count(`SELECT count(*) FROM requests WHERE state = 'claimed' AND claim = 1`); n != 2 {
+			if n := c.Count(`SELECT count(*) FROM requests WHERE state = 'claimed' AND claim = 1`); n != 2 {
 				t.Errorf("%d requests are claimed, want 2", n)
 			}
 		})
@@ -174,24 +174,24 @@ func TestStreamRefuses(t *testing.T) {
 	t.Parallel()
 	const n = 5
 	c := newCluster(t)
-	cfg := c.stream.CachedInfo().Config
+	cfg := c.Stream.CachedInfo().Config
 	cfg.MaxMsgs = 2
 	c.update(cfg)
 	c.start()
-	c.begin(lines(n, testModel))
+	c.Begin(lines(n, testModel))
 	until(t, "the others are pending", func() bool {
-		return c.count(`SELECT count(*) FROM requests WHERE state = 'pending' AND due_at IS NOT NULL`) == n-2
+		return c.Count(`SELECT count(*) FROM requests WHERE state = 'pending' AND due_at IS NOT NULL`) == n-2
 	})
 	cfg.MaxMsgs = -1
 	c.update(cfg)
 	c.queued(n)
-	until(t, "all are claimed", func() bool { return c.count(`SELECT count(*) FROM requests WHERE state = 'claimed'`) == n })
+	until(t, "all are claimed", func() bool { return c.Count(`SELECT count(*) FROM requests WHERE state = 'claimed'`) == n })
 }
 
 func (c *cluster) update(cfg jetstream.StreamConfig) {
-	c.t.Helper()
-	if _, err := c.js.UpdateStream(c.t.Context(), cfg); err != nil {
-		c.t.Fatal(err)
+	c.T.Helper()
+	if _, err := c.JS.UpdateStream(c.T.Context(), cfg); err != nil {
+		c.T.Fatal(err)
 	}
 }
 
@@ -203,16 +203,16 @@ func TestStop(t *testing.T) {
 	c := newCluster(t)
 	many := func(cfg *Config) { cfg.DefaultLimit = n; cfg.ClaimBatchSize = 7 }
 	_, stop := c.start(many)
-	id := c.begin(lines(n, testModel))
+	id := c.Begin(lines(n, testModel))
 	until(t, "some are published", func() bool { return c.state().Msgs > 0 })
 	stop()
-	claimed := c.count(`SELECT count(*) FROM requests WHERE state = 'claimed'`)
+	claimed := c.Count(`SELECT count(*) FROM requests WHERE state = 'claimed'`)
 	if msgs := c.state().Msgs; msgs != uint64(claimed) {
 		t.Errorf("%d requests are claimed and %d messages are queued", claimed, msgs)
 	}
 	c.start(many)
 	c.queued(n)
-	if n := c.count(`SELECT count(*) FROM requests WHERE batch_id = $1 AND claim > 2`, [16]byte(id)); n > 0 {
+	if n := c.Count(`SELECT count(*) FROM requests WHERE batch_id = $1 AND claim > 2`, [16]byte(id)); n > 0 {
 		t.Errorf("%d requests were claimed more than twice", n)
 	}
 }
@@ -223,8 +223,8 @@ func TestLimitsChange(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.start(func(cfg *Config) { cfg.Limits = map[batch.Model]int{testModel: 3} })
-	c.begin(lines(500, testModel, otherModel))
-	kv, err := c.js.KeyValue(t.Context(), streams.SlotsBucket)
+	c.Begin(lines(500, testModel, otherModel))
+	kv, err := c.JS.KeyValue(t.Context(), streams.SlotsBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,17 +236,17 @@ func TestLimitsChange(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.take(m, 1)
-			consumer, err := c.stream.Consumer(t.Context(), streams.ConsumerName(m))
+			consumer, err := c.Stream.Consumer(t.Context(), streams.ConsumerName(m))
 			return err == nil && entries[m].Limit == limit && consumer.CachedInfo().Config.MaxAckPending == streams.MaxAckPending(limit)
 		})
 	}
 	inForce(testModel, 3)
 	inForce(otherModel, 4)
 	for _, change := range []struct{ set, want int }{{17, 17}, {2, 2}, {0, 3}} {
-		if err := c.store.ChangeModel(t.Context(), testModel, postgres.ModelChange{Limit: &change.set}); err != nil {
+		if err := c.Store.ChangeModel(t.Context(), testModel, postgres.ModelChange{Limit: &change.set}); err != nil {
 			t.Fatal(err)
 		}
-		c.hint(streams.HintWork)
+		c.Hint(streams.HintWork)
 		inForce(testModel, change.want)
 	}
 	inForce(otherModel, 4)
@@ -283,7 +283,7 @@ func TestHintsDuringAStop(t *testing.T) {
 		_, stop := c.start(func(cfg *Config) { cfg.DefaultLimit = limit })
 		stops = append(stops, stop)
 	}
-	c.begin(lines(n, testModel))
+	c.Begin(lines(n, testModel))
 	seen := 0
 	var stopping sync.WaitGroup
 	defer stopping.Wait()
@@ -303,7 +303,7 @@ func TestConfigIsChecked(t *testing.T) {
 		cfg := Config{}
 		if name != "nothing" {
 			c := newCluster(t)
-			cfg = Config{Store: c.store, Conn: c.conn, Log: discard()}
+			cfg = Config{Store: c.Store, Conn: c.Conn, Log: discard()}
 			if name == "times" {
 				cfg.ClaimBatchSize, cfg.DefaultLimit = 1, 1
 			}

@@ -14,7 +14,6 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
-	"fusillade/internal/watchdog"
 	"fusillade/streams"
 )
 
@@ -27,16 +26,18 @@ const (
 
 // Dispatcher keeps every model's window filled.
 type Dispatcher struct {
+	// Set by New and not changed.
 	cfg      Config
 	js       jetstream.JetStream
 	stream   jetstream.Stream
 	slots    jetstream.KeyValue
 	metadata *metadataCache
-	leading  *watchdog.Loop // of reign
 	metrics  *metrics
-	work     chan struct{} // there may be new work or new settings
-	changed  chan struct{} // there are new settings, to be applied by the leader
 
+	work    chan struct{} // to Run: there may be new work or new settings
+	changed chan struct{} // to the leader: there are new settings
+
+	// Guarded by mu.
 	mu       sync.Mutex
 	lanes    map[batch.Model]*lane
 	settings *settings
@@ -47,7 +48,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	cfg.UnclaimBatchSize = cmp.Or(cfg.UnclaimBatchSize, defaultUnclaimBatchSize)
+	cfg.ReclaimBatchSize = cmp.Or(cfg.ReclaimBatchSize, defaultReclaimBatchSize)
 	js, err := jetstream.New(cfg.Conn, jetstream.WithPublishAsyncMaxPending(publishPending),
 		jetstream.WithPublishAsyncTimeout(publishTimeout))
 	if err != nil {
@@ -90,7 +91,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	for {
 		loop.Busy()
 		if err := d.survey(ctx, &lanes); err != nil && ctx.Err() == nil {
-			d.cfg.Log.Warn("looking for work", "err", err)
+			d.cfg.Log.Warn("work could not be looked for", "err", err)
 		}
 		loop.Idle()
 		select {
@@ -106,7 +107,7 @@ func (d *Dispatcher) drained(msg *nats.Msg) {
 	model, err := streams.ParseHintDrained(msg.Subject)
 	if err != nil {
 		d.metrics.lostHints.Inc()
-		d.cfg.Log.Warn("hint is malformed and was dropped", "subject", msg.Subject, "err", err)
+		d.cfg.Log.Warn("a hint was malformed and dropped", "subject", msg.Subject, "err", err)
 		return
 	}
 	if l := d.lane(model); l != nil {
@@ -149,15 +150,15 @@ func (d *Dispatcher) lane(model batch.Model) *lane {
 	return d.lanes[model]
 }
 
-// unclaim returns requests that could not be published, and says how many it
-// returned. A crash before it lands leaves them to the leader's sweep.
-func (d *Dispatcher) unclaim(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) int {
+// releaseClaims returns requests that could not be published to pending, to be
+// due after the delay, and says how many it returned. A crash before it lands leaves them to the leader's sweep.
+func (d *Dispatcher) releaseClaims(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) int {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
 	n, err := d.cfg.Store.ReleaseClaims(ctx, requests, delay)
 	d.metrics.unclaimed(len(requests), n, err)
 	if err != nil {
-		d.cfg.Log.Warn("unclaiming requests; they return after the claim timeout", "requests", len(requests), "err", err)
+		d.cfg.Log.Warn("claims could not be released; their requests return after the claim timeout", "requests", len(requests), "err", err)
 	}
 	return n
 }

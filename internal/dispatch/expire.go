@@ -2,8 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -11,38 +9,10 @@ import (
 	"fusillade/streams"
 )
 
-const (
-	// expiryPage is the most batches that one look expires.
-	expiryPage = 100
-	// purgeDelay is how long a leader leads before it purges: a process that is
-	// here for a moment, to write the results of an old job once more, must not
-	// find them gone.
-	purgeDelay = time.Minute
-)
+// expiryPage is the most batches that one look expires.
+const expiryPage = 100
 
-// keepUp begins what the leader does beside its sweeps, until ctx ends. A long
-// purge must not hold them up.
-func (d *Dispatcher) keepUp(ctx context.Context, upkeep *sync.WaitGroup) {
-	if d.cfg.ExpiryInterval > 0 && d.cfg.StopBeforeDeadline != nil {
-		upkeep.Go(func() { every(ctx, 0, d.cfg.ExpiryInterval, d.expire) })
-	}
-	for _, f := range d.cfg.Background {
-		upkeep.Go(func() { f(ctx) })
-	}
-	if d.cfg.Purge.Interval > 0 {
-		upkeep.Go(func() { every(ctx, min(d.cfg.Purge.Interval, purgeDelay), d.cfg.Purge.Interval, d.purge) })
-	}
-}
-
-// every calls f after the first pause and then again after each interval, until
-// ctx ends.
-func every(ctx context.Context, first, interval time.Duration, f func(context.Context)) {
-	for wait := first; pause(ctx, wait) == nil; wait = jittered(interval) {
-		f(ctx)
-	}
-}
-
-// expire ends what is left of batches whose deadline has passed. A crash after
+// expire finishes what is left of batches whose deadline has passed. A crash after
 // a commit leaves messages of requests that have finished, and nobody is told;
 // a consumer that receives one of the messages acks it, and one that holds a
 // request of the batch finds out by its poll.
@@ -63,7 +33,7 @@ func (d *Dispatcher) expire(ctx context.Context) {
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				d.cfg.Log.Warn("expiring batches", "err", err)
+				d.cfg.Log.Warn("batches could not be expired", "err", err)
 			}
 			return
 		}
@@ -90,7 +60,7 @@ func (d *Dispatcher) purgeMessages(ctx context.Context, id batch.ID) bool {
 	defer cancel()
 	err := d.stream.Purge(ctx, jetstream.WithPurgeSubject(streams.BatchSubjects(id)))
 	if err != nil {
-		d.cfg.Log.Warn("purging messages", "batch_id", id, "err", err)
+		d.cfg.Log.Warn("messages could not be purged", "batch_id", id, "err", err)
 	}
 	return err == nil
 }

@@ -33,33 +33,34 @@ const (
 type lane struct {
 	d     *Dispatcher
 	model batch.Model
-	wake  chan struct{}
-	stale atomic.Bool // the cursors may have changed, or requests may be due
-	// refused: requests could not be published and are due after republishPause
-	refused atomic.Bool
-	// misrouted: requests that wait for a claim may belong to another model
-	misrouted atomic.Bool
-	ensured   atomic.Bool // the model has a stream consumer
+	wake  chan struct{} // poked after one of the flags was set
 
-	// Used by run alone.
-	loop     *watchdog.Loop
-	consumer jetstream.Consumer
-	applied  int // the limit of the consumer's configuration
-	window   window
-	policy   policy        // with the cursors as they were last read
-	read     time.Time     // when cursors were
-	looked   time.Duration // how long that took
-	listed   int           // cursors that were read
-	next     string        // the user with whom the next reading begins
-	crossing time.Time     // when the next batch comes here by escalation; zero: none is known
-	due      bool          // requests may be due
+	// Set by any goroutine, and reset by run.
+	stale     atomic.Bool // the cursors may have changed, or requests may be due
+	refused   atomic.Bool // requests could not be published and are due after republishPause
+	misrouted atomic.Bool // requests that wait for a claim may belong to another model
+	ensured   atomic.Bool // the model has a stream consumer; read by the leader
 
+	// Owned by run.
+	loop           *watchdog.Loop
+	consumer       jetstream.Consumer // nil: to be created, or looked up
+	applied        int                // the limit that the stream consumer was created for
+	window         window
+	scheduler      scheduler
+	listed         int           // cursors on the last list
+	read           time.Time     // when the cursors were read
+	readTime       time.Duration // how long that took
+	next           string        // the owner with whom the next reading begins
+	nextEscalation time.Time     // when the next batch comes here by escalation; zero: none is known
+	due            bool          // requests may be due
+
+	// Shared by run and the goroutines that confirm its publishes.
 	groups      chan struct{} // a place per group being published
 	unconfirmed atomic.Int64  // messages in those groups
 	// awaiting: the window looked full, and may not have been, for messages of
 	// which the stream knew and their confirmation was not read
 	awaiting   atomic.Bool
-	publishing sync.WaitGroup
+	publishing sync.WaitGroup // the groups
 }
 
 func newLane(d *Dispatcher, model batch.Model) *lane {
@@ -97,7 +98,7 @@ func (l *lane) run(ctx context.Context) {
 		case errors.Is(err, errContended):
 			wait = jittered(contendedPause)
 		case err != nil:
-			log.Warn("dispatching requests", "err", err)
+			log.Warn("requests could not be dispatched", "err", err)
 			if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 				l.consumer = nil
 			}
@@ -105,8 +106,8 @@ func (l *lane) run(ctx context.Context) {
 			pause = min(2*pause, maxPause)
 		default:
 			pause = minPause
-			if !l.crossing.IsZero() {
-				wait = min(wait, max(time.Until(l.crossing), time.Millisecond))
+			if !l.nextEscalation.IsZero() {
+				wait = min(wait, max(time.Until(l.nextEscalation), time.Millisecond))
 			}
 		}
 		l.loop.Idle()
@@ -127,14 +128,14 @@ func (l *lane) fill(ctx context.Context) error {
 		if err := l.refresh(ctx); err != nil {
 			return err
 		}
-		if l.policy.empty() && !l.due {
+		if l.scheduler.empty() && !l.due {
 			return nil
 		}
 		room, err := l.roomFor(ctx)
 		if err != nil || room <= 0 {
 			return err
 		}
-		for room > 0 && (!l.policy.empty() || l.due) && !l.d.decided().paused(l.model) {
+		for room > 0 && (!l.scheduler.empty() || l.due) && !l.d.decided().paused(l.model) {
 			n, err := l.claim(ctx, min(room, l.d.cfg.ClaimBatchSize))
 			if err != nil {
 				return err
@@ -183,11 +184,11 @@ func (l *lane) ensureConsumer(ctx context.Context, limit int) error {
 	if err != nil {
 		return fmt.Errorf("creating consumer: %w", err)
 	}
-	carried, err := l.d.carried(ctx)
+	restored, err := l.d.slotsRestored(ctx)
 	if err != nil {
 		return err
 	}
-	if carried { // else the leader does it
+	if restored { // else the leader does it
 		if err := slots.EnsureModel(ctx, l.d.slots, l.model, l.d.decided().slots(l.model)); err != nil {
 			return err
 		}
@@ -216,19 +217,19 @@ func (l *lane) claim(ctx context.Context, n int) (int, error) {
 			return len(claimed), l.publish(ctx, claimed)
 		}
 	}
-	quotas, asked := l.policy.take(n)
+	quotas, asked := l.scheduler.take(n)
 	if asked == 0 {
 		return 0, nil
 	}
 	began = time.Now()
 	claimed, err := l.d.cfg.Store.Claim(steady, l.model, quotas)
 	if err != nil {
-		l.stale.Store(true) // the policy takes them for claimed
+		l.stale.Store(true) // the scheduler takes them for claimed
 		return 0, err
 	}
 	l.d.metrics.claimed(began, len(claimed))
 	l.d.metrics.routed(l.model, claimed)
-	if l.policy.empty() {
+	if l.scheduler.empty() {
 		l.stale.Store(true) // there may be more than was listed
 	}
 	if err := l.publish(ctx, claimed); err != nil {

@@ -117,7 +117,7 @@ func headerValue(s string) string {
 	}, s)
 }
 
-// headerName does the same for a name made from a user's choice.
+// headerName does the same for a name made from a client's choice.
 func headerName(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '-' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {

@@ -59,7 +59,7 @@ func TestFieldValue(t *testing.T) {
 // none stands for a field that has no value, so that no header is sent.
 const none = "\x00none"
 
-// Whatever a user writes, no value ends its header, and no text is lost but
+// Whatever a client writes, no value ends its header, and no text is lost but
 // control characters.
 func TestHeaderValue(t *testing.T) {
 	t.Parallel()
@@ -105,8 +105,8 @@ func TestTraceparent(t *testing.T) {
 func TestMetadataCache(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	cache := newMetadataCache(c.store, []string{"total_requests", "Team_Name"})
-	id := c.begin(lines(3, testModel), func(n *postgres.NewBatch) { n.Metadata = map[string]string{"Team_Name": "red\n"} })
+	cache := newMetadataCache(c.Store, []string{"total_requests", "Team_Name"})
+	id := c.Begin(lines(3, testModel), func(n *postgres.NewBatch) { n.Metadata = map[string]string{"Team_Name": "red\n"} })
 	for range 2 {
 		got, err := cache.get(t.Context(), id)
 		if err != nil {
@@ -116,7 +116,7 @@ func TestMetadataCache(t *testing.T) {
 		if diff := cmp.Diff(want, got.headers); diff != "" {
 			t.Errorf("headers (-want +got):\n%s", diff)
 		}
-		c.exec(`UPDATE batches SET metadata = '{}'`) // which the second look must not see
+		c.Exec(`UPDATE batches SET metadata = '{}'`) // which the second look must not see
 	}
 	// A deadline that has passed may be renewed; it is looked at again, later.
 	m := cache.batches[id]

@@ -82,7 +82,7 @@ func depthOf(t *testing.T, reg prometheus.Gatherer, model batch.Model, state bat
 func TestTheLeaderReportsTheQueue(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.begin(lines(30, "m"))
+	c.Begin(lines(30, "m"))
 	first, second := prometheus.NewRegistry(), prometheus.NewRegistry()
 	_, stopFirst := c.start(func(cfg *Config) { cfg.Metrics = first })
 	until(t, "the first reports", func() bool {
@@ -126,13 +126,13 @@ func TestDispatcherCountsDrops(t *testing.T) {
 	c := newCluster(t)
 	d, _ := c.start()
 	until(t, "a hint is counted", func() bool {
-		c.hint("fusillade.hints.drained.=zz") // again, until the dispatcher listens
+		c.Hint("fusillade.hints.drained.=zz") // again, until the dispatcher listens
 		return testutil.ToFloat64(d.metrics.lostHints) > 0
 	})
-	cfg := c.stream.CachedInfo().Config
+	cfg := c.Stream.CachedInfo().Config
 	cfg.MaxMsgs = 1
 	c.update(cfg)
-	c.begin(lines(3, "m"))
+	c.Begin(lines(3, "m"))
 	until(t, "the publishes are counted", func() bool { return testutil.ToFloat64(d.metrics.lostPublishes) >= 2 })
 }
 
@@ -140,17 +140,17 @@ func TestDispatcherCountsDrops(t *testing.T) {
 func TestQueueOfAFormerLeader(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.begin(lines(7, "m"))
+	c.Begin(lines(7, "m"))
 	reg := prometheus.NewRegistry()
 	d, err := New(t.Context(), Config{
-		Store: c.store, Conn: c.conn, Streams: described, ClaimBatchSize: 1, ClaimInterval: never, DefaultLimit: 1,
+		Store: c.Store, Conn: c.Conn, Streams: described, ClaimBatchSize: 1, ClaimInterval: never, DefaultLimit: 1,
 		Lease: never, ClaimTimeout: never, ProcessingTimeout: never, StaleThreshold: never, Metrics: reg, Log: testenv.Logger(t),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	reg.MustRegister(&d.metrics.queue)
-	err = d.measured(func(context.Context) error {
+	err = d.withQueueGauges(func(context.Context) error {
 		until(t, "the queue is reported", func() bool { return depthOf(t, reg, "m", batch.Pending) == 7 })
 		return nil
 	})(t.Context())

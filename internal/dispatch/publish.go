@@ -28,7 +28,7 @@ type published struct {
 }
 
 // publish puts a message on the stream for each claimed request, and goes on
-// while their acks arrive; those that are refused are unclaimed.
+// while their acks arrive; those that are refused are released.
 //
 // The claim is committed. A crash before the publish leaves requests without
 // messages, found by the leader's sweep; a crash before the ack leaves
@@ -42,7 +42,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 	select {
 	case l.groups <- struct{}{}:
 	case <-ctx.Done():
-		l.d.unclaim(ctx, claimed, 0)
+		l.d.releaseClaims(ctx, claimed, 0)
 		return ctx.Err()
 	}
 	group := make([]published, 0, len(claimed))
@@ -103,7 +103,7 @@ func (l *lane) confirm(ctx context.Context, group []published) {
 		l.d.metrics.lostPublishes.Add(float64(len(lost)))
 		l.d.cfg.Log.Warn("requests could not be published and return to pending", "model", l.model, "requests", len(lost), "err", firstErr)
 	}
-	l.d.unclaim(ctx, lost, republishPause)
+	l.d.releaseClaims(ctx, lost, republishPause)
 	l.refused.Store(true)
 	poke(l.wake)
 }
@@ -151,7 +151,7 @@ func (l *lane) replaceAll(ctx context.Context, requests []postgres.ClaimedReques
 
 // replace deals with a message that holds the request's subject already. One
 // of this claim is as good as the one that was refused. One of an earlier
-// claim would be taken for stale by whoever receives it, so it makes way. One
+// claim would be taken for stale by the consumer that receives it, so it makes way. One
 // of a later claim is another dispatcher's, which took this one for dead.
 func (l *lane) replace(ctx context.Context, r postgres.ClaimedRequest) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)

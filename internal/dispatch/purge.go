@@ -19,7 +19,7 @@ func (d *Dispatcher) purge(ctx context.Context) {
 	begun := time.Now()
 	rows, err := d.purgeAll(ctx)
 	if err != nil && ctx.Err() == nil {
-		d.cfg.Log.Warn("purging", "err", err)
+		d.cfg.Log.Warn("what was deleted could not be purged", "err", err)
 	}
 	if rows > 0 {
 		d.cfg.Log.Info("purged what was deleted", "rows", rows, "seconds", time.Since(begun).Seconds())
@@ -52,7 +52,7 @@ func (d *Dispatcher) purgeAll(ctx context.Context) (rows int, err error) {
 	return rows + removed, err
 }
 
-// purged counts one delete, and passes on what came of it.
+// purged counts one delete, and returns its result.
 func (d *Dispatcher) purged(ctx context.Context) func(rows int, err error) (int, error) {
 	return func(rows int, err error) (int, error) {
 		d.metrics.purged(ctx, rows, err)
@@ -61,7 +61,7 @@ func (d *Dispatcher) purged(ctx context.Context) func(rows int, err error) (int,
 }
 
 // drain lists things and removes all rows of each, until none is listed. Each
-// is begun unless before says no; that one is left to the next purge.
+// is begun unless before returns false; that one is left to the next purge.
 func drain[ID comparable](ctx context.Context, p Purge, list func(context.Context, int) ([]ID, error),
 	remove func(context.Context, ID, int) (int, error), before func(ID) bool,
 ) (rows int, err error) {

@@ -85,7 +85,7 @@ func (d *Dispatcher) decided() *settings {
 	return d.settings
 }
 
-// adopt puts new settings in force and wakes whoever acts on them. The caller
+// adopt puts new settings in force and wakes those that act on them. The caller
 // holds the lock.
 func (d *Dispatcher) adopt(set map[batch.Model]postgres.ModelSettings) {
 	if d.settings.same(set) {

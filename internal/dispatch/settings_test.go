@@ -15,17 +15,17 @@ import (
 )
 
 func (c *cluster) change(m batch.Model, change postgres.ModelChange) {
-	c.t.Helper()
-	if err := c.store.ChangeModel(c.t.Context(), m, change); err != nil {
-		c.t.Fatal(err)
+	c.T.Helper()
+	if err := c.Store.ChangeModel(c.T.Context(), m, change); err != nil {
+		c.T.Fatal(err)
 	}
-	c.hint(streams.HintWork)
+	c.Hint(streams.HintWork)
 }
 
 // waiting is how many messages of the model are in the stream.
 func (c *cluster) waiting(m batch.Model) int {
-	c.t.Helper()
-	consumer, err := c.stream.Consumer(c.t.Context(), streams.ConsumerName(m))
+	c.T.Helper()
+	consumer, err := c.Stream.Consumer(c.T.Context(), streams.ConsumerName(m))
 	if err != nil {
 		return 0
 	}
@@ -49,7 +49,7 @@ func TestBatchCrossesItsThreshold(t *testing.T) {
 	const lead = 3 * time.Second
 	c := newCluster(t)
 	d, _ := c.start(escalating(otherModel, time.Hour), func(cfg *Config) { cfg.DefaultLimit = 1 })
-	id := c.begin(lines(60, testModel), ending(time.Hour+lead))
+	id := c.Begin(lines(60, testModel), ending(time.Hour+lead))
 	until(t, "requests go to the escalation model", func() bool { return c.waiting(otherModel) >= 1+minDepth })
 	if n := c.waiting(testModel); n < 1+minDepth {
 		t.Errorf("%d messages wait for the model itself, want a full window, %d", n, 1+minDepth)
@@ -57,15 +57,15 @@ func TestBatchCrossesItsThreshold(t *testing.T) {
 	until(t, "all that is left has gone there", func() bool {
 		c.take(otherModel, 10)
 		c.take(testModel, 10)
-		return c.count(`SELECT count(*) FROM cursors WHERE open`) == 0
+		return c.Count(`SELECT count(*) FROM cursors WHERE open`) == 0
 	})
 	const wrong = `
 SELECT count(*) FROM requests r JOIN batches b ON b.id = r.batch_id
  WHERE (claimed_at > expires_at - interval '1 h') <> (routed_model = $1)`
-	if n := c.count(wrong, string(otherModel)); n != 0 {
+	if n := c.Count(wrong, string(otherModel)); n != 0 {
 		t.Errorf("%d requests were claimed for the wrong model", n)
 	}
-	routed := c.count(`SELECT count(*) FROM requests WHERE batch_id = $1 AND routed_model = $2`, [16]byte(id), string(otherModel))
+	routed := c.Count(`SELECT count(*) FROM requests WHERE batch_id = $1 AND routed_model = $2`, [16]byte(id), string(otherModel))
 	counted := d.metrics.escalations.WithLabelValues(string(testModel), string(otherModel))
 	until(t, "each escalation is counted", func() bool { return testutil.ToFloat64(counted) == float64(routed) })
 	if n := testutil.CollectAndCount(d.metrics.escalations); n != 1 {
@@ -83,17 +83,17 @@ func TestWaitingRequestsEscalate(t *testing.T) {
 			const n = 3
 			c := newCluster(t)
 			c.change(testModel, postgres.ModelChange{Paused: &paused})
-			id := c.begin(lines(n, testModel), ending(time.Minute))
-			claimed, err := c.store.Claim(t.Context(), testModel, []postgres.Quota{{Batch: id, N: n}})
+			id := c.Begin(lines(n, testModel), ending(time.Minute))
+			claimed, err := c.Store.Claim(t.Context(), testModel, []postgres.Quota{{Batch: id, N: n}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.store.ReleaseClaims(t.Context(), claimed, 0); err != nil {
+			if _, err := c.Store.ReleaseClaims(t.Context(), claimed, 0); err != nil {
 				t.Fatal(err)
 			}
 			c.start(escalating(otherModel, time.Hour))
 			until(t, "they wait for the escalation model", func() bool { return c.waiting(otherModel) == n })
-			if got := c.count(`SELECT count(*) FROM requests WHERE state = 'claimed' AND claim = 2 AND routed_model = $1`, string(otherModel)); got != n {
+			if got := c.Count(`SELECT count(*) FROM requests WHERE state = 'claimed' AND claim = 2 AND routed_model = $1`, string(otherModel)); got != n {
 				t.Errorf("%d requests are claimed for it, want %d", got, n)
 			}
 		})
@@ -109,15 +109,15 @@ func TestEscalationsChange(t *testing.T) {
 	none, to := batch.Model(""), third
 	c.change(testModel, postgres.ModelChange{EscalateTo: &none})
 	c.start(escalating(otherModel, time.Hour), func(cfg *Config) { cfg.DefaultLimit = 1 })
-	c.begin(lines(100, testModel), ending(30*time.Minute))
+	c.Begin(lines(100, testModel), ending(30*time.Minute))
 	until(t, "they stay with the model", func() bool { return c.waiting(testModel) >= 1+minDepth })
-	if n := c.count(`SELECT count(*) FROM requests WHERE routed_model <> model`); n != 0 {
+	if n := c.Count(`SELECT count(*) FROM requests WHERE routed_model <> model`); n != 0 {
 		t.Errorf("%d requests went elsewhere", n)
 	}
 	before := time.Hour
 	c.change(testModel, postgres.ModelChange{EscalateTo: &to, EscalateBefore: &before})
 	until(t, "they go to another one", func() bool { return c.waiting(third) >= 1+minDepth })
-	kv, err := c.js.KeyValue(t.Context(), streams.SlotsBucket)
+	kv, err := c.JS.KeyValue(t.Context(), streams.SlotsBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,9 +141,9 @@ func TestEscalationsInACircle(t *testing.T) {
 			testModel: {Model: otherModel, Threshold: time.Hour}, otherModel: {Model: testModel, Threshold: time.Hour},
 		}
 	})
-	c.begin(lines(n, testModel, otherModel), ending(time.Minute))
+	c.Begin(lines(n, testModel, otherModel), ending(time.Minute))
 	c.queued(n)
-	if got := c.count(`SELECT count(*) FROM requests WHERE model <> routed_model AND claim = 1`); got != n {
+	if got := c.Count(`SELECT count(*) FROM requests WHERE model <> routed_model AND claim = 1`); got != n {
 		t.Errorf("%d requests are with the other model, want %d", got, n)
 	}
 }
@@ -187,15 +187,15 @@ func TestPauseAndResume(t *testing.T) {
 	yes, no := true, false
 	c.change(testModel, postgres.ModelChange{Paused: &yes})
 	c.start()
-	c.begin(lines(60, testModel, otherModel))
+	c.Begin(lines(60, testModel, otherModel))
 	until(t, "the other model's window is full", func() bool { return c.waiting(otherModel) >= 4+minDepth })
-	if n := c.count(`SELECT count(*) FROM requests WHERE model = $1`, string(testModel)); n != 0 {
+	if n := c.Count(`SELECT count(*) FROM requests WHERE model = $1`, string(testModel)); n != 0 {
 		t.Errorf("%d requests were claimed of a paused model", n)
 	}
 	c.change(testModel, postgres.ModelChange{Paused: &no})
 	until(t, "so is that of the resumed one", func() bool { return c.waiting(testModel) >= 4+minDepth })
 
-	kv, err := c.js.KeyValue(t.Context(), streams.SlotsBucket)
+	kv, err := c.JS.KeyValue(t.Context(), streams.SlotsBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,19 +209,19 @@ func TestPauseAndResume(t *testing.T) {
 	paused(false)
 	c.change(testModel, postgres.ModelChange{Paused: &yes})
 	paused(true)
-	open := c.count(`SELECT claimed FROM cursors WHERE model = $1`, string(testModel))
+	open := c.Count(`SELECT claimed FROM cursors WHERE model = $1`, string(testModel))
 	c.take(testModel, 100)
 	until(t, "the other model goes on", func() bool {
 		c.take(otherModel, 1)
-		return c.count(`SELECT claimed FROM cursors WHERE model = $1`, string(otherModel)) == 30
+		return c.Count(`SELECT claimed FROM cursors WHERE model = $1`, string(otherModel)) == 30
 	})
-	if n := c.count(`SELECT claimed FROM cursors WHERE model = $1`, string(testModel)); n != open {
+	if n := c.Count(`SELECT claimed FROM cursors WHERE model = $1`, string(testModel)); n != open {
 		t.Errorf("%d requests were claimed of a paused model", n-open)
 	}
 	c.change(testModel, postgres.ModelChange{Paused: &no})
 	until(t, "all are claimed", func() bool {
 		c.take(testModel, 10)
-		return c.count(`SELECT claimed FROM cursors WHERE model = $1`, string(testModel)) == 30
+		return c.Count(`SELECT claimed FROM cursors WHERE model = $1`, string(testModel)) == 30
 	})
 }
 
@@ -230,11 +230,11 @@ func TestUsersShareAModel(t *testing.T) {
 	t.Parallel()
 	const taken = 200
 	c := newCluster(t)
-	if err := c.store.SetOwnerWeight(t.Context(), "bob", 3); err != nil {
+	if err := c.Store.SetOwnerWeight(t.Context(), "bob", 3); err != nil {
 		t.Fatal(err)
 	}
 	for _, user := range []string{"alice", "alice", "alice", "bob"} {
-		c.begin(lines(300, testModel), func(n *postgres.NewBatch) { n.CreatedBy = user })
+		c.Begin(lines(300, testModel), func(n *postgres.NewBatch) { n.CreatedBy = user })
 	}
 	c.start()
 	for n := 0; n < taken; {
@@ -243,7 +243,7 @@ func TestUsersShareAModel(t *testing.T) {
 	}
 	// Within one claim each user's requests are published one after the other,
 	// so only whole claims say something.
-	share := c.count(`
+	share := c.Count(`
 SELECT 100 * sum(c.claimed) FILTER (WHERE b.created_by = 'bob') / sum(c.claimed) FROM cursors c JOIN batches b ON b.id = c.batch_id`)
 	if share < 70 || share > 80 {
 		t.Errorf("bob got %d %% of all, want 75", share)
@@ -255,8 +255,8 @@ func TestManySmallBatches(t *testing.T) {
 	t.Parallel()
 	const batches = 1500
 	c := newCluster(t)
-	c.begin(lines(1, testModel))
-	c.exec(`
+	c.Begin(lines(1, testModel))
+	c.Exec(`
 WITH b AS (
     INSERT INTO batches (id, file_id, endpoint, completion_window, created_by, expires_at, total)
     SELECT gen_random_uuid(), file_id, endpoint, completion_window, created_by, expires_at, 1 FROM batches, generate_series(2, $1::int)

@@ -20,8 +20,8 @@ func TestStuckLoopsAreNamed(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
 			dog := watchdog.New(300 * time.Millisecond)
-			c.begin(lines(4, testModel))
-			tx, err := c.db.Begin(t.Context())
+			c.Begin(lines(4, testModel))
+			tx, err := c.DB.Begin(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -79,7 +79,7 @@ SELECT f.next, r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.crea
            SELECT ` + cursorColumns + `
              FROM cursors c JOIN batches b ON b.id = c.batch_id AND b.status = 'in_progress'
             WHERE c.model = r.model AND c.open AND c.created_by = a.name
-              AND c.expires_at >= r.earliest AND c.expires_at < r.latest
+              AND c.expires_at >= r.earliest AND c.expires_at < r.latest AND c.batch_id <> ALL ($8::uuid[])
             ORDER BY c.created_by, c.expires_at
             LIMIT (SELECT greatest($6::bigint, $7 / greatest(n, 1)) FROM found)) c
        LEFT JOIN users u ON u.name = a.name) ON true`
@@ -92,6 +92,7 @@ SELECT '', r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_
       SELECT ` + cursorColumns + `
         FROM cursors c JOIN batches b ON b.id = c.batch_id AND b.status = 'in_progress'
        WHERE c.model = r.model AND c.open AND c.expires_at >= r.earliest AND c.expires_at < r.latest
+         AND c.batch_id <> ALL ($5::uuid[])
        ORDER BY c.model, c.expires_at LIMIT $4) c
   LEFT JOIN users u ON u.name = c.created_by`
 )
@@ -113,13 +114,13 @@ func (s *Store) OpenCursors(ctx context.Context, model batch.Model, via []Route,
 			cursors = append(cursors, found...)
 		}
 	}
-	list(userCursorsSQL, from, maxUsers, minCursors, cursorsInAll)
+	list(userCursorsSQL, from, maxUsers, minCursors, cursorsInAll, s.held)
 	if from != "" && next == "" { // these were the last ones
-		list(userCursorsSQL, "", maxUsers, minCursors, cursorsInAll)
+		list(userCursorsSQL, "", maxUsers, minCursors, cursorsInAll, s.held)
 	}
 	if from != "" || next != "" {
 		following := next
-		list(urgentCursorsSQL, urgentCursors)
+		list(urgentCursorsSQL, urgentCursors, s.held)
 		next = following
 	}
 	if err != nil {

@@ -464,3 +464,56 @@ func TestOverdue(t *testing.T) {
 		t.Errorf("overdue lines (-want +got):\n%s", diff)
 	}
 }
+
+// What is held is not claimed, neither anew nor again, and the others' order
+// and number are as without it.
+func TestHeldBatchesAreNotClaimed(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	file := newFile(t, s, templates(1, 6, testModel))
+	held, free := batchOf(t, s, file), batchOf(t, s, file)
+	for _, id := range []batch.ID{held, free} { // one request of each is due
+		claimed, err := s.Claim(t.Context(), testModel, []Quota{{Batch: id, N: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := s.ReleaseClaims(t.Context(), claimed, 0); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	holding := s.Holding([]batch.ID{held})
+	only := func(what string, ids []batch.ID, want ...batch.ID) {
+		t.Helper()
+		if !slices.Equal(ids, want) {
+			t.Errorf("%s: %v, want %v", what, ids, want)
+		}
+	}
+	listed := func(s *Store, from string) (ids []batch.ID) {
+		t.Helper()
+		cursors, _, err := s.OpenCursors(t.Context(), testModel, []Route{{}}, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range cursors {
+			ids = append(ids, c.Batch)
+		}
+		return ids
+	}
+	due := func(s *Store) (ids []batch.ID) {
+		t.Helper()
+		claimed, err := s.ClaimDue(t.Context(), testModel, 10, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range claimed {
+			ids = append(ids, c.ID.Batch)
+		}
+		return ids
+	}
+	only("cursors", listed(holding, ""), free)
+	only("cursors, of the most urgent too", listed(holding, creator), free)
+	only("due", due(holding), free)
+	only("cursors of the store itself", listed(s, ""), held, free)
+	only("due of the store itself", due(s), held)
+	check(t, s)
+}

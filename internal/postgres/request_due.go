@@ -28,6 +28,7 @@ WITH due AS MATERIALIZED (
       LEFT JOIN unnest($3::text[], $4::text[], $5::bigint[]) AS e (model, to_model, below)
         ON e.model = r.model AND b.expires_at < now() + e.below * interval '1 us'
      WHERE r.routed_model = $1 AND r.due_at <= now() AND COALESCE(e.to_model, r.model) = $1
+       AND r.batch_id <> ALL ($6::uuid[])
      ORDER BY r.routed_model, r.due_at LIMIT $2
        FOR UPDATE OF r SKIP LOCKED
 )
@@ -41,7 +42,7 @@ RETURNING r.batch_id, r.line, r.claim, r.attempt, COALESCE(NULLIF(r.model, r.rou
 // belong to the model by the escalations.
 func (s *Store) ClaimDue(ctx context.Context, model batch.Model, n int, e Escalations) ([]ClaimedRequest, error) {
 	from, to, thresholds := e.arrays()
-	return s.claim(ctx, claimDueSQL, string(model), n, from, to, thresholds)
+	return s.claim(ctx, claimDueSQL, string(model), n, from, to, thresholds, s.held)
 }
 
 // Jumps from batch to batch and model to model, so that the cost follows the

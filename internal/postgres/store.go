@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"fusillade/internal/batch"
 )
 
 // Config says where the database is and how it may be used.
@@ -29,7 +31,20 @@ type Config struct {
 type Store struct {
 	pool    *pgxpool.Pool
 	timeout time.Duration
-	slice   int // sliceRequests, but in tests
+	slice   int        // sliceRequests, but in tests
+	held    [][16]byte // batches whose requests are not claimed; never nil, which is NULL in SQL
+}
+
+// Holding returns the same store for a dispatcher that must leave the requests
+// of some batches unclaimed. They can be cancelled, read and deleted as ever,
+// and expire. Both are closed by closing one.
+func (s *Store) Holding(batches []batch.ID) *Store {
+	held := *s
+	held.held = make([][16]byte, len(batches))
+	for i, id := range batches {
+		held.held[i] = [16]byte(id)
+	}
+	return &held
 }
 
 // plannerSettings nail the plans down: every statement here walks an index
@@ -60,7 +75,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}
-	s := &Store{pool: pool, timeout: cmp.Or(cfg.Timeout, 30*time.Second), slice: sliceRequests}
+	s := &Store{pool: pool, timeout: cmp.Or(cfg.Timeout, 30*time.Second), slice: sliceRequests, held: [][16]byte{}}
 	if err := s.Ping(ctx); err != nil {
 		pool.Close()
 		return nil, err

@@ -26,13 +26,13 @@ type Account struct {
 	target   int // what the last plan allows once it is written
 	// pending is the revision that a write replaces whose outcome is unknown;
 	// 0: none is. Until a later revision is seen, what it lowered may be another's.
-	pending uint64
-	inUse   int
-	carry   bool // a new bucket does not know yet of the calls in flight
-	ready   int  // requests that wait here for a slot
-	backlog bool // more wait in the stream
-	closed  bool
-	hold    time.Time // no call begins before
+	pending   uint64
+	inUse     int
+	restoring bool // a new bucket does not know yet of the calls in flight
+	ready     int  // requests that wait here for a slot
+	backlog   bool // more wait in the stream
+	closed    bool
+	hold      time.Time // no call begins before
 
 	peak, lastPeak int       // highest need in this and the last window
 	window         time.Time // when this window began
@@ -41,7 +41,7 @@ type Account struct {
 }
 
 const (
-	// peakWindow is how long a slot stays unused before it is given back.
+	// peakWindow is how long a slot stays unused before it is released.
 	peakWindow = time.Second
 	// contendedWindow is the same while another daemon waits for slots.
 	contendedWindow = 50 * time.Millisecond
@@ -72,7 +72,7 @@ func (a *Account) Acquire() bool {
 	return true
 }
 
-// Release gives back the slot of a call that has ended.
+// Release frees the slot of a call that has ended.
 func (a *Account) Release() {
 	a.mu.Lock()
 	a.inUse--
@@ -119,10 +119,10 @@ type Standing struct {
 	Allowed int // calls it may have in flight
 	InUse   int
 	Free    int           // slots that nobody holds
-	Share   int           // what it would hold if everyone gave back what is not theirs
+	Share   int           // what it would hold if every daemon released what is beyond its share
 	Want    int           // slots that it has asked for; its Share knows of no others
 	Hold    time.Duration // how long no call may begin; 0: not held back
-	Paused  bool          // no call may begin until an operator says so
+	Paused  bool          // no call may begin until an operator resumes the model
 }
 
 // Standing returns the current numbers.
@@ -168,7 +168,7 @@ func (a *Account) observe(e Entry, revision uint64) {
 // learn takes over an entry. The lock is held.
 func (a *Account) learn(e Entry, revision uint64) {
 	a.entry, a.revision, a.pending = e, revision, 0
-	a.carry = a.carry && a.inUse > e.Holders[a.daemon].Held
+	a.restoring = a.restoring && a.inUse > e.Holders[a.daemon].Held
 }
 
 // plan decides what to write, if anything. Where it lowers, the new number is
@@ -179,8 +179,8 @@ func (a *Account) learn(e Entry, revision uint64) {
 func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revision uint64, write bool) {
 	a.mu.Lock()
 	entry := a.entry
-	a.carry = a.carry && a.inUse > 0
-	if a.carry && entry.Model == "" {
+	a.restoring = a.restoring && a.inUse > 0
+	if a.restoring && entry.Model == "" {
 		entry.Model = a.model
 	}
 	for id := range dead {
@@ -193,14 +193,14 @@ func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revisio
 	}
 	before := entry.Holders[a.daemon]
 	after, target := entry.settle(a.daemon, a.want(now, entry), a.inUse)
-	if a.carry && after.Held < a.inUse {
+	if a.restoring && after.Held < a.inUse {
 		after.Held, write = a.inUse, true
 	}
 	lower := target < before.Held && a.worthLowering(entry, before, target, after.Want)
 	inDoubt := a.pending != 0
 	write = write || inDoubt || after.Held > before.Held || after.Want > before.Want ||
 		after != before && (lower || after.Want <= before.Want*3/4)
-	write = write && (a.revision != 0 || a.carry) && entry.Model != "" // else there is no entry
+	write = write && (a.revision != 0 || a.restoring) && entry.Model != "" // else there is no entry
 
 	allowed := before.Held
 	a.target = after.Held
@@ -287,7 +287,7 @@ func (a *Account) applied(e Entry, revision uint64) {
 	}
 }
 
-// close stops handing out slots. settled reports whether all were given back.
+// close stops handing out slots. settled reports whether all were released.
 func (a *Account) close() {
 	a.mu.Lock()
 	a.closed, a.allowed = true, 0
@@ -299,15 +299,15 @@ func (a *Account) settled() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_, holds := a.entry.Holders[a.daemon]
-	return !holds && a.pending == 0 && !a.carry
+	return !holds && a.pending == 0 && !a.restoring
 }
 
 // forget drops what is known of a bucket that is no more. Calls in flight are
-// carried into the new one.
+// entered into the new one.
 func (a *Account) forget() {
 	a.mu.Lock()
 	a.entry, a.revision, a.pending, a.allowed = Entry{}, 0, 0, 0
-	a.carry = a.inUse > 0
+	a.restoring = a.inUse > 0
 	a.mu.Unlock()
 	a.poke()
 }

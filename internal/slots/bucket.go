@@ -8,10 +8,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// CarriedAfter is how long after the bucket was made anew every daemon that the
+// RestoredAfter is how long after the bucket was made anew every daemon that the
 // broker can reach has noticed, and holds slots of it for its calls in flight.
 // Only then may anyone be given more.
-const CarriedAfter = pollInterval*5/4 + 500*time.Millisecond
+const RestoredAfter = pollInterval*5/4 + 500*time.Millisecond
 
 // Age is how long ago the bucket was created, by the broker's clock.
 func Age(ctx context.Context, kv jetstream.KeyValue) (time.Duration, error) {

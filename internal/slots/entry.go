@@ -15,7 +15,7 @@ import (
 type Entry struct {
 	Model batch.Model `json:"model"`
 	Limit int         `json:"limit"`
-	// Paused: no call begins, whoever holds slots.
+	// Paused lets no call begin, with or without slots.
 	Paused bool `json:"paused,omitempty"`
 	// EscalationModel is where requests go when less than that is left before
 	// their batch expires; empty: nowhere else.

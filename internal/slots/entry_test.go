@@ -55,16 +55,16 @@ func TestSettle(t *testing.T) {
 		held        int
 		target      int // 0: the same as held
 	}{
-		"takes what is free":               {limit: 8, want: 3, held: 3},
-		"takes all with a backlog":         {limit: 8, want: 20, held: 8},
-		"takes what others left free":      {limit: 8, others: []Holder{{Held: 6, Want: 8}}, want: 8, held: 2},
-		"waits for others to lower":        {limit: 8, others: []Holder{{Held: 8, Want: 8}}, want: 8, held: 0},
-		"gives to one who waits":           {limit: 8, mine: Holder{8, 8}, others: []Holder{{Want: 8}}, want: 8, held: 4},
-		"not below the calls in flight":    {limit: 8, mine: Holder{8, 8}, others: []Holder{{Want: 8}}, want: 8, inUse: 6, held: 6, target: 4},
-		"lower limit":                      {limit: 3, mine: Holder{8, 8}, want: 8, held: 3},
-		"lower limit, calls in flight":     {limit: 3, mine: Holder{8, 8}, want: 8, inUse: 7, held: 7, target: 3},
-		"gives back what it does not want": {limit: 8, mine: Holder{5, 5}, want: 2, inUse: 1, held: 2},
-		"more calls than it holds":         {limit: 8, mine: Holder{2, 5}, others: []Holder{{Held: 6, Want: 8}}, want: 1, inUse: 4, held: 2, target: 1},
+		"takes what is free":             {limit: 8, want: 3, held: 3},
+		"takes all with a backlog":       {limit: 8, want: 20, held: 8},
+		"takes what others left free":    {limit: 8, others: []Holder{{Held: 6, Want: 8}}, want: 8, held: 2},
+		"waits for others to lower":      {limit: 8, others: []Holder{{Held: 8, Want: 8}}, want: 8, held: 0},
+		"gives to one who waits":         {limit: 8, mine: Holder{8, 8}, others: []Holder{{Want: 8}}, want: 8, held: 4},
+		"not below the calls in flight":  {limit: 8, mine: Holder{8, 8}, others: []Holder{{Want: 8}}, want: 8, inUse: 6, held: 6, target: 4},
+		"lower limit":                    {limit: 3, mine: Holder{8, 8}, want: 8, held: 3},
+		"lower limit, calls in flight":   {limit: 3, mine: Holder{8, 8}, want: 8, inUse: 7, held: 7, target: 3},
+		"releases what it does not want": {limit: 8, mine: Holder{5, 5}, want: 2, inUse: 1, held: 2},
+		"more calls than it holds":       {limit: 8, mine: Holder{2, 5}, others: []Holder{{Held: 6, Want: 8}}, want: 1, inUse: 4, held: 2, target: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -45,11 +45,11 @@ type Keeper struct {
 	anew    chan struct{} // to watch: the bucket is another one than before
 	dropped prometheus.Counter
 
-	mu         sync.Mutex
-	accounts   map[string]*Account // by key
-	generation int                 // of the bucket: how many were lost
-	closing    bool
-	judgeAt    time.Time // no daemon is declared dead before
+	mu                sync.Mutex
+	accounts          map[string]*Account // by key
+	generation        int                 // of the bucket: how many were lost
+	closing           bool
+	trustHeartbeatsAt time.Time // no daemon is declared dead before
 }
 
 const (
@@ -89,15 +89,15 @@ func NewKeeper(ctx context.Context, cfg Config) (*Keeper, error) {
 
 // Run keeps the accounts until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	k.postponeJudgement()
+	k.distrustHeartbeats()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return k.watch(ctx, g) })
 	g.Go(func() error { return k.poll(ctx, g) })
 	return g.Wait()
 }
 
-// Close stops handing out slots and gives back those that are free, then the
-// others as their calls end. It returns when all are given back, or ctx ends.
+// Close stops handing out slots and releases those that are free, then the
+// others as their calls end. It returns when all are released, or ctx ends.
 // Run must still be running.
 func (k *Keeper) Close(ctx context.Context) error {
 	k.mu.Lock()
@@ -116,7 +116,7 @@ func (k *Keeper) Close(ctx context.Context) error {
 		for !a.settled() {
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("giving back slots: %w", ctx.Err())
+				return fmt.Errorf("releasing slots: %w", ctx.Err())
 			case <-tick.C:
 			}
 		}
@@ -124,9 +124,9 @@ func (k *Keeper) Close(ctx context.Context) error {
 	return nil
 }
 
-func (k *Keeper) postponeJudgement() {
+func (k *Keeper) distrustHeartbeats() {
 	k.mu.Lock()
-	k.judgeAt = time.Now().Add(k.cfg.HeartbeatInterval * 3 / 2)
+	k.trustHeartbeatsAt = time.Now().Add(k.cfg.HeartbeatInterval * 3 / 2)
 	k.mu.Unlock()
 }
 
@@ -140,7 +140,7 @@ func (k *Keeper) watch(ctx context.Context, g *errgroup.Group) error {
 			return nil
 		}
 		if err != nil {
-			k.cfg.Log.Warn("watching slots", "err", err)
+			k.cfg.Log.Warn("the bucket of slots could not be watched", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -162,7 +162,7 @@ func (k *Keeper) follow(ctx context.Context, g *errgroup.Group, connected <-chan
 		case <-ctx.Done():
 			return nil
 		case <-connected:
-			k.postponeJudgement()
+			k.distrustHeartbeats()
 			return nil
 		case <-k.anew:
 			return nil
@@ -193,7 +193,7 @@ func (k *Keeper) poll(ctx context.Context, g *errgroup.Group) error {
 		}
 		wait = pollInterval
 		if err := k.readAll(ctx, g); err != nil && ctx.Err() == nil {
-			k.cfg.Log.Warn("reading slots", "err", err)
+			k.cfg.Log.Warn("the bucket of slots could not be read", "err", err)
 			wait = pollAgain
 		}
 	}
@@ -348,7 +348,7 @@ func (k *Keeper) write(ctx context.Context, key string, a *Account, next Entry, 
 	current, getErr := k.slots.Get(getCtx, key)
 	if getErr != nil {
 		if ctx.Err() == nil {
-			k.cfg.Log.Warn("changing slots", "model", a.model, "err", err)
+			k.cfg.Log.Warn("slots could not be changed", "model", a.model, "err", err)
 		}
 		return true // the next tick tries again
 	}
@@ -365,7 +365,7 @@ func (k *Keeper) write(ctx context.Context, key string, a *Account, next Entry, 
 // dead looks up which of the other holders have lost their heartbeat.
 func (k *Keeper) dead(ctx context.Context, a *Account) map[string]bool {
 	k.mu.Lock()
-	tooEarly := time.Now().Before(k.judgeAt)
+	tooEarly := time.Now().Before(k.trustHeartbeatsAt)
 	k.mu.Unlock()
 	if tooEarly || !k.cfg.Conn.IsConnected() {
 		return nil
@@ -386,7 +386,7 @@ func (k *Keeper) dead(ctx context.Context, a *Account) map[string]bool {
 				dead = make(map[string]bool)
 			}
 			dead[id] = true
-			k.cfg.Log.Warn("dropping the slots of a dead daemon", "daemon_id", id, "model", a.model)
+			k.cfg.Log.Warn("the slots of a dead daemon are released", "daemon_id", id, "model", a.model)
 		}
 	}
 	return dead

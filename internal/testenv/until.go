@@ -5,11 +5,22 @@ import (
 	"time"
 )
 
-// untilTick is how often Until asks.
-const untilTick = 5 * time.Millisecond
+const (
+	// Patience is how long Eventually waits for what must happen at last. It is
+	// generous: it decides only how long a failure takes.
+	Patience = time.Minute
+	// untilTick is how often Until asks.
+	untilTick = 5 * time.Millisecond
+)
 
-// Until waits for a condition, which it asks again and again. The test fails at
-// once if it does not hold within patience.
+// Eventually waits for a condition, which it asks again and again. The test
+// fails at once if it does not hold within Patience.
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	Until(t, Patience, what, holds)
+}
+
+// Until is Eventually with a patience of its own.
 func Until(t testing.TB, patience time.Duration, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
@@ -23,4 +34,18 @@ func Until(t testing.TB, patience time.Duration, what string, holds func() bool)
 			t.Fatalf("after %v still not: %s", patience, what)
 		}
 	}
+}
+
+// Receive returns the next value of a channel, or the zero value of a closed
+// one. The test fails at once if there is none within Patience.
+func Receive[T any](t testing.TB, what string, c <-chan T) (v T) {
+	t.Helper()
+	deadline := time.NewTimer(Patience)
+	defer deadline.Stop()
+	select {
+	case v = <-c:
+	case <-deadline.C:
+		t.Fatalf("after %v still not: %s", Patience, what)
+	}
+	return v
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/url"
 	"time"
+
+	"fusillade/internal/batch"
 )
 
 // Defaults of Config.
@@ -26,7 +28,7 @@ type Config struct {
 	// Timeout limits one call, from connecting to the last byte of the answer.
 	Timeout time.Duration
 	// ShouldRetry reports whether an answer is worth another attempt, whatever
-	// its status. It is called from many goroutines. Nil: DefaultRetryStatuses.
+	// its status. It is called from many goroutines. Nil: batch.DefaultRetryStatuses.
 	ShouldRetry func(Response) bool
 	// MaxResponseBytes is the longest body that is kept; see Outcome for what
 	// happens to a longer one. Zero: DefaultMaxResponseBytes.
@@ -72,6 +74,13 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
+var defaultRetry = func() (set batch.StatusSet) {
+	if err := set.Set(batch.DefaultRetryStatuses); err != nil {
+		panic(err)
+	}
+	return set
+}()
+
 func (c Config) withDefaults() Config {
 	c.MaxResponseBytes = cmp.Or(c.MaxResponseBytes, DefaultMaxResponseBytes)
 	c.MaxIdleConnsPerHost = cmp.Or(c.MaxIdleConnsPerHost, DefaultMaxIdleConnsPerHost)
@@ -79,7 +88,7 @@ func (c Config) withDefaults() Config {
 	c.IdleConnTimeout = cmp.Or(c.IdleConnTimeout, DefaultIdleConnTimeout)
 	c.UserAgent = cmp.Or(c.UserAgent, DefaultUserAgent)
 	if c.ShouldRetry == nil {
-		c.ShouldRetry = func(r Response) bool { return defaultRetry(r.StatusCode) }
+		c.ShouldRetry = func(r Response) bool { return defaultRetry.Contains(r.StatusCode) }
 	}
 	return c
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Dog watches loops. It is safe for concurrent use; a nil one watches nothing.
+// Watchdog watches loops. It is safe for concurrent use; a nil one watches nothing.
 type Watchdog struct {
 	bound time.Duration
 	began time.Time
@@ -23,7 +23,7 @@ type Watchdog struct {
 	loops map[*Loop]struct{}
 }
 
-// New returns a Dog that takes a loop for stuck after a step of more than the
+// New returns a Watchdog that takes a loop for stuck after a step of more than the
 // bound.
 func New(bound time.Duration) *Watchdog {
 	return &Watchdog{bound: bound, began: time.Now(), loops: make(map[*Loop]struct{})}
@@ -31,9 +31,9 @@ func New(bound time.Duration) *Watchdog {
 
 // Loop is one loop that is watched, or one step. A nil one is not.
 type Loop struct {
-	dog  *Watchdog
-	name string
-	step atomic.Int64 // when the step began, in nanoseconds after the dog did, from 1; 0: idle
+	watchdog *Watchdog
+	name     string
+	step     atomic.Int64 // when the step began, in nanoseconds after the watchdog did, from 1; 0: idle
 }
 
 // Loop begins to watch a loop, which is idle. The caller must call End.
@@ -41,7 +41,7 @@ func (d *Watchdog) Loop(name string) *Loop {
 	if d == nil {
 		return nil
 	}
-	l := &Loop{dog: d, name: name}
+	l := &Loop{watchdog: d, name: name}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.loops[l] = struct{}{}
@@ -58,7 +58,7 @@ func (d *Watchdog) Step(name string) *Loop {
 // Busy says that a step begins, and so that the last one has ended.
 func (l *Loop) Busy() {
 	if l != nil {
-		l.step.Store(int64(time.Since(l.dog.began)) + 1)
+		l.step.Store(int64(time.Since(l.watchdog.began)) + 1)
 	}
 }
 
@@ -74,9 +74,9 @@ func (l *Loop) End() {
 	if l == nil {
 		return
 	}
-	l.dog.mu.Lock()
-	defer l.dog.mu.Unlock()
-	delete(l.dog.loops, l)
+	l.watchdog.mu.Lock()
+	defer l.watchdog.mu.Unlock()
+	delete(l.watchdog.loops, l)
 }
 
 // Stuck names the loops that make no progress, in order; nil: all do.

@@ -40,7 +40,7 @@ const jitter = 0.2
 // Config says what a Sender works with. Store and Log are required.
 type Config struct {
 	Store *postgres.Store
-	// Box decrypts the endpoints' secrets; nil: nothing can be signed.
+	// Keyring decrypts the endpoints' secrets; nil: nothing can be signed.
 	Keyring *seal.Keyring
 	// AllowPrivate lets events go to private, loopback and link-local addresses.
 	AllowPrivate bool
@@ -94,7 +94,7 @@ func (s *Sender) Run(ctx context.Context) {
 		if free := concurrency - inFlight; free > 0 {
 			due, err := s.cfg.Store.ClaimDeliveries(ctx, full(busy), perWebhook, free, s.cfg.Timeout+leaseMargin)
 			if err != nil && ctx.Err() == nil {
-				s.cfg.Log.Warn("looking for webhooks to deliver", "err", err)
+				s.cfg.Log.Warn("due webhook deliveries could not be claimed", "err", err)
 			}
 			for _, d := range due {
 				inFlight++
@@ -131,7 +131,7 @@ func full(busy map[[16]byte]int) (ids [][16]byte) {
 	return ids
 }
 
-// deliver makes an attempt and records what came of it. A crash in between
+// deliver makes an attempt and records its result. A crash in between
 // leaves a lease, after which the event is delivered again.
 func (s *Sender) deliver(ctx context.Context, d postgres.WebhookDelivery) {
 	status, err := s.Send(ctx, d)
@@ -151,7 +151,7 @@ func (s *Sender) deliver(ctx context.Context, d postgres.WebhookDelivery) {
 	recording, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin/3)
 	defer cancel()
 	if err := s.cfg.Store.RecordDelivery(recording, d, o); err != nil {
-		s.cfg.Log.Warn("recording a webhook delivery; it is delivered again", "event_id", eventID(d), "err", err)
+		s.cfg.Log.Warn("a webhook delivery could not be recorded; it is made again", "event_id", eventID(d), "err", err)
 		return
 	}
 	s.outcomes.WithLabelValues(outcome).Inc()
@@ -170,7 +170,7 @@ func (s *Sender) purge(ctx context.Context) {
 	for n := purgeRows; n == purgeRows && ctx.Err() == nil; {
 		var err error
 		if n, err = s.cfg.Store.PurgeDeliveries(ctx, purgeAge, purgeRows); err != nil && ctx.Err() == nil {
-			s.cfg.Log.Warn("purging webhook deliveries", "err", err)
+			s.cfg.Log.Warn("old webhook deliveries could not be purged", "err", err)
 		}
 	}
 }

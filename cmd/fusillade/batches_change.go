@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/cli"
+	"fusillade/internal/client"
+)
+
+type batchesCancelCmd struct {
+	ID    string  `arg:"" placeholder:"BATCH"`
+	Lines []int32 `name:"line" placeholder:"N" help:"Cancel only the request of this line of the input file; can be repeated."`
+	jsonFlag
+}
+
+func (c *batchesCancelCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
+	if len(c.Lines) > 0 {
+		return batches.changeLines(t, c.ID, c.JSON, "canceled", "had ended before", func(api *client.Client, id string) (client.ChangedLines, error) {
+			return api.CancelLines(ctx, id, c.Lines)
+		})
+	}
+	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) { return api.CancelBatch(ctx, id) })
+}
+
+type batchesRerunCmd struct {
+	ID       string  `arg:"" placeholder:"BATCH"`
+	Failed   bool    `help:"Rerun those that failed. This is the default."`
+	Canceled bool    `help:"Rerun those that were canceled."`
+	Expired  bool    `help:"Rerun those that expired."`
+	Lines    []int32 `name:"line" placeholder:"N" help:"Rerun only the request of this line of the input file; can be repeated."`
+	batchKeyFlag
+	jsonFlag
+}
+
+func (c *batchesRerunCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
+	key, err := c.key()
+	if err != nil {
+		return err
+	}
+	states := c.states()
+	if len(c.Lines) > 0 {
+		if len(states) > 0 {
+			return cli.Usage(errors.New("--line and --failed, --canceled or --expired exclude each other"))
+		}
+		return batches.changeLines(t, c.ID, c.JSON, "pending again", "have completed or have not ended", func(api *client.Client, id string) (client.ChangedLines, error) {
+			return api.WithUpstreamKey(key).RerunLines(ctx, id, c.Lines)
+		})
+	}
+	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) {
+		return api.WithUpstreamKey(key).RerunBatch(ctx, id, states...)
+	})
+}
+
+func (c *batchesRerunCmd) states() (states []batch.State) {
+	for _, flag := range []struct {
+		set   bool
+		state batch.State
+	}{{c.Failed, batch.Failed}, {c.Canceled, batch.Canceled}, {c.Expired, batch.Expired}} {
+		if flag.set {
+			states = append(states, flag.state)
+		}
+	}
+	return states
+}
+
+type batchesDeleteCmd struct {
+	ID string `arg:"" placeholder:"BATCH"`
+}
+
+func (c *batchesDeleteCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
+	id, err := batchID(c.ID)
+	if err != nil {
+		return err
+	}
+	return batches.with(func(api *client.Client) error {
+		if err := api.DeleteBatch(ctx, id.String()); err != nil {
+			return err
+		}
+		t.Notef("deleted %s", id)
+		return nil
+	})
+}
+
+// changeLines does something to single requests. That some could not be
+// changed is an error.
+func (c *batchesCmd) changeLines(t *cli.Terminal, text string, asJSON bool, changed, unchanged string, do func(*client.Client, string) (client.ChangedLines, error)) error {
+	id, err := batchID(text)
+	if err != nil {
+		return err
+	}
+	return c.with(func(api *client.Client) error {
+		done, err := do(api, id.String())
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			if err := t.PrintRaw(done.JSON); err != nil {
+				return err
+			}
+		}
+		if len(done.Changed) > 0 {
+			t.Notef("%s: %s", changed, lineList(done.Changed))
+		}
+		if len(done.Unchanged) > 0 {
+			return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("unchanged, because they %s: %s", unchanged, lineList(done.Unchanged))}
+		}
+		return nil
+	})
+}
+
+func lineList(lines []int32) string {
+	out := make([]string, len(lines))
+	for i, line := range lines {
+		out[i] = fmt.Sprint(line)
+	}
+	return "line " + strings.Join(out, ", ")
+}

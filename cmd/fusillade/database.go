@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"fusillade/internal/app"
+	"fusillade/internal/cli"
+	"fusillade/internal/config"
+	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
+)
+
+const databaseHelp = "The data directory of fusillade serve, which must not be running. Not used where FUSILLADE_DATABASE_URL is set. Default: a directory for your user."
+
+// databaseFlags are those of commands that work in the database of a cluster,
+// which the environment names, or in that of a data directory.
+type databaseFlags struct {
+	DataDir string `placeholder:"DIR" help:"${data_dir_help}"`
+}
+
+// with opens the database.
+func (f *databaseFlags) with(ctx context.Context, do func(*postgres.Store) error) error {
+	cfg, err := loadSettings()
+	if err != nil {
+		return err
+	}
+	if cfg.Postgres.URL.IsSet() {
+		s, err := postgres.Open(ctx, postgres.Config{URL: cfg.Postgres.URL.Reveal(), MaxConns: 2, ApplicationName: "fusillade-cli"})
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		return do(s)
+	}
+	dir, err := dataDir(f.DataDir)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	local, err := app.StartLocal(ctx, app.LocalConfig{
+		DataDir: dir, Settings: cfg, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return cli.Usage(err)
+	}
+	return errors.Join(do(local.Store), local.Stop())
+}
+
+// connectCluster opens what commands on a cluster need, from the environment.
+func connectCluster(ctx context.Context) (app.Resources, error) {
+	cfg := new(config.Dispatcher)
+	if err := config.Load(cfg); err != nil {
+		return app.Resources{}, cli.Usage(err)
+	}
+	return app.Connect(ctx, "cli", &cfg.Process, &cfg.Daemon, slog.New(slog.DiscardHandler))
+}
+
+// openKeyring returns the keyring of the environment; nil: it has no key.
+func openKeyring() (*seal.Keyring, error) {
+	cfg, err := loadSettings()
+	if err != nil {
+		return nil, err
+	}
+	return seal.New(cfg.Encryption.Key.All()...)
+}

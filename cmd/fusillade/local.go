@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"fusillade/internal/cli"
+	"fusillade/internal/config"
+	"fusillade/internal/localrun"
+	"fusillade/internal/mock"
+)
+
+// localFlags are those of the commands that do everything in one process.
+type localFlags struct {
+	Upstream    string `placeholder:"URL" help:"Model endpoint, such as https://api.openai.com (FUSILLADE_UPSTREAM_URL)."`
+	APIKeyEnv   string `name:"api-key-env" placeholder:"NAME" help:"Environment variable that holds the endpoint's API key."`
+	Concurrency string `placeholder:"N|MODEL=N,..." help:"Calls in flight per model: one number for all, or one for each (FUSILLADE_DEFAULT_MODEL_CONCURRENCY, FUSILLADE_MODEL_CONCURRENCY_LIMITS)."`
+	DataDir     string `placeholder:"DIR" help:"Where everything is kept; one process at a time may use it. After a stop the next one goes on where it was. Default: a directory for your user."`
+	Mock        bool   `help:"Call a built-in mock model endpoint."`
+	MockLatency string `default:"20ms" placeholder:"TIME" help:"Its latency, as for fusillade mock (default ${default})."`
+	MockErrors  string `placeholder:"STATUS=RATE,..." help:"Its errors, as for fusillade mock."`
+	NATSListen  string `name:"nats-listen" placeholder:"HOST:PORT" help:"Open the embedded broker's port, to look into it with the nats command line."`
+}
+
+// config is how to do everything in this process.
+func (c *localFlags) config() (localrun.Config, error) {
+	cfg, err := c.settings()
+	if err != nil {
+		return localrun.Config{}, err
+	}
+	local := localrun.Config{Settings: cfg, DataDir: c.DataDir, NATSListen: c.NATSListen}
+	if c.Mock {
+		local.Mock = &mock.Config{
+			Settings:      mock.Settings{Latency: c.MockLatency, Errors: c.MockErrors},
+			DropCustomIDs: true,
+		}
+	}
+	return local, nil
+}
+
+// settings are those of the environment with the flags laid over them.
+func (c *localFlags) settings() (*config.Standalone, error) {
+	cfg, err := loadSettings()
+	if err != nil {
+		return nil, err
+	}
+	if c.Mock && c.Upstream != "" {
+		return nil, cli.Usage(errors.New("--mock and --upstream exclude each other"))
+	}
+	if c.Upstream != "" {
+		if err := cfg.Upstream.URL.Set(c.Upstream); err != nil {
+			return nil, cli.Usage(fmt.Errorf("--upstream: %w", err))
+		}
+	}
+	if !c.Mock && !cfg.Upstream.URL.IsSet() && len(cfg.Upstream.Models) == 0 {
+		return nil, cli.Usage(errors.New("--upstream URL is required, or --mock for a try without one"))
+	}
+	if c.APIKeyEnv != "" {
+		key, ok := os.LookupEnv(c.APIKeyEnv)
+		if !ok || key == "" {
+			return nil, cli.Usage(fmt.Errorf("--api-key-env: the environment variable %s is not set", c.APIKeyEnv))
+		}
+		if err := cfg.Upstream.APIKey.Set(key); err != nil {
+			return nil, cli.Usage(fmt.Errorf("--api-key-env: the content of %s is no key: %w", c.APIKeyEnv, err))
+		}
+	}
+	if err := c.setConcurrency(cfg); err != nil {
+		return nil, cli.Usage(fmt.Errorf("--concurrency: %w", err))
+	}
+	if c.DataDir, err = dataDir(c.DataDir); err != nil {
+		return nil, cli.Usage(err)
+	}
+	if err := config.Validate(cfg); err != nil {
+		return nil, cli.Usage(err)
+	}
+	return cfg, nil
+}
+
+// setConcurrency sets the limits, and raises what one process may have in
+// flight to what they add up to.
+func (c *localFlags) setConcurrency(cfg *config.Standalone) error {
+	if n, err := strconv.Atoi(c.Concurrency); err == nil {
+		if n < 1 {
+			return errors.New("must be at least 1")
+		}
+		cfg.DefaultModelConcurrency = n
+	} else if c.Concurrency != "" {
+		if err := cfg.ModelConcurrencyLimits.Set(c.Concurrency); err != nil {
+			return fmt.Errorf("neither a number nor MODEL=N,…: %w", err)
+		}
+	}
+	sum := cfg.DefaultModelConcurrency
+	for _, n := range cfg.ModelConcurrencyLimits {
+		sum += n
+	}
+	cfg.MaxInFlight = max(cfg.MaxInFlight, sum)
+	return nil
+}
+
+// dataDir is the flag's path, absolute, or the default.
+func dataDir(path string) (string, error) {
+	if path == "" {
+		return defaultDataDir()
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("--data-dir: %w", err)
+	}
+	return path, nil
+}
+
+// defaultDataDir is for this user's state. For root it is a place that the
+// unprivileged user whom Postgres runs as can reach.
+func defaultDataDir() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/fusillade", nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "fusillade"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("--data-dir is required: %w", err)
+	}
+	return filepath.Join(home, ".local", "state", "fusillade"), nil
+}

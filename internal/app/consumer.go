@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"runtime"
+
+	"fusillade/internal/config"
+	"fusillade/internal/consume"
+	"fusillade/internal/daemon"
+	"fusillade/internal/postgres"
+	"fusillade/internal/upstream"
+)
+
+// Consume runs a consumer as a daemon until taking ends and its work is done.
+// observe is given each consumer that begins; nil: nobody watches.
+func Consume(taking, doing context.Context, r Resources, cfg *config.Consumer, observe func(*consume.Consumer)) error {
+	return daemon.Run(taking, doing, daemonConfig(r, &cfg.Daemon, "consumer", cfg),
+		r.Telemetry.observe(func(taking, doing context.Context, d *daemon.Daemon) error {
+			return consumeUntil(taking, doing, r, cfg, observe, d)
+		}))
+}
+
+func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consumer, observe func(*consume.Consumer), d *daemon.Daemon) error {
+	client, err := upstream.New(upstream.Config{
+		Timeout: cfg.Timeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight,
+		ShouldRetry: func(r upstream.Response) bool { return cfg.ShouldRetry.Contains(r.StatusCode) },
+	})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	endpoints, stopResolver, err := startResolver(taking, r, &cfg.Upstream)
+	if err != nil {
+		return ignoreStop(taking, err)
+	}
+	defer stopResolver()
+	c, err := consume.New(taking, consume.Config{
+		Store: r.Store, Caller: client, Conn: r.Conn, Daemon: d.ID,
+		Resolve: endpoints.Resolve, BatchKey: endpoints.BatchKey,
+		Retry: cfg.RetryPolicy(), Lease: lease(&cfg.Daemon),
+		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
+		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),
+		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),
+		Lapsed: d.Lapsed, Watch: d.Watchdog(), CancelPoll: cfg.CancellationPollInterval.Duration(), MaxInFlight: cfg.MaxInFlight, MaxTakeovers: cfg.MaxTakeovers,
+		StatusInterval: cfg.StatusLogInterval.OrZero(), Metrics: r.Telemetry.metrics(), Log: r.Log,
+	})
+	if err != nil {
+		return ignoreStop(taking, err)
+	}
+	if observe != nil {
+		observe(c)
+	}
+	d.SetProgress(func() postgres.Progress {
+		s := c.Stats()
+		return postgres.Progress{Completed: s.Completed, Failed: s.Failed, InFlight: s.InFlight}
+	})
+	defer holdGCFloor()()
+	return c.Run(taking, doing)
+}
+
+// gcFloor is how much the heap may grow beyond the live heap at least before
+// the collector runs.
+const gcFloor = 64 << 20
+
+// holdGCFloor keeps the collector from running many times a second: it waits
+// until the heap has doubled, and a consumer's live heap is a few megabytes.
+// (Measured: a fifth of a consumer's CPU time.) The floor is memory that is
+// allocated and never touched, so it costs address space and nothing else. A
+// setting of GOGC would multiply a large heap too; this does not.
+func holdGCFloor() (release func()) {
+	floor := make([]byte, gcFloor)
+	return func() { runtime.KeepAlive(&floor) }
+}

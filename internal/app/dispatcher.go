@@ -1,0 +1,71 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/config"
+	"fusillade/internal/daemon"
+	"fusillade/internal/dispatch"
+	"fusillade/internal/webhook"
+)
+
+// Dispatch runs a dispatcher as a daemon until taking ends.
+func Dispatch(taking, doing context.Context, r Resources, cfg *config.Dispatcher) error {
+	return daemon.Run(taking, doing, daemonConfig(r, &cfg.Daemon, "dispatcher", cfg),
+		r.Telemetry.observe(func(taking, _ context.Context, d *daemon.Daemon) error { return dispatchUntil(taking, r, cfg, d) }))
+}
+
+func dispatchUntil(taking context.Context, r Resources, cfg *config.Dispatcher, owner *daemon.Daemon) error {
+	webhooks, err := webhook.New(webhook.Config{
+		Store: r.Store, Keyring: r.Keyring, AllowPrivate: cfg.AllowPrivate, Metrics: r.Telemetry.metrics(), Log: r.Log,
+	})
+	if err != nil {
+		return err
+	}
+	d, err := dispatch.New(taking, dispatch.Config{
+		Store: r.Store, Conn: r.Conn, Streams: r.Streams,
+		ClaimBatchSize: cfg.ClaimBatchSize, ClaimInterval: cfg.ClaimInterval.Duration(),
+		DefaultLimit: cfg.DefaultModelConcurrency, Limits: cfg.ModelConcurrencyLimits, Escalations: escalations(cfg.ModelEscalations),
+		Lease: lease(&cfg.Daemon), Background: []func(context.Context){webhooks.Run}, ClaimTimeout: cfg.ClaimTimeout.Duration(),
+		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
+		ExpiryInterval: cfg.CancellationPollInterval.Duration(), StopBeforeDeadline: cfg.StopBeforeDeadline.Pointer(),
+		Purge:            dispatch.Purge{Interval: cfg.PurgeInterval.Duration(), Rows: cfg.PurgeBatchSize, Pause: cfg.PurgeThrottle.Duration()},
+		Watch:            owner.Watchdog(),
+		ReclaimBatchSize: cfg.ReclaimBatchSize, MetadataFields: cfg.BatchMetadataFields, Metrics: r.Telemetry.metrics(), Log: r.Log,
+	})
+	if err != nil {
+		return ignoreStop(taking, err)
+	}
+	return d.Run(taking)
+}
+
+func escalations(from config.ModelEscalations) map[batch.Model]batch.Escalation {
+	to := make(map[batch.Model]batch.Escalation, len(from))
+	for model, e := range from {
+		to[model] = batch.Escalation(e)
+	}
+	return to
+}
+
+// lease is AckWait: a message of a dead consumer is redelivered when its
+// daemon is taken for dead, neither sooner nor later.
+func lease(cfg *config.Daemon) time.Duration { return cfg.StaleDaemonThreshold.Duration() }
+
+func daemonConfig(r Resources, cfg *config.Daemon, role string, settings config.Settings) daemon.Config {
+	return daemon.Config{
+		Store: r.Store, Conn: r.Conn, Role: role, Snapshot: config.Snapshot(settings),
+		Interval: cfg.HeartbeatInterval.Duration(), Threshold: cfg.StaleDaemonThreshold.Duration(),
+		Metrics: r.Telemetry.metrics(), Log: r.Log,
+	}
+}
+
+// ignoreStop returns nil for an error that only says that taking has ended.
+func ignoreStop(taking context.Context, err error) error {
+	if taking.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

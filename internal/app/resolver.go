@@ -1,0 +1,52 @@
+package app
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/config"
+	"fusillade/internal/resolver"
+	"fusillade/internal/upstream"
+)
+
+// resolverPause is how long to wait, more or less, before the database is
+// asked again that did not answer.
+const resolverPause = 500 * time.Millisecond
+
+// startResolver reads where calls go, as soon as the database answers, and
+// follows changes until it is stopped. It returns an error when taking ends
+// before.
+func startResolver(taking context.Context, r Resources, cfg *config.Upstream) (endpoints *resolver.Resolver, stop func(), err error) {
+	endpoints, err = resolver.New(resolver.Config{
+		Store: r.Store, Conn: r.Conn, Keyring: r.Keyring, Log: r.Log,
+		Default: func(m batch.Model) upstream.Target {
+			return upstream.Target{BaseURL: cfg.For(m), APIKey: cfg.APIKey.Reveal()}
+		},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	// A database that has just gone away comes back. Without having read it,
+	// calls could go where they should not.
+	for err := endpoints.Load(taking); err != nil; err = endpoints.Load(taking) {
+		if taking.Err() == nil {
+			r.Log.Warn("reading upstreams; no call is made before", "err", err)
+		}
+		select {
+		case <-taking.Done():
+			return nil, nil, taking.Err()
+		case <-time.After(resolverPause/2 + rand.N(resolverPause)):
+		}
+	}
+	// Calls go on after taking has ended.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(taking))
+	var running sync.WaitGroup
+	running.Go(func() { endpoints.Run(ctx) })
+	return endpoints, func() {
+		cancel()
+		running.Wait()
+	}, nil
+}

@@ -1,0 +1,173 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/config"
+	"fusillade/internal/daemon"
+	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
+	"fusillade/migrations"
+	"fusillade/streams"
+)
+
+// Resources are the connections that a daemon works with.
+type Resources struct {
+	Store *postgres.Store
+	Conn  *nats.Conn
+	// Streams describes the broker's stream and buckets.
+	Streams streams.Config
+	// Keyring encrypts and decrypts secrets; nil: there is no encryption key.
+	Keyring *seal.Keyring
+	Log     *slog.Logger
+	// Telemetry and AdminAddr are set by ServeAdmin.
+	Telemetry *Telemetry
+	AdminAddr string
+}
+
+// Close closes the connections.
+func (r Resources) Close() {
+	if r.Conn != nil {
+		r.Conn.Close()
+	}
+	if r.Store == nil {
+		return
+	}
+	closed := make(chan struct{})
+	go func() { // ends with the process if work that was given up holds a connection
+		defer close(closed)
+		r.Store.Close()
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-closed:
+	case <-timer.C:
+		r.Log.Error("connections to the database could not be closed")
+	}
+}
+
+// closeTimeout is how long Close waits for connections in use.
+const closeTimeout = 10 * time.Second
+
+const connectTimeout = 15 * time.Second
+
+// Connect connects to the Postgres and NATS of a cluster, checks that the
+// database is migrated, and makes sure of the stream and the buckets. The
+// caller closes what it returns.
+func Connect(ctx context.Context, role string, p *config.Process, d *config.Daemon, log *slog.Logger) (Resources, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
+	defer cancel()
+	r, err := open(ctx, role, p, log)
+	if err != nil {
+		return r, err
+	}
+	r.Streams = streams.Config{Replicas: p.StreamReplicas, StaleDaemonThreshold: d.StaleDaemonThreshold.Duration()}
+	if err := r.ensureStreams(ctx); err != nil {
+		r.Close()
+		return r, err
+	}
+	return r, nil
+}
+
+// open connects and checks that the database is migrated.
+func open(ctx context.Context, role string, p *config.Process, log *slog.Logger) (r Resources, err error) {
+	r.Log = log
+	if r.Keyring, err = seal.New(p.Encryption.Key.All()...); err != nil {
+		return r, err
+	}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	databaseURL := p.Postgres.URL.Reveal()
+	if err := checkMigrated(ctx, databaseURL); err != nil {
+		return r, err
+	}
+	r.Store, err = postgres.Open(ctx, postgres.Config{
+		URL: databaseURL, MaxConns: p.MaxConns, ApplicationName: "fusillade-" + role,
+	})
+	if err != nil {
+		return r, err
+	}
+	r.Conn, err = dial(p.NATS, role, log)
+	return r, err
+}
+
+func (r Resources) ensureStreams(ctx context.Context) error {
+	js, err := jetstream.New(r.Conn)
+	if err != nil {
+		return fmt.Errorf("connecting to JetStream: %w", err)
+	}
+	return streams.Ensure(ctx, js, r.Streams)
+}
+
+// ErrNotMigrated is returned when the database lacks migrations that this
+// program needs.
+var ErrNotMigrated = errors.New("the database is not migrated: run `fusillade migrate up`")
+
+func checkMigrated(ctx context.Context, databaseURL string) error {
+	list, err := migrations.List(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		if m.AppliedAt.IsZero() {
+			return fmt.Errorf("%w (%s is missing)", ErrNotMigrated, m.Name)
+		}
+	}
+	return nil
+}
+
+func dial(cfg config.NATS, role string, log *slog.Logger) (*nats.Conn, error) {
+	opts := ConnOptions(role, log)
+	if cfg.Creds != "" {
+		opts = append(opts, nats.UserCredentials(string(cfg.Creds)))
+	}
+	if cfg.NKey != "" {
+		opt, err := nats.NkeyOptionFromSeed(string(cfg.NKey))
+		if err != nil {
+			return nil, fmt.Errorf("FUSILLADE_NATS_NKEY: %w", err)
+		}
+		opts = append(opts, opt)
+	}
+	if cfg.Cert != "" {
+		opts = append(opts, nats.ClientCert(string(cfg.Cert), string(cfg.Key)))
+	}
+	if cfg.CA != "" {
+		opts = append(opts, nats.RootCAs(string(cfg.CA)))
+	}
+	conn, err := nats.Connect(cfg.URL.Reveal(), opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to NATS at %s: %w", cfg.URL, err)
+	}
+	return conn, nil
+}
+
+// ConnOptions are how a daemon connects to NATS: it never gives up, and says
+// when it lost and found its server.
+func ConnOptions(role string, log *slog.Logger) []nats.Option {
+	return []nats.Option{
+		nats.Name("fusillade-" + role + "@" + daemon.Version),
+		nats.Timeout(connectTimeout / 3),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, time.Second),
+		nats.PingInterval(10 * time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("connection to NATS was lost", "err", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connection to NATS is back") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("nats", "err", err) }),
+	}
+}

@@ -1,0 +1,88 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+
+	"fusillade/internal/config"
+	"fusillade/internal/daemon"
+)
+
+// Role is what one program of a cluster does.
+type Role struct {
+	Name     string
+	About    string
+	Settings config.Settings
+	// Process and Daemon are sections of Settings. The API, which is no daemon
+	// and leaves the stream alone, has no Daemon.
+	Process *config.Process
+	Daemon  *config.Daemon
+	// Run does the work, until taking ends: then no more work is to be taken.
+	// When doing ends, work must stop.
+	Run func(taking, doing context.Context, r Resources) error
+}
+
+// ErrUsage is returned when the command line or the environment is wrong.
+var ErrUsage = errors.New("usage")
+
+// Main runs the role and exits: with 0 after a stop by signal, with 2 for bad
+// arguments or settings, with 1 for any other error.
+func Main(role Role, args []string) {
+	err := role.main(args, os.Stdout, os.Stderr)
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, ErrUsage):
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	fmt.Fprintf(os.Stderr, "%s: %v\n", role.Name, err)
+	os.Exit(1)
+}
+
+func (role Role) main(args []string, out, logs io.Writer) error {
+	if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+		return role.help(out)
+	}
+	if len(args) > 0 {
+		return fmt.Errorf("%w: %s takes no arguments; it is configured by environment variables: see %s --help", ErrUsage, role.Name, role.Name)
+	}
+	if err := config.Load(role.Settings); err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	log := config.NewLogger(role.Process.Logging, logs)
+	taking, doing, stop := daemon.OnSignals(context.Background())
+	defer stop()
+	resources, err := role.connect(taking, log)
+	if err != nil {
+		return err
+	}
+	defer resources.Close()
+	stopAdmin, err := resources.ServeAdmin(taking, string(role.Process.Admin.Addr), role.Daemon != nil)
+	if err != nil {
+		return err
+	}
+	defer stopAdmin()
+	return role.Run(taking, doing, resources)
+}
+
+func (role Role) connect(ctx context.Context, log *slog.Logger) (Resources, error) {
+	if role.Daemon != nil {
+		return Connect(ctx, role.Name, role.Process, role.Daemon, log)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
+	defer cancel()
+	return open(ctx, role.Name, role.Process, log)
+}
+
+func (role Role) help(out io.Writer) error {
+	if _, err := fmt.Fprintf(out, "Usage: %s\n\n%s\nIt is configured by environment variables:\n\n", role.Name, role.About); err != nil {
+		return err
+	}
+	return config.WriteHelp(out, role.Settings)
+}

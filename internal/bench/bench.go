@@ -1,0 +1,182 @@
+// Package bench measures the whole of it on one machine, from a file to counted
+// results, against a loop that only makes the calls.
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"fusillade/internal/app"
+	"fusillade/internal/cli"
+	"fusillade/internal/config"
+	"fusillade/internal/localrun"
+)
+
+// Options say what is measured.
+type Options struct {
+	Requests    int           // of one run
+	Latency     time.Duration // of the mock endpoint
+	Concurrency int           // calls in flight
+	BodyBytes   int           // of a request
+	Pickups     int           // batches of one request with which to measure the pickup
+	Runs        int           // every figure is the median of them
+	DataDir     string        // empty: a temporary directory
+	JSON        bool
+	CPUProfile  string // file; empty: none
+}
+
+func (o *Options) check() error {
+	if o.Requests < 1 || o.Concurrency < 1 || o.Runs < 1 || o.Pickups < 1 || o.BodyBytes < minBodyBytes {
+		return fmt.Errorf("--requests, --concurrency, --runs and --pickups must be positive, --body-bytes at least %d", minBodyBytes)
+	}
+	return nil
+}
+
+// report is what a run measured. Every figure is of this machine with
+// everything on it: the mock endpoint, Postgres, the broker and the pipeline.
+type report struct {
+	Requests    int     `json:"requests"`
+	Concurrency int     `json:"concurrency"`
+	LatencyMS   float64 `json:"latency_ms"`
+	BodyBytes   int     `json:"body_bytes"`
+	Runs        int     `json:"runs"`
+
+	IngestPerSecond float64 `json:"ingest_requests_per_second"`
+	CreateBatchMS   float64 `json:"create_batch_ms"`
+	PerSecond       float64 `json:"requests_per_second"`
+	BarePerSecond   float64 `json:"bare_requests_per_second"`
+	BareRatio       float64 `json:"bare_ratio"`
+	SlotUse         float64 `json:"slot_use"`
+	PickupMS        pickup  `json:"pickup_ms"`
+	WALBytes        float64 `json:"wal_bytes_per_request"`
+	CPUSeconds      float64 `json:"cpu_seconds_per_request"`
+	DatabaseCPU     float64 `json:"database_cpu_seconds_per_request"` // Postgres's part of it
+}
+
+// pickup is the time from the creation of a batch to its first call.
+type pickup struct {
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+}
+
+// Run measures and prints. Each run begins with settings of its own.
+func Run(s cli.Signals, t *cli.Terminal, o Options, settings func() (*config.Standalone, error)) error {
+	if err := o.check(); err != nil {
+		return cli.Usage(err)
+	}
+	var reports []report
+	for i := range o.Runs {
+		cfg, err := settings()
+		if err != nil {
+			return err
+		}
+		r, err := once(s, t, &o, cfg)
+		if err != nil {
+			return err
+		}
+		if o.Runs > 1 {
+			t.Notef("run %d: %.0f requests/s, %.0f %% of the bare loop's %.0f", i+1, r.PerSecond, 100*r.BareRatio, r.BarePerSecond)
+		}
+		reports = append(reports, r)
+	}
+	r := medians(reports)
+	if o.JSON {
+		return json.NewEncoder(t.Out).Encode(r)
+	}
+	return r.print(t, &o)
+}
+
+func once(s cli.Signals, t *cli.Terminal, o *Options, cfg *config.Standalone) (r report, err error) {
+	dir := o.DataDir
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "fusillade-bench-"); err != nil {
+			return r, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		// Postgres may run as another user.
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return r, err
+		}
+	}
+	cfg.DefaultModelConcurrency = o.Concurrency
+	cfg.MaxInFlight = max(cfg.MaxInFlight, o.Concurrency)
+	mock, err := startMockProcess(s.Doing, o.Latency)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, mock.stop()) }()
+	if err := cfg.Upstream.URL.Set(mock.url); err != nil {
+		return r, err
+	}
+	log, closeLog, err := localrun.OpenLog(cfg.Logging, dir)
+	if err != nil {
+		return r, err
+	}
+	defer closeLog()
+	local, err := app.StartLocal(s.Taking, app.LocalConfig{
+		DataDir: dir, Settings: cfg, Log: log,
+	})
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, local.Stop()) }()
+	m := &measurement{options: o, cfg: cfg, local: local, mock: mock, cpu: newCPUClock(filepath.Join(dir, "postgres"))}
+	return m.run(s)
+}
+
+func (r *report) print(t *cli.Terminal, o *Options) error {
+	w := cli.NewTable(t.Out, "")
+	fmt.Fprintf(w, "requests\t%d of %d bytes, %d in flight, calls of %v\n", r.Requests, r.BodyBytes, r.Concurrency, o.Latency)
+	fmt.Fprintf(w, "ingest\t%.0f requests/s\n", r.IngestPerSecond)
+	fmt.Fprintf(w, "batch created in\t%.1f ms\n", r.CreateBatchMS)
+	fmt.Fprintf(w, "pipeline\t%.0f requests/s\n", r.PerSecond)
+	fmt.Fprintf(w, "bare HTTP loop\t%.0f requests/s\n", r.BarePerSecond)
+	fmt.Fprintf(w, "ratio\t%.1f %%\n", 100*r.BareRatio)
+	fmt.Fprintf(w, "slot use\t%.1f %%\n", 100*r.SlotUse)
+	fmt.Fprintf(w, "pickup\tp50 %.1f ms, p99 %.1f ms\n", r.PickupMS.P50, r.PickupMS.P99)
+	fmt.Fprintf(w, "WAL\t%.0f bytes/request\n", r.WALBytes)
+	fmt.Fprintf(w, "CPU\t%.0f µs/request, of which Postgres %.0f\n", 1e6*r.CPUSeconds, 1e6*r.DatabaseCPU)
+	return w.Flush()
+}
+
+func medians(reports []report) report {
+	r := reports[0]
+	r.Runs = len(reports)
+	for _, field := range []func(*report) *float64{
+		func(r *report) *float64 { return &r.IngestPerSecond },
+		func(r *report) *float64 { return &r.CreateBatchMS },
+		func(r *report) *float64 { return &r.PerSecond },
+		func(r *report) *float64 { return &r.BarePerSecond },
+		func(r *report) *float64 { return &r.BareRatio },
+		func(r *report) *float64 { return &r.SlotUse },
+		func(r *report) *float64 { return &r.PickupMS.P50 },
+		func(r *report) *float64 { return &r.PickupMS.P99 },
+		func(r *report) *float64 { return &r.WALBytes },
+		func(r *report) *float64 { return &r.CPUSeconds },
+		func(r *report) *float64 { return &r.DatabaseCPU },
+	} {
+		values := make([]float64, len(reports))
+		for i := range reports {
+			values[i] = *field(&reports[i])
+		}
+		slices.Sort(values)
+		*field(&r) = values[len(values)/2]
+	}
+	return r
+}
+
+// startMockProcess serves the mock endpoint in a process of its own, so that
+// its work and its garbage are not the pipeline's.
+func startMockProcess(ctx context.Context, latency time.Duration) (*mockProcess, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return runMock(ctx, self, "--no-custom-ids", "--latency", latency.String())
+}

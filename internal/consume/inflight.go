@@ -1,0 +1,235 @@
+package consume
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/internal/upstream"
+	"fusillade/streams"
+)
+
+// task is one message that this consumer holds, and the request that it stands
+// for. One stage works on it at a time: the pull loop, a flush of starts, the
+// ready queue, its call, a flush of results. What others read of it meanwhile
+// is marked.
+type task struct {
+	// Set by newTask, then read only.
+	pool     *pool
+	msg      jetstream.Msg
+	delivery postgres.Delivery
+	pending  uint64 // messages behind it in the stream
+	// published is when the stream got the message, by the broker's clock.
+	published time.Time
+
+	// Guarded by inflight.mu once the task is in the registry.
+	renewed time.Time // when its lease was
+	// Written by begin, under inflight.mu, before the task is ready; then read
+	// only, by its stage without the lock.
+	start    postgres.Start
+	started  time.Time // by this machine's monotonic clock
+	deadline time.Time // when the batch expires: Postgres's remaining time after started
+
+	// Of abort and mayCall: any goroutine, against that of the call.
+	alive   atomic.Int32       // a postgres.Liveness, as last looked up
+	cancel  context.CancelFunc // cuts the call off; set before calling is
+	calling atomic.Bool
+}
+
+// newTask reads a message. The error says what is wrong with it.
+func newTask(p *pool, msg jetstream.Msg, now time.Time) (*task, error) {
+	_, id, err := streams.ParseRequestSubject(msg.Subject())
+	if err != nil {
+		return nil, err
+	}
+	claim, err := strconv.Atoi(msg.Headers().Get(streams.HeaderClaim))
+	if err != nil || claim < 1 {
+		return nil, fmt.Errorf("header %s is not a claim number", streams.HeaderClaim)
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("reading message metadata: %w", err)
+	}
+	return &task{
+		pool: p, msg: msg, renewed: now, pending: meta.NumPending, published: meta.Timestamp,
+		delivery: postgres.Delivery{ID: id, Claim: claim, Number: int(meta.NumDelivered)},
+	}, nil
+}
+
+func deliveriesOf(tasks []*task) []postgres.Delivery {
+	deliveries := make([]postgres.Delivery, len(tasks))
+	for i, t := range tasks {
+		deliveries[i] = t.delivery
+	}
+	return deliveries
+}
+
+// header returns what the message carries for the endpoint: the batch's
+// metadata and the trace.
+func (t *task) header() http.Header {
+	received := t.msg.Headers()
+	h := make(http.Header, len(received))
+	for name, values := range received {
+		if strings.HasPrefix(name, streams.HeaderBatchPrefix) {
+			h[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	h["Traceparent"] = received[streams.HeaderTrace]
+	return h
+}
+
+// body is what is sent: that of the file, with the model that is called if
+// the request has escalated to it. All else of it stays as it is.
+func (t *task) body() ([]byte, error) {
+	given, model := t.start.Template, t.pool.account.Model()
+	if given.Model == model {
+		return given.Body, nil
+	}
+	return upstream.WithModel(given.Body, model)
+}
+
+// escalates reports whether the request, which was just started, should go to
+// another model by now: so much time has passed in the stream or in a backoff.
+// A request that escalated once stays where it is.
+func (t *task) escalates(s postgres.Start) bool {
+	e := t.pool.account.Escalation()
+	return e != nil && s.Template.Model == t.pool.account.Model() && s.Remaining < e.Threshold
+}
+
+// liveness is whether the task still owns its request, as far as is known.
+func (t *task) liveness() postgres.Liveness { return postgres.Liveness(t.alive.Load()) }
+
+// abort records that the task owns its request no more and cuts off its call,
+// if it is being made.
+func (t *task) abort(l postgres.Liveness) {
+	t.alive.Store(int32(l))
+	if t.calling.Load() {
+		t.cancel()
+	}
+}
+
+// mayCall reports whether the call is to be made, and lets abort cut it off
+// from now on: of abort and mayCall at least one sees the other's mark.
+func (t *task) mayCall(cancel context.CancelFunc) bool {
+	t.cancel = cancel
+	t.calling.Store(true)
+	return t.liveness() == postgres.Live
+}
+
+// inflight is the registry of the tasks that this consumer works on, by
+// request. It is safe for concurrent use.
+type inflight struct {
+	mu       sync.Mutex
+	tasks    map[batch.RequestID]*task
+	suspects []*task // to be looked up; some may be here no more
+	bytes    int     // of the bodies of started tasks
+}
+
+// add registers a task, unless there is one of its request already.
+func (f *inflight) add(t *task) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.tasks[t.delivery.ID]; ok {
+		return false
+	}
+	f.tasks[t.delivery.ID] = t
+	return true
+}
+
+func (f *inflight) remove(t *task) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.tasks[t.delivery.ID] == t {
+		delete(f.tasks, t.delivery.ID)
+		f.bytes -= len(t.start.Template.Body)
+	}
+}
+
+// begin records a start under the lock that leases reads it under.
+func (f *inflight) begin(t *task, s postgres.Start, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.tasks[t.delivery.ID] == t {
+		f.bytes += len(s.Template.Body) - len(t.start.Template.Body)
+	}
+	t.start, t.started, t.deadline = s, now, now.Add(s.Remaining)
+}
+
+func (f *inflight) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.tasks)
+}
+
+// heavy reports whether the bodies here are as much as is to be kept in memory.
+func (f *inflight) heavy() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.bytes >= maxBodies
+}
+
+// leases returns the tasks whose lease is to be renewed now, and marks them. A
+// lease is renewed so often, and not beyond the processing timeout.
+func (f *inflight) leases(now time.Time, every, processingTimeout time.Duration) []*task {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var old []*task
+	for _, t := range f.tasks {
+		if now.Sub(t.renewed) < every || !t.started.IsZero() && now.Sub(t.started) >= processingTimeout {
+			continue
+		}
+		t.renewed = now
+		old = append(old, t)
+	}
+	return old
+}
+
+// suspect marks the tasks of these lines, or of the whole batch if lines is
+// nil, to be looked up. It reports whether there are any.
+func (f *inflight) suspect(id batch.ID, lines map[int32]bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for request, t := range f.tasks {
+		if request.Batch == id && (lines == nil || lines[request.Line]) {
+			f.suspects = append(f.suspects, t)
+		}
+	}
+	// Hints that repeat themselves must not make the list longer than what is here.
+	if len(f.suspects) > 2*len(f.tasks) {
+		f.suspects = f.listed()
+	}
+	return len(f.suspects) > 0
+}
+
+// suspected takes the tasks that were marked.
+func (f *inflight) suspected() []*task {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	marked := f.suspects
+	f.suspects = nil
+	return marked
+}
+
+func (f *inflight) all() []*task {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.listed()
+}
+
+// listed needs the lock.
+func (f *inflight) listed() []*task {
+	out := make([]*task, 0, len(f.tasks))
+	for _, t := range f.tasks {
+		out = append(out, t)
+	}
+	return out
+}

@@ -1,0 +1,262 @@
+package consume
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fusillade/internal/postgres"
+	"fusillade/internal/slots"
+	"fusillade/internal/watchdog"
+)
+
+// slotAccount is a model's slots in the cluster. None of its methods waits.
+type slotAccount interface {
+	// Acquire takes a slot. After false, the account's owner is called back when
+	// there may be one.
+	Acquire() bool
+	Release()
+}
+
+// capacity reserves what a call needs: a slot of its model, which counts in the
+// whole cluster, and a place among the calls of this process, which all models
+// share. Nothing else takes either. It is safe for concurrent use.
+//
+// Invariants:
+//
+//   - Of slot and place, reserve takes both or neither. The slot comes first: a
+//     place that is taken and given up again would have to be announced to those
+//     who missed it meanwhile, a slot is wanted by the caller's pool alone.
+//   - A reserve that fails for want of a place sets wanted, and looks again. So
+//     either it sees the place that a free gives back, or that free is told to
+//     wake all pools.
+type capacity struct {
+	places int64 // set once
+	used   atomic.Int64
+	wanted atomic.Bool  // a reserve has failed for want of a place
+	turn   atomic.Int64 // of the pools at a place that is free
+}
+
+func (c *capacity) reserve(slots slotAccount) bool {
+	if c.full() || !slots.Acquire() {
+		return false
+	}
+	if c.take() {
+		return true
+	}
+	slots.Release()
+	return false
+}
+
+// free gives back what reserve took. The caller must wake all pools if it
+// returns true.
+func (c *capacity) free(slots slotAccount) (wakeAll bool) {
+	slots.Release()
+	c.used.Add(-1)
+	return c.wanted.Swap(false)
+}
+
+// full reports whether there is no place, and if so sets wanted.
+func (c *capacity) full() bool {
+	if c.used.Load() < c.places {
+		return false
+	}
+	c.wanted.Store(true) // and look again: the last call may just have ended
+	return c.used.Load() >= c.places
+}
+
+func (c *capacity) take() bool {
+	for !c.full() {
+		if n := c.used.Load(); n < c.places && c.used.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+	return false
+}
+
+// pool is one model in one consumer: the loop that pulls its messages, and the
+// queue of its started requests that wait for a call.
+type pool struct {
+	// Set by openPool, then read only.
+	c       *Consumer
+	account *slots.Account
+	metrics *modelMetrics
+	room    chan struct{} // there may be room for more messages
+
+	// Owned by the pull loop.
+	pulling *watchdog.Loop
+
+	mu       sync.Mutex
+	starting int     // messages on their way through the start
+	ready    []*task // started, waiting for a slot
+	backlog  bool    // more waited in the stream when the last message came
+	closed   bool    // takes no message and begins no call any more
+	rate     rate    // of calls
+}
+
+// wake makes the pull loop look again whether there is room.
+func (p *pool) wake() {
+	select {
+	case p.room <- struct{}{}:
+	default:
+	}
+}
+
+// leftStart counts a message that has left the start without being ready.
+func (p *pool) leftStart() {
+	p.mu.Lock()
+	p.starting--
+	p.mu.Unlock()
+	p.wake()
+}
+
+// enqueueReady takes a task from the start: its call is to be made.
+func (p *pool) enqueueReady(t *task) {
+	p.mu.Lock()
+	p.starting--
+	closed := p.closed
+	if !closed {
+		p.ready = append(p.ready, t)
+	}
+	p.mu.Unlock()
+	if closed {
+		p.c.release(t, 0)
+		return
+	}
+	p.dispatchReady()
+}
+
+// dispatchReady begins the calls of ready tasks as capacity can be reserved.
+func (p *pool) dispatchReady() {
+	p.mu.Lock()
+	var run []*task
+	for t := p.next(); t != nil; t = p.next() {
+		p.c.calls.Add(1) // under the lock: a drain waits for calls once the pool is closed
+		run = append(run, t)
+	}
+	ready, backlog := len(p.ready), p.backlog
+	p.mu.Unlock()
+	p.account.Report(ready, backlog)
+	for _, t := range run {
+		go func() {
+			defer p.c.calls.Done()
+			p.work(t)
+		}()
+	}
+	p.wake()
+}
+
+// dispatchAll gives each pool its turn, beginning with another one each time, so
+// that no backlog keeps the others from the capacity of this consumer.
+func (c *Consumer) dispatchAll() {
+	pools := c.openPools()
+	first := int(c.capacity.turn.Add(1))
+	for i := range pools {
+		pools[(first+i)%len(pools)].dispatchReady()
+	}
+}
+
+// next takes a ready task and reserves its call, if there is one and it can be.
+// The caller holds the lock.
+func (p *pool) next() *task {
+	if len(p.ready) == 0 || p.closed || !p.c.capacity.reserve(p.account) {
+		return nil
+	}
+	t := p.ready[0]
+	p.ready[0] = nil
+	p.ready = p.ready[1:]
+	return t
+}
+
+// work makes a call, and those after it as long as there are some: a goroutine
+// that goes on has its stack already.
+func (p *pool) work(t *task) {
+	for t != nil {
+		d := p.c.call(t)
+		t = p.callDone()
+		p.c.finish(d)
+	}
+}
+
+// callDone frees the capacity of a call that has ended, and takes the next task
+// if one is ready. The slot is freed before the result is stored: the limit
+// counts calls, not writes.
+func (p *pool) callDone() *task {
+	p.mu.Lock()
+	p.rate.add(time.Now())
+	wakeAll := p.c.capacity.free(p.account)
+	var t *task
+	if !wakeAll {
+		t = p.next()
+	}
+	ready, backlog := len(p.ready), p.backlog
+	p.mu.Unlock()
+	p.account.Report(ready, backlog)
+	if wakeAll {
+		p.c.dispatchAll() // other models waited for this consumer's capacity
+	}
+	p.wake()
+	return t
+}
+
+// releaseWaiting releases the tasks that wait here in vain: this daemon is due no
+// slot of the model and others have them, the endpoint asked for a pause, or
+// an operator did.
+func (p *pool) releaseWaiting() {
+	s := p.account.Standing()
+	switch {
+	case s.Paused:
+		p.releaseReady(0) // to wait in the stream, without a lease
+	case s.Hold > time.Second:
+		p.releaseReady(s.Hold)
+	case s.Hold == 0 && s.Allowed == 0 && s.Want > 0 && s.Share == 0:
+		p.releaseReady(0)
+	}
+}
+
+// close refuses messages from now on and releases those without a call.
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.releaseReady(0)
+}
+
+func (p *pool) releaseReady(delay time.Duration) {
+	p.mu.Lock()
+	tasks := p.ready
+	p.ready = nil
+	p.c.calls.Add(len(tasks)) // so that a drain waits for these too
+	p.mu.Unlock()
+	for _, t := range tasks {
+		p.c.release(t, delay)
+		p.c.calls.Done()
+	}
+	if len(tasks) > 0 {
+		p.account.Report(0, false)
+	}
+}
+
+// abandonEnded drops the ready tasks that were found to have ended elsewhere.
+func (p *pool) abandonEnded() {
+	p.mu.Lock()
+	var ended []*task
+	rest := p.ready[:0]
+	for _, t := range p.ready {
+		if t.liveness() == postgres.Live {
+			rest = append(rest, t)
+		} else {
+			ended = append(ended, t)
+		}
+	}
+	clear(p.ready[len(rest):])
+	p.ready = rest
+	ready, backlog := len(rest), p.backlog
+	p.mu.Unlock()
+	for _, t := range ended {
+		p.c.abandon(t)
+	}
+	if len(ended) > 0 {
+		p.account.Report(ready, backlog)
+	}
+}

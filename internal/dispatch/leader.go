@@ -1,0 +1,112 @@
+package dispatch
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/slots"
+	"fusillade/internal/watchdog"
+)
+
+// followInterval is how often a dispatcher that does not lead tries to.
+const followInterval = 2 * time.Second
+
+// lead takes the leader lock whenever it is free, and leads while it holds it.
+// doc.go describes the protocol.
+func (d *Dispatcher) lead(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, err := d.cfg.Store.Lead(ctx, d.withQueueGauges(d.runAsLeader))
+		if err != nil && ctx.Err() == nil {
+			d.cfg.Log.Warn("leader election failed", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(jittered(followInterval)):
+		}
+	}
+}
+
+// term is one time of leading. Its state is what the leader has seen or done,
+// so that it need not do it again; a new leader begins without any, and does
+// some of it once more.
+//
+// All fields are owned by run's goroutine. What runs beside it, in background,
+// uses none of them.
+type term struct {
+	*Dispatcher
+	loop *watchdog.Loop
+
+	applied map[batch.Model]slots.Settings // settings written to the bucket
+	reaped  map[batch.DaemonID]bool        // dead daemons of which nothing is left
+	stood   map[string]progress            // when each full stream consumer last moved
+}
+
+func (d *Dispatcher) runAsLeader(ctx context.Context) error {
+	d.cfg.Log.Info("this dispatcher leads")
+	t := &term{
+		Dispatcher: d, loop: d.cfg.Watch.Loop("leading"),
+		applied: make(map[batch.Model]slots.Settings), reaped: make(map[batch.DaemonID]bool), stood: make(map[string]progress),
+	}
+	defer t.loop.End()
+	var background sync.WaitGroup
+	defer background.Wait()
+	d.startBackground(ctx, &background)
+	t.run(ctx)
+	return nil
+}
+
+// run does what is short, one thing after the other, until ctx ends. A step that
+// fails is logged and done again at its next tick; the others go on.
+func (t *term) run(ctx context.Context) {
+	settings := time.NewTicker(t.settingsInterval())
+	defer settings.Stop()
+	repeats := time.NewTicker(settingsRepeat)
+	defer repeats.Stop()
+	restores := time.NewTicker(restoreInterval)
+	defer restores.Stop()
+	reaps := time.NewTicker(t.reapInterval())
+	defer reaps.Stop()
+	stuck := time.NewTicker(t.stuckInterval())
+	defer stuck.Stop()
+	sweeps := time.NewTicker(t.sweepInterval())
+	defer sweeps.Stop()
+	for {
+		t.loop.Idle()
+		select {
+		case <-ctx.Done():
+			return
+		case <-settings.C:
+			t.applySettings(ctx)
+		case <-t.changed:
+			t.applySettings(ctx)
+		case <-repeats.C:
+			clear(t.applied)
+		case <-restores.C:
+			t.loop.Busy()
+			if t.restoreStreams(ctx) {
+				clear(t.applied)
+			}
+		case <-reaps.C:
+			t.loop.Busy()
+			t.report(ctx, "requests of dead daemons could not be taken back", t.reap(ctx))
+		case <-stuck.C:
+			t.loop.Busy()
+			t.report(ctx, "stuck consumers of the stream could not be looked for", t.recreateStuckConsumers(ctx))
+		case <-sweeps.C:
+			t.loop.Busy()
+			t.report(ctx, "records of dead daemons could not be removed", t.removeDeadRecords(ctx))
+			t.sweep(ctx)
+			_, err := t.cfg.Store.RemoveAbandonedFiles(ctx, uploadIdle)
+			t.report(ctx, "abandoned uploads could not be removed", err)
+		}
+	}
+}
+
+// report logs an error unless the term has ended, which makes everything fail.
+func (d *Dispatcher) report(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil {
+		d.cfg.Log.Warn(what, "err", err)
+	}
+}

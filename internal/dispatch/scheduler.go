@@ -1,0 +1,217 @@
+package dispatch
+
+import (
+	"cmp"
+	"container/heap"
+	"math"
+	"slices"
+	"time"
+
+	"fusillade/internal/postgres"
+)
+
+const (
+	// urgentPart of what is claimed goes to urgent batches while there are any;
+	// the rest is shared fairly, so that no owner waits for ever.
+	urgentPart = 0.75
+	// urgentMargin is added to the time that a batch is expected to take.
+	urgentMargin = 30 * time.Second
+	// urgentSlack multiplies that time: the expectation may be wrong.
+	urgentSlack = 1.25
+	// maxDebt bounds, in requests of an owner of weight 1, by how much an owner is
+	// ahead of the others after their urgent batches were served.
+	maxDebt = 256
+	// rounds is how often a claim goes from one owner to the next at most, or
+	// once a request if it takes fewer: each round is a cursor to lock and move.
+	rounds = 16
+)
+
+// scheduler orders the requests of one model for the claim. It is start-time
+// fair queueing over the owners: an owner's tag grows by 1/weight with each of
+// their requests, and the owner with the least tag is next. Of their batches the
+// one with the earliest deadline is next, then the oldest.
+//
+// A batch is urgent if it would be late at the pace of its owner's share. Urgent
+// batches come first, in the order of their deadlines, with up to urgentPart
+// of what is claimed. They are charged to their owner like all others, up to
+// maxDebt: the owner is behind for it later, but not for long.
+//
+// There is one scheduler per model and dispatcher. Several dispatchers share
+// nothing but the pending requests: each gives every owner their share of what it
+// claims itself, and so do all of them together.
+//
+// It is not safe for concurrent use, and does the same for the same input.
+type scheduler struct {
+	clock  float64            // the tag of the last fair choice; never goes back
+	tags   map[string]float64 // of owners that are ahead of the clock
+	credit float64            // of urgent batches; spent at 1
+
+	owners byTag          // with work
+	urgent []*schedulable // in the order of deadlines
+	left   int            // requests on the list
+}
+
+// ownerQueue is one owner's part of the list.
+type ownerQueue struct {
+	name    string
+	weight  float64
+	tag     float64
+	key     float64        // the tag when its place in the heap was last put right
+	batches []*schedulable // in the order of deadlines
+}
+
+type schedulable struct {
+	postgres.Cursor
+	owner *ownerQueue
+}
+
+// load takes a new list of cursors, in the order of urgency, of a model that
+// serves so many requests a second, by all dispatchers together; 0: not known.
+func (p *scheduler) load(cursors []postgres.Cursor, rate float64) {
+	if p.tags == nil {
+		p.tags = make(map[string]float64)
+	}
+	p.keepTags()
+	byName := make(map[string]*ownerQueue)
+	p.owners, p.urgent, p.left = p.owners[:0], p.urgent[:0], 0
+	weights := 0.0
+	for _, c := range cursors {
+		if c.Remaining <= 0 {
+			continue
+		}
+		o := byName[c.CreatedBy]
+		if o == nil {
+			o = &ownerQueue{name: c.CreatedBy, weight: cmp.Or(c.Weight, 1), tag: max(p.tags[c.CreatedBy], p.clock)}
+			o.key = o.tag
+			byName[o.name] = o
+			p.owners = append(p.owners, o)
+			weights += o.weight
+		}
+		o.batches = append(o.batches, &schedulable{Cursor: c, owner: o})
+		p.left += c.Remaining
+	}
+	heap.Init(&p.owners)
+	for _, o := range p.owners {
+		p.urgent = append(p.urgent, o.late(rate*o.weight/weights)...)
+	}
+	slices.SortFunc(p.urgent, func(a, b *schedulable) int { return a.Cursor.Compare(b.Cursor) })
+}
+
+// keepTags remembers the owners that are ahead of the clock. The others begin at
+// it again, so that no owner accrues credit while they have no work.
+func (p *scheduler) keepTags() {
+	for _, o := range p.owners {
+		p.tags[o.name] = o.tag
+	}
+	for name, tag := range p.tags {
+		if tag <= p.clock {
+			delete(p.tags, name)
+		}
+	}
+}
+
+// late lists the batches that miss their deadlines if the owner gets so many
+// requests a second. One whose deadline has passed gains nothing from
+// being early.
+func (o *ownerQueue) late(rate float64) (late []*schedulable) {
+	work := 0
+	for _, b := range o.batches {
+		work += b.Remaining
+		need := urgentMargin
+		if rate > 0 {
+			need += time.Duration(min(urgentSlack*float64(work)/rate*float64(time.Second), math.MaxInt64/2))
+		}
+		if b.Left > 0 && b.Left < need {
+			late = append(late, b)
+		}
+	}
+	return late
+}
+
+// empty reports whether all of the list was given out.
+func (p *scheduler) empty() bool { return p.left == 0 }
+
+// take gives out up to n requests.
+func (p *scheduler) take(n int) (quotas []postgres.Quota, asked int) {
+	n = min(n, p.left)
+	places := make(map[*schedulable]int)
+	for chunk := max(n/rounds, 1); asked < n; {
+		b := p.nextUrgent()
+		if b == nil {
+			b = p.nextFair()
+		}
+		got := min(chunk, n-asked, b.Remaining)
+		p.charge(b.owner, float64(got))
+		b.Remaining -= got
+		p.left -= got
+		asked += got
+		place, ok := places[b]
+		if !ok {
+			place = len(quotas)
+			places[b] = place
+			quotas = append(quotas, postgres.Quota{Batch: b.Batch, Route: b.Route})
+		}
+		quotas[place].N += got
+	}
+	return quotas, asked
+}
+
+// nextUrgent is the most urgent batch if the next place is for one, else nil.
+func (p *scheduler) nextUrgent() *schedulable {
+	for len(p.urgent) > 0 && p.urgent[0].Remaining == 0 {
+		p.urgent = p.urgent[1:]
+	}
+	if len(p.urgent) == 0 {
+		p.credit = 0
+		return nil
+	}
+	if p.credit += urgentPart; p.credit < 1 {
+		return nil
+	}
+	p.credit--
+	return p.urgent[0]
+}
+
+// nextFair is the first batch of the owner with the least tag.
+func (p *scheduler) nextFair() *schedulable {
+	for {
+		o := p.owners[0]
+		for len(o.batches) > 0 && o.batches[0].Remaining == 0 {
+			o.batches = o.batches[1:]
+		}
+		switch {
+		case len(o.batches) == 0:
+			p.tags[o.name] = o.tag
+			heap.Pop(&p.owners)
+		case o.key < o.tag: // tags only grow, so those behind it need no look
+			o.key = o.tag
+			heap.Fix(&p.owners, 0)
+		default:
+			p.clock = max(p.clock, o.tag)
+			return o.batches[0]
+		}
+	}
+}
+
+// charge moves the owner's tag for the requests that they are given.
+func (p *scheduler) charge(o *ownerQueue, requests float64) {
+	bound := p.clock + max(maxDebt, requests)/o.weight
+	o.tag = max(o.tag, min(o.tag+requests/o.weight, bound))
+}
+
+// byTag is a heap, least tag first.
+type byTag []*ownerQueue
+
+func (h byTag) Len() int { return len(h) }
+func (h byTag) Less(i, j int) bool {
+	return h[i].key < h[j].key || h[i].key == h[j].key && h[i].name < h[j].name
+}
+func (h byTag) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *byTag) Push(x any)   { *h = append(*h, x.(*ownerQueue)) }
+func (h *byTag) Pop() any {
+	last := len(*h) - 1
+	o := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return o
+}

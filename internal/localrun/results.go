@@ -1,0 +1,49 @@
+package localrun
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/cli"
+	"fusillade/internal/jsonl"
+	"fusillade/internal/postgres"
+)
+
+const resultsPage = 1000
+
+// writeResults streams the results that a batch has to the outputs, in output
+// order.
+func writeResults(ctx context.Context, store *postgres.Store, id batch.ID, o *cli.Outputs) error {
+	return o.Fill(func(results, failures io.Writer) (failed bool, err error) {
+		var line []byte
+		for next := int64(0); ; {
+			page, err := store.Results(ctx, id, next, resultsPage)
+			if err != nil || len(page) == 0 {
+				return failed, err
+			}
+			for _, r := range page {
+				w := results
+				if r.State == batch.Completed {
+					line = jsonl.AppendOutputLine(line[:0], r)
+				} else {
+					line, w, failed = jsonl.AppendErrorLine(line[:0], r), failures, true
+				}
+				if _, err := w.Write(line); err != nil {
+					return failed, fmt.Errorf("writing results: %w", err)
+				}
+				next = r.Seq + 1
+			}
+		}
+	})
+}
+
+// summary says how the run went, as its exit code does.
+func summary(t *cli.Terminal, o *cli.Outputs, b postgres.Batch) error {
+	t.Notef("%d of %d requests completed: %s", b.Counts.Completed, b.Counts.Total, o.Results)
+	if failed := b.Counts.Done() - b.Counts.Completed; failed > 0 {
+		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests failed: see %s", failed, o.Failures)}
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package localrun
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"fusillade/internal/app"
+	"fusillade/internal/batch"
+	"fusillade/internal/cli"
+	"fusillade/internal/consume"
+	"fusillade/internal/postgres"
+)
+
+// Job is a file to run.
+type Job struct {
+	Input      *cli.Input
+	Outputs    *cli.Outputs
+	Window     time.Duration
+	WindowText string // as the user wrote it
+	Again      bool   // begin anew, though the input was run to its end before
+}
+
+// Run runs the job and writes its results. Exit codes of the error that it
+// returns: none, all completed; 1, some failed; 2, nothing could be started, or
+// not to the end; 130, stopped by a signal.
+func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
+	stopMock, err := cfg.startMock(s.Doing)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer stopMock()
+	if cfg.Mock == nil {
+		if err := reachable(s.Taking, &cfg.Settings.Upstream); err != nil {
+			return cli.Usage(err)
+		}
+	}
+	log, closeLog, err := OpenLog(cfg.Settings.Logging, cfg.DataDir)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer closeLog()
+	local, err := app.StartLocal(s.Taking, cfg.local(log))
+	if err != nil {
+		return stopped(s, t, err)
+	}
+	defer func() {
+		if err := local.Stop(); err != nil {
+			t.Notef("stopping: %v", err)
+		}
+	}()
+	stopAdmin, err := cfg.show(s.Taking, t, local)
+	if err != nil {
+		return err
+	}
+	defer stopAdmin()
+	finder := &finder{Job: j, store: local.Store, terminal: t}
+	id, err := finder.batch(s.Taking)
+	if err != nil {
+		return stopped(s, t, err)
+	}
+	b, err := work(s, t, local, cfg, id)
+	if err != nil {
+		return stopped(s, t, err)
+	}
+	if !b.Status.Terminal() {
+		t.Notef("stopped with %d of %d requests done; run the same command again to go on", b.Counts.Done(), b.Counts.Total)
+		return cli.ErrInterrupted
+	}
+	if err := writeResults(s.Doing, local.Store, id, j.Outputs); err != nil {
+		return stopped(s, t, err)
+	}
+	return summary(t, j.Outputs, b)
+}
+
+// stopped says whether an error is that of a stop by the user.
+func stopped(s cli.Signals, t *cli.Terminal, err error) error {
+	if s.Taking.Err() != nil {
+		t.Notef("interrupted; run the same command again to go on")
+		return cli.ErrInterrupted
+	}
+	if postgres.DiskFull(err) {
+		return cli.Usage(fmt.Errorf("the data directory's disk is full; free some space and run the same command again, it goes on where it was: %w", err))
+	}
+	return cli.Usage(err)
+}
+
+// work works on the batch until it has ended or the user stops it.
+func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch.ID) (postgres.Batch, error) {
+	taking, stopTaking := context.WithCancel(s.Taking)
+	defer stopTaking()
+	doing, stopDoing := context.WithCancel(s.Doing)
+	defer stopDoing()
+	var consumer atomic.Pointer[consume.Consumer]
+	finished := make(chan error, 1)
+	go func() {
+		finished <- app.Standalone(taking, doing, local.Resources, cfg.Settings, func(c *consume.Consumer) { consumer.Store(c) })
+		close(finished)
+	}()
+	p := cli.NewProgress(t)
+	b, err := Watch(s.Taking, local, id, finished, func(b postgres.Batch) error {
+		var stats consume.Stats
+		if c := consumer.Load(); c != nil {
+			stats = c.Stats()
+		}
+		p.Update(b.Counts.Total, b.Counts.Done(), state(b, stats))
+		return fatal(stats)
+	})
+	stopTaking()
+	if s.Taking.Err() != nil && !b.Status.Terminal() {
+		p.Notef("finishing %d calls in flight; once more to stop at once", b.Counts.InProgress)
+	} else {
+		stopDoing() // nothing is left to do: no call in flight, no message on its way
+	}
+	if runErr, ok := <-finished; ok && err == nil && runErr != nil && !b.Status.Terminal() {
+		err = runErr
+	}
+	p.End()
+	if err != nil {
+		return b, err
+	}
+	final, cancel := context.WithTimeout(context.WithoutCancel(s.Doing), dialTimeout)
+	defer cancel()
+	return local.Store.GetBatch(final, id, nil)
+}
+
+// errorAge is how long a failure is shown after it happened.
+const errorAge = 10 * time.Second
+
+// state describes the work on a batch.
+func state(b postgres.Batch, s consume.Stats) string {
+	text := fmt.Sprintf("failed %d, in flight %d", b.Counts.Failed, s.InFlight)
+	if s.Retried > 0 {
+		text += fmt.Sprintf(", retried %d", s.Retried)
+	}
+	if last := s.LastError; last != nil && time.Since(last.At) < errorAge {
+		text += " (" + last.Detail + ")"
+	}
+	return text
+}
+
+// writeErrorAge is how old a failure to write results may be for the run to be
+// ended. They are kept in memory meanwhile, and called again otherwise.
+const writeErrorAge = 30 * time.Second
+
+// fatal ends a run whose results cannot be written, before it fills memory and
+// calls more in vain.
+func fatal(s consume.Stats) error {
+	last := s.LastError
+	if last == nil || last.Err == nil || time.Since(last.At) > writeErrorAge {
+		return nil
+	}
+	if postgres.DiskFull(last.Err) {
+		return last.Err
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package mock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+const (
+	stopTimeout       = 5 * time.Second
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = time.Minute
+	idleTimeout       = 2 * time.Minute
+)
+
+// Endpoint is a mock endpoint that is being served.
+type Endpoint struct {
+	// URL is its base URL.
+	URL string
+
+	http       *http.Server
+	served     chan error
+	abortCalls context.CancelFunc
+}
+
+// Listen serves a mock endpoint at an address until Stop.
+func Listen(ctx context.Context, addr string, cfg Config) (*Endpoint, error) {
+	handler, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("--listen %s: the address is in use; choose another port, or 0 for a free one", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--listen %s: %w", addr, err)
+	}
+	calls, abortCalls := context.WithCancel(context.WithoutCancel(ctx))
+	e := &Endpoint{
+		URL: "http://" + listener.Addr().String(), served: make(chan error, 1), abortCalls: abortCalls,
+		http: &http.Server{
+			Handler:           handler,
+			BaseContext:       func(net.Listener) context.Context { return calls },
+			ReadHeaderTimeout: readHeaderTimeout,
+			ReadTimeout:       readTimeout,
+			WriteTimeout:      MaxLatency + time.Minute,
+			IdleTimeout:       idleTimeout,
+		},
+	}
+	go func() { e.served <- e.http.Serve(listener) }() // until Stop
+	return e, nil
+}
+
+// Served gives the error that ended the serving before Stop.
+func (e *Endpoint) Served() <-chan error { return e.served }
+
+// Stop ends the serving. Calls in flight have five seconds to end.
+func (e *Endpoint) Stop() error {
+	defer e.abortCalls()
+	stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	err := e.http.Shutdown(stopping)
+	if errors.Is(err, context.DeadlineExceeded) {
+		e.abortCalls()
+		err = e.http.Close()
+	}
+	served := <-e.served
+	if errors.Is(served, http.ErrServerClosed) {
+		served = nil
+	}
+	return errors.Join(err, served)
+}

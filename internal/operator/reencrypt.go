@@ -1,0 +1,121 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
+)
+
+// Reencryption is how many secrets Reencrypt dealt with.
+type Reencryption struct {
+	Done    int // encrypted with the first key now
+	Already int // were so before
+	Left    int // could not be, or changed meanwhile
+}
+
+// Reencrypt encrypts with the first key every secret that another key
+// encrypted. It goes on after what it cannot decrypt, and notes it. A
+// crash leaves some of them with the key that they had; both open.
+func Reencrypt(ctx context.Context, s *postgres.Store, keys *seal.Keyring, note func(format string, args ...any)) (Reencryption, error) {
+	r := &reencryption{store: s, keys: keys, note: note}
+	for _, kind := range []func(context.Context) error{r.models, r.webhooks, r.batches} {
+		if err := kind(ctx); err != nil {
+			return r.Reencryption, err
+		}
+	}
+	return r.Reencryption, nil
+}
+
+type reencryption struct {
+	Reencryption
+	store *postgres.Store
+	keys  *seal.Keyring
+	note  func(format string, args ...any)
+}
+
+// one encrypts one secret anew, if replace finds it as it was.
+func (r *reencryption) one(name, binding string, sealed []byte, replace func(sealed []byte) (bool, error)) error {
+	again, err := r.keys.Reseal(binding, sealed)
+	switch {
+	case err != nil:
+		r.Left++
+		r.note("%s: %v", name, err)
+		return nil
+	case again == nil:
+		r.Already++
+		return nil
+	}
+	replaced, err := replace(again)
+	switch {
+	case err != nil:
+		return err
+	case replaced:
+		r.Done++
+	default:
+		r.Left++
+		r.note("%s: it changed or was removed meanwhile", name)
+	}
+	return nil
+}
+
+func (r *reencryption) models(ctx context.Context) error {
+	all, err := r.store.ModelUpstreams(ctx)
+	if err != nil {
+		return err
+	}
+	for _, model := range slices.Sorted(maps.Keys(all)) {
+		u := all[model]
+		if u.Key == nil {
+			continue
+		}
+		err := r.one(fmt.Sprintf("API key of model %q", model), seal.ModelKey(string(model), u.URL), u.Key, func(sealed []byte) (bool, error) {
+			return r.store.ReplaceModelKey(ctx, model, u.Key, sealed)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reencryption) webhooks(ctx context.Context) error {
+	all, err := r.store.Webhooks(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range all {
+		err := r.one("secret of webhook "+w.ID, seal.WebhookSecret(w.ID, w.URL), w.Secret, func(sealed []byte) (bool, error) {
+			return r.store.ReplaceWebhookSecret(ctx, w.ID, w.Secret, sealed)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keysPage is how many keys of batches are read at a time.
+const keysPage = 1000
+
+func (r *reencryption) batches(ctx context.Context) error {
+	for after := (batch.ID{}); ; {
+		keys, err := r.store.BatchKeys(ctx, after, keysPage)
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		for _, k := range keys {
+			err := r.one("API key of "+k.Batch.String(), seal.BatchKey(k.Batch.String()), k.Sealed, func(sealed []byte) (bool, error) {
+				return r.store.ReplaceBatchKey(ctx, k.Batch, k.Sealed, sealed)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		after = keys[len(keys)-1].Batch
+	}
+}

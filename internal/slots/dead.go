@@ -1,0 +1,37 @@
+package slots
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+)
+
+// ReleaseDead releases what these daemons hold. They must be dead, their calls over.
+func ReleaseDead(ctx context.Context, kv jetstream.KeyValue, dead map[batch.DaemonID]bool) error {
+	keys, err := kv.Keys(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+		return fmt.Errorf("listing slots: %w", err)
+	}
+	for _, key := range keys {
+		err := change(ctx, kv, key, func(e Entry) (Entry, bool) { return e.without(dead) })
+		if err != nil && !errors.Is(err, batch.ErrNotFound) {
+			return fmt.Errorf("releasing slots of dead daemons: %w", err)
+		}
+	}
+	return nil
+}
+
+// without drops the holdings of the dead, and reports whether there were any.
+func (e Entry) without(dead map[batch.DaemonID]bool) (next Entry, changed bool) {
+	next = e
+	for holder := range e.Holders {
+		if id, err := batch.ParseDaemonID(holder); err == nil && dead[id] {
+			next = next.with(holder, Holder{})
+		}
+	}
+	return next, len(next.Holders) < len(e.Holders)
+}
