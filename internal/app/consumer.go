@@ -22,7 +22,7 @@ func Consume(taking, doing context.Context, r Resources, cfg *config.Consumer, o
 
 func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consumer, observe func(*consume.Consumer), d *daemon.Daemon) error {
 	client, err := upstream.New(upstream.Config{
-		Timeout: cfg.Timeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight,
+		Timeout: cfg.Timeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight, Proxy: cfg.Upstream.Proxy.For(),
 		ShouldRetry: func(r upstream.Response) bool { return cfg.ShouldRetry.Contains(r.StatusCode) },
 	})
 	if err != nil {

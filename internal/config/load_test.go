@@ -75,6 +75,7 @@ func TestLoadDefaults(t *testing.T) {
 		"FUSILLADE_MAX_TAKEOVERS":                 "5",
 		"FUSILLADE_UPSTREAM_URL":                  "",
 		"FUSILLADE_UPSTREAM_API_KEY":              "",
+		"FUSILLADE_UPSTREAM_PROXY":                "",
 		"FUSILLADE_MODEL_UPSTREAMS":               "",
 		"FUSILLADE_ENCRYPTION_KEY":                "",
 		"FUSILLADE_WEBHOOK_ALLOW_PRIVATE":         "false",
