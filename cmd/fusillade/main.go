@@ -39,7 +39,10 @@ type commands struct {
 	Version    kong.VersionFlag `help:"Print the version."`
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	app.SilenceLibraries()
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func run(args []string, out, errOut io.Writer) int {
 	var c commands

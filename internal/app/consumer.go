@@ -22,7 +22,7 @@ func Consume(taking, doing context.Context, r Resources, cfg *config.Consumer, o
 
 func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consumer, observe func(*consume.Consumer), d *daemon.Daemon) error {
 	client, err := upstream.New(upstream.Config{
-		Timeout: cfg.Timeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight,
+		Timeout: cfg.Timeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight, Proxy: cfg.Upstream.Proxy.For(),
 		ShouldRetry: func(r upstream.Response) bool { return cfg.ShouldRetry.Contains(r.StatusCode) },
 	})
 	if err != nil {
@@ -41,7 +41,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),
 		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),
-		Lapsed: d.Lapsed, Watch: d.Watchdog(), CancelPoll: cfg.CancellationPollInterval.Duration(), MaxInFlight: cfg.MaxInFlight, MaxDeliveries: cfg.MaxDeliveries,
+		Lapsed: d.Lapsed, Watch: d.Watchdog(), CancelPoll: cfg.CancellationPollInterval.Duration(), MaxInFlight: cfg.MaxInFlight, MaxTakeovers: cfg.MaxTakeovers,
 		StatusInterval: cfg.StatusLogInterval.OrZero(), Metrics: r.Telemetry.metrics(), Log: r.Log,
 	})
 	if err != nil {

@@ -175,6 +175,7 @@ func TestMetricNames(t *testing.T) {
 		"tokens_total":                        "model, kind",
 		"build_info":                          "version, go_version",
 		"drops_total":                         "item",
+		"store_failures_total":                "write, class",
 	}
 	reg := standaloneRegistry(t)
 	got := make(map[string]string)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"slices"
@@ -33,6 +34,7 @@ var ErrUsage = errors.New("usage")
 // Main runs the role and exits: with 0 after a stop by signal, with 2 for bad
 // arguments or settings, with 1 for any other error.
 func Main(role Role, args []string) {
+	SilenceLibraries()
 	err := role.main(args, os.Stdout, os.Stderr)
 	switch {
 	case err == nil:
@@ -44,6 +46,10 @@ func Main(role Role, args []string) {
 	fmt.Fprintf(os.Stderr, "%s: %v\n", role.Name, err)
 	os.Exit(1)
 }
+
+// SilenceLibraries turns package log off, which nothing of ours uses. net/http
+// does: it logs a response that no call asked for with all its content.
+func SilenceLibraries() { stdlog.SetOutput(io.Discard) }
 
 func (role Role) main(args []string, out, logs io.Writer) error {
 	if slices.Contains(args, "--help") || slices.Contains(args, "-h") {

@@ -10,11 +10,11 @@ import (
 )
 
 // What a dead daemon leaves is taken back UNCLAIM_BATCH_SIZE requests at a time,
-// and fails as poisoned once MAX_DELIVERIES daemons have died with it.
+// and fails as poisoned once MAX_TAKEOVERS daemons have died with it.
 func TestSettingsOfTheDead(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, mock.Settings{})
-	c.settings.UnclaimBatchSize, c.settings.MaxDeliveries = 2, 1
+	c.settings.ReclaimBatchSize, c.settings.MaxTakeovers = 2, 1
 	id := c.begin("r", 6, "m")
 	claimed, err := c.Store.Claim(t.Context(), "m", []postgres.Quota{{Batch: id, N: 6}})
 	if err != nil || len(claimed) != 6 {

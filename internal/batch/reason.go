@@ -69,7 +69,7 @@ var Reasons = []ReasonInfo{
 	},
 	{
 		Poisoned, false, "The request stopped the process that worked on it too often",
-		"Consumers died or hung in the middle of this request `FUSILLADE_MAX_DELIVERIES` times.",
+		"Consumers died or hung in the middle of this request `FUSILLADE_MAX_TAKEOVERS` times.",
 	},
 	{
 		BatchExpired, false, "The batch expired before the request finished",

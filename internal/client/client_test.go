@@ -55,7 +55,7 @@ func clientOf(t *testing.T, handler http.Handler) *client.Client {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	c, err := client.New(client.Config{URL: server.URL, Silence: time.Minute, Pause: time.Millisecond})
+	c, err := client.New(client.Config{URL: server.URL, IdleTimeout: time.Minute, Pause: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +332,7 @@ func TestErrors(t *testing.T) {
 }
 
 // A server that says nothing is left after a while.
-func TestSilence(t *testing.T) {
+func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -343,12 +343,12 @@ func TestSilence(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(release)
-	c, err := client.New(client.Config{URL: server.URL, Silence: 20 * time.Millisecond})
+	c, err := client.New(client.Config{URL: server.URL, IdleTimeout: 20 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Batch(t.Context(), "batch_1"); err == nil || !strings.Contains(err.Error(), "silent") {
+	if _, err := c.Batch(t.Context(), "batch_1"); err == nil || !strings.Contains(err.Error(), "did nothing") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// The server breaks the silence of a stream of events every 15 s.
-	eventSilence = 45 * time.Second
-	maxEventLine = 1 << 20
+	// The server sends a comment every 15 s on a stream of events that has none.
+	eventIdleTimeout = 45 * time.Second
+	maxEventLine     = 1 << 20
 )
 
 // errStreamEnded: the server ended the stream before the batch ended, as it
@@ -51,7 +51,7 @@ func (c *Client) Watch(ctx context.Context, id string, each func(Batch), trouble
 // events reads one stream to its end, which is always an error: a batch that
 // has ended was given to each before.
 func (c *Client) events(ctx context.Context, id string, each func(Batch)) error {
-	resp, err := c.send(ctx, min(eventSilence, c.cfg.Silence), request{method: http.MethodGet, path: batchPath(id, "/events")})
+	resp, err := c.send(ctx, min(eventIdleTimeout, c.cfg.IdleTimeout), request{method: http.MethodGet, path: batchPath(id, "/events")})
 	if err != nil {
 		return err
 	}

@@ -25,29 +25,29 @@ const (
 // Daemon is what governs claims, retries, timeouts and upkeep. Dispatchers
 // and consumers must agree on it.
 type Daemon struct {
-	ClaimBatchSize           int                  `env:"CLAIM_BATCH_SIZE" default:"100" min:"1" max:"10000" unit:"requests" desc:"most requests claimed in one iteration; with a backlog the next iteration starts at once"`
-	DefaultModelConcurrency  int                  `env:"DEFAULT_MODEL_CONCURRENCY" default:"10" min:"1" max:"1000000" unit:"calls" desc:"most calls in flight, in the whole cluster, to a model without a limit of its own"`
-	ModelConcurrencyLimits   ModelLimits          `env:"MODEL_CONCURRENCY_LIMITS" allowed:"model=limit,… such as gpt-4=5,llama3:70b=20, or JSON such as {\"gpt-4\":5}" desc:"limits of single models, as model=limit,… or JSON"`
-	ModelEscalations         ModelEscalations     `env:"MODEL_ESCALATIONS" allowed:"model=other@threshold,… such as gpt-4=o1-preview@900s, or JSON such as {\"gpt-4\":{\"escalation_model\":\"o1-preview\",\"escalation_threshold_seconds\":900}}" desc:"models to switch to near the deadline, as model=other@threshold,… or JSON; threshold 900s if left out"`
-	ClaimInterval            Milliseconds         `env:"CLAIM_INTERVAL_MS" default:"1000" min:"1" unit:"ms" desc:"pause between claim iterations when idle and nothing wakes the dispatcher"`
-	MaxRetries               OptionalInt          `env:"MAX_RETRIES" default:"1000" min:"0" max:"1000000000" unit:"retries" desc:"retries of a request before it fails; none: no cap by count"`
-	StopBeforeDeadline       OptionalMilliseconds `env:"STOP_BEFORE_DEADLINE_MS" default:"0" min:"-31536000000" unit:"ms" desc:"retries stop this long before the batch expires; negative: they go on that long after; none: no deadline awareness"`
-	Backoff                  Milliseconds         `env:"BACKOFF_MS" default:"1000" min:"1" unit:"ms" desc:"delay before the first retry; up to 20 % of jitter is added to every delay"`
-	BackoffFactor            int                  `env:"BACKOFF_FACTOR" default:"2" min:"1" max:"1000" unit:"times" desc:"what each further retry multiplies the delay by"`
-	MaxBackoff               Milliseconds         `env:"MAX_BACKOFF_MS" default:"10000" min:"1" unit:"ms" desc:"longest delay before a retry, without jitter and Retry-After"`
-	Timeout                  Milliseconds         `env:"TIMEOUT_MS" default:"600000" min:"1" unit:"ms" desc:"timeout of one attempt, from connect to last byte"`
-	StatusLogInterval        OptionalMilliseconds `env:"STATUS_LOG_INTERVAL_MS" default:"2000" min:"1" unit:"ms" desc:"pause between log lines about the requests in flight; none: no such lines"`
-	HeartbeatInterval        Milliseconds         `env:"HEARTBEAT_INTERVAL_MS" default:"5000" min:"1" unit:"ms" desc:"pause between heartbeats"`
-	ShouldRetry              batch.StatusSet      `env:"SHOULD_RETRY" default:"5xx,429,408,404" allowed:"codes, classes and ranges such as 5xx,429,400-408, or none" desc:"HTTP statuses that are retried: codes, classes, ranges; none: no status"`
-	ClaimTimeout             Milliseconds         `env:"CLAIM_TIMEOUT_MS" default:"60000" min:"1" unit:"ms" desc:"a claimed request that is not started within this, and is not queued, returns to pending"`
-	ProcessingTimeout        Milliseconds         `env:"PROCESSING_TIMEOUT_MS" derived:"TIMEOUT_MS + 60000" min:"1" unit:"ms" desc:"a request that is processed for longer returns to pending; at least TIMEOUT_MS + 5000"`
-	StaleDaemonThreshold     Milliseconds         `env:"STALE_DAEMON_THRESHOLD_MS" default:"30000" min:"1" unit:"ms" desc:"a daemon without a heartbeat for this long is dead; at least 3 × HEARTBEAT_INTERVAL_MS"`
-	UnclaimBatchSize         int                  `env:"UNCLAIM_BATCH_SIZE" default:"100" min:"1" max:"10000" unit:"requests" desc:"most stale requests taken back in one cycle"`
-	CancellationPollInterval Milliseconds         `env:"CANCELLATION_POLL_INTERVAL_MS" default:"5000" min:"1" unit:"ms" desc:"pause between looks for batches whose deadline has passed, and for cancelled ones should a push be lost"`
-	BatchMetadataFields      MetadataFields       `env:"BATCH_METADATA_FIELDS" default:"id,endpoint,created_at,completion_window" allowed:"names of letters, digits, _ and -, separated by commas" desc:"batch columns and metadata keys sent as x-fusillade-batch-… headers; empty: none"`
-	PurgeInterval            Milliseconds         `env:"PURGE_INTERVAL_MS" default:"3600000" min:"0" unit:"ms" desc:"pause between purges of the rows of deleted files and batches; 0: no purge"`
-	PurgeBatchSize           int                  `env:"PURGE_BATCH_SIZE" default:"1000" min:"1" max:"100000" unit:"rows" desc:"most rows removed by one delete of a purge"`
-	PurgeThrottle            Milliseconds         `env:"PURGE_THROTTLE_MS" default:"100" min:"0" unit:"ms" desc:"pause between the deletes of a purge"`
+	ClaimBatchSize           int                  `envconfig:"FUSILLADE_CLAIM_BATCH_SIZE" default:"100" min:"1" max:"10000" unit:"requests" desc:"most requests claimed in one iteration; with a backlog the next iteration starts at once"`
+	DefaultModelConcurrency  int                  `envconfig:"FUSILLADE_DEFAULT_MODEL_CONCURRENCY" default:"10" min:"1" max:"1000000" unit:"calls" desc:"most calls in flight, in the whole cluster, to a model without a limit of its own"`
+	ModelConcurrencyLimits   ModelLimits          `envconfig:"FUSILLADE_MODEL_CONCURRENCY_LIMITS" allowed:"model=limit,… such as gpt-4=5,llama3:70b=20, or JSON such as {\"gpt-4\":5}" desc:"limits of single models, as model=limit,… or JSON"`
+	ModelEscalations         ModelEscalations     `envconfig:"FUSILLADE_MODEL_ESCALATIONS" allowed:"model=other@threshold,… such as gpt-4=o1-preview@900s, or JSON such as {\"gpt-4\":{\"escalation_model\":\"o1-preview\",\"escalation_threshold_seconds\":900}}" desc:"models to switch to near the deadline, as model=other@threshold,… or JSON; threshold 900s if left out"`
+	ClaimInterval            Milliseconds         `envconfig:"FUSILLADE_CLAIM_INTERVAL_MS" default:"1000" min:"1" unit:"ms" desc:"pause between claim iterations when idle and nothing wakes the dispatcher"`
+	MaxRetries               OptionalInt          `envconfig:"FUSILLADE_MAX_RETRIES" default:"1000" min:"0" max:"1000000000" unit:"retries" desc:"retries of a request before it fails; none: no cap by count"`
+	StopBeforeDeadline       OptionalMilliseconds `envconfig:"FUSILLADE_STOP_BEFORE_DEADLINE_MS" default:"0" min:"-31536000000" unit:"ms" desc:"retries stop this long before the batch expires; negative: they go on that long after; none: no deadline awareness"`
+	Backoff                  Milliseconds         `envconfig:"FUSILLADE_BACKOFF_MS" default:"1000" min:"1" unit:"ms" desc:"delay before the first retry; up to 20 % of jitter is added to every delay"`
+	BackoffFactor            int                  `envconfig:"FUSILLADE_BACKOFF_FACTOR" default:"2" min:"1" max:"1000" unit:"times" desc:"what each further retry multiplies the delay by"`
+	MaxBackoff               Milliseconds         `envconfig:"FUSILLADE_MAX_BACKOFF_MS" default:"10000" min:"1" unit:"ms" desc:"longest delay before a retry, without jitter and Retry-After"`
+	Timeout                  Milliseconds         `envconfig:"FUSILLADE_TIMEOUT_MS" default:"600000" min:"1" unit:"ms" desc:"timeout of one attempt, from connect to last byte"`
+	StatusLogInterval        OptionalMilliseconds `envconfig:"FUSILLADE_STATUS_LOG_INTERVAL_MS" default:"2000" min:"1" unit:"ms" desc:"pause between log lines about the requests in flight; none: no such lines"`
+	HeartbeatInterval        Milliseconds         `envconfig:"FUSILLADE_HEARTBEAT_INTERVAL_MS" default:"5000" min:"1" unit:"ms" desc:"pause between heartbeats"`
+	ShouldRetry              batch.StatusSet      `envconfig:"FUSILLADE_SHOULD_RETRY" default:"5xx,429,408,404" allowed:"codes, classes and ranges such as 5xx,429,400-408, or none" desc:"HTTP statuses that are retried: codes, classes, ranges; none: no status"`
+	ClaimTimeout             Milliseconds         `envconfig:"FUSILLADE_CLAIM_TIMEOUT_MS" default:"60000" min:"1" unit:"ms" desc:"a claimed request that is not started within this, and is not queued, returns to pending"`
+	ProcessingTimeout        Milliseconds         `envconfig:"FUSILLADE_PROCESSING_TIMEOUT_MS" derived:"TIMEOUT_MS + 60000" min:"1" unit:"ms" desc:"a request that is processed for longer returns to pending; at least TIMEOUT_MS + 5000"`
+	StaleDaemonThreshold     Milliseconds         `envconfig:"FUSILLADE_STALE_DAEMON_THRESHOLD_MS" default:"30000" min:"1" unit:"ms" desc:"a daemon without a heartbeat for this long is dead; at least 3 × HEARTBEAT_INTERVAL_MS"`
+	ReclaimBatchSize         int                  `envconfig:"FUSILLADE_UNCLAIM_BATCH_SIZE" default:"100" min:"1" max:"10000" unit:"requests" desc:"most stale requests taken back in one cycle"`
+	CancellationPollInterval Milliseconds         `envconfig:"FUSILLADE_CANCELLATION_POLL_INTERVAL_MS" default:"5000" min:"1" unit:"ms" desc:"pause between looks for batches whose deadline has passed, and for cancelled ones should a push be lost"`
+	BatchMetadataFields      MetadataFields       `envconfig:"FUSILLADE_BATCH_METADATA_FIELDS" default:"id,endpoint,created_at,completion_window" allowed:"names of letters, digits, _ and -, separated by commas" desc:"batch columns and metadata keys sent as x-fusillade-batch-… headers; empty: none"`
+	PurgeInterval            Milliseconds         `envconfig:"FUSILLADE_PURGE_INTERVAL_MS" default:"3600000" min:"0" unit:"ms" desc:"pause between purges of the rows of deleted files and batches; 0: no purge"`
+	PurgeBatchSize           int                  `envconfig:"FUSILLADE_PURGE_BATCH_SIZE" default:"1000" min:"1" max:"100000" unit:"rows" desc:"most rows removed by one delete of a purge"`
+	PurgeThrottle            Milliseconds         `envconfig:"FUSILLADE_PURGE_THROTTLE_MS" default:"100" min:"0" unit:"ms" desc:"pause between the deletes of a purge"`
 }
 
 // RetryPolicy is the part that decides about retries.

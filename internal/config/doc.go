@@ -9,19 +9,22 @@
 //
 // The struct tags of a field are
 //
-//	env      name of the variable without the prefix; required
-//	default  what an unset variable amounts to
-//	derived  for people: what an unset variable amounts to when that is no
-//	         constant; the zero value then means unset
-//	alias    "true": the name without the prefix is read too; the one with it wins
-//	min, max range of a number, in its unit
-//	unit     what a number counts
-//	allowed  for people: what a value may be when that is no number
-//	desc     one sentence without a full stop
-//
-// The tag env is ours, not envconfig's, which would read the name without the
-// prefix too.
+//	envconfig  the whole name of the variable, which is what to search for;
+//	           without the prefix envconfig would read other programs' variables
+//	default    what an unset variable amounts to
+//	derived    for people: what an unset variable amounts to when that is no
+//	           constant; the zero value then means unset
+//	alias      another name that is read too; the variable itself wins
+//	was        the former name, which is read for one release more
+//	min, max   range of a number, in its unit
+//	unit       what a number counts
+//	allowed    for people: what a value may be when that is no number
+//	desc       one sentence without a full stop
 //
 // A variable that is set to the empty string has the empty value, which a
 // number refuses.
+//
+// A new setting is a field of a section here, its use where the role is put
+// together (internal/app), and a field of the package that acts on it;
+// make readme writes it into docs/configuration.md.
 package config

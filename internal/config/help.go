@@ -75,8 +75,11 @@ func (s setting) shownDefault(dst Settings) string {
 
 func (s setting) description() string {
 	text := s.tag.Get("desc")
-	if s.alias() {
-		text += " (or " + s.name + ")"
+	if alias := s.tag.Get("alias"); alias != "" {
+		text += " (or " + alias + ")"
+	}
+	if former := s.tag.Get("was"); former != "" {
+		text += " (formerly " + former + ", which still works)"
 	}
 	if s.secret() {
 		text += " (or a file with it: " + prefixed(s.name) + fileSuffix + ")"

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ var documented = strings.Fields(`
 	UNCLAIM_BATCH_SIZE CANCELLATION_POLL_INTERVAL_MS BATCH_METADATA_FIELDS PURGE_INTERVAL_MS PURGE_BATCH_SIZE
 	PURGE_THROTTLE_MS
 
-	MAX_IN_FLIGHT MAX_DELIVERIES UPSTREAM_URL UPSTREAM_API_KEY MODEL_UPSTREAMS WEBHOOK_ALLOW_PRIVATE LISTEN_ADDR API_AUTH
+	MAX_IN_FLIGHT MAX_TAKEOVERS UPSTREAM_URL UPSTREAM_API_KEY MODEL_UPSTREAMS UPSTREAM_PROXY WEBHOOK_ALLOW_PRIVATE LISTEN_ADDR API_AUTH
 	MAX_ACTIVE_BATCHES MAX_QUEUED_REQUESTS MAX_FILE_REQUESTS MAX_FILE_BYTES MAX_REQUEST_BYTES MAX_UPLOADS ENCRYPTION_KEY DATABASE_URL
 	DATABASE_MAX_CONNS NATS_URL NATS_CREDS NATS_NKEY NATS_CERT NATS_KEY NATS_CA STREAM_REPLICAS DRAIN_TIMEOUT_MS
 	ADMIN_ADDR LOG_LEVEL LOG_FORMAT`)
@@ -44,7 +45,11 @@ func TestWriteHelp(t *testing.T) {
 func TestTags(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
+	everyFieldIsASetting(t, reflect.TypeFor[Standalone]())
 	for _, s := range settingsOf(new(Standalone)) {
+		if !strings.HasPrefix(s.tag.Get("envconfig"), prefix+"_") {
+			t.Errorf("%s lacks the prefix, so that a variable of another program would be read", s.name)
+		}
 		if seen[s.name] {
 			t.Errorf("%s is declared twice", s.name)
 		}
@@ -59,6 +64,23 @@ func TestTags(t *testing.T) {
 		if ms := s.tag.Get("unit") == "ms"; ms != strings.HasSuffix(s.name, "_MS") {
 			t.Errorf("%s: unit %q", s.name, s.tag.Get("unit"))
 		}
+	}
+}
+
+// everyFieldIsASetting finds fields without a tag, which envconfig would read
+// from variables without our prefix.
+func everyFieldIsASetting(t *testing.T, section reflect.Type) {
+	t.Helper()
+	for i := range section.NumField() {
+		field := section.Field(i)
+		if _, ok := field.Tag.Lookup("envconfig"); ok {
+			continue
+		}
+		if !field.Anonymous {
+			t.Errorf("%s.%s has no envconfig tag", section, field.Name)
+			continue
+		}
+		everyFieldIsASetting(t, field.Type)
 	}
 }
 

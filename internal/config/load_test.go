@@ -72,9 +72,10 @@ func TestLoadDefaults(t *testing.T) {
 		"FUSILLADE_STREAM_REPLICAS":               "1",
 		"FUSILLADE_DRAIN_TIMEOUT_MS":              "30000",
 		"FUSILLADE_MAX_IN_FLIGHT":                 "1000",
-		"FUSILLADE_MAX_DELIVERIES":                "5",
+		"FUSILLADE_MAX_TAKEOVERS":                 "5",
 		"FUSILLADE_UPSTREAM_URL":                  "",
 		"FUSILLADE_UPSTREAM_API_KEY":              "",
+		"FUSILLADE_UPSTREAM_PROXY":                "",
 		"FUSILLADE_MODEL_UPSTREAMS":               "",
 		"FUSILLADE_ENCRYPTION_KEY":                "",
 		"FUSILLADE_WEBHOOK_ALLOW_PRIVATE":         "false",
@@ -163,7 +164,7 @@ func TestLoadRefusesBadValues(t *testing.T) {
 func TestLoadRefusesBadValuesOfConsumer(t *testing.T) {
 	tests := []struct{ variable, value, problem string }{
 		{"MAX_IN_FLIGHT", "0", "out of range"},
-		{"MAX_DELIVERIES", "0", "out of range"},
+		{"MAX_TAKEOVERS", "0", "out of range"},
 		{"UPSTREAM_URL", "ftp://u:hunter2@host", "does not begin with http:// or https://"},
 		{"UPSTREAM_URL", "https://", "has no host"},
 		{"UPSTREAM_URL", "https://u:hunter2@host:70000", "has a port that is not from 1 to 65535"},
@@ -321,6 +322,19 @@ func TestSnapshotLoads(t *testing.T) {
 	}
 }
 
+// A setting that has a new name is read under its former one for a release.
+func TestLoadFormerName(t *testing.T) {
+	var cfg Consumer
+	setenv(t, database, broker, "FUSILLADE_MAX_DELIVERIES=7")
+	if err := Load(&cfg); err != nil || cfg.MaxTakeovers != 7 {
+		t.Errorf("read %d, %v", cfg.MaxTakeovers, err)
+	}
+	setenv(t, "FUSILLADE_MAX_DELIVERIES=0")
+	assertRefused(t, Load(&cfg), "FUSILLADE_MAX_DELIVERIES", "out of range")
+	setenv(t, "FUSILLADE_MAX_TAKEOVERS=5")
+	assertRefused(t, Load(&cfg), "FUSILLADE_MAX_TAKEOVERS", "and FUSILLADE_MAX_DELIVERIES are both set: use one")
+}
+
 func TestLoadIgnoresNamesWithoutPrefix(t *testing.T) {
 	setenv(t, "LOG_LEVEL=error", "TIMEOUT_MS=1", "DATABASE_URL=postgres://elsewhere/x", "UPSTREAM_API_KEY=k")
 	var cfg Standalone
@@ -437,7 +451,7 @@ func TestValidate(t *testing.T) {
 func TestLoadEmbedded(t *testing.T) {
 	type command struct {
 		Standalone
-		Port int `env:"LISTEN_PORT" default:"8080" min:"1" max:"65535"`
+		Port int `envconfig:"FUSILLADE_LISTEN_PORT" default:"8080" min:"1" max:"65535"`
 	}
 	setenv(t, "FUSILLADE_LISTEN_PORT=9000", "FUSILLADE_CLAIM_BATCH_SIZE=7")
 	var cfg command

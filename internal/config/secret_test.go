@@ -23,6 +23,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 		cfg.NATS.URL.Set("nats://" + secret + "@a,tls://u:" + secret + "@b"),
 		cfg.Upstream.URL.Set("https://u:" + secret + "@host"),
 		cfg.Upstream.APIKey.Set(secret),
+		cfg.Upstream.Proxy.Set("http://u:" + secret + "@proxy:3128"),
 		cfg.Upstream.Models.Set("a=https://u:" + secret + "@host"),
 		cfg.Encryption.Key.Set(hex.EncodeToString([]byte(key))),
 	} {

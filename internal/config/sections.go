@@ -4,15 +4,16 @@ import "fusillade/internal/batch"
 
 // Capacity is how much one consumer takes on.
 type Capacity struct {
-	MaxInFlight   int `env:"MAX_IN_FLIGHT" default:"1000" min:"1" max:"1000000" unit:"calls" desc:"most calls in flight in one consumer, over all models"`
-	MaxDeliveries int `env:"MAX_DELIVERIES" default:"5" min:"1" max:"1000" unit:"times" desc:"a request that has taken down its consumer this often fails as poisoned"`
+	MaxInFlight  int `envconfig:"FUSILLADE_MAX_IN_FLIGHT" default:"1000" min:"1" max:"1000000" unit:"calls" desc:"most calls in flight in one consumer, over all models"`
+	MaxTakeovers int `envconfig:"FUSILLADE_MAX_TAKEOVERS" was:"FUSILLADE_MAX_DELIVERIES" default:"5" min:"1" max:"1000" unit:"times" desc:"a request that has taken down its consumer this often fails as poisoned"`
 }
 
 // Upstream is where calls go.
 type Upstream struct {
-	URL    HTTPURL        `env:"UPSTREAM_URL" allowed:"an http or https URL without query and fragment, such as https://api.example.com" desc:"model endpoint of models that have none of their own"`
-	APIKey Secret         `env:"UPSTREAM_API_KEY" allowed:"printable ASCII without blanks" desc:"bearer token of calls whose batch and model have none of their own"`
-	Models ModelUpstreams `env:"MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"}" desc:"endpoints of single models, as model=url,… or JSON"`
+	URL    HTTPURL        `envconfig:"FUSILLADE_UPSTREAM_URL" allowed:"an http or https URL without query and fragment, such as https://api.example.com" desc:"model endpoint of models that have none of their own"`
+	APIKey Secret         `envconfig:"FUSILLADE_UPSTREAM_API_KEY" allowed:"printable ASCII without blanks" desc:"bearer token of calls whose batch and model have none of their own"`
+	Models ModelUpstreams `envconfig:"FUSILLADE_MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"}" desc:"endpoints of single models, as model=url,… or JSON"`
+	Proxy  ProxyURL       `envconfig:"FUSILLADE_UPSTREAM_PROXY" derived:"HTTPS_PROXY, HTTP_PROXY and NO_PROXY" allowed:"an http, https or socks5 URL, or none" desc:"proxy of calls to model endpoints; none: direct connections"`
 }
 
 // For is the endpoint of the model, without a slash at its end; empty if
@@ -26,30 +27,30 @@ func (u *Upstream) For(model batch.Model) string {
 
 // Encryption is how secrets are kept in the database.
 type Encryption struct {
-	Key EncryptionKeys `env:"ENCRYPTION_KEY" allowed:"32 bytes as 64 hexadecimal digits or as base64, or several with commas between" desc:"key that encrypts API keys of models and batches and secrets of webhooks in the database, 32 bytes in hex or base64; the same for all processes; of several, as in a rotation, the first encrypts and all decrypt; unset: they are refused"`
+	Key EncryptionKeys `envconfig:"FUSILLADE_ENCRYPTION_KEY" allowed:"32 bytes as 64 hexadecimal digits or as base64, or several with commas between" desc:"key that encrypts API keys of models and batches and secrets of webhooks in the database, 32 bytes in hex or base64; the same for all processes; of several, as in a rotation, the first encrypts and all decrypt; unset: they are refused"`
 }
 
 // Webhooks is how events are delivered.
 type Webhooks struct {
-	AllowPrivate bool `env:"WEBHOOK_ALLOW_PRIVATE" default:"false" allowed:"true or false" desc:"true: webhooks may be delivered to private, loopback and link-local addresses"`
+	AllowPrivate bool `envconfig:"FUSILLADE_WEBHOOK_ALLOW_PRIVATE" default:"false" allowed:"true or false" desc:"true: webhooks may be delivered to private, loopback and link-local addresses"`
 }
 
 // Postgres is the database.
 type Postgres struct {
-	URL      DatabaseURL `env:"DATABASE_URL" derived:"embedded" allowed:"a URL such as postgres://user@host:5432/database, with special characters in the password percent-encoded" desc:"Postgres database"`
-	MaxConns int         `env:"DATABASE_MAX_CONNS" default:"10" min:"2" max:"10000" unit:"connections" desc:"most connections of one process to Postgres"`
+	URL      DatabaseURL `envconfig:"FUSILLADE_DATABASE_URL" derived:"embedded" allowed:"a URL such as postgres://user@host:5432/database, with special characters in the password percent-encoded" desc:"Postgres database"`
+	MaxConns int         `envconfig:"FUSILLADE_DATABASE_MAX_CONNS" default:"10" min:"2" max:"10000" unit:"connections" desc:"most connections of one process to Postgres"`
 }
 
 // NATS is the broker. Its credentials have the names that the nats command
 // line has for them; each is the path of a file.
 type NATS struct {
-	URL            NATSServers `env:"NATS_URL" alias:"true" derived:"embedded" allowed:"servers such as nats://host:4222, with scheme nats, tls, ws or wss, separated by commas" desc:"NATS servers, separated by commas"`
-	Creds          FilePath    `env:"NATS_CREDS" alias:"true" allowed:"a file that can be read" desc:"file with a user's JWT and seed"`
-	NKey           FilePath    `env:"NATS_NKEY" alias:"true" allowed:"a file that can be read" desc:"file with a user's seed"`
-	Cert           FilePath    `env:"NATS_CERT" alias:"true" allowed:"a file that can be read" desc:"file with the TLS client certificate, PEM"`
-	Key            FilePath    `env:"NATS_KEY" alias:"true" allowed:"a file that can be read" desc:"file with the TLS client key, PEM"`
-	CA             FilePath    `env:"NATS_CA" alias:"true" allowed:"a file that can be read" desc:"file with the TLS certificate authorities, PEM"`
-	StreamReplicas int         `env:"STREAM_REPLICAS" default:"1" min:"1" max:"5" unit:"servers" desc:"NATS servers that hold a copy of each stream and bucket"`
+	URL            NATSServers `envconfig:"FUSILLADE_NATS_URL" alias:"NATS_URL" derived:"embedded" allowed:"servers such as nats://host:4222, with scheme nats, tls, ws or wss, separated by commas" desc:"NATS servers, separated by commas"`
+	Creds          FilePath    `envconfig:"FUSILLADE_NATS_CREDS" alias:"NATS_CREDS" allowed:"a file that can be read" desc:"file with a user's JWT and seed"`
+	NKey           FilePath    `envconfig:"FUSILLADE_NATS_NKEY" alias:"NATS_NKEY" allowed:"a file that can be read" desc:"file with a user's seed"`
+	Cert           FilePath    `envconfig:"FUSILLADE_NATS_CERT" alias:"NATS_CERT" allowed:"a file that can be read" desc:"file with the TLS client certificate, PEM"`
+	Key            FilePath    `envconfig:"FUSILLADE_NATS_KEY" alias:"NATS_KEY" allowed:"a file that can be read" desc:"file with the TLS client key, PEM"`
+	CA             FilePath    `envconfig:"FUSILLADE_NATS_CA" alias:"NATS_CA" allowed:"a file that can be read" desc:"file with the TLS certificate authorities, PEM"`
+	StreamReplicas int         `envconfig:"FUSILLADE_STREAM_REPLICAS" default:"1" min:"1" max:"5" unit:"servers" desc:"NATS servers that hold a copy of each stream and bucket"`
 }
 
 func (c *NATS) check(p *problems) {
@@ -63,16 +64,16 @@ func (c *NATS) check(p *problems) {
 
 // Shutdown is how a process ends.
 type Shutdown struct {
-	DrainTimeout Milliseconds `env:"DRAIN_TIMEOUT_MS" default:"30000" min:"0" unit:"ms" desc:"time that calls in flight have to finish after SIGTERM"`
+	DrainTimeout Milliseconds `envconfig:"FUSILLADE_DRAIN_TIMEOUT_MS" default:"30000" min:"0" unit:"ms" desc:"time that calls in flight have to finish after SIGTERM"`
 }
 
 // Admin is where health and metrics are served.
 type Admin struct {
-	Addr Address `env:"ADMIN_ADDR" allowed:"host:port such as :9090, or empty" desc:"address that serves health and metrics; empty: none"`
+	Addr Address `envconfig:"FUSILLADE_ADMIN_ADDR" allowed:"host:port such as :9090, or empty" desc:"address that serves health and metrics; empty: none"`
 }
 
 // Logging is what is logged, and how.
 type Logging struct {
-	Level  Level     `env:"LOG_LEVEL" default:"info" allowed:"debug, info, warn or error" desc:"least severe level that is logged"`
-	Format LogFormat `env:"LOG_FORMAT" derived:"json" allowed:"json or text" desc:"form of a log line, json or text"`
+	Level  Level     `envconfig:"FUSILLADE_LOG_LEVEL" default:"info" allowed:"debug, info, warn or error" desc:"least severe level that is logged"`
+	Format LogFormat `envconfig:"FUSILLADE_LOG_FORMAT" derived:"json" allowed:"json or text" desc:"form of a log line, json or text"`
 }

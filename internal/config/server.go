@@ -9,14 +9,14 @@ import (
 
 // Server is how the HTTP API is offered, and to whom.
 type Server struct {
-	Listen            Address     `env:"LISTEN_ADDR" default:"127.0.0.1:8080" allowed:"host:port such as :8080" desc:"address that the API listens on"`
-	Auth              Auth        `env:"API_AUTH" derived:"keys; none where LISTEN_ADDR is a loopback address" allowed:"keys or none" desc:"whether the API asks for keys, as fusillade keys makes them; none: whoever can connect owns everything"`
-	MaxActiveBatches  OptionalInt `env:"MAX_ACTIVE_BATCHES" default:"1000" min:"1" max:"1000000000" unit:"batches" desc:"most batches of one owner in progress at once, unless its key says otherwise; none: any number"`
-	MaxQueuedRequests OptionalInt `env:"MAX_QUEUED_REQUESTS" default:"none" min:"1" max:"1000000000000" unit:"requests" desc:"most requests of one owner without a result, unless its key says otherwise; none: any number"`
-	MaxFileRequests   int         `env:"MAX_FILE_REQUESTS" default:"1000000" min:"1" max:"2000000000" unit:"requests" desc:"most requests in an uploaded file"`
-	MaxFileBytes      int         `env:"MAX_FILE_BYTES" default:"2147483648" min:"1" max:"1099511627776" unit:"bytes" desc:"largest uploaded file"`
-	MaxRequestBytes   int         `env:"MAX_REQUEST_BYTES" default:"10485760" min:"1" max:"536870912" unit:"bytes" desc:"longest line of an uploaded file"`
-	MaxUploads        int         `env:"MAX_UPLOADS" default:"4" min:"1" max:"1000" unit:"files" desc:"most files that one process reads at once; further uploads wait"`
+	Listen            Address     `envconfig:"FUSILLADE_LISTEN_ADDR" default:"127.0.0.1:8080" allowed:"host:port such as :8080" desc:"address that the API listens on"`
+	Auth              Auth        `envconfig:"FUSILLADE_API_AUTH" derived:"keys; none where LISTEN_ADDR is a loopback address" allowed:"keys or none" desc:"whether the API asks for keys, as fusillade keys makes them; none: whoever can connect owns everything"`
+	MaxActiveBatches  OptionalInt `envconfig:"FUSILLADE_MAX_ACTIVE_BATCHES" default:"1000" min:"1" max:"1000000000" unit:"batches" desc:"most batches of one owner in progress at once, unless its key says otherwise; none: any number"`
+	MaxQueuedRequests OptionalInt `envconfig:"FUSILLADE_MAX_QUEUED_REQUESTS" default:"none" min:"1" max:"1000000000000" unit:"requests" desc:"most requests of one owner without a result, unless its key says otherwise; none: any number"`
+	MaxFileRequests   int         `envconfig:"FUSILLADE_MAX_FILE_REQUESTS" default:"1000000" min:"1" max:"2000000000" unit:"requests" desc:"most requests in an uploaded file"`
+	MaxFileBytes      int         `envconfig:"FUSILLADE_MAX_FILE_BYTES" default:"2147483648" min:"1" max:"1099511627776" unit:"bytes" desc:"largest uploaded file"`
+	MaxRequestBytes   int         `envconfig:"FUSILLADE_MAX_REQUEST_BYTES" default:"10485760" min:"1" max:"536870912" unit:"bytes" desc:"longest line of an uploaded file"`
+	MaxUploads        int         `envconfig:"FUSILLADE_MAX_UPLOADS" default:"4" min:"1" max:"1000" unit:"files" desc:"most files that one process reads at once; further uploads wait"`
 }
 
 func (s *Server) check(p *problems) {

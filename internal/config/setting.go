@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"reflect"
 	"strconv"
 	"strings"
@@ -17,49 +16,16 @@ type setting struct {
 	value reflect.Value
 }
 
-// settingsOf lists the settings of a binary in the order of declaration.
-func settingsOf(dst Settings) []setting {
-	return appendSettings(nil, reflect.ValueOf(dst).Elem())
-}
-
-func appendSettings(list []setting, section reflect.Value) []setting {
-	for i := range section.NumField() {
-		field := section.Type().Field(i)
-		if name, ok := field.Tag.Lookup("env"); ok {
-			list = append(list, setting{name: name, tag: field.Tag, value: section.Field(i)})
-		} else if field.Anonymous && field.Type.Kind() == reflect.Struct {
-			list = appendSettings(list, section.Field(i))
-		}
-	}
-	return list
-}
-
-// alias reports whether the name without the prefix is read too.
-func (s setting) alias() bool { return s.tag.Get("alias") == "true" }
-
 // secret reports whether the value may come from a file and is not shown.
 func (s setting) secret() bool {
 	_, ok := s.value.Interface().(interface{ secret() })
 	return ok
 }
 
-// lookup returns what the environment holds, as envconfig would.
-func (s setting) lookup() (text string, set bool) {
-	text, set = os.LookupEnv(prefixed(s.name))
-	if !set && s.alias() {
-		text, set = os.LookupEnv(s.name)
-	}
-	return text, set
-}
-
-// variable is the name that the value came from, or should come from.
+// variable is the name that the value comes from, or should come from.
 func (s setting) variable() string {
-	if s.alias() {
-		_, long := os.LookupEnv(prefixed(s.name))
-		_, short := os.LookupEnv(s.name)
-		if short && !long && os.Getenv(prefixed(s.name)+fileSuffix) == "" {
-			return s.name
-		}
+	if _, variable, err := s.lookup(); err == nil && variable != "" && !strings.HasSuffix(variable, fileSuffix) {
+		return variable
 	}
 	return prefixed(s.name)
 }

@@ -21,6 +21,9 @@ func (p *problems) findUnknown(environ []string) {
 	var known []string
 	for _, s := range slices.Concat(settingsOf(&Standalone{}), settingsOf(&Client{}), p.settings) {
 		known = append(known, prefixed(s.name))
+		if former := s.tag.Get("was"); former != "" {
+			known = append(known, former)
+		}
 		if s.secret() {
 			known = append(known, prefixed(s.name)+fileSuffix)
 		}

@@ -3,12 +3,12 @@ package consume
 import (
 	"bytes"
 	"context"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
@@ -30,26 +30,25 @@ func (c *Consumer) watchCancels(ctx context.Context) error {
 		}
 		defer func() { _ = hints.Unsubscribe() }()
 	}
-	interval := func() time.Duration { return c.cfg.CancelPoll*7/8 + rand.N(c.cfg.CancelPoll/4+1) }
-	poll := time.NewTimer(interval())
+	poll := time.NewTimer(backoff.Jitter(c.cfg.CancelPoll))
 	defer poll.Stop()
-	pause := minRetryPause
+	pause := backoff.New(minRetryPause, maxRetryPause)
 	for {
 		var tasks []*task
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-c.look:
+		case <-c.look.C():
 			tasks = c.inflight.suspected()
 		case <-poll.C:
 			tasks = c.inflight.all()
-			poll.Reset(interval())
+			poll.Reset(backoff.Jitter(c.cfg.CancelPoll))
 		}
 		if err := c.checkLiveness(ctx, tasks); err == nil {
-			pause = minRetryPause
+			pause.Reset()
 		} else if ctx.Err() == nil {
 			c.cfg.Log.Warn("looking for cancelled requests", "err", err)
-			pause = c.wait(ctx, pause)
+			_ = pause.Wait(ctx)
 			poll.Reset(0)
 		}
 	}
@@ -62,10 +61,7 @@ func (c *Consumer) hinted(msg *nats.Msg) {
 		return
 	}
 	if c.inflight.suspect(id, lineNumbers(msg.Data)) {
-		select {
-		case c.look <- struct{}{}:
-		default:
-		}
+		c.look.Notify()
 	}
 }
 

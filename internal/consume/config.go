@@ -66,9 +66,9 @@ type Config struct {
 	Watch *watchdog.Watchdog
 	// MaxInFlight is the number of calls at once, of all models together.
 	MaxInFlight int
-	// MaxDeliveries is how many consumers a request may take down before it
+	// MaxTakeovers is how many consumers a request may take down before it
 	// fails as poisoned.
-	MaxDeliveries int
+	MaxTakeovers int
 	// StatusInterval is the pause between log lines about the calls in flight;
 	// 0: no such lines.
 	StatusInterval time.Duration
@@ -86,8 +86,8 @@ func (c Config) validate() error {
 		return errors.New("consume: Daemon is required")
 	case c.Lease <= 0 || c.ProcessingTimeout <= 0 || c.StaleThreshold <= 0 || c.HeartbeatInterval <= 0 || c.DrainTimeout < 0:
 		return errors.New("consume: Lease, ProcessingTimeout, StaleThreshold and HeartbeatInterval must be positive")
-	case c.MaxInFlight <= 0 || c.MaxDeliveries <= 0:
-		return errors.New("consume: MaxInFlight and MaxDeliveries must be positive")
+	case c.MaxInFlight <= 0 || c.MaxTakeovers <= 0:
+		return errors.New("consume: MaxInFlight and MaxTakeovers must be positive")
 	}
 	return nil
 }

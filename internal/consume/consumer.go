@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/notify"
 	"fusillade/internal/slots"
 	"fusillade/internal/telemetry"
 )
@@ -36,6 +37,9 @@ const (
 	// maxBodies is how many bytes of requests' bodies are kept in memory, and
 	// what two flushes carry more.
 	maxBodies = 1 << 30
+	// maxResults is how many bytes of results may wait to be stored. Beyond it no
+	// call begins.
+	maxResults = 256 << 20
 	// unwritten is how many messages may be in flight beyond the calls: fetched
 	// ahead, or with a result that waits for Postgres.
 	unwritten = 2048
@@ -63,9 +67,12 @@ type Consumer struct {
 	// Safe for concurrent use by themselves.
 	inflight  inflight
 	capacity  capacity
-	look      chan struct{}  // to watchCancels: requests in flight may have been canceled
+	look      notify.Signal  // to watchCancels: requests in flight may have been canceled
 	pulls     sync.WaitGroup // a pull loop per pool; added to under mu, by openPool
 	calls     sync.WaitGroup // calls, and releases of ready tasks; added to under a pool's mu
+	unstored  unstored
+	starting  incident // of flushes of starts
+	finishing incident // of flushes of results
 	lastError atomic.Pointer[LastError]
 
 	// Counted by whoever does it, and read by Stats and the status log.
@@ -88,8 +95,11 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	}
 	cfg.CancelPoll = cmp.Or(cfg.CancelPoll, defaultCancelPoll)
 	c := &Consumer{
-		cfg: cfg, js: js, metrics: newMetrics(cfg.Metrics), flushBytes: flushBytes, look: make(chan struct{}, 1),
-		inflight: inflight{tasks: make(map[batch.RequestID]*task)}, capacity: capacity{places: int64(cfg.MaxInFlight)},
+		cfg: cfg, js: js, metrics: newMetrics(cfg.Metrics), flushBytes: flushBytes, look: notify.New(),
+		inflight: inflight{tasks: make(map[batch.RequestID]*task)},
+		capacity: capacity{places: int64(cfg.MaxInFlight), maxResults: maxResults}, unstored: unstored{added: notify.New()},
+		starting:  incident{what: "starting requests", log: cfg.Log},
+		finishing: incident{what: "writing results", log: cfg.Log},
 	}
 	c.cfg.Store = measuredStore{cfg.Store, c.metrics}
 	c.starts = newBatcher(startBatch, flushWorkers, startLinger, c.flushStarts)
@@ -149,9 +159,10 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	kept, stopKeeping := context.WithCancel(context.WithoutCancel(doing))
 	defer stopKeeping()
 
-	var starts, finishes sync.WaitGroup
+	var starts, finishes, unstored sync.WaitGroup
 	starts.Go(c.starts.run)
 	finishes.Go(c.finishes.run)
+	unstored.Go(c.writeUnstored)
 	background, keeping := errgroup.WithContext(kept)
 	background.Go(func() error { return c.keeper.Run(keeping) })
 	background.Go(func() error { return c.renewLeases(keeping) })
@@ -187,6 +198,8 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	starts.Wait()
 	c.finishes.close()
 	finishes.Wait()
+	c.unstored.close()
+	unstored.Wait()
 	closing, cancel := context.WithTimeout(kept, brokerTimeout)
 	defer cancel()
 	err := c.keeper.Close(closing)
@@ -203,7 +216,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 
 // openPool begins to consume a model.
 func (c *Consumer) openPool(a *slots.Account) func() {
-	p := &pool{c: c, account: a, metrics: c.metrics.model(a.Model()), room: make(chan struct{}, 1)}
+	p := &pool{c: c, account: a, metrics: c.metrics.model(a.Model()), room: notify.New()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -232,7 +245,7 @@ func (c *Consumer) openPools() []*pool {
 // room is how many more messages this consumer takes. Those whose results wait
 // for Postgres count too, so nothing is pulled while it is away.
 func (c *Consumer) room() int {
-	if c.inflight.heavy() {
+	if c.inflight.heavy() || c.capacity.results.Load() >= c.capacity.maxResults {
 		return 0
 	}
 	return max(c.cfg.MaxInFlight+unwritten-c.inflight.count(), 0)

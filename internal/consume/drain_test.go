@@ -158,7 +158,9 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 // While results cannot be written no more is taken than can be kept in hand.
 func TestPullingStopsWhileResultsWait(t *testing.T) {
 	t.Parallel()
-	c := &Consumer{cfg: Config{MaxInFlight: 10}, inflight: inflight{tasks: make(map[batch.RequestID]*task)}}
+	c := &Consumer{
+		cfg: Config{MaxInFlight: 10}, inflight: inflight{tasks: make(map[batch.RequestID]*task)}, capacity: capacity{maxResults: 1},
+	}
 	for i := range 10 + unwritten {
 		if room := c.room(); room != 10+unwritten-i {
 			t.Fatalf("room is %d with %d in hand", room, i)

@@ -1,6 +1,7 @@
 package consume
 
 import (
+	"context"
 	"time"
 
 	"fusillade/internal/batch"
@@ -50,16 +51,22 @@ func (c *Consumer) finish(d decision) {
 		c.abandon(d.task)
 		return
 	}
+	c.capacity.addResult(c.inflight.finishing(d.task, d.bytes()))
 	if err := c.finishes.add(c.writing, d); err != nil {
-		c.inflight.remove(d.task) // stopped: the lease gives the request to another
-		c.metrics.dropped(telemetry.DroppedResult, 1)
-		c.cfg.Log.Error("result could not be written before the stop; its request will be called again", "request_id", d.task.delivery.ID)
+		c.dropFinishes([]decision{d})
+	}
+}
+
+// remove takes a task out of the registry.
+func (c *Consumer) remove(t *task) {
+	if c.capacity.freeResult(c.inflight.remove(t)) {
+		c.dispatchAll()
 	}
 }
 
 // abandon lets go of a task whose request finished or was taken over elsewhere.
 func (c *Consumer) abandon(t *task) {
-	c.inflight.remove(t)
+	c.remove(t)
 	c.aborted.Add(1)
 	if t.liveness() == postgres.Ended { // else its message is the new owner's
 		c.report(t.msg.Ack())
@@ -72,36 +79,17 @@ func (c *Consumer) abandon(t *task) {
 // start; or one in backoff, which the next start sends back for what remains.
 func (c *Consumer) flushFinishes(items []decision) {
 	failpoint.Hit(failpoint.Called)
-	pause := minRetryPause
-	for {
-		written, err := c.write(items)
-		if err == nil {
-			failpoint.Hit(failpoint.Finished)
-			for i := range items {
-				c.answer(&items[i], written[items[i].task.delivery.ID])
-			}
-			return
-		}
-		if !postgres.Transient(err) && c.writing.Err() == nil {
-			c.isolate(items, err)
-			return
-		}
-		if c.writing.Err() != nil {
-			c.metrics.dropped(telemetry.DroppedResult, len(items))
-			c.cfg.Log.Error("results could not be written before the stop; their requests will be called again",
-				"requests", len(items), "err", err)
-			for i := range items {
-				c.inflight.remove(items[i].task)
-			}
-			return
-		}
-		c.cfg.Log.Warn("writing results", "requests", len(items), "err", err)
-		c.lastError.Store(&LastError{At: time.Now(), Detail: "results cannot be written", Err: err})
-		pause = c.wait(c.writing, pause)
+	c.finishFlusher().flush(c.writing, items)
+}
+
+func (c *Consumer) finishFlusher() *flusher[decision] {
+	return &flusher[decision]{
+		write: c.writeFinishes, apart: c.setApart, stopped: c.dropFinishes, failing: &c.finishing,
+		metrics: func(class postgres.Class) { c.metrics.storeFailed("result", class) },
 	}
 }
 
-func (c *Consumer) write(items []decision) (map[batch.RequestID]bool, error) {
+func (c *Consumer) writeFinishes(ctx context.Context, items []decision) (again []decision, err error) {
 	var completions []postgres.Completion
 	var releases []postgres.Release
 	for i := range items {
@@ -113,34 +101,32 @@ func (c *Consumer) write(items []decision) (map[batch.RequestID]bool, error) {
 		}
 	}
 	step := c.cfg.Watch.Step("writing results")
-	defer step.End()
-	return c.cfg.Store.Finish(c.writing, c.cfg.Daemon, completions, releases)
+	written, err := c.cfg.Store.Finish(ctx, c.cfg.Daemon, completions, releases)
+	step.End()
+	if err != nil {
+		if ctx.Err() == nil {
+			c.lastError.Store(&LastError{At: time.Now(), Detail: "results cannot be written", Err: err})
+		}
+		return nil, err
+	}
+	failpoint.Hit(failpoint.Finished)
+	for i := range items {
+		c.answer(&items[i], written[items[i].task.delivery.ID])
+	}
+	return nil, nil
 }
 
-// isolate finds the one write that Postgres refuses for what it holds, so that
-// it does not keep the others from landing. That request fails without the
-// content.
-func (c *Consumer) isolate(items []decision, err error) {
-	if len(items) > 1 {
-		c.flushFinishes(items[:len(items)/2])
-		c.flushFinishes(items[len(items)/2:])
+// dropFinishes lets go of what could not be written before the stop: the leases
+// give the requests to others.
+func (c *Consumer) dropFinishes(items []decision) {
+	if len(items) == 0 {
 		return
 	}
-	d := &items[0]
-	bare := d.completion.Body == nil && d.completion.RequestID == "" && d.completion.AnsweredModel == ""
-	if d.kind == retry || d.kind == release || bare {
-		c.metrics.dropped(telemetry.DroppedResult, 1)
-		c.cfg.Log.Error("result was refused and dropped; its request will be tried again after its lease",
-			"request_id", d.task.delivery.ID, "err", err)
-		c.inflight.remove(d.task)
-		return
+	c.metrics.dropped(telemetry.DroppedResult, len(items))
+	c.cfg.Log.Error("results could not be written before the stop; their requests will be called again", "requests", len(items))
+	for i := range items {
+		c.remove(items[i].task)
 	}
-	c.metrics.dropped(telemetry.DroppedResponse, 1)
-	c.cfg.Log.Error("response could not be stored", "request_id", d.task.delivery.ID, "err", err)
-	c.flushFinishes([]decision{{kind: fail, task: d.task, completion: postgres.Completion{
-		Delivery: d.completion.Delivery, State: batch.Failed, Reason: batch.ResponseUnstorable,
-		Attempts: d.completion.Attempts, StatusCode: d.completion.StatusCode, Detail: "the response could not be stored",
-	}}})
 }
 
 // answer tells the broker what was written.
@@ -149,7 +135,7 @@ func (c *Consumer) answer(d *decision, written bool) {
 		c.abandon(d.task)
 		return
 	}
-	c.inflight.remove(d.task)
+	c.remove(d.task)
 	defer d.task.pool.wake()
 	d.task.pool.metrics.written(d, written)
 	if !written {

@@ -33,6 +33,10 @@ type task struct {
 
 	// Guarded by inflight.mu once the task is in the registry.
 	renewed time.Time // when its lease was
+	result  int       // bytes of the result that waits to be stored, and one more; 0: none does
+	// Owned by the flush of starts that has the task: it is started in Postgres,
+	// and lacks only its body.
+	deferred bool
 	// Written by begin, under inflight.mu, before the task is ready; then read
 	// only, by its stage without the lock.
 	start    postgres.Start
@@ -145,13 +149,30 @@ func (f *inflight) add(t *task) bool {
 	return true
 }
 
-func (f *inflight) remove(t *task) {
+// remove takes a task out, and returns the bytes of its result.
+func (f *inflight) remove(t *task) (result int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.tasks[t.delivery.ID] == t {
-		delete(f.tasks, t.delivery.ID)
-		f.bytes -= len(t.start.Template.Body)
+	if f.tasks[t.delivery.ID] != t {
+		return 0
 	}
+	delete(f.tasks, t.delivery.ID)
+	f.bytes -= len(t.start.Template.Body)
+	result, t.result = t.result, 0
+	return max(result-1, 0)
+}
+
+// finishing records that the task's call has ended and that so many bytes wait
+// to be stored. It returns by how many they are more than before.
+func (f *inflight) finishing(t *task, bytes int) (more int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.tasks[t.delivery.ID] != t {
+		return 0
+	}
+	more = bytes - max(t.result-1, 0)
+	t.result = bytes + 1
+	return more
 }
 
 // begin records a start under the lock that leases reads it under.
@@ -178,13 +199,16 @@ func (f *inflight) heavy() bool {
 }
 
 // leases returns the tasks whose lease is to be renewed now, and marks them. A
-// lease is renewed so often, and not beyond the processing timeout.
+// lease is renewed so often, and not beyond the processing timeout while there
+// is no result: then another consumer may take the request over. What waits to
+// be stored is kept, for its call would only be paid for again.
 func (f *inflight) leases(now time.Time, every, processingTimeout time.Duration) []*task {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var old []*task
 	for _, t := range f.tasks {
-		if now.Sub(t.renewed) < every || !t.started.IsZero() && now.Sub(t.started) >= processingTimeout {
+		late := !t.started.IsZero() && now.Sub(t.started) >= processingTimeout
+		if now.Sub(t.renewed) < every || late && t.result == 0 {
 			continue
 		}
 		t.renewed = now

@@ -158,7 +158,7 @@ func (c *cluster) startTuned(tune func(*Consumer), settings ...func(*Config)) *r
 		},
 		Retry: batch.RetryPolicy{Backoff: 10 * time.Millisecond, Factor: 2, MaxBackoff: 50 * time.Millisecond},
 		Lease: never, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second, HeartbeatInterval: 500 * time.Millisecond,
-		DrainTimeout: patience, MaxInFlight: 100, MaxDeliveries: 5, Log: testenv.Logger(c.T),
+		DrainTimeout: patience, MaxInFlight: 100, MaxTakeovers: 5, Log: testenv.Logger(c.T),
 	}
 	for _, set := range settings {
 		set(&cfg)

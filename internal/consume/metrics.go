@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
 	"fusillade/internal/upstream"
 )
@@ -24,6 +25,7 @@ const statusRetried = "retried"
 type metrics struct {
 	completed, late, retried, denied, retriable *prometheus.CounterVec
 	fenced, reclaimed, drops, tokens            *prometheus.CounterVec
+	storeFailures                               *prometheus.CounterVec
 	redelivered                                 prometheus.Counter
 	callTime, successRetries                    *prometheus.HistogramVec
 	margin, pickup                              prometheus.Histogram
@@ -47,6 +49,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		fenced:    telemetry.FencedWrites(reg),
 		reclaimed: telemetry.Reclaimed(reg),
 		drops:     telemetry.Drops(reg),
+		storeFailures: telemetry.Counters(reg, "store_failures_total",
+			"Writes that Postgres did not do, by write (start, result) and class (unavailable, content, suspect, refused); they are tried again.",
+			"write", "class"),
 		tokens: telemetry.Counters(reg, "tokens_total",
 			"Tokens of ended requests, as the upstream counted them: prompt or completion.", "model", "kind"),
 		redelivered: telemetry.Counter(reg, "redeliveries_total",
@@ -70,6 +75,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 }
 
 func (m *metrics) dropped(item string, n int) { m.drops.WithLabelValues(item).Add(float64(n)) }
+
+func (m *metrics) storeFailed(write string, class postgres.Class) {
+	m.storeFailures.WithLabelValues(write, class.String()).Inc()
+}
 
 // modelMetrics is the part of one model. What each request needs is looked up
 // once, here.

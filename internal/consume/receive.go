@@ -3,11 +3,11 @@ package consume
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/failpoint"
 	"fusillade/internal/telemetry"
 	"fusillade/streams"
@@ -49,7 +49,7 @@ func (r *rate) add(now time.Time) {
 // pull fetches messages as there is room for them, until ctx ends.
 func (p *pool) pull(ctx context.Context) {
 	log := p.c.cfg.Log.With("model", p.account.Model())
-	backoff := 50 * time.Millisecond
+	pause := backoff.New(50*time.Millisecond, 2*time.Second)
 	var consumer jetstream.Consumer
 	lastMessage := time.Now()
 	p.pulling = p.c.cfg.Watch.Loop("pulling requests of " + string(p.account.Model()))
@@ -74,7 +74,7 @@ func (p *pool) pull(ctx context.Context) {
 			}
 		}
 		if err == nil {
-			backoff = 50 * time.Millisecond
+			pause.Reset()
 			continue
 		}
 		if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
@@ -85,12 +85,9 @@ func (p *pool) pull(ctx context.Context) {
 			log.Warn("pulling requests", "err", err)
 		}
 		p.pulling.Idle()
-		select {
-		case <-ctx.Done():
+		if pause.Wait(ctx) != nil {
 			return
-		case <-time.After(backoff/2 + rand.N(backoff)):
 		}
-		backoff = min(2*backoff, 2*time.Second)
 	}
 }
 
@@ -155,7 +152,7 @@ func (p *pool) awaitRoom(ctx context.Context) (int, bool) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-p.room:
+		case <-p.room.C():
 		case <-time.After(time.Second):
 		}
 	}

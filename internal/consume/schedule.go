@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fusillade/internal/notify"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
 	"fusillade/internal/watchdog"
@@ -30,15 +31,22 @@ type slotAccount interface {
 //   - A reserve that fails for want of a place sets wanted, and looks again. So
 //     either it sees the place that a free gives back, or that free is told to
 //     wake all pools.
+//   - While results of maxResults bytes wait to be stored, no call is reserved;
+//     calls in flight may add theirs. The freeResult that brings them below is
+//     told to wake all pools. A pool reserves under its lock and is woken under
+//     it, so it sees either the smaller number or the wake.
 type capacity struct {
 	places int64 // set once
 	used   atomic.Int64
 	wanted atomic.Bool  // a reserve has failed for want of a place
 	turn   atomic.Int64 // of the pools at a place that is free
+
+	maxResults int64        // bytes; set once
+	results    atomic.Int64 // bytes of results that wait to be stored
 }
 
 func (c *capacity) reserve(slots slotAccount) bool {
-	if c.full() || !slots.Acquire() {
+	if c.results.Load() >= c.maxResults || c.full() || !slots.Acquire() {
 		return false
 	}
 	if c.take() {
@@ -54,6 +62,16 @@ func (c *capacity) free(slots slotAccount) (wakeAll bool) {
 	slots.Release()
 	c.used.Add(-1)
 	return c.wanted.Swap(false)
+}
+
+// addResult counts bytes of a result that waits to be stored.
+func (c *capacity) addResult(bytes int) { c.results.Add(int64(bytes)) }
+
+// freeResult counts bytes that wait no more. The caller must wake all pools if it
+// returns true.
+func (c *capacity) freeResult(bytes int) (wakeAll bool) {
+	now := c.results.Add(-int64(bytes))
+	return now < c.maxResults && now+int64(bytes) >= c.maxResults
 }
 
 // full reports whether there is no place, and if so sets wanted.
@@ -81,7 +99,7 @@ type pool struct {
 	c       *Consumer
 	account *slots.Account
 	metrics *modelMetrics
-	room    chan struct{} // there may be room for more messages
+	room    notify.Signal // there may be room for more messages
 
 	// Owned by the pull loop.
 	pulling *watchdog.Loop
@@ -95,12 +113,7 @@ type pool struct {
 }
 
 // wake makes the pull loop look again whether there is room.
-func (p *pool) wake() {
-	select {
-	case p.room <- struct{}{}:
-	default:
-	}
-}
+func (p *pool) wake() { p.room.Notify() }
 
 // leftStart counts a message that has left the start without being ready.
 func (p *pool) leftStart() {

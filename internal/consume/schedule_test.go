@@ -123,7 +123,7 @@ func (s *fakeSlots) Release() {
 // another pool, which nobody would wake.
 func TestFailedReserveTakesNothingFromOthers(t *testing.T) {
 	t.Parallel()
-	c := capacity{places: 1}
+	c := capacity{places: 1, maxResults: 1}
 	other := &fakeSlots{free: 1}
 	got := false
 	slotless := &fakeSlots{acquiring: func() { got = c.reserve(other) }}
@@ -138,7 +138,7 @@ func TestFailedReserveTakesNothingFromOthers(t *testing.T) {
 // A reserve that finds no place gives its slot back.
 func TestFailedReserveKeepsNoSlot(t *testing.T) {
 	t.Parallel()
-	c := capacity{places: 1}
+	c := capacity{places: 1, maxResults: 1}
 	first, second := &fakeSlots{free: 1}, &fakeSlots{free: 1}
 	// The last place goes between the look for it and the slot.
 	second.acquiring = func() {
@@ -163,7 +163,7 @@ func TestFailedReserveKeepsNoSlot(t *testing.T) {
 func TestNoPlaceIsLost(t *testing.T) {
 	t.Parallel()
 	for range 20000 {
-		c := capacity{places: 1}
+		c := capacity{places: 1, maxResults: 1}
 		running := &fakeSlots{free: 1}
 		if !c.reserve(running) {
 			t.Fatal("there is a place and it cannot be reserved")

@@ -2,7 +2,6 @@ package consume
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"fusillade/internal/batch"
@@ -14,8 +13,6 @@ import (
 
 // heavyDelay is how long a request waits that found no room for its body.
 const heavyDelay = time.Second
-
-const minRetryPause, maxRetryPause = 50 * time.Millisecond, 2 * time.Second
 
 // toStart passes a task to the batched start.
 func (c *Consumer) toStart(t *task) {
@@ -32,7 +29,7 @@ func (c *Consumer) toStart(t *task) {
 
 // releaseUnstarted releases a message before its start.
 func (c *Consumer) releaseUnstarted(t *task) {
-	c.inflight.remove(t)
+	c.remove(t)
 	t.pool.leftStart()
 	c.report(t.msg.Nak())
 }
@@ -48,62 +45,44 @@ func (c *Consumer) releaseUnread(tasks []*task, delay time.Duration) {
 // flushStarts starts the requests in Postgres and acts on each verdict. While
 // Postgres is away it tries again, holding the messages, until a drain.
 func (c *Consumer) flushStarts(tasks []*task) {
-	deliveries := deliveriesOf(tasks)
-	rules := postgres.StartRules{Daemon: c.cfg.Daemon, ProcessingTimeout: c.cfg.ProcessingTimeout, StaleThreshold: c.cfg.StaleThreshold, MaxBytes: c.flushBytes}
-	pause, deferred := minRetryPause, false
-	for c.taking.Err() == nil {
-		step := c.cfg.Watch.Step("starting requests")
-		starts, err := c.cfg.Store.Start(c.taking, rules, deliveries)
-		step.End()
-		if err == nil {
-			if tasks = c.handleVerdicts(tasks, starts); len(tasks) == 0 {
-				return
-			}
-			deliveries, pause, deferred = deliveriesOf(tasks), minRetryPause, true
-			continue
-		}
-		if c.taking.Err() != nil {
-			break
-		}
-		if !postgres.Transient(err) {
-			c.isolateStart(tasks, err)
-			return
-		}
-		c.cfg.Log.Warn("starting requests", "requests", len(tasks), "err", err)
-		pause = c.wait(c.taking, pause)
+	f := flusher[*task]{
+		write: c.writeStarts, apart: c.setStartApart, stopped: c.releaseStarts, failing: &c.starting,
+		metrics: func(class postgres.Class) { c.metrics.storeFailed("start", class) },
 	}
-	if deferred { // they are started, and lack only their bodies
-		c.releaseUnread(tasks, 0)
-		return
-	}
-	for _, t := range tasks {
-		c.releaseUnstarted(t)
-	}
+	f.flush(c.taking, tasks)
 }
 
-// isolateStart finds the one request whose start Postgres refuses for what it
-// holds, so that it does not keep the others from starting.
-func (c *Consumer) isolateStart(tasks []*task, err error) {
-	if len(tasks) > 1 {
-		c.flushStarts(tasks[:len(tasks)/2])
-		c.flushStarts(tasks[len(tasks)/2:])
-		return
+func (c *Consumer) writeStarts(ctx context.Context, tasks []*task) (again []*task, err error) {
+	rules := postgres.StartRules{Daemon: c.cfg.Daemon, ProcessingTimeout: c.cfg.ProcessingTimeout, StaleThreshold: c.cfg.StaleThreshold, MaxBytes: c.flushBytes}
+	step := c.cfg.Watch.Step("starting requests")
+	starts, err := c.cfg.Store.Start(ctx, rules, deliveriesOf(tasks))
+	step.End()
+	if err != nil {
+		return nil, err
 	}
-	t := tasks[0]
+	return c.handleVerdicts(tasks, starts), nil
+}
+
+// setStartApart releases the one request whose start Postgres refuses, so that
+// it does not keep the others from starting. Nothing is known of it yet but its
+// number, so the cause is no content of its own, and may pass.
+func (c *Consumer) setStartApart(t *task, _ postgres.Class, err error) {
 	c.metrics.dropped(telemetry.DroppedStart, 1)
 	c.cfg.Log.Error("request could not be started and is tried again later", "request_id", t.delivery.ID, "err", err)
-	c.inflight.remove(t)
+	c.remove(t)
 	t.pool.leftStart()
 	c.report(t.msg.NakWithDelay(c.cfg.Lease))
 }
 
-// wait pauses between tries of one write and returns the next pause.
-func (c *Consumer) wait(ctx context.Context, pause time.Duration) time.Duration {
-	select {
-	case <-ctx.Done():
-	case <-time.After(pause/2 + rand.N(pause)):
+// releaseStarts releases what a drain finds in a flush.
+func (c *Consumer) releaseStarts(tasks []*task) {
+	for _, t := range tasks {
+		if t.deferred {
+			c.releaseUnread([]*task{t}, 0)
+		} else {
+			c.releaseUnstarted(t)
+		}
 	}
-	return min(2*pause, maxRetryPause)
 }
 
 // handleVerdicts acts on each verdict and returns the tasks that are to be
@@ -115,6 +94,7 @@ func (c *Consumer) handleVerdicts(tasks []*task, starts []postgres.Start) (again
 	for i, t := range tasks {
 		switch {
 		case starts[i].Verdict == postgres.Deferred:
+			t.deferred = true
 			deferred = append(deferred, t)
 		case starts[i].Verdict == postgres.Started && t.escalates(starts[i]):
 			late = append(late, t)
@@ -140,7 +120,7 @@ func (c *Consumer) handleVerdict(t *task, s postgres.Start, now time.Time) {
 			c.abandon(t)
 			return
 		}
-		if s.Takeovers >= c.cfg.MaxDeliveries {
+		if s.Takeovers >= c.cfg.MaxTakeovers {
 			t.pool.leftStart()
 			c.finish(decision{kind: fail, task: t, completion: postgres.Completion{
 				Delivery: t.delivery, State: batch.Failed, Reason: batch.Poisoned, Attempts: s.Attempt,
@@ -158,7 +138,7 @@ func (c *Consumer) handleVerdict(t *task, s postgres.Start, now time.Time) {
 	case postgres.Early:
 		c.report(t.msg.NakWithDelay(max(s.Wait, time.Millisecond)))
 	}
-	c.inflight.remove(t)
+	c.remove(t)
 	t.pool.leftStart()
 }
 
@@ -186,7 +166,7 @@ func (c *Consumer) escalate(tasks []*task) {
 			c.release(t, busyDelay)
 			continue
 		}
-		c.inflight.remove(t)
+		c.remove(t)
 		c.report(t.msg.Ack())
 	}
 	if err == nil {

@@ -178,7 +178,7 @@ func TestPoisoned(t *testing.T) {
 			id, owner := c.queue(), c.ghost()
 			c.haunt(owner, takeovers)
 			c.end(owner)
-			r := c.start(func(cfg *Config) { cfg.MaxDeliveries = most })
+			r := c.start(func(cfg *Config) { cfg.MaxTakeovers = most })
 			got, calls := c.AwaitEnd(id.Batch)["r0"], len(c.endpoint.all())
 			if got.State != want {
 				t.Fatalf("the request is %s, want %s", got.State, want)

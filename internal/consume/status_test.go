@@ -28,6 +28,13 @@ func (l *logLines) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
+// lines returns what was logged, a line each.
+func (l *logLines) lines() [][]byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Split(bytes.TrimSpace(l.text.Bytes()), []byte("\n"))
+}
+
 func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(l, nil)) }
 
 // statusLine is a line of the status log.

@@ -42,9 +42,9 @@ type Config struct {
 	StaleThreshold    time.Duration
 	// Watch is told of the progress of every loop; nil: nobody is.
 	Watch *watchdog.Watchdog
-	// UnclaimBatchSize is the most requests of dead daemons, or without a
+	// ReclaimBatchSize is the most requests of dead daemons, or without a
 	// message, that one statement takes back; 0: 100.
-	UnclaimBatchSize int
+	ReclaimBatchSize int
 	// ExpiryInterval is how often the leader looks for batches whose deadline
 	// has passed; 0: never.
 	ExpiryInterval time.Duration

@@ -48,7 +48,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	cfg.UnclaimBatchSize = cmp.Or(cfg.UnclaimBatchSize, defaultUnclaimBatchSize)
+	cfg.ReclaimBatchSize = cmp.Or(cfg.ReclaimBatchSize, defaultReclaimBatchSize)
 	js, err := jetstream.New(cfg.Conn, jetstream.WithPublishAsyncMaxPending(publishPending),
 		jetstream.WithPublishAsyncTimeout(publishTimeout))
 	if err != nil {

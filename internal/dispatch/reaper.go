@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	defaultUnclaimBatchSize = 100
+	defaultReclaimBatchSize = 100
 	// deadAge is how long the record of a dead daemon is kept, and deadPage how
 	// many are removed in one sweep.
 	deadAge  = 24 * time.Hour
@@ -61,7 +61,7 @@ func (t *term) reap(ctx context.Context) error {
 	total := 0
 	for {
 		t.loop.Busy()
-		requests, err := t.cfg.Store.Reclaim(ctx, fresh, t.cfg.UnclaimBatchSize)
+		requests, err := t.cfg.Store.Reclaim(ctx, fresh, t.cfg.ReclaimBatchSize)
 		if err != nil {
 			return err
 		}

@@ -61,7 +61,7 @@ func TestReclaimFromTheDead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
-			leader, _ := c.start(quickDeath, func(cfg *Config) { cfg.UnclaimBatchSize = 3; cfg.DefaultLimit = 40 })
+			leader, _ := c.start(quickDeath, func(cfg *Config) { cfg.ReclaimBatchSize = 3; cfg.DefaultLimit = 40 })
 			id := c.Begin(lines(n+4, testModel))
 			c.queued(n + 4)
 			alive, dead := c.daemon(), c.daemon()

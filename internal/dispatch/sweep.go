@@ -30,7 +30,7 @@ func (d *Dispatcher) sweepInterval() time.Duration {
 func (t *term) sweep(ctx context.Context) {
 	defer t.metrics.swept(time.Now())
 	limits := postgres.OverdueAfter{Claim: t.cfg.ClaimTimeout, Processing: t.cfg.ProcessingTimeout, Heartbeat: t.cfg.StaleThreshold}
-	page := t.cfg.UnclaimBatchSize
+	page := t.cfg.ReclaimBatchSize
 	for after, more := (batch.RequestID{}), true; more && ctx.Err() == nil; {
 		t.loop.Busy()
 		overdue, err := t.cfg.Store.Overdue(ctx, limits, after, page)

@@ -88,7 +88,7 @@ func (f *finder) load(ctx context.Context) (batch.FileID, batch.FileSummary, err
 		return batch.FileID{}, batch.FileSummary{}, err
 	}
 	began := time.Now()
-	file, summary, err := jsonl.Load(ctx, f.store, reader, f.Input.Name, createdBy)
+	file, summary, err := jsonl.Load(ctx, f.store, reader, f.Input.Name, createdBy, nil)
 	var invalid *jsonl.InvalidFileError
 	if errors.As(err, &invalid) {
 		return file, summary, refused(f.Input.Name, invalid)

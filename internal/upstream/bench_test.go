@@ -63,25 +63,18 @@ func BenchmarkDo(b *testing.B) {
 	request := chatRequest("")
 	request.Body = []byte(`{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("word ", 200) + `"}]}`)
 	request.BaseURL = newBenchServer(b, len(request.Body))
-	for _, through := range []string{"plain", "net_http"} {
-		b.Run("through="+through, func(b *testing.B) {
-			client := newClient(b, Config{})
-			if through == "net_http" {
-				client.plain = nil
+	client := newClient(b, Config{})
+	b.ReportAllocs()
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if got := client.Do(b.Context(), request); got.Reason != "" {
+				b.Errorf("%s: %s", got.Reason, got.Detail)
+				return
 			}
-			b.ReportAllocs()
-			b.SetParallelism(16)
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if got := client.Do(b.Context(), request); got.Reason != "" {
-						b.Errorf("%s: %s", got.Reason, got.Detail)
-						return
-					}
-				}
-			})
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
-		})
-	}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
 }
 
 func BenchmarkReadUsage(b *testing.B) {

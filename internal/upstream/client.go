@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"fusillade/internal/batch"
@@ -24,7 +25,6 @@ var errTimeout = errors.New("call timed out")
 type Client struct {
 	cfg       Config
 	transport *http.Transport
-	plain     *plainTransport // nil: all calls go through a proxy
 }
 
 // New returns a client. The error names every field that is wrong.
@@ -35,7 +35,7 @@ func New(cfg Config) (*Client, error) {
 	cfg = cfg.withDefaults()
 	dialer := &net.Dialer{Timeout: cfg.ConnectTimeout}
 	transport := &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            dialCounted(dialer),
 		TLSClientConfig:        cfg.TLS.Clone(),
 		TLSHandshakeTimeout:    cfg.ConnectTimeout,
 		MaxIdleConns:           max(maxIdleConns, cfg.MaxIdleConnsPerHost),
@@ -50,22 +50,15 @@ func New(cfg Config) (*Client, error) {
 		// Answers are short; a known Content-Length is worth more than gzip.
 		DisableCompression: true,
 	}
-	if cfg.ProxyURL != nil {
-		transport.Proxy = http.ProxyURL(cfg.ProxyURL)
-		return &Client{cfg: cfg, transport: transport}, nil
+	if cfg.Proxy != nil {
+		transport.Proxy = func(r *http.Request) (*url.URL, error) { return cfg.Proxy(r.URL) }
 	}
-	plain := &plainTransport{dialer: *dialer, idle: idleConns{
-		timeout: transport.IdleConnTimeout, perAddress: transport.MaxIdleConnsPerHost, total: transport.MaxIdleConns,
-	}}
-	return &Client{cfg: cfg, transport: transport, plain: plain}, nil
+	return &Client{cfg: cfg, transport: transport}, nil
 }
 
 // Close closes the idle connections. Call it once the last Do has returned.
 func (c *Client) Close() {
 	c.transport.CloseIdleConnections()
-	if c.plain != nil {
-		c.plain.idle.close()
-	}
 }
 
 // Do makes one call and classifies what came of it. It returns when the
@@ -78,13 +71,6 @@ func (c *Client) Do(ctx context.Context, request Request) Outcome {
 	return outcome
 }
 
-func (c *Client) through(req *http.Request) http.RoundTripper {
-	if c.plain != nil && c.plain.suits(req) {
-		return c.plain
-	}
-	return c.transport
-}
-
 func (c *Client) call(ctx context.Context, request *Request) Outcome {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errTimeout)
 	defer cancel()
@@ -92,7 +78,7 @@ func (c *Client) call(ctx context.Context, request *Request) Outcome {
 	if err != nil {
 		return Outcome{Reason: batch.BuilderError, Detail: detail(err.Error())}
 	}
-	resp, err := c.through(req).RoundTrip(req)
+	resp, err := c.roundTrip(req)
 	if err != nil {
 		return c.broken(ctx, "waiting for the response", err)
 	}

@@ -43,8 +43,9 @@ type Config struct {
 	// IdleConnTimeout is how long an unused connection is kept. Zero:
 	// DefaultIdleConnTimeout.
 	IdleConnTimeout time.Duration
-	// ProxyURL is the proxy of every call (http, https or socks5). Nil: none.
-	ProxyURL *url.URL
+	// Proxy returns the proxy (http, https or socks5) of a call to a URL, or nil
+	// for a direct connection. A nil Proxy: all are direct.
+	Proxy func(*url.URL) (*url.URL, error)
 	// TLS configures https. Nil: the system's roots.
 	TLS *tls.Config
 	// UserAgent is sent with every call. Empty: DefaultUserAgent.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,30 +21,33 @@ import (
 // short is a timeout that tests do wait for; nothing depends on how long.
 const short = 500 * time.Millisecond
 
-// newRawServer serves each connection with serve, which has read nothing yet.
+// newRawServer serves each connection with serve, which has read nothing yet,
+// and closes it at the end of serve or of the test.
 func newRawServer(t testing.TB, serve func(conn *net.TCPConn, reader *bufio.Reader)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		for {
 			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			func() {
+			serving.Go(func() {
 				defer conn.Close()
+				defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 				serve(conn.(*net.TCPConn), bufio.NewReader(conn))
-			}()
+			})
 		}
-	}()
+	})
 	t.Cleanup(func() {
+		cancel()
 		_ = listener.Close()
-		<-ended
+		serving.Wait()
 	})
 	return "http://" + listener.Addr().String()
 }
