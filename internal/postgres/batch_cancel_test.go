@@ -77,7 +77,7 @@ func TestCancelBatch(t *testing.T) {
 		if got, err := s.Claim(t.Context(), model, []Quota{{Batch: id, N: 5}}); err != nil || len(got) != 0 {
 			t.Errorf("%d claimed, %v", len(got), err)
 		}
-		if got, err := s.ClaimDue(t.Context(), model, 5, nil); err != nil || len(got) != 0 {
+		if got, err := s.claimAnyDue(t.Context(), model, 5, nil); err != nil || len(got) != 0 {
 			t.Errorf("%d due ones claimed, %v", len(got), err)
 		}
 		if got, _, err := s.OpenCursors(t.Context(), model, []Route{{}}, ""); err != nil || len(got) != 0 {
@@ -206,7 +206,7 @@ func traffic(t *testing.T, s *Store, id batch.ID, stop <-chan struct{}) *sync.Wa
 					t.Error(err)
 					return
 				}
-				due, err := s.ClaimDue(t.Context(), testModel, 4, nil)
+				due, err := s.claimAnyDue(t.Context(), testModel, 4, nil)
 				if err != nil {
 					t.Error(err)
 					return

@@ -52,7 +52,7 @@ func TestRetryRequests(t *testing.T) {
 
 	// A new life: attempt 0 again, a generation of its own, and claims that go
 	// on, so that nothing of the first life fits.
-	due, err := s.ClaimDue(t.Context(), testModel, 10, nil)
+	due, err := s.claimAnyDue(t.Context(), testModel, 10, nil)
 	if err != nil || len(due) != 2 || due[0].Claim != 2 || due[0].Attempt != 0 {
 		t.Fatalf("%+v, %v", due, err)
 	}
@@ -84,7 +84,7 @@ func TestRetryRequests(t *testing.T) {
 	if n := retried(t, s, id, batch.Failed); n != 1 {
 		t.Errorf("%d retried, want 1", n)
 	}
-	due, err = s.ClaimDue(t.Context(), testModel, 10, nil)
+	due, err = s.claimAnyDue(t.Context(), testModel, 10, nil)
 	if err != nil || len(due) != 1 || due[0].Claim != 3 {
 		t.Fatalf("%+v, %v", due, err)
 	}
