@@ -11,7 +11,7 @@ import (
 	"fusillade/internal/batch"
 )
 
-// caller is whom a request acts for.
+// caller is the owner that a request acts for.
 type caller struct {
 	owner     string
 	allowance batch.Allowance
@@ -34,8 +34,8 @@ func NewToken() (token, hint string, hash [32]byte) {
 	return token, token[:hintLength], sha256.Sum256([]byte(token))
 }
 
-// who finds the caller by the request's key.
-func (s *Server) who(r *http.Request) (caller, error) {
+// authenticate finds the caller by the request's key.
+func (s *Server) authenticate(r *http.Request) (caller, error) {
 	if s.cfg.Owner != "" {
 		return caller{owner: s.cfg.Owner, allowance: s.cfg.Allowance, admin: true}, nil
 	}

@@ -14,14 +14,14 @@ import (
 	"fusillade/internal/seal"
 )
 
-// operator does what changes batches and models: durably at return, and in the consumers
-// soon after. It does not ask whose they are. Its errors are those of the
-// store; package operate says more.
-type operator interface {
+// controller changes batches and models: durably at return, and in the
+// consumers soon after. It does not ask who their owner is. Its errors are those
+// of the store; package control says more.
+type controller interface {
 	Cancel(ctx context.Context, id batch.ID) (postgres.Batch, error)
 	CancelRequests(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
-	Rerun(ctx context.Context, id batch.ID, states ...batch.State) (int, error)
-	RerunLines(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
+	Rerun(ctx context.Context, id batch.ID, a batch.Allowance, states ...batch.State) (int, error)
+	RerunLines(ctx context.Context, id batch.ID, a batch.Allowance, lines []int32) (postgres.Lines, error)
 	DeleteBatch(ctx context.Context, id batch.ID) error
 	DeleteFile(ctx context.Context, id batch.FileID) ([]batch.ID, error)
 	Models(ctx context.Context) ([]control.ModelStatus, error)
@@ -32,7 +32,7 @@ type operator interface {
 // their defaults.
 type Config struct {
 	Store      *postgres.Store // required
-	Controller operator        // required
+	Controller controller      // required
 	Log        *slog.Logger    // required
 	// ParseWindow reads a completion window such as 24h or 7d; required.
 	ParseWindow func(string) (time.Duration, error)
@@ -45,7 +45,7 @@ type Config struct {
 	// Loopback says that only this machine can connect. Without keys the Host
 	// of a request must then name it.
 	Loopback bool
-	// Box encrypts the API keys that batches bring; nil: they may bring none.
+	// Keyring encrypts API keys of single batches; nil: they can have none.
 	Keyring *seal.Keyring
 	// Models are listed beside those of the owner's files.
 	Models []string
@@ -73,7 +73,7 @@ func (c Config) withDefaults() (Config, error) {
 		name    string
 		missing bool
 	}{
-		{"Store", c.Store == nil}, {"Operator", c.Controller == nil}, {"Log", c.Log == nil},
+		{"Store", c.Store == nil}, {"Controller", c.Controller == nil}, {"Log", c.Log == nil},
 		{"ParseWindow", c.ParseWindow == nil}, {"Wake", c.Wake == nil},
 	} {
 		if field.missing {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/control"
 	"fusillade/internal/jsonl"
 )
 
@@ -26,7 +27,43 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.message }
 
-const invalidRequest = "invalid_request_error"
+const (
+	invalidRequest = "invalid_request_error"
+	rateLimit      = "rate_limit_error"
+)
+
+// The codes of errors that are made in more than one place.
+const (
+	codeMissing  = "missing_parameter"
+	codeInvalid  = "invalid_value"
+	codeNotFound = "not_found"
+	codeConflict = "conflict"
+)
+
+// refusals say how the errors of the domain are answered. This is the only
+// place that maps them; the test holds the table to the errors that there are.
+// An empty message is the error's own text.
+var refusals = []struct {
+	err     error
+	status  int
+	code    string
+	message string
+}{
+	{batch.ErrNotFound, http.StatusNotFound, codeNotFound, "Resource not found."},
+	{batch.ErrInvalidID, http.StatusNotFound, codeNotFound, "Resource not found."},
+	{batch.ErrBatchFinished, http.StatusConflict, "batch_ended", ""},
+	{batch.ErrNotRerunnable, http.StatusConflict, "not_retriable", "Only requests that failed, expired or were canceled can be rerun."},
+	{batch.ErrRerunSuperseded, http.StatusConflict, "not_retriable", "The batch was cancelled or rerun while this rerun began. Retrieve the batch to see its state."},
+	{batch.ErrRerunLimit, http.StatusConflict, "not_retriable", "The batch was cancelled and rerun so often that its output has no places left. Create a new batch of its file."},
+	{batch.ErrBatchCancelling, http.StatusConflict, "not_retriable", "The batch is being cancelled. Rerun it when its status is cancelled."},
+	{batch.ErrFileDeleted, http.StatusConflict, "not_retriable", "The input file of the batch was deleted, and its requests with it. Upload the file again and create a new batch."},
+	{batch.ErrKeyGone, http.StatusConflict, "not_retriable", "The API key of the batch was removed when the batch finished. Rerun it with " + headerUpstreamKey + "."},
+	{batch.ErrFileState, http.StatusConflict, "upload_ended", "The upload took too long and was given up. Upload the file again."},
+	{batch.ErrUploadState, http.StatusConflict, "upload_ended", ""},
+	{batch.ErrUploadOverfull, http.StatusConflict, "upload_ended", "The upload has received more than twice the bytes that it was created with. Cancel it and create another."},
+	{batch.ErrTooMany, http.StatusTooManyRequests, "too_many_uploads", ""}, // uploads are all that a caller can have too many of
+	{batch.ErrNoEscalation, http.StatusConflict, "no_escalation", "The model has no escalation of its own: escalates_to is needed too."},
+}
 
 // invalid is a 400 about one parameter.
 func invalid(param, code, format string, args ...any) *apiError {
@@ -36,8 +73,8 @@ func invalid(param, code, format string, args ...any) *apiError {
 // notFound is the answer for what is not there, and for what is not the
 // caller's: the two cannot be told apart.
 func notFound(kind, id string) *apiError {
-	return &apiError{status: http.StatusNotFound, kind: invalidRequest, param: "id", code: "not_found",
-		message: fmt.Sprintf("No such %s: %s", kind, shown(id))}
+	return &apiError{status: http.StatusNotFound, kind: invalidRequest, param: "id", code: codeNotFound,
+		message: fmt.Sprintf("No such %s: %s", kind, quote(id))}
 }
 
 func conflict(code, format string, args ...any) *apiError {
@@ -57,18 +94,30 @@ func unauthorized(message string) *apiError {
 	return &apiError{status: http.StatusUnauthorized, kind: invalidRequest, code: "invalid_api_key", message: message}
 }
 
-// maxShown bounds how much of a client's own text an error repeats.
-const maxShown = 100
-
-func shown(text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	if runes := []rune(text); len(runes) > maxShown {
-		text = string(runes[:maxShown]) + "…"
-	}
-	return fmt.Sprintf("%q", text)
+func forbidden(message string) *apiError {
+	return &apiError{status: http.StatusForbidden, kind: invalidRequest, code: "forbidden", message: message}
 }
 
-// errGone: the client has left or is too slow; nobody reads an answer.
+var errOperatorsOnly = &apiError{status: http.StatusForbidden, kind: invalidRequest, code: "operators_only",
+	message: "Only operators may do that. Their keys are made by fusillade keys create --admin."}
+
+// maxQuoted bounds how much of a client's own text an error repeats.
+const maxQuoted = 100
+
+// quote makes a client's text fit to be repeated in a message.
+func quote(text string) string { return fmt.Sprintf("%q", shorten(text)) }
+
+// shorten bounds a client's text.
+func shorten(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if runes := []rune(text); len(runes) > maxQuoted {
+		text = string(runes[:maxQuoted]) + "…"
+	}
+	return text
+}
+
+// errGone is returned when the client has left or is too slow: nobody reads an
+// answer.
 var errGone = errors.New("the client is gone")
 
 // translate makes an answer of an error. The second result is false for errors
@@ -77,6 +126,7 @@ func (s *Server) translate(err error) (*apiError, bool) {
 	var known *apiError
 	var file *jsonl.InvalidFileError
 	var allowance *batch.AllowanceError
+	var change *control.InvalidChangeError
 	var size *http.MaxBytesError
 	switch {
 	case errors.As(err, &known):
@@ -85,15 +135,47 @@ func (s *Server) translate(err error) (*apiError, bool) {
 		return invalidFile(file), true
 	case errors.As(err, &allowance):
 		return s.overAllowance(allowance), true
+	case errors.As(err, &change):
+		return invalid(change.Field, codeInvalid, "%s.", change), true
 	case errors.As(err, &size):
 		return tooLarge("The request is larger than %d bytes.", size.Limit), true
-	case errors.Is(err, batch.ErrNotFound), errors.Is(err, batch.ErrInvalidID):
-		return &apiError{status: http.StatusNotFound, kind: invalidRequest, code: "not_found", message: "There is no such thing."}, true
-	case errors.Is(err, batch.ErrConflict):
-		return conflict("conflict", "Its state does not allow that."), true
+	}
+	for _, r := range refusals {
+		if errors.Is(err, r.err) {
+			return s.refusal(err, r.err, r.status, r.code, r.message), true
+		}
 	}
 	return &apiError{status: http.StatusInternalServerError, kind: "server_error", code: "internal_error",
 		message: "The server had an error while processing your request. Please try again."}, false
+}
+
+func (s *Server) refusal(err, sentinel error, status int, code, message string) *apiError {
+	answer := &apiError{status: status, kind: invalidRequest, code: code, message: message}
+	if message == "" {
+		answer.message = sentence(err, sentinel)
+	}
+	if status == http.StatusTooManyRequests {
+		answer.kind, answer.retryAfter = rateLimit, s.cfg.RetryAfter
+	}
+	return answer
+}
+
+// sentence is the domain's own text of a refusal, with the state if it is known,
+// and without what was wrapped around it.
+func sentence(err, sentinel error) string {
+	text := sentinel.Error()
+	var finished *batch.BatchFinishedError
+	var upload *batch.UploadStateError
+	var tooMany *batch.TooManyError
+	switch {
+	case errors.As(err, &finished):
+		text = finished.Error()
+	case errors.As(err, &upload):
+		text = upload.Error()
+	case errors.As(err, &tooMany):
+		text = tooMany.Error()
+	}
+	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
 // invalidFile lists every bad line that the error lists.
@@ -118,7 +200,7 @@ func (s *Server) overAllowance(e *batch.AllowanceError) *apiError {
 	if e.Never() {
 		return invalid("input_file_id", "over_allowance", "The batch is larger than is allowed: %s.", e)
 	}
-	return &apiError{status: http.StatusTooManyRequests, kind: "rate_limit_error", code: "over_allowance",
+	return &apiError{status: http.StatusTooManyRequests, kind: rateLimit, code: "over_allowance",
 		message: "Too much is in progress: " + e.Error() + ".", retryAfter: s.cfg.RetryAfter}
 }
 
@@ -128,9 +210,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		// Without an answer the connection is of no use: this closes it.
 		panic(http.ErrAbortHandler)
 	}
-	answer, ours := s.translate(err)
-	if !ours {
-		s.cfg.Log.Error("request", "request_id", w.Header().Get(headerRequestID), "method", r.Method, "route", r.Pattern, "err", err)
+	answer, theirs := s.translate(err)
+	if !theirs {
+		s.cfg.Log.Error("request failed", "request_id", w.Header().Get(headerRequestID), "method", r.Method, "route", r.Pattern, "err", err)
 	}
 	h := w.Header()
 	if answer.retryAfter > 0 {

@@ -19,18 +19,18 @@ func newGate(n int, retryAfter time.Duration) gate {
 	return gate{places: make(chan struct{}, n), retryAfter: retryAfter}
 }
 
-// enter takes a place, which leave gives back. It waits for one, but not for
-// long: then the client is told to come back.
+// enter takes a place, which leave frees. It waits for one, but not for long:
+// then the client is told to come back.
 func (g gate) enter(ctx context.Context) (leave func(), err error) {
-	patience := time.NewTimer(gateWait)
-	defer patience.Stop()
+	timeout := time.NewTimer(gateWait)
+	defer timeout.Stop()
 	select {
 	case g.places <- struct{}{}:
 		return func() { <-g.places }, nil
 	case <-ctx.Done():
 		return nil, errGone
-	case <-patience.C:
-		return nil, &apiError{status: http.StatusTooManyRequests, kind: "rate_limit_error", code: "busy",
+	case <-timeout.C:
+		return nil, &apiError{status: http.StatusTooManyRequests, kind: rateLimit, code: "busy",
 			message: "Too many transfers are going on. Please try again.", retryAfter: g.retryAfter}
 	}
 }

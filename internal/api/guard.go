@@ -27,7 +27,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		s.cfg.Log.Debug("request", "request_id", w.Header().Get(headerRequestID), "method", r.Method, "route", r.Pattern,
 			"status", w.status, "duration", time.Since(began))
 	}()
-	defer s.contain(w, r)
+	defer s.recoverPanic(w, r)
 	control := http.NewResponseController(w)
 	if r.Body != http.NoBody {
 		_ = control.SetReadDeadline(began.Add(s.cfg.ClientTimeout))
@@ -44,9 +44,9 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// contain turns a panic into a 500, or into a broken connection if a part of
+// recoverPanic turns a panic into a 500, or into a broken connection if a part of
 // the response was sent already.
-func (s *Server) contain(w *response, r *http.Request) {
+func (s *Server) recoverPanic(w *response, r *http.Request) {
 	p := recover()
 	if p == nil {
 		return
@@ -80,10 +80,6 @@ func (s *Server) admit(r *http.Request) error {
 	return nil
 }
 
-func forbidden(message string) *apiError {
-	return &apiError{status: http.StatusForbidden, kind: invalidRequest, code: "forbidden", message: message}
-}
-
 func isLoopbackHost(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
@@ -104,10 +100,10 @@ func unknownRoute(handler http.Handler, w http.ResponseWriter, r *http.Request) 
 	if p.status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", p.Header().Get("Allow"))
 		return &apiError{status: p.status, kind: invalidRequest, code: "method_not_allowed",
-			message: fmt.Sprintf("%s is not allowed on %s.", shown(r.Method), shown(r.URL.Path))}
+			message: fmt.Sprintf("%s is not allowed on %s.", quote(r.Method), quote(r.URL.Path))}
 	}
 	return &apiError{status: http.StatusNotFound, kind: invalidRequest, code: "unknown_url",
-		message: fmt.Sprintf("Unknown request URL: %s %s", shown(r.Method), shown(r.URL.Path))}
+		message: fmt.Sprintf("Unknown request URL: %s %s", quote(r.Method), quote(r.URL.Path))}
 }
 
 // probe is a response that nobody sees.

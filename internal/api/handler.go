@@ -2,117 +2,90 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
-	"io"
-	"mime"
 	"net/http"
 	"strconv"
 	"time"
-
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-
-	"errors"
 )
 
-// call is a request of a known caller.
+// call is an HTTP request of a known caller, and where it is answered.
 type call struct {
 	*http.Request
 	caller
 	w http.ResponseWriter
 }
 
-// json serves a handler whose result is the JSON of a 200.
-func (s *Server) json(handle func(*call) (any, error)) http.Handler {
-	return s.stream(func(c *call) error {
-		c.Body = http.MaxBytesReader(c.w, c.Body, maxJSONBytes)
-		result, err := handle(c)
+// endpoint answers a call. It returns an error only if it has written nothing.
+type endpoint func(*call) error
+
+// params is what a handler is asked: a type that reads itself from an HTTP
+// request, and whose fields are valid then.
+type params[T any] interface {
+	*T
+	read(*input)
+}
+
+// none are the params of a handler that is asked nothing but its route.
+type none struct{}
+
+func (*none) read(in *input) { in.noQuery() }
+
+// maxJSONBytes is far above the largest body of JSON.
+const maxJSONBytes = 1 << 20
+
+// handle makes an endpoint of a handler whose answer is the JSON of a 200. The
+// handler is called once its caller is known and its params are valid. That a
+// thing in the path does not exist it may leave to the wrapper to say: an
+// ErrNotFound is answered with the kind and id of the path.
+func handle[Req, Resp any, P params[Req]](s *Server, serve func(context.Context, caller, Req) (Resp, error)) endpoint {
+	return stream[Req, P](func(c *call, req Req) error {
+		resp, err := serve(c.Context(), c.caller, req)
 		if err != nil {
 			return err
 		}
-		s.writeJSON(c.w, http.StatusOK, result)
+		s.writeJSON(c.w, http.StatusOK, resp)
 		return nil
 	})
 }
 
-// stream serves a handler that writes its response itself, and returns an
-// error only if it has written nothing.
-func (s *Server) stream(handle func(*call) error) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who, err := s.who(r)
+// stream makes an endpoint of a handler that writes its answer itself, and
+// returns an error only if it has written nothing.
+func stream[Req any, P params[Req]](serve func(*call, Req) error) endpoint {
+	return func(c *call) error {
+		var req Req
+		in := newInput(c)
+		P(&req).read(in)
+		err := in.done()
 		if err == nil {
-			err = handle(&call{Request: r, caller: who, w: w})
+			err = serve(c, req)
+		}
+		return in.resource.name(err)
+	}
+}
+
+// operators makes an endpoint refuse everybody but operators.
+func operators(serve endpoint) endpoint {
+	return func(c *call) error {
+		if !c.admin {
+			return errOperatorsOnly
+		}
+		return serve(c)
+	}
+}
+
+// authenticated serves an endpoint to callers with a valid key, and answers its
+// errors.
+func (s *Server) authenticated(serve endpoint) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, err := s.authenticate(r)
+		if err == nil {
+			err = serve(&call{Request: r, caller: who, w: w})
 		}
 		if err != nil {
 			s.fail(w, r, err)
 		}
 	})
-}
-
-// maxJSONBytes is far above the largest metadata.
-const maxJSONBytes = 1 << 20
-
-// decode reads the request's body, a JSON object without unknown members.
-func (c *call) decode(into any) error {
-	if media, _, _ := mime.ParseMediaType(c.Header.Get("Content-Type")); media != "application/json" {
-		return unsupportedMedia("application/json")
-	}
-	raw, err := io.ReadAll(c.Body)
-	if err != nil {
-		return readError(err)
-	}
-	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{})
-	err = jsonv2.Unmarshal(raw, into, jsonv2.RejectUnknownMembers(true))
-	var semantic *jsonv2.SemanticError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &semantic) && errors.Is(err, jsonv2.ErrUnknownName):
-		name := pointed(semantic.JSONPointer)
-		return invalid(name, "unknown_parameter", "Unknown parameter: %s.", shown(name))
-	case errors.As(err, &semantic):
-		name := pointed(semantic.JSONPointer)
-		return invalid(name, "invalid_type", "Invalid type for %s: got %s.", shown(name), kindName(semantic.JSONKind))
-	}
-	return invalid("", "invalid_json", "The body could not be parsed as JSON.")
-}
-
-// readError tells a client that is gone from one that sent too much.
-func readError(err error) error {
-	var size *http.MaxBytesError
-	if errors.As(err, &size) {
-		return err
-	}
-	return errGone
-}
-
-func pointed(p jsontext.Pointer) string {
-	name := ""
-	for token := range p.Tokens() {
-		if name != "" {
-			name += "."
-		}
-		name += token
-	}
-	return name
-}
-
-func kindName(k jsontext.Kind) string {
-	switch k {
-	case jsontext.KindNull:
-		return "null"
-	case jsontext.KindTrue, jsontext.KindFalse:
-		return "a boolean"
-	case jsontext.KindString:
-		return "a string"
-	case jsontext.KindNumber:
-		return "a number"
-	case jsontext.KindBeginObject:
-		return "an object"
-	case jsontext.KindBeginArray:
-		return "an array"
-	}
-	return "something else"
 }
 
 // writeJSON sends a whole response. A client that does not take it in time is
@@ -128,7 +101,7 @@ func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.cfg.ClientTimeout))
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes()) // nobody is left to be told
+	_, _ = w.Write(body.Bytes()) // the client is gone: there is nobody left to tell
 }
 
 // unix is a time as OpenAI has it, in seconds; nil for the zero time.

@@ -73,7 +73,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	d.send(c, http.MethodGet, "/v1/files/{id}", "/files/"+ended.text("output_file_id"), nil)
 	d.events(c.get("/batches/" + id + "/events"))
-	d.send(c, http.MethodPost, "/v1/batches/{id}/retry", "/batches/"+id+"/retry", map[string]any{"statuses": []string{"failed"}})
+	d.send(c, http.MethodPost, "/v1/batches/{id}/rerun", "/batches/"+id+"/rerun", map[string]any{"statuses": []string{"failed"}})
 	c.awaitEnd(id)
 
 	// Parts.
@@ -319,7 +319,7 @@ func TestDemand(t *testing.T) {
 	done := c.batch(c.file(requests(9, "a")))
 	c.do(http.MethodPost, "/batches/"+done+"/cancel", "", nil).want(t, http.StatusOK)
 	// One that is retried by hand waits for a claim with a row of its own.
-	c.post("/batches/"+done+"/retry", map[string]any{"lines": []int{4}}).want(t, http.StatusOK)
+	c.post("/batches/"+done+"/rerun", map[string]any{"lines": []int{4}}).want(t, http.StatusOK)
 	demand, err := s.store.Demand(t.Context())
 	if err != nil {
 		t.Fatal(err)

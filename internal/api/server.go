@@ -50,37 +50,52 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// route is a pattern of http.ServeMux and what serves it.
 type route struct {
 	pattern string
 	handler http.Handler
 }
 
 func (s *Server) routes() []route {
-	return []route{
-		{"POST /v1/files", s.stream(s.uploadFile)},
-		{"GET /v1/files", s.json(s.listFiles)},
-		{"GET /v1/files/{id}", s.json(s.getFile)},
-		{"DELETE /v1/files/{id}", s.json(s.deleteFile)},
-		{"GET /v1/files/{id}/content", s.stream(s.fileContent)},
-		{"POST /v1/uploads", s.json(s.createUpload)},
-		{"POST /v1/uploads/{id}/parts", s.stream(s.addPart)},
-		{"POST /v1/uploads/{id}/complete", s.json(s.completeUpload)},
-		{"POST /v1/uploads/{id}/cancel", s.json(s.cancelUpload)},
-		{"POST /v1/batches", s.json(s.createBatch)},
-		{"GET /v1/batches", s.json(s.listBatches)},
-		{"GET /v1/batches/{id}", s.json(s.getBatch)},
-		{"DELETE /v1/batches/{id}", s.json(s.deleteBatch)},
-		{"POST /v1/batches/{id}/cancel", s.json(s.cancelBatch)},
-		{"POST /v1/batches/{id}/retry", s.json(s.retryBatch)},
-		{"GET /v1/batches/{id}/results", s.stream(s.batchResults)},
-		{"GET /v1/batches/{id}/events", s.stream(s.batchEvents)},
-		{"GET /v1/models", s.json(s.listModels)},
-		{"GET /v1/models/{id...}", s.json(s.getModel)},
-		{"GET /admin/v1/models", s.operators(s.listModelStatuses)},
-		{"PATCH /admin/v1/models/{id...}", s.operators(s.changeModel)},
-		{"GET /admin/v1/daemons", s.operators(s.listDaemons)},
-		{"GET /admin/v1/demand", s.operators(s.listDemand)},
-		{"GET /openapi.json", http.HandlerFunc(s.document)},
+	routes := []route{{"GET /openapi.json", http.HandlerFunc(s.document)}}
+	for _, e := range s.endpoints() {
+		routes = append(routes, route{e.pattern, s.authenticated(e.serve)})
+	}
+	return routes
+}
+
+type endpointRoute struct {
+	pattern string
+	serve   endpoint
+}
+
+// endpoints are all routes but the one that serves everybody.
+func (s *Server) endpoints() []endpointRoute {
+	return []endpointRoute{
+		{"POST /v1/files", stream(s.uploadFile)},
+		{"GET /v1/files", handle(s, s.listFiles)},
+		{"GET /v1/files/{id}", handle(s, s.getFile)},
+		{"DELETE /v1/files/{id}", handle(s, s.deleteFile)},
+		{"GET /v1/files/{id}/content", stream(s.fileContent)},
+		{"POST /v1/uploads", handle(s, s.createUpload)},
+		{"POST /v1/uploads/{id}/parts", stream(s.addPart)},
+		{"POST /v1/uploads/{id}/complete", handle(s, s.completeUpload)},
+		{"POST /v1/uploads/{id}/cancel", handle(s, s.cancelUpload)},
+		{"POST /v1/batches", handle(s, s.createBatch)},
+		{"GET /v1/batches", handle(s, s.listBatches)},
+		{"GET /v1/batches/{id}", handle(s, s.getBatch)},
+		{"DELETE /v1/batches/{id}", handle(s, s.deleteBatch)},
+		{"POST /v1/batches/{id}/cancel", handle(s, s.cancelBatch)},
+		{"POST /v1/batches/{id}/rerun", handle(s, s.rerunBatch)},
+		{"POST /v1/batches/{id}/retry", handle(s, s.rerunBatch)}, // the former name of rerun
+		{"GET /v1/batches/{id}/results", stream(s.batchResults)},
+		{"GET /v1/batches/{id}/events", stream(s.batchEvents)},
+		{"GET /v1/models", handle(s, s.listModels)},
+		{"GET /v1/models/{id...}", handle(s, s.getModel)},
+		{"GET /admin/v1/models", operators(handle(s, s.listModelStatuses))},
+		{"PATCH /admin/v1/models/{id...}", operators(handle(s, s.changeModel))},
+		{"GET /admin/v1/daemons", operators(handle(s, s.listDaemons))},
+		{"GET /admin/v1/demand", operators(handle(s, s.listDemand))},
 	}
 }
 

@@ -24,7 +24,7 @@ import (
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	_, err := api.New(api.Config{})
-	for _, want := range []string{"Store", "Operator", "Log", "ParseWindow", "Wake"} {
+	for _, want := range []string{"Store", "Controller", "Log", "ParseWindow", "Wake"} {
 		if err == nil || !strings.Contains(err.Error(), want+" is required") {
 			t.Errorf("error %v, want %s in it", err, want)
 		}
@@ -73,20 +73,20 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// badOperator fails in ways that nobody foresaw.
-type badOperator struct {
+// badController fails in ways that nobody foresaw.
+type badController struct {
 	*control.Controller
 	panics bool
 }
 
-func (b badOperator) Cancel(context.Context, batch.ID) (postgres.Batch, error) {
+func (b badController) Cancel(context.Context, batch.ID) (postgres.Batch, error) {
 	if b.panics {
 		panic("secret: out of cheese")
 	}
 	return postgres.Batch{}, errors.New("secret: dial tcp 10.0.0.7:5432")
 }
 
-func (badOperator) DeleteFile(context.Context, batch.FileID) ([]batch.ID, error) {
+func (badController) DeleteFile(context.Context, batch.FileID) ([]batch.ID, error) {
 	panic(http.ErrAbortHandler)
 }
 
@@ -94,7 +94,7 @@ func (badOperator) DeleteFile(context.Context, batch.FileID) ([]batch.ID, error)
 func TestUnknownErrorsLeakNothing(t *testing.T) {
 	t.Parallel()
 	for _, panics := range []bool{false, true} {
-		c := newService(t, func(cfg *api.Config) { cfg.Controller = badOperator{panics: panics} }).client("alice")
+		c := newService(t, func(cfg *api.Config) { cfg.Controller = badController{panics: panics} }).client("alice")
 		file := c.file(requests(1, "m"))
 		id := c.batch(file)
 		a := c.do(http.MethodPost, "/batches/"+id+"/cancel", "", nil).wantError(t, http.StatusInternalServerError, "internal_error")

@@ -158,7 +158,7 @@ func (c *cluster) beginAs(owner, prefix string, n int, models ...string) batch.I
 	if err != nil {
 		c.T.Fatal(err)
 	}
-	id, _, err := jsonl.Load(c.T.Context(), c.Store, reader, "requests.jsonl", owner)
+	id, _, err := jsonl.Load(c.T.Context(), c.Store, reader, "requests.jsonl", owner, nil)
 	if err != nil {
 		c.T.Fatal(err)
 	}

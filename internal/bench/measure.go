@@ -156,7 +156,7 @@ func (m *measurement) load(ctx context.Context, model string, requests int) (bat
 	if err != nil {
 		return batch.FileID{}, err
 	}
-	file, _, err := jsonl.Load(ctx, m.local.Store, reader, "bench", owner)
+	file, _, err := jsonl.Load(ctx, m.local.Store, reader, "bench", owner, nil)
 	return file, err
 }
 

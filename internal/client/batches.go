@@ -84,7 +84,7 @@ func (c *Client) RerunBatch(ctx context.Context, id string, states ...batch.Stat
 	if len(states) > 0 {
 		body = map[string]any{"statuses": states}
 	}
-	return read[Batch](c.run(ctx, batchPath(id, "/retry"), body))
+	return read[Batch](c.run(ctx, batchPath(id, "/rerun"), body))
 }
 
 // DeleteBatch deletes a batch and its results.
@@ -93,7 +93,7 @@ func (c *Client) DeleteBatch(ctx context.Context, id string) error {
 	return err
 }
 
-// ChangedLines says what became of single requests.
+// ChangedLines says which of the named requests were changed.
 type ChangedLines struct {
 	Raw
 	Changed   []int32 `json:"changed"`
@@ -111,5 +111,5 @@ func (c *Client) CancelLines(ctx context.Context, id string, lines []int32) (Cha
 
 // RerunLines calls single requests of a batch again.
 func (c *Client) RerunLines(ctx context.Context, id string, lines []int32) (ChangedLines, error) {
-	return read[ChangedLines](c.run(ctx, batchPath(id, "/retry"), linesBody{lines}))
+	return read[ChangedLines](c.run(ctx, batchPath(id, "/rerun"), linesBody{lines}))
 }

@@ -8,11 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"fusillade/internal/backoff"
 )
 
 // Config says which server to talk to. Zero fields but URL take their defaults.
@@ -20,11 +21,11 @@ type Config struct {
 	URL       string // of the server, with or without /v1 at its end; required
 	Key       string // API key; empty: none is sent
 	UserAgent string
-	// Silence is how long the server may do nothing, be it before an answer or
+	// IdleTimeout is how long the server may do nothing, be it before an answer or
 	// within a transfer; default 2 min.
-	Silence time.Duration
+	IdleTimeout time.Duration
 	// Pause is how long to wait before a broken transfer is taken up again; each
-	// further one in vain doubles it, up to ten times. Default 1 s.
+	// further failure doubles it, up to ten times. Default 1 s.
 	Pause time.Duration
 }
 
@@ -34,7 +35,8 @@ type Client struct {
 	base  *url.URL
 	shown string // the URL without a password
 	http  *http.Client
-	// upstreamKey is what batches bring; empty: none.
+	// upstreamKey is what calls of new and rerun batches are made with; empty: the
+	// server's own.
 	upstreamKey string
 }
 
@@ -44,7 +46,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, errors.New("client: URL must be an http or https URL")
 	}
-	cfg.Silence, cfg.Pause = cmp.Or(cfg.Silence, 2*time.Minute), cmp.Or(cfg.Pause, time.Second)
+	cfg.IdleTimeout, cfg.Pause = cmp.Or(cfg.IdleTimeout, 2*time.Minute), cmp.Or(cfg.Pause, time.Second)
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	return &Client{cfg: cfg, base: base, shown: base.Redacted(), http: &http.Client{
 		Transport: transport,
@@ -54,12 +56,12 @@ func New(cfg Config) (*Client, error) {
 }
 
 // WithUpstreamKey returns a client that shares this one's connections, and whose
-// batches, as they are created or retried, bring this API key for the model
+// batches, as they are created or rerun, have this API key for the model
 // endpoint; empty: none.
 func (c *Client) WithUpstreamKey(upstreamKey string) *Client {
-	bringing := *c
-	bringing.upstreamKey = upstreamKey
-	return &bringing
+	with := *c
+	with.upstreamKey = upstreamKey
+	return &with
 }
 
 // Close closes connections that are idle.
@@ -67,44 +69,44 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // request is one that is to be sent.
 type request struct {
-	method, path string
-	query        url.Values
-	contentType  string // of body
-	body         io.Reader
-	length       int64 // of body; -1: not known
-	bringsKey    bool  // for the model endpoint
+	method, path    string
+	query           url.Values
+	contentType     string // of body
+	body            io.Reader
+	length          int64 // of body; -1: not known
+	withUpstreamKey bool  // send upstreamKey
 }
 
 // response is an answer that is being read. Close must be called.
 type response struct {
 	*http.Response
-	silence *silence
+	idle *idleTimeout
 }
 
 func (r *response) Read(p []byte) (int, error) {
 	n, err := r.Body.Read(p)
-	r.silence.broken()
+	r.idle.reset()
 	return n, err
 }
 
 func (r *response) Close() {
 	_ = r.Body.Close()
-	r.silence.end()
+	r.idle.end()
 }
 
 // send sends a request and returns the answer to one that succeeded. Else the
 // error is an *Error, or one of the connection.
 func (c *Client) send(ctx context.Context, longest time.Duration, r request) (*response, error) {
-	ctx, silence := newSilence(ctx, longest)
-	resp, err := c.roundTrip(ctx, r, silence) //nolint:bodyclose // Close of the response does
+	ctx, idle := withIdleTimeout(ctx, longest)
+	resp, err := c.roundTrip(ctx, r, idle) //nolint:bodyclose // Close of the response does
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		silence.end()
+		idle.end()
 		return nil, err
 	}
-	out := &response{resp, silence}
+	out := &response{resp, idle}
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		return out, nil
 	}
@@ -112,7 +114,7 @@ func (c *Client) send(ctx context.Context, longest time.Duration, r request) (*r
 	return nil, readError(out)
 }
 
-func (c *Client) roundTrip(ctx context.Context, r request, silence *silence) (*http.Response, error) {
+func (c *Client) roundTrip(ctx context.Context, r request, idle *idleTimeout) (*http.Response, error) {
 	target, err := c.base.Parse(strings.TrimSuffix(c.base.EscapedPath(), "/") + r.path)
 	if err != nil {
 		return nil, err
@@ -120,7 +122,7 @@ func (c *Client) roundTrip(ctx context.Context, r request, silence *silence) (*h
 	target.RawQuery = r.query.Encode()
 	var body io.Reader
 	if r.body != nil {
-		body = io.NopCloser(&audible{r.body, silence})
+		body = io.NopCloser(&activityReader{r.body, idle})
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, target.String(), body)
 	if err != nil {
@@ -133,7 +135,7 @@ func (c *Client) roundTrip(ctx context.Context, r request, silence *silence) (*h
 	if c.cfg.Key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.cfg.Key)
 	}
-	if r.bringsKey && c.upstreamKey != "" {
+	if r.withUpstreamKey && c.upstreamKey != "" {
 		req.Header.Set("X-Upstream-Api-Key", c.upstreamKey)
 	}
 	req.Header.Set("User-Agent", cmp.Or(c.cfg.UserAgent, "fusillade"))
@@ -153,9 +155,9 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	return c.callJSON(ctx, request{method: method, path: path, query: query}, in)
 }
 
-// run is a call after which requests are run, with the key that they bring.
+// run is a call after which requests are run, with the key for the model endpoint.
 func (c *Client) run(ctx context.Context, path string, in any) (json.RawMessage, error) {
-	return c.callJSON(ctx, request{method: http.MethodPost, path: path, bringsKey: true}, in)
+	return c.callJSON(ctx, request{method: http.MethodPost, path: path, withUpstreamKey: true}, in)
 }
 
 func (c *Client) callJSON(ctx context.Context, r request, in any) (json.RawMessage, error) {
@@ -166,7 +168,7 @@ func (c *Client) callJSON(ctx context.Context, r request, in any) (json.RawMessa
 		}
 		r.body, r.length, r.contentType = bytes.NewReader(raw), int64(len(raw)), "application/json"
 	}
-	resp, err := c.send(ctx, c.cfg.Silence, r)
+	resp, err := c.send(ctx, c.cfg.IdleTimeout, r)
 	if err != nil {
 		return nil, err
 	}
@@ -185,17 +187,5 @@ func (c *Client) readJSON(resp *response) (json.RawMessage, error) {
 	return bytes.TrimSpace(raw), nil
 }
 
-// pause waits before the n-th attempt in vain is followed by another, with
-// jitter.
-func (c *Client) pause(ctx context.Context, n int) error {
-	longest := c.cfg.Pause << min(n, 10)
-	longest = min(longest, 10*c.cfg.Pause)
-	timer := time.NewTimer(longest/2 + rand.N(longest/2+1))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
-}
+// pause is what there is between the tries of a transfer that breaks.
+func (c *Client) pause() *backoff.Backoff { return backoff.New(c.cfg.Pause, 10*c.cfg.Pause) }

@@ -17,8 +17,8 @@ type Lines struct {
 	Incomplete bool  // the file may get more lines
 }
 
-// maxVain is how often a transfer is taken up again without a line of gain.
-const maxVain = 5
+// maxFailures is how often a transfer is taken up again without one more line.
+const maxFailures = 5
 
 // errWriting marks an error of the writer, which no other attempt mends.
 type errWriting struct{ error }
@@ -30,7 +30,8 @@ func (e errWriting) Unwrap() error { return e.error }
 // once and whole. The result says how far it came, also with an error.
 func (c *Client) Content(ctx context.Context, id string, offset int64, w io.Writer) (Lines, error) {
 	at := Lines{Next: offset}
-	for vain := 0; ; {
+	pause := c.pause()
+	for failures := 0; ; {
 		before := at.Next
 		err := c.content(ctx, id, &at, w)
 		var writing errWriting
@@ -42,13 +43,14 @@ func (c *Client) Content(ctx context.Context, id string, offset int64, w io.Writ
 		case ctx.Err() != nil || Refused(err):
 			return at, err
 		}
-		if vain++; at.Next > before {
-			vain = 0
+		if failures++; at.Next > before {
+			failures = 0
+			pause.Reset()
 		}
-		if vain == maxVain {
+		if failures == maxFailures {
 			return at, fmt.Errorf("reading %s broke at line %d: %w", id, at.Next+1, err)
 		}
-		if err := c.pause(ctx, vain); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return at, err
 		}
 	}
@@ -56,7 +58,7 @@ func (c *Client) Content(ctx context.Context, id string, offset int64, w io.Writ
 
 // content makes one attempt.
 func (c *Client) content(ctx context.Context, id string, at *Lines, w io.Writer) error {
-	resp, err := c.send(ctx, c.cfg.Silence, request{
+	resp, err := c.send(ctx, c.cfg.IdleTimeout, request{
 		method: http.MethodGet, path: "/v1/files/" + url.PathEscape(id) + "/content",
 		query: url.Values{"offset": {strconv.FormatInt(at.Next, 10)}},
 	})

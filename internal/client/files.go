@@ -61,7 +61,7 @@ func (c *Client) Upload(ctx context.Context, f NewFile) (File, error) {
 	if f.Size >= 0 {
 		length = f.Size + int64(form.Len())
 	}
-	resp, err := c.send(ctx, c.cfg.Silence, request{
+	resp, err := c.send(ctx, c.cfg.IdleTimeout, request{
 		method: http.MethodPost, path: "/v1/files", contentType: w.FormDataContentType(), length: length,
 		body: io.MultiReader(bytes.NewReader(form.Bytes()[:before]), f.Content, bytes.NewReader(form.Bytes()[before:])),
 	})
@@ -90,7 +90,7 @@ func (c *Client) DeleteFile(ctx context.Context, id string) error {
 
 // Endpoint returns the URL that the first request of an input file names.
 func (c *Client) Endpoint(ctx context.Context, id string) (string, error) {
-	resp, err := c.send(ctx, c.cfg.Silence, request{
+	resp, err := c.send(ctx, c.cfg.IdleTimeout, request{
 		method: http.MethodGet, path: "/v1/files/" + url.PathEscape(id) + "/content", query: url.Values{"limit": {"1"}},
 	})
 	if err != nil {

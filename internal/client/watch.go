@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// The server breaks the silence of a stream of events every 15 s.
-	eventSilence = 45 * time.Second
-	maxEventLine = 1 << 20
+	// The server sends a comment every 15 s on a stream of events that has none.
+	eventIdleTimeout = 45 * time.Second
+	maxEventLine     = 1 << 20
 )
 
 // errStreamEnded: the server ended the stream before the batch ended, as it
@@ -26,9 +26,11 @@ var errStreamEnded = errors.New("the stream of events ended")
 // calls trouble with the reason. A first attempt that fails is an error, and
 // so is what the server refuses.
 func (c *Client) Watch(ctx context.Context, id string, each func(Batch), trouble func(error)) (last Batch, err error) {
-	for vain, heard := 0, false; ; vain++ {
+	pause := c.pause()
+	for heard := false; ; {
 		err := c.events(ctx, id, func(b Batch) {
-			last, vain, heard = b, 0, true
+			last, heard = b, true
+			pause.Reset()
 			each(b)
 		})
 		switch {
@@ -40,7 +42,7 @@ func (c *Client) Watch(ctx context.Context, id string, each func(Batch), trouble
 			return last, err
 		}
 		trouble(err)
-		if err := c.pause(ctx, vain); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return last, err
 		}
 	}
@@ -49,7 +51,7 @@ func (c *Client) Watch(ctx context.Context, id string, each func(Batch), trouble
 // events reads one stream to its end, which is always an error: a batch that
 // has ended was given to each before.
 func (c *Client) events(ctx context.Context, id string, each func(Batch)) error {
-	resp, err := c.send(ctx, min(eventSilence, c.cfg.Silence), request{method: http.MethodGet, path: batchPath(id, "/events")})
+	resp, err := c.send(ctx, min(eventIdleTimeout, c.cfg.IdleTimeout), request{method: http.MethodGet, path: batchPath(id, "/events")})
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,9 @@ func (d *Dispatcher) startBackground(ctx context.Context, background *sync.WaitG
 	if d.cfg.ExpiryInterval > 0 && d.cfg.StopBeforeDeadline != nil {
 		background.Go(func() { every(ctx, 0, d.cfg.ExpiryInterval, d.expire) })
 	}
+	if d.cfg.ExpiryInterval > 0 {
+		background.Go(func() { every(ctx, 0, d.cfg.ExpiryInterval, d.resumeCancels) })
+	}
 	for _, f := range d.cfg.Background {
 		background.Go(func() { f(ctx) })
 	}

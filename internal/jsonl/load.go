@@ -30,15 +30,27 @@ const (
 	removeTimeout     = time.Minute
 )
 
+// Finish makes a file usable whose lines are all stored, as the store's
+// FinishFile does. If it returns an error, the file is removed.
+type Finish func(ctx context.Context, id batch.FileID, s batch.FileSummary) error
+
 // Load reads a file into the store in constant memory: while one chunk is
-// written the next is read. Nothing remains of a file that is refused or whose
-// source fails. Errors are those of Reader.Next and the store's.
-func Load(ctx context.Context, store templateStore, r *Reader, filename, createdBy string) (batch.FileID, batch.FileSummary, error) {
+// written the next is read. At the end it calls finish, or the store's
+// FinishFile if that is nil. Nothing remains of a file that is refused or whose
+// source fails. Errors are those of Reader.Next, of finish and the store's.
+func Load(ctx context.Context, store templateStore, r *Reader, filename, createdBy string, finish Finish) (batch.FileID, batch.FileSummary, error) {
+	if finish == nil {
+		finish = store.FinishFile
+	}
 	id, err := store.CreateFile(ctx, filename, createdBy)
 	if err != nil {
 		return batch.FileID{}, batch.FileSummary{}, err
 	}
-	if err := load(ctx, store, r, id); err != nil {
+	err = load(ctx, store, r, id)
+	if err == nil {
+		err = finish(ctx, id, r.Summary())
+	}
+	if err != nil {
 		removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 		defer cancel()
 		if removeErr := store.RemoveFile(removing, id); removeErr != nil {
@@ -64,10 +76,7 @@ func load(ctx context.Context, store templateStore, r *Reader, id batch.FileID) 
 		}
 		return nil
 	})
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return store.FinishFile(ctx, id, r.Summary())
+	return g.Wait()
 }
 
 func readChunks(ctx context.Context, r *Reader, chunks chan<- []batch.Template) error {

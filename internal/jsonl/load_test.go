@@ -98,7 +98,7 @@ func load1(t testing.TB, ctx context.Context, s templateStore, source io.Reader,
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Load(ctx, s, reader, "in.jsonl", "alice")
+	return Load(ctx, s, reader, "in.jsonl", "alice", nil)
 }
 
 // requests are n good lines.

@@ -166,7 +166,7 @@ func TestRefusedFileLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := jsonl.Load(t.Context(), s, r, "bad.jsonl", creator); err == nil {
+	if _, _, err := jsonl.Load(t.Context(), s, r, "bad.jsonl", creator, nil); err == nil {
 		t.Fatal("no error")
 	}
 	for _, table := range []string{"files", "file_models", "templates", "batches", "cursors"} {
@@ -178,7 +178,7 @@ func TestRefusedFileLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, _, err := jsonl.Load(t.Context(), s, r, "good.jsonl", creator)
+	id, _, err := jsonl.Load(t.Context(), s, r, "good.jsonl", creator, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,10 +18,10 @@ const (
 )
 
 // batchEvents sends the batch object as a server-sent event, now and whenever
-// its counts change, until the batch has ended. A client that reconnects gets
+// its counts change, until the batch has finished. A client that reconnects gets
 // what is then.
-func (s *Server) batchEvents(c *call) error {
-	b, err := s.ownBatch(c)
+func (s *Server) batchEvents(c *call, p batchParams) error {
+	b, err := s.cfg.Store.GetBatch(c.Context(), p.id, &c.owner)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (s *Server) batchEvents(c *call) error {
 	var last batchObject
 	var lastSent time.Time
 	for {
-		object := asObject(b)
+		object := asBatch(b)
 		changed := object.RequestCounts != last.RequestCounts || object.Status != last.Status
 		if changed {
 			last, err = object, writeEvent(w, object)

@@ -229,13 +229,13 @@ func TestRetryAndDelete(t *testing.T) {
 	if failed == 0 {
 		t.Fatalf("nothing failed: %s", a.body)
 	}
-	retry := "/batches/" + id + "/retry"
-	c.post(retry, map[string]any{"statuses": []string{"completed"}}).wantError(t, http.StatusBadRequest, "invalid_value")
-	c.post(retry, map[string]any{"statuses": []string{"expired"}}).wantError(t, http.StatusConflict, "nothing_to_retry")
+	rerun := "/batches/" + id + "/rerun"
+	c.post(rerun, map[string]any{"statuses": []string{"completed"}}).wantError(t, http.StatusBadRequest, "invalid_value")
+	c.post(rerun, map[string]any{"statuses": []string{"expired"}}).wantError(t, http.StatusConflict, "nothing_to_retry")
 	if err := s.endpoint.Configure(mock.Settings{}); err != nil {
 		t.Fatal(err)
 	}
-	if b := c.do(http.MethodPost, retry, "", nil).want(t, http.StatusOK); b.value("error_file_id") != nil || b.value("completed_at") != nil && b.text("status") != "completed" {
+	if b := c.do(http.MethodPost, rerun, "", nil).want(t, http.StatusOK); b.value("error_file_id") != nil || b.value("completed_at") != nil && b.text("status") != "completed" {
 		t.Errorf("retried batch: %s", b.body)
 	}
 	if a = c.awaitEnd(id); a.value("request_counts", "completed") != float64(n) || a.value("error_file_id") != nil {

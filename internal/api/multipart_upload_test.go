@@ -91,7 +91,7 @@ func TestUploadInPartsRefuses(t *testing.T) {
 	}{
 		{"purpose", "fine-tune", 400, "purpose"}, {"purpose", nil, 400, "purpose"}, {"filename", "", 400, "filename"},
 		{"bytes", 0, 400, "bytes"}, {"bytes", 1<<20 + 1, 413, nil}, {"bytes", "x", 400, "bytes"}, {"colour", "red", 400, "colour"},
-		{"expires_after", map[string]any{"anchor": "created_at", "seconds": 1}, 400, "expires_after"},
+		{"expires_after", map[string]any{"anchor": "created_at", "seconds": 1}, 400, "expires_after.seconds"},
 	} {
 		body := map[string]any{"filename": "a", "purpose": "batch", "bytes": 1}
 		if body[tt.member] = tt.value; tt.value == nil {

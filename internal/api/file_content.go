@@ -37,47 +37,46 @@ type content struct {
 	source   func(offset int64) lineSource
 }
 
+// contentParams name a file, and lines of it.
+type contentParams struct {
+	fileParams
+	offset, limit int64
+}
+
+func (p *contentParams) read(in *input) {
+	p.fileParams.read(in)
+	p.offset, p.limit = in.number("offset", 0, 0, math.MaxInt32), in.number("limit", math.MaxInt32, 1, math.MaxInt32)
+}
+
 // fileContent sends the lines of a file from offset on, at most limit.
-func (s *Server) fileContent(c *call) error {
-	q, err := c.query()
-	if err != nil {
-		return err
-	}
-	offset, limit := q.number("offset", 0, 0, math.MaxInt32), q.number("limit", math.MaxInt32, 1, math.MaxInt32)
-	if err := q.done(); err != nil {
-		return err
-	}
+func (s *Server) fileContent(c *call, p contentParams) error {
 	leave, err := s.downloads.enter(c.Context())
 	if err != nil {
 		return err
 	}
 	defer leave()
-	file, err := s.open(c)
+	file, err := s.open(c.Context(), c.caller, p.ref)
 	if err != nil {
 		return err
 	}
-	end := max(offset, min(offset+limit, file.lines))
+	end := max(p.offset, min(p.offset+p.limit, file.lines))
 	h := c.w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": file.filename}))
 	h.Set("Cache-Control", "no-store")
 	h.Set(headerLastLine, strconv.FormatInt(end, 10))
 	h.Set(headerIncomplete, strconv.FormatBool(file.growing || end < file.lines))
-	if c.Method == http.MethodHead || end == offset {
+	if c.Method == http.MethodHead || end == p.offset {
 		c.w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	return s.send(c, file.source(offset), end-offset)
+	return s.send(c, file.source(p.offset), end-p.offset)
 }
 
 // open finds the file that the path names.
-func (s *Server) open(c *call) (content, error) {
-	ref, err := parseFile(c.PathValue("id"))
-	if err != nil {
-		return content{}, err
-	}
+func (s *Server) open(ctx context.Context, who caller, ref fileRef) (content, error) {
 	if ref.result != nil {
-		b, err := s.resultFile(c, *ref.result)
+		b, err := s.resultBatch(ctx, who, *ref.result)
 		return content{
 			filename: resultFilename(*ref.result), lines: resultLines(*ref.result, b), growing: !b.Status.Terminal(),
 			source: func(offset int64) lineSource {
@@ -85,15 +84,15 @@ func (s *Server) open(c *call) (content, error) {
 			},
 		}, err
 	}
-	f, err := s.cfg.Store.GetFile(c.Context(), c.owner, ref.input)
+	f, err := s.cfg.Store.GetFile(ctx, who.owner, ref.input)
 	return content{
 		filename: f.Filename, lines: int64(f.Requests),
 		source: func(offset int64) lineSource { return inputSource(s.cfg.Store, f.ID, offset) },
-	}, orNotFound(err, "File object", ref.text)
+	}, err
 }
 
-// errShort: lines that were there a moment ago are gone, because their batch
-// was retried or deleted.
+// errShort is returned when lines that were there a moment ago are gone, because
+// their batch was rerun or deleted.
 var errShort = errors.New("the file has become shorter")
 
 // send streams the given number of lines. An error before the first line is

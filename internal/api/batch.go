@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
 )
@@ -50,10 +52,10 @@ type requestCounts struct {
 	Failed    int64 `json:"failed"`
 }
 
-// asObject shows a batch as OpenAI would. Files are validated when they are
-// uploaded and batches end with their last result, so none is ever seen
+// asBatch shows a batch as OpenAI would. Files are validated when they are
+// uploaded and batches finish with their last result, so none is ever seen
 // validating or finalizing: those take no time.
-func asObject(b postgres.Batch) batchObject {
+func asBatch(b postgres.Batch) batchObject {
 	out := batchObject{
 		ID: b.ID.String(), Object: "batch", Endpoint: b.Endpoint, InputFileID: b.File.String(),
 		CompletionWindow: b.CompletionWindow, Status: string(b.Status),
@@ -87,20 +89,16 @@ func asObject(b postgres.Batch) batchObject {
 	return out
 }
 
-// ownBatch finds the caller's batch that the path names.
-func (s *Server) ownBatch(c *call) (postgres.Batch, error) {
-	text := c.PathValue("id")
-	id, err := batch.ParseID(text)
-	if err != nil {
-		return postgres.Batch{}, notFound("batch", text)
-	}
-	b, err := s.cfg.Store.GetBatch(c.Context(), id, &c.owner)
-	return b, orNotFound(err, "batch", text)
-}
+func (b batchObject) id() string { return b.ID }
 
-func (s *Server) getBatch(c *call) (any, error) {
-	b, err := s.ownBatch(c)
-	return asObject(b), err
+// batchParams name a batch.
+type batchParams struct{ id batch.ID }
+
+func (p *batchParams) read(in *input) { p.id = in.batchID() }
+
+func (s *Server) getBatch(ctx context.Context, who caller, p batchParams) (batchObject, error) {
+	b, err := s.cfg.Store.GetBatch(ctx, p.id, &who.owner)
+	return asBatch(b), err
 }
 
 const (
@@ -108,28 +106,33 @@ const (
 	maxListedBatches     = 100
 )
 
-func (s *Server) listBatches(c *call) (any, error) {
-	q, err := c.query()
-	if err != nil {
-		return nil, err
-	}
-	after, limit := q.text("after"), int(q.number("limit", defaultListedBatches, 1, maxListedBatches))
-	if err := q.done(); err != nil {
-		return nil, err
-	}
-	var place batch.ID
-	if after != "" {
-		if place, err = batch.ParseID(after); err != nil {
-			return nil, invalid("after", "invalid_value", "after must be the id of a batch.")
+// batchListParams ask for the batches that follow one, newest first.
+type batchListParams struct {
+	after batch.ID // the zero id: from the first on
+	limit int
+}
+
+func (p *batchListParams) read(in *input) {
+	if after, given := in.text("after", maxIDBytes); given {
+		var err error
+		if p.after, err = batch.ParseID(after); err != nil {
+			in.fail(invalid("after", codeInvalid, "after must be the id of a batch."))
 		}
 	}
-	batches, err := s.cfg.Store.ListBatches(c.Context(), c.owner, place, limit+1)
-	if err != nil {
-		return nil, err
+	p.limit = int(in.number("limit", defaultListedBatches, 1, maxListedBatches))
+}
+
+func (s *Server) listBatches(ctx context.Context, who caller, p batchListParams) (page[batchObject], error) {
+	batches, err := s.cfg.Store.ListBatches(ctx, who.owner, p.after, p.limit+1)
+	return pageOf(batches, p.limit, asBatch), err
+}
+
+// deleteBatch cancels the batch if it has not finished, and hides it with its
+// results.
+func (s *Server) deleteBatch(ctx context.Context, who caller, p batchParams) (deletedObject, error) {
+	b, err := s.cfg.Store.GetBatch(ctx, p.id, &who.owner)
+	if err == nil {
+		err = s.cfg.Controller.DeleteBatch(ctx, b.ID)
 	}
-	objects := make([]batchObject, len(batches))
-	for i, b := range batches {
-		objects[i] = asObject(b)
-	}
-	return page(objects, limit, func(b batchObject) string { return b.ID }), nil
+	return deletedObject{ID: p.id.String(), Object: "batch", Deleted: true}, err
 }

@@ -174,47 +174,47 @@ func TestBatchBringsItsKey(t *testing.T) {
 		t.Errorf("%d keys are left", n)
 	}
 
-	retry := "/batches/" + id + "/retry"
-	c.post(retry, map[string]any{}).wantError(t, http.StatusBadRequest, "missing_parameter")
+	rerun := "/batches/" + id + "/rerun"
+	c.post(rerun, map[string]any{}).wantError(t, http.StatusBadRequest, "missing_parameter")
 	batchID, err := batch.ParseID(id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.store.RerunRequests(t.Context(), batchID, batch.Failed); err == nil || !strings.Contains(err.Error(), "API key") {
+	if _, err := s.store.RerunRequests(t.Context(), batchID, batch.Allowance{}, batch.Failed); err == nil || !strings.Contains(err.Error(), "API key") {
 		t.Errorf("retried without a key: %v", err)
 	}
-	c.post(retry, map[string]any{"statuses": []string{"expired"}}, upstreamKey, second).wantError(t, http.StatusConflict, "nothing_to_retry")
+	c.post(rerun, map[string]any{"statuses": []string{"expired"}}, upstreamKey, second).wantError(t, http.StatusConflict, "nothing_to_retry")
 	if n := s.count(`SELECT count(*) FROM batch_keys`); n != 0 {
 		t.Error("a key was kept though nothing was retried")
 	}
 	// Single requests are no other matter.
 	lines := map[string]any{"lines": []int{1}}
-	c.post(retry, lines).wantError(t, http.StatusBadRequest, "missing_parameter")
-	c.post(retry, map[string]any{"lines": []int{4}}, upstreamKey, second).wantError(t, http.StatusBadRequest, "invalid_value")
+	c.post(rerun, lines).wantError(t, http.StatusBadRequest, "missing_parameter")
+	c.post(rerun, map[string]any{"lines": []int{4}}, upstreamKey, second).wantError(t, http.StatusBadRequest, "invalid_value")
 	if n := s.count(`SELECT count(*) FROM batch_keys`); n != 0 {
 		t.Error("a key was kept though no line was retried")
 	}
-	if _, err := s.store.RerunLines(t.Context(), batchID, []int32{1}); err == nil || !strings.Contains(err.Error(), "API key") {
+	if _, err := s.store.RerunLines(t.Context(), batchID, batch.Allowance{}, []int32{1}); err == nil || !strings.Contains(err.Error(), "API key") {
 		t.Errorf("a line was retried without a key: %v", err)
 	}
-	c.post(retry, lines, upstreamKey, second).want(t, http.StatusOK)
+	c.post(rerun, lines, upstreamKey, second).want(t, http.StatusOK)
 	if status := c.awaitEnd(id).text("status"); status != "completed" {
 		t.Errorf("status %s", status)
 	}
 	wantKeys(second, 1)
-	c.post(retry, lines, upstreamKey, second).want(t, http.StatusOK) // and unchanged
+	c.post(rerun, lines, upstreamKey, second).want(t, http.StatusOK) // and unchanged
 	if n := s.count(`SELECT count(*) FROM batch_keys`); n != 0 {
 		t.Error("a key was kept though the line was left as it is")
 	}
 
-	c.post(retry, map[string]any{}, upstreamKey, second).want(t, http.StatusOK)
+	c.post(rerun, map[string]any{}, upstreamKey, second).want(t, http.StatusOK)
 	if status := c.awaitEnd(id).text("status"); status != "completed" {
 		t.Errorf("status %s", status)
 	}
 	wantKeys(second, 2)
 
 	other := c.batch(file)
-	c.post("/batches/"+other+"/retry", map[string]any{}, upstreamKey, second).wantError(t, http.StatusBadRequest, "invalid_value")
+	c.post("/batches/"+other+"/rerun", map[string]any{}, upstreamKey, second).wantError(t, http.StatusBadRequest, "invalid_value")
 	c.awaitEnd(other)
 	wantKeys("sk-of-the-environment", 3)
 	clear("tables and streams", s.dump())

@@ -8,9 +8,9 @@ import (
 	"fusillade/internal/mock"
 )
 
-// What belongs to another tenant is not there: on every route, with every kind
+// What belongs to another owner is not there: on every route, with every kind
 // of id, and in the same words as for what was never made.
-func TestOtherTenantsSeeNothing(t *testing.T) {
+func TestOtherOwnersSeeNothing(t *testing.T) {
 	t.Parallel()
 	s := newService(t, nil)
 	s.work(mock.Settings{Errors: "400=0.5"})
@@ -47,6 +47,7 @@ func TestOtherTenantsSeeNothing(t *testing.T) {
 		{http.MethodPost, "/uploads/" + uploading + "/parts", nil, false},
 		{http.MethodPost, "/uploads/" + uploading + "/cancel", nil, false},
 		{http.MethodPost, "/batches/" + id + "/cancel", nil, false},
+		{http.MethodPost, "/batches/" + id + "/rerun", nil, false},
 		{http.MethodPost, "/batches/" + id + "/retry", nil, false},
 		{http.MethodDelete, "/files/" + output, nil, false},
 		{http.MethodDelete, "/files/" + failures, nil, false},

@@ -16,22 +16,25 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/jsonl"
-	"fusillade/internal/postgres"
 )
 
 const (
 	maxFields     = 16
 	maxFieldBytes = 1 << 10
 	// formBytes is room for everything in a form but the file.
-	formBytes        = 1 << 20
-	maxFilenameBytes = 255
-	minExpiry        = time.Hour
-	maxExpiry        = 30 * 24 * time.Hour
+	formBytes = 1 << 20
+	minExpiry = time.Hour
+	maxExpiry = 30 * 24 * time.Hour
 )
+
+// uploadParams are empty: the form is read as it arrives.
+type uploadParams struct{}
+
+func (*uploadParams) read(*input) {}
 
 // uploadFile stores the file as it arrives. The fields of the form may come
 // before or after it: the file is made ready when all are known to be good.
-func (s *Server) uploadFile(c *call) error {
+func (s *Server) uploadFile(c *call, _ uploadParams) error {
 	leave, err := s.uploads.enter(c.Context())
 	if err != nil {
 		return err
@@ -69,13 +72,13 @@ func (s *Server) receive(c *call) (batch.FileID, error) {
 		return batch.FileID{}, u.explain(err)
 	}
 	if file == nil {
-		return batch.FileID{}, invalid("file", "missing_parameter", "The form has no file.")
+		return batch.FileID{}, invalid("file", codeMissing, "The form has no file.")
 	}
 	lines, err := jsonl.NewReader(file, jsonl.Config{Limits: s.cfg.Limits})
 	if err != nil {
 		return batch.FileID{}, err
 	}
-	id, _, err := jsonl.Load(c.Context(), uploadStore{s.cfg.Store, u}, lines, filename(file), c.owner)
+	id, _, err := jsonl.Load(c.Context(), s.cfg.Store, lines, filename(file), c.owner, s.finishUpload(u))
 	return id, u.explain(err)
 }
 
@@ -160,7 +163,7 @@ const (
 
 func (u *upload) field(name string, part io.Reader) error {
 	if !slices.Contains(knownFields, name) {
-		return invalid(name, "unknown_parameter", "Unknown parameter: %s.", shown(name))
+		return invalid(name, "unknown_parameter", "Unknown parameter: %s.", quote(name))
 	}
 	name = strings.Replace(name, ".anchor", "[anchor]", 1)
 	name = strings.Replace(name, ".seconds", "[seconds]", 1)
@@ -175,7 +178,7 @@ func (u *upload) field(name string, part io.Reader) error {
 		return malformed()
 	}
 	if len(value) > maxFieldBytes {
-		return invalid(name, "invalid_value", "%s is longer than %d bytes.", name, maxFieldBytes)
+		return invalid(name, codeInvalid, "%s is longer than %d bytes.", name, maxFieldBytes)
 	}
 	u.fields[name] = string(value)
 	// What cannot become right is refused before the file is read.
@@ -190,9 +193,9 @@ func (u *upload) checkPurpose() error {
 	case batch.PurposeBatch:
 		return nil
 	case "":
-		return invalid("purpose", "missing_parameter", "purpose is required: it must be batch.")
+		return invalid("purpose", codeMissing, "purpose is required: it must be batch.")
 	}
-	return invalid("purpose", "invalid_value", "purpose must be batch.")
+	return invalid("purpose", codeInvalid, "purpose must be batch.")
 }
 
 func (u *upload) check() error {
@@ -204,12 +207,12 @@ func (u *upload) check() error {
 	if !hasAnchor && !hasSeconds {
 		return nil
 	}
-	if anchor != "created_at" {
-		return invalid(fieldAnchor, "invalid_value", "expires_after[anchor] must be created_at.")
+	if anchor != anchorCreatedAt {
+		return invalid(fieldAnchor, codeInvalid, "expires_after[anchor] must be created_at.")
 	}
 	n, err := strconv.ParseInt(seconds, 10, 64)
 	if err != nil || !validExpiry(n) {
-		return invalid(fieldSeconds, "invalid_value", "expires_after[seconds] must be %s.", expiryRange)
+		return invalid(fieldSeconds, codeInvalid, "expires_after[seconds] must be %s.", expiryRange)
 	}
 	u.expiry = time.Duration(n) * time.Second
 	return nil
@@ -221,25 +224,21 @@ func validExpiry(seconds int64) bool {
 	return seconds >= int64(minExpiry/time.Second) && seconds <= int64(maxExpiry/time.Second)
 }
 
-// uploadStore makes a file ready only after the rest of its form was read and
-// is good; else jsonl.Load removes the file, as for every other error.
-type uploadStore struct {
-	*postgres.Store
-	form *upload
-}
-
-// FinishFile sets the expiry first: a crash after that leaves an upload that
+// finishUpload makes a file ready only after the rest of its form was read and
+// is good. It sets the expiry first: a crash after that leaves an upload that
 // was abandoned.
-func (s uploadStore) FinishFile(ctx context.Context, id batch.FileID, summary batch.FileSummary) error {
-	if _, err := s.form.readFields(); err != nil {
-		return err
-	}
-	if s.form.expiry > 0 {
-		if err := s.SetFileExpiry(ctx, id, s.form.expiry); err != nil {
+func (s *Server) finishUpload(form *upload) jsonl.Finish {
+	return func(ctx context.Context, id batch.FileID, summary batch.FileSummary) error {
+		if _, err := form.readFields(); err != nil {
 			return err
 		}
+		if form.expiry > 0 {
+			if err := s.cfg.Store.SetFileExpiry(ctx, id, form.expiry); err != nil {
+				return err
+			}
+		}
+		return s.cfg.Store.FinishFile(ctx, id, summary)
 	}
-	return s.Store.FinishFile(ctx, id, summary)
 }
 
 // filename is what the client calls the file, without its directory. It is

@@ -17,8 +17,8 @@ const (
 	maxListedResults     = 10_000
 )
 
-// outcomeObject is a request with what has come of it.
-type outcomeObject struct {
+// resultObject is a request with its result.
+type resultObject struct {
 	ID       string         `json:"id"`
 	Object   string         `json:"object"`
 	Line     int32          `json:"line"`
@@ -33,47 +33,52 @@ type outcomeObject struct {
 
 var null = jsontext.Value("null")
 
-// batchResults sends a list of requests in the order of the file, each with its
-// outcome. It is written page by page, for bodies may be large.
-func (s *Server) batchResults(c *call) error {
-	q, err := c.query()
-	if err != nil {
-		return err
-	}
-	after, limit := q.text("after"), int(q.number("limit", defaultListedResults, 1, maxListedResults))
-	state := batch.State(q.oneOf("status", "", string(batch.Pending), string(batch.Claimed), string(batch.Processing),
-		string(batch.Completed), string(batch.Failed), string(batch.Canceled), string(batch.Expired)))
-	customID := q.text("custom_id")
-	if err := q.done(); err != nil {
-		return err
-	}
-	b, err := s.ownBatch(c)
-	if err != nil {
-		return err
-	}
-	query := postgres.RequestQuery{Batch: b.ID, File: b.File, State: state, CustomID: customID}
-	if after != "" {
+// resultListParams ask for requests of a batch, in the order of the file.
+type resultListParams struct {
+	batchParams
+	after    int32 // line
+	limit    int
+	state    batch.State // empty: any
+	customID string      // empty: any
+}
+
+func (p *resultListParams) read(in *input) {
+	p.batchParams.read(in)
+	if after, given := in.text("after", maxIDBytes); given {
 		id, err := batch.ParseRequestID(after)
-		if err != nil || id.Batch != b.ID {
-			return invalid("after", codeInvalid, "after must be the id of a request of this batch.")
+		if err != nil || id.Batch != p.id {
+			in.fail(invalid("after", codeInvalid, "after must be the id of a request of this batch."))
 		}
-		query.After = id.Line
+		p.after = id.Line
+	}
+	p.limit = int(in.number("limit", defaultListedResults, 1, maxListedResults))
+	p.state = batch.State(in.oneOf("status", "", string(batch.Pending), string(batch.Claimed), string(batch.Processing),
+		string(batch.Completed), string(batch.Failed), string(batch.Canceled), string(batch.Expired)))
+	p.customID, _ = in.text("custom_id", maxCustomIDBytes)
+}
+
+// batchResults sends a list of requests, each with its result. It is written
+// page by page, for bodies may be large.
+func (s *Server) batchResults(c *call, p resultListParams) error {
+	b, err := s.cfg.Store.GetBatch(c.Context(), p.id, &c.owner)
+	if err != nil {
+		return err
 	}
 	leave, err := s.downloads.enter(c.Context())
 	if err != nil {
 		return err
 	}
 	defer leave()
-	return s.sendOutcomes(c, query, limit)
+	return s.sendResults(c, postgres.RequestQuery{Batch: b.ID, File: b.File, State: p.state, CustomID: p.customID, After: p.after}, p.limit)
 }
 
-func (s *Server) sendOutcomes(c *call, q postgres.RequestQuery, limit int) error {
+func (s *Server) sendResults(c *call, q postgres.RequestQuery, limit int) error {
 	var first, last string
 	sent, more := 0, false
 	w := s.pacedWriter(c.w)
 	for begun := false; ; begun = true {
 		q.Limit = limit + 1 - sent // one more, to know whether there is one
-		outcomes, next, err := s.cfg.Store.ListRequests(c.Context(), q)
+		results, next, err := s.cfg.Store.ListRequests(c.Context(), q)
 		if err != nil && !begun {
 			return err
 		}
@@ -82,14 +87,14 @@ func (s *Server) sendOutcomes(c *call, q postgres.RequestQuery, limit int) error
 			c.w.Header().Set("Content-Type", "application/json")
 			out.WriteString(`{"object":"list","data":[`)
 		}
-		for _, o := range outcomes {
+		for _, o := range results {
 			if more = sent == limit; more {
 				break
 			}
 			if sent++; sent > 1 {
 				out.WriteByte(',')
 			}
-			object := outcome(o)
+			object := asResult(o)
 			if last = object.ID; first == "" {
 				first = last
 			}
@@ -128,8 +133,8 @@ func writeTail(out *bytes.Buffer, first, last string, more bool) error {
 	return err
 }
 
-func outcome(o postgres.RequestResult) outcomeObject {
-	out := outcomeObject{
+func asResult(o postgres.RequestResult) resultObject {
+	out := resultObject{
 		ID: o.Result.ID.String(), Object: "batch.request", Line: o.Line, CustomID: o.CustomID, Status: o.Result.State,
 		Model: o.Model, Attempts: o.Result.Attempts, Response: null, Error: null,
 	}

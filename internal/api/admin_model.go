@@ -1,0 +1,102 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/control"
+	"fusillade/internal/postgres"
+)
+
+// modelStatusObject is a model as operators see it.
+type modelStatusObject struct {
+	ID               string  `json:"id"`
+	Object           string  `json:"object"`
+	Limit            int     `json:"limit"` // 0: no dispatcher has said yet
+	LimitSource      string  `json:"limit_source"`
+	Paused           bool    `json:"paused"`
+	Held             int     `json:"held"`
+	Daemons          int     `json:"daemons"`
+	Pending          int64   `json:"pending"`
+	Queued           int64   `json:"queued"`
+	Taken            int64   `json:"taken"`
+	EscalatesTo      *string `json:"escalates_to"`
+	EscalatesBefore  *int64  `json:"escalates_before_seconds"`
+	EscalationSource *string `json:"escalation_source"`
+	Upstream         *string `json:"upstream"`
+	UpstreamKey      bool    `json:"upstream_key"`
+}
+
+func (m modelStatusObject) id() string { return m.ID }
+
+func asModelStatus(m control.ModelStatus) modelStatusObject {
+	out := modelStatusObject{
+		ID: string(m.Model), Object: "admin.model", Limit: m.Limit, LimitSource: string(m.LimitSource), Paused: m.Paused,
+		Held: m.Held, Daemons: m.Daemons, Pending: m.Pending, Queued: m.Queued, Taken: m.Taken,
+		EscalatesTo: optional(string(m.Escalation.Model)), EscalationSource: optional(string(m.EscalationSource)),
+		Upstream: optional(m.Upstream), UpstreamKey: m.UpstreamKey,
+	}
+	if out.EscalatesTo != nil {
+		seconds := int64(m.Escalation.Threshold / time.Second)
+		out.EscalatesBefore = &seconds
+	}
+	return out
+}
+
+func (s *Server) listModelStatuses(ctx context.Context, _ caller, _ none) (page[modelStatusObject], error) {
+	models, err := s.cfg.Controller.Models(ctx)
+	return wholePage(models, asModelStatus), err
+}
+
+// modelChangeParams name a model, and what to change about it; what the body
+// lacks stays as it is.
+type modelChangeParams struct {
+	name string
+	body modelChange
+}
+
+type modelChange struct {
+	Limit             *int    `json:"limit"`
+	Paused            *bool   `json:"paused"`
+	EscalatesTo       *string `json:"escalates_to"` // empty: none
+	EscalatesBefore   *int64  `json:"escalates_before_seconds"`
+	DefaultEscalation bool    `json:"default_escalation"`
+}
+
+func (p *modelChangeParams) read(in *input) {
+	p.name = in.pathID("model")
+	in.required("model", p.name, maxModelBytes)
+	in.json(&p.body)
+	if to := p.body.EscalatesTo; to != nil && *to != "" {
+		in.checkText("escalates_to", *to, maxModelBytes)
+	}
+	if p.body == (modelChange{}) {
+		in.fail(invalid("", codeMissing, "There is nothing to change."))
+	}
+}
+
+func (s *Server) changeModel(ctx context.Context, _ caller, p modelChangeParams) (modelStatusObject, error) {
+	change := postgres.ModelChange{
+		Limit: p.body.Limit, Paused: p.body.Paused,
+		EscalateTo: (*batch.Model)(p.body.EscalatesTo), DefaultEscalation: p.body.DefaultEscalation,
+	}
+	if seconds := p.body.EscalatesBefore; seconds != nil {
+		// Beyond the bounds, which the controller checks, without an overflow.
+		before := time.Duration(min(max(*seconds, 0), int64(control.MaxThreshold/time.Second)+1)) * time.Second
+		change.EscalateBefore = &before
+	}
+	if err := s.cfg.Controller.ChangeModel(ctx, batch.Model(p.name), change); err != nil {
+		return modelStatusObject{}, err
+	}
+	models, err := s.cfg.Controller.Models(ctx)
+	for _, m := range models {
+		if m.Model == batch.Model(p.name) {
+			return asModelStatus(m), nil
+		}
+	}
+	if err == nil {
+		err = batch.ErrNotFound
+	}
+	return modelStatusObject{}, err
+}

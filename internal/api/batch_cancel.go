@@ -1,0 +1,36 @@
+package api
+
+import (
+	"context"
+)
+
+// batchCancelParams name a batch, and lines of it if not all are to be
+// canceled.
+type batchCancelParams struct {
+	batchParams
+	body struct {
+		Lines []int32 `json:"lines"`
+	}
+}
+
+func (p *batchCancelParams) read(in *input) {
+	p.batchParams.read(in)
+	in.optionalJSON(&p.body)
+	checkLines(in, p.body.Lines)
+}
+
+// cancelBatch cancels the batch at once, so that the answer shows it cancelled
+// already, or single requests of it.
+func (s *Server) cancelBatch(ctx context.Context, who caller, p batchCancelParams) (batchOrLines, error) {
+	b, err := s.cfg.Store.GetBatch(ctx, p.id, &who.owner)
+	if err != nil {
+		return batchOrLines{}, err
+	}
+	if p.body.Lines != nil {
+		return linesChanged(ctx, b.ID, p.body.Lines, s.cfg.Controller.CancelRequests)
+	}
+	if _, err := s.cfg.Controller.Cancel(ctx, b.ID); err != nil {
+		return batchOrLines{}, err
+	}
+	return s.batchChanged(ctx, who, b.ID)
+}

@@ -1,0 +1,156 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+)
+
+const (
+	maxWindow           = 5 * 365 * 24 * time.Hour
+	anchorCreatedAt     = "created_at"
+	headerIdempotency   = "Idempotency-Key"
+	paramInputFile      = "input_file_id"
+	paramWindow         = "completion_window"
+	paramOutputExpiry   = "output_expires_after"
+	codeKeyReused       = "idempotency_key_reused"
+	codeEndpointDiffers = "mismatched_endpoint"
+)
+
+// newBatchParams are the body that creates a batch, and its headers.
+type newBatchParams struct {
+	body struct {
+		InputFileID        string            `json:"input_file_id"`
+		Endpoint           string            `json:"endpoint"`
+		CompletionWindow   string            `json:"completion_window"`
+		Metadata           map[string]string `json:"metadata"`
+		OutputExpiresAfter *expiresAfter     `json:"output_expires_after"`
+	}
+	file           batch.FileID
+	idempotencyKey string // empty: none
+	upstreamKey    string // empty: none
+}
+
+type expiresAfter struct {
+	Anchor  string `json:"anchor"`
+	Seconds int64  `json:"seconds"`
+}
+
+// duration checks the time that a field gives.
+func (e *expiresAfter) duration(in *input, field string) time.Duration {
+	switch {
+	case e == nil:
+		return 0
+	case e.Anchor != anchorCreatedAt:
+		in.fail(invalid(field+".anchor", codeInvalid, "%s.anchor must be created_at.", field))
+	case !validExpiry(e.Seconds):
+		in.fail(invalid(field+".seconds", codeInvalid, "%s.seconds must be %s.", field, expiryRange))
+	}
+	return time.Duration(e.Seconds) * time.Second
+}
+
+func (p *newBatchParams) read(in *input) {
+	in.json(&p.body)
+	in.required(paramInputFile, p.body.InputFileID, maxIDBytes)
+	in.required("endpoint", p.body.Endpoint, maxEndpointBytes)
+	in.required(paramWindow, p.body.CompletionWindow, maxWindowBytes)
+	checkMetadata(in, p.body.Metadata)
+	p.body.OutputExpiresAfter.duration(in, paramOutputExpiry)
+	if in.Header.Values(headerIdempotency) != nil {
+		p.idempotencyKey = in.Header.Get(headerIdempotency)
+		in.checkText(headerIdempotency, p.idempotencyKey, maxIdempotencyKey)
+	}
+	p.upstreamKey = in.upstreamKey()
+	var err error
+	if p.file, err = batch.ParseFileID(p.body.InputFileID); err != nil {
+		in.fail(missingFile(p.body.InputFileID))
+	}
+}
+
+func (s *Server) createBatch(ctx context.Context, who caller, p newBatchParams) (batchObject, error) {
+	want, err := s.wantedBatch(ctx, who, p)
+	if err != nil {
+		return batchObject{}, err
+	}
+	id, created, err := s.cfg.Store.CreateBatch(ctx, want)
+	if err != nil {
+		return batchObject{}, orMissingFile(err, p.body.InputFileID)
+	}
+	b, err := s.cfg.Store.GetBatch(ctx, id, &who.owner)
+	if err != nil {
+		return batchObject{}, err
+	}
+	if !created && !sameBatch(b, want) {
+		return batchObject{}, &apiError{status: http.StatusUnprocessableEntity, kind: "idempotency_error", code: codeKeyReused,
+			message: "This Idempotency-Key was used before, with other parameters."}
+	}
+	if created {
+		s.cfg.Wake() // a crash before it costs one claim interval
+	}
+	return asBatch(b), nil
+}
+
+func sameBatch(b postgres.Batch, n postgres.NewBatch) bool {
+	return b.HasOwnKey == (n.EncryptKey != nil) && b.File == n.File && b.Endpoint == n.Endpoint && b.CompletionWindow == n.WindowText && maps.Equal(b.Metadata, n.Metadata)
+}
+
+// wantedBatch is what the store is to create.
+func (s *Server) wantedBatch(ctx context.Context, who caller, p newBatchParams) (want postgres.NewBatch, err error) {
+	want = postgres.NewBatch{
+		File: p.file, Endpoint: p.body.Endpoint, WindowText: p.body.CompletionWindow, Metadata: p.body.Metadata, CreatedBy: who.owner,
+		IdempotencyKey: p.idempotencyKey, Allowance: who.allowance,
+	}
+	if want.CompletionWindow, err = s.cfg.ParseWindow(p.body.CompletionWindow); err != nil || want.CompletionWindow > maxWindow {
+		return want, invalid(paramWindow, codeInvalid, "completion_window must be a time such as 90m, 24h or 7d, at most five years.")
+	}
+	if e := p.body.OutputExpiresAfter; e != nil {
+		want.OutputExpiry = time.Duration(e.Seconds) * time.Second
+	}
+	if want.EncryptKey, err = s.encryptKey(p.upstreamKey); err != nil {
+		return want, err
+	}
+	f, err := s.cfg.Store.GetFile(ctx, who.owner, p.file)
+	if err != nil {
+		return want, orMissingFile(err, p.body.InputFileID)
+	}
+	if f.Endpoint != p.body.Endpoint {
+		return want, invalid("endpoint", codeEndpointDiffers, "The requests of the file are for %s, not for %s.", f.Endpoint, quote(p.body.Endpoint))
+	}
+	return want, nil
+}
+
+func missingFile(id string) *apiError {
+	e := notFound(kindFile, id)
+	e.param = paramInputFile
+	return e
+}
+
+func orMissingFile(err error, id string) error {
+	if errors.Is(err, batch.ErrNotFound) {
+		return missingFile(id)
+	}
+	return err
+}
+
+func checkMetadata(in *input, metadata map[string]string) {
+	if len(metadata) > maxMetadata {
+		in.fail(invalid("metadata", codeInvalid, "metadata has %d pairs; at most %d are allowed.", len(metadata), maxMetadata))
+	}
+	for key, value := range metadata {
+		switch {
+		case key == "" || utf8.RuneCountInString(key) > maxMetadataKey:
+			in.fail(invalid("metadata", codeInvalid, "metadata has the key %s; keys have 1 to %d characters.", quote(key), maxMetadataKey))
+		case utf8.RuneCountInString(value) > maxMetadataValue:
+			in.fail(invalid("metadata", codeInvalid, "metadata has, under %s, a value of more than %d characters.", quote(key), maxMetadataValue))
+		case strings.Contains(key+value, "\x00"):
+			in.fail(invalid("metadata", codeInvalid, "metadata has, under %s, a NUL character.", quote(key)))
+		}
+	}
+}
