@@ -133,7 +133,7 @@ func sameEndpoint(j postgres.Job, endpoint string) bool {
 // goOn takes a job up again, or has its results written again.
 func (f *finder) goOn(ctx context.Context, j postgres.Job, endpoint string) error {
 	if f.RerunFailed {
-		n, err := f.store.RerunRequests(ctx, j.Batch, batch.Failed, batch.Expired)
+		n, err := f.store.RerunRequests(ctx, j.Batch, batch.Allowance{}, batch.Failed, batch.Expired)
 		if err != nil {
 			return err
 		}
