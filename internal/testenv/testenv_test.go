@@ -169,8 +169,8 @@ func TestConfiguredURLIsNotShown(t *testing.T) {
 		"host=127.0.0.1 port=1 password=" + secret,
 	} {
 		_, err := dialBackend(testContext(t), configured)
-		if err == nil || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), urlVariable) {
-			t.Errorf("dialBackend = %v, want an error that names %s and not the password", err, urlVariable)
+		if err == nil || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), URLVariable) {
+			t.Errorf("dialBackend = %v, want an error that names %s and not the password", err, URLVariable)
 		}
 	}
 }
