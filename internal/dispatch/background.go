@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"fusillade/internal/backoff"
 	"sync"
 	"time"
 )
@@ -31,7 +32,7 @@ func (d *Dispatcher) startBackground(ctx context.Context, background *sync.WaitG
 // every calls f after the first pause and then again after each interval, until
 // ctx ends.
 func every(ctx context.Context, first, interval time.Duration, f func(context.Context)) {
-	for wait := first; pause(ctx, wait) == nil; wait = jittered(interval) {
+	for wait := first; pause(ctx, wait) == nil; wait = backoff.Jitter(interval) {
 		f(ctx)
 	}
 }

@@ -171,7 +171,7 @@ func hot(d batch.DaemonID, id batch.ID, deliveries []Delivery) []statement {
 	out := []statement{
 		{"claim", claimSQL, []any{string(testModel), [][16]byte{id}, []int32{int32(n)}, []string{string(testModel)}, []int64{0}, []int64{0}}},
 		{"claim due", claimDueSQL, []any{string(testModel), [][16]byte{id}, []bool{false}, []int32{int32(n)}, []string{string(otherName)}, []string{string(testModel)}, []int64{1e6}}},
-		{"due", dueBatchesSQL, []any{string(testModel), [16]byte{}, maxDueBatches, int64(minDue), int64(n), [][16]byte{}}},
+		{"due", dueBatchesSQL, []any{string(testModel), [16]byte{}, maxDueBatches, int64(1), int64(n), [][16]byte{}}},
 		{"start", startSQL, []any{k.batches, k.lines, k.claims, k.deliveries, [16]byte(d), r.ProcessingTimeout, r.StaleThreshold, defaultStartBytes}},
 		{"refused", refusedSQL, []any{k.batches, k.lines, k.claims, k.deliveries, r.ProcessingTimeout, r.StaleThreshold}},
 		{"lock requests", lockRequestsSQL, []any{k.batches, k.lines}},
