@@ -128,7 +128,7 @@ func TestBatches(t *testing.T) {
 	if lineCount(t, results) != completed || lineCount(t, failures) != failed {
 		t.Errorf("%d results and %d errors, want %d and %d", lineCount(t, results), lineCount(t, failures), completed, failed)
 	}
-	refuses(t, cli.ExitFailed, []string{"cancel", "completed"}, "batches", "cancel", id)
+	refuses(t, cli.ExitFailed, []string{"already completed"}, "batches", "cancel", id)
 
 	second := must(t, "batches", "create", in, "--json")
 	secondID := jsonMember(t, second, "id").(string)
@@ -161,7 +161,7 @@ func TestCancelAndRetry(t *testing.T) {
 	if code != cli.ExitFailed || jsonMember(t, printed, "status") != "cancelled" {
 		t.Errorf("exit code %d of watching a cancelled batch, want %d: %s", code, cli.ExitFailed, printed)
 	}
-	refuses(t, cli.ExitFailed, []string{"no request to retry"}, "batches", "rerun", id)
+	refuses(t, cli.ExitFailed, []string{"no request in these states"}, "batches", "rerun", id)
 	if again := must(t, "batches", "rerun", id, "--canceled", "--json"); jsonMember(t, again, "status") != "in_progress" {
 		t.Errorf("retried: %s", again)
 	}

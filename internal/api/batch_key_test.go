@@ -180,7 +180,7 @@ func TestBatchBringsItsKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.store.RerunRequests(t.Context(), batchID, batch.Failed); err == nil || !strings.Contains(err.Error(), "API key") {
+	if _, err := s.store.RerunRequests(t.Context(), batchID, batch.Allowance{}, batch.Failed); err == nil || !strings.Contains(err.Error(), "API key") {
 		t.Errorf("retried without a key: %v", err)
 	}
 	c.post(rerun, map[string]any{"statuses": []string{"expired"}}, upstreamKey, second).wantError(t, http.StatusConflict, "nothing_to_retry")
@@ -194,7 +194,7 @@ func TestBatchBringsItsKey(t *testing.T) {
 	if n := s.count(`SELECT count(*) FROM batch_keys`); n != 0 {
 		t.Error("a key was kept though no line was retried")
 	}
-	if _, err := s.store.RerunLines(t.Context(), batchID, []int32{1}); err == nil || !strings.Contains(err.Error(), "API key") {
+	if _, err := s.store.RerunLines(t.Context(), batchID, batch.Allowance{}, []int32{1}); err == nil || !strings.Contains(err.Error(), "API key") {
 		t.Errorf("a line was retried without a key: %v", err)
 	}
 	c.post(rerun, lines, upstreamKey, second).want(t, http.StatusOK)

@@ -95,8 +95,8 @@ func (o *Controller) CancelRequests(ctx context.Context, id batch.ID, lines []in
 
 // Retry puts requests of a batch that ended in one of the states back to
 // pending. It returns how many.
-func (o *Controller) Rerun(ctx context.Context, id batch.ID, states ...batch.State) (int, error) {
-	n, err := o.cfg.Store.RerunRequests(ctx, id, states...)
+func (o *Controller) Rerun(ctx context.Context, id batch.ID, a batch.Allowance, states ...batch.State) (int, error) {
+	n, err := o.cfg.Store.RerunRequests(ctx, id, a, states...)
 	if n > 0 { // also before an error
 		o.wake()
 	}
@@ -104,8 +104,8 @@ func (o *Controller) Rerun(ctx context.Context, id batch.ID, states ...batch.Sta
 }
 
 // RerunLines puts single requests of a batch back to pending.
-func (o *Controller) RerunLines(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error) {
-	done, err := o.cfg.Store.RerunLines(ctx, id, lines)
+func (o *Controller) RerunLines(ctx context.Context, id batch.ID, a batch.Allowance, lines []int32) (postgres.Lines, error) {
+	done, err := o.cfg.Store.RerunLines(ctx, id, a, lines)
 	if len(done.Changed) > 0 {
 		o.wake()
 	}

@@ -261,13 +261,13 @@ func TestHintOfAnUnknownModel(t *testing.T) {
 	stop()
 	d.drained(nats.NewMsg(streams.HintDrained(testModel)))
 	select {
-	case <-d.work:
+	case <-d.work.C():
 	default:
 		t.Error("the dispatcher does not look for the model's work")
 	}
 	d.drained(nats.NewMsg("fusillade.hints.drained.=zz"))
 	select {
-	case <-d.work:
+	case <-d.work.C():
 		t.Error("a malformed hint has an effect")
 	default:
 	}

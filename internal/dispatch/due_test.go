@@ -46,11 +46,11 @@ func TestRerunPassesNobody(t *testing.T) {
 			for i := range all {
 				all[i] = int32(i + 1)
 			}
-			out, err := c.Store.RerunLines(t.Context(), id, all)
+			out, err := c.Store.RerunLines(t.Context(), id, batch.Allowance{}, all)
 			return len(out.Changed), err
 		},
 		"states": func(c *cluster, id batch.ID) (int, error) {
-			return c.Store.RerunRequests(t.Context(), id, batch.Canceled)
+			return c.Store.RerunRequests(t.Context(), id, batch.Allowance{}, batch.Canceled)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

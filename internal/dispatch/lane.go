@@ -10,7 +10,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
+	"fusillade/internal/notify"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
 	"fusillade/internal/watchdog"
@@ -34,7 +36,7 @@ const (
 type lane struct {
 	d     *Dispatcher
 	model batch.Model
-	wake  chan struct{} // poked after one of the flags was set
+	wake  notify.Signal // poked after one of the flags was set
 
 	// Set by any goroutine, and reset by run.
 	stale     atomic.Bool // the cursors may have changed, or requests may be due
@@ -65,7 +67,7 @@ type lane struct {
 }
 
 func newLane(d *Dispatcher, model batch.Model) *lane {
-	l := &lane{d: d, model: model, wake: make(chan struct{}, 1), groups: make(chan struct{}, unconfirmedGroups)}
+	l := &lane{d: d, model: model, wake: notify.New(), groups: make(chan struct{}, unconfirmedGroups)}
 	l.misrouted.Store(true)
 	return l
 }
@@ -75,15 +77,15 @@ func newLane(d *Dispatcher, model batch.Model) *lane {
 func (l *lane) run(ctx context.Context) {
 	defer l.publishing.Wait()
 	log := l.d.cfg.Log.With("model", l.model)
-	pause := minPause
+	failed := backoff.New(minPause, maxPause)
 	var again time.Time // when refused requests are due; zero: there are none
 	l.loop = l.d.cfg.Watch.Loop("dispatching requests of " + string(l.model))
 	defer l.loop.End()
 	for {
 		l.loop.Busy()
-		wait := jittered(l.d.cfg.ClaimInterval)
+		wait := backoff.Jitter(l.d.cfg.ClaimInterval)
 		if l.refused.Swap(false) {
-			again = time.Now().Add(republishPause + jittered(republishPause/4))
+			again = time.Now().Add(republishPause + backoff.Jitter(republishPause/4))
 		}
 		if !again.IsZero() {
 			if left := time.Until(again); left > 0 {
@@ -97,16 +99,15 @@ func (l *lane) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, errContended):
-			wait = jittered(contendedPause)
+			wait = backoff.Jitter(contendedPause)
 		case err != nil:
 			log.Warn("requests could not be dispatched", "err", err)
 			if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 				l.consumer = nil
 			}
-			wait = jittered(pause)
-			pause = min(2*pause, maxPause)
+			wait = failed.Next()
 		default:
-			pause = minPause
+			failed.Reset()
 			if !l.nextEscalation.IsZero() {
 				wait = min(wait, max(time.Until(l.nextEscalation), time.Millisecond))
 			}
@@ -115,7 +116,7 @@ func (l *lane) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-l.wake:
+		case <-l.wake.C():
 		case <-time.After(wait):
 		}
 	}

@@ -114,8 +114,8 @@ func (l *lane) reroute(ctx context.Context, e postgres.Escalations, isTarget boo
 func (d *Dispatcher) arrived(model batch.Model) {
 	if l := d.lane(model); l != nil {
 		l.stale.Store(true)
-		poke(l.wake)
+		l.wake.Notify()
 		return
 	}
-	poke(d.work) // there is none yet
+	d.work.Notify() // there is none yet
 }
