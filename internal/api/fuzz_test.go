@@ -31,7 +31,7 @@ func FuzzFileIDs(f *testing.F) {
 				t.Errorf("%q: %v, %v", printed, again, err)
 			}
 		}
-		if !strings.EqualFold(printed, text) {
+		if printed != text {
 			t.Errorf("%q is taken for %q", text, printed)
 		}
 	})

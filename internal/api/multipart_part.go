@@ -26,6 +26,8 @@ type partObject struct {
 	UploadID  string `json:"upload_id"`
 }
 
+func partName(id postgres.PartID) string { return partPrefix + hex.EncodeToString(id[:]) }
+
 // addPart stores a part as it arrives. Nothing remains of one that does not
 // arrive whole, but for a crash, after which the purge removes it with its
 // upload.
@@ -53,7 +55,7 @@ func (s *Server) addPart(c *call, p uploadIDParams) error {
 		return errors.Join(form.explain(err), s.cfg.Store.RemovePart(removing, part))
 	}
 	s.writeJSON(c.w, http.StatusOK, partObject{
-		ID: partPrefix + hex.EncodeToString(part[:]), Object: "upload.part", CreatedAt: time.Now().Unix(), UploadID: uploadName(u.ID),
+		ID: partName(part), Object: "upload.part", CreatedAt: time.Now().Unix(), UploadID: uploadName(u.ID),
 	})
 	return nil
 }

@@ -17,6 +17,10 @@ import (
 // context ends.
 const brokerTimeout = 5 * time.Second
 
+// ErrBrokerUnavailable is returned when the broker does not answer. The same
+// call may succeed later.
+var ErrBrokerUnavailable = errors.New("the broker does not answer")
+
 // hintCancel purges messages of requests that have finished, and hints that
 // their calls are of no use any more.
 func (c *Controller) hintCancel(ctx context.Context, id batch.ID, hint []byte, subjects ...string) {

@@ -61,11 +61,11 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 	defer cancel()
 	kv, err := c.js.KeyValue(ctx, streams.SlotsBucket)
 	if err != nil {
-		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
+		return nil, fmt.Errorf("%w: binding bucket %s: %w", ErrBrokerUnavailable, streams.SlotsBucket, err)
 	}
 	entries, err := slots.List(ctx, kv)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrBrokerUnavailable, err)
 	}
 	queues, err := c.queues(ctx)
 	if err != nil {
@@ -104,7 +104,7 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 func (c *Controller) queues(ctx context.Context) (map[string]jetstream.ConsumerInfo, error) {
 	stream, err := c.js.Stream(ctx, streams.Stream)
 	if err != nil {
-		return nil, fmt.Errorf("binding stream %s: %w", streams.Stream, err)
+		return nil, fmt.Errorf("%w: binding stream %s: %w", ErrBrokerUnavailable, streams.Stream, err)
 	}
 	infos := make(map[string]jetstream.ConsumerInfo)
 	lister := stream.ListConsumers(ctx)
@@ -112,7 +112,7 @@ func (c *Controller) queues(ctx context.Context) (map[string]jetstream.ConsumerI
 		infos[info.Name] = *info
 	}
 	if err := lister.Err(); err != nil {
-		return nil, fmt.Errorf("listing consumers: %w", err)
+		return nil, fmt.Errorf("%w: listing consumers: %w", ErrBrokerUnavailable, err)
 	}
 	return infos, nil
 }
