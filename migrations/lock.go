@@ -3,10 +3,11 @@ package migrations
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"fusillade/internal/backoff"
 )
 
 const (
@@ -38,8 +39,9 @@ func holdLock(ctx context.Context, conn *pgx.Conn) (err error) {
 	if _, err := conn.Exec(ctx, `SET lock_timeout = '`+tableLockTimeout+`'`); err != nil {
 		return fmt.Errorf("setting lock_timeout: %w", err)
 	}
-	deadline := time.NewTimer(lockWait)
-	defer deadline.Stop()
+	waiting, cancel := context.WithTimeoutCause(ctx, lockWait, fmt.Errorf("another process has held it for %s", lockWait))
+	defer cancel()
+	poll := backoff.New(lockPoll, lockPoll)
 	for {
 		var held bool
 		if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, lockID).Scan(&held); err != nil {
@@ -48,15 +50,8 @@ func holdLock(ctx context.Context, conn *pgx.Conn) (err error) {
 		if held {
 			return nil
 		}
-		poll := time.NewTimer(lockPoll/2 + rand.N(lockPoll))
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			poll.Stop()
-			return fmt.Errorf("taking the migration lock: another process has held it for %s", lockWait)
-		case <-ctx.Done():
-			poll.Stop()
-			return fmt.Errorf("taking the migration lock: %w", context.Cause(ctx))
+		if err := poll.Wait(waiting); err != nil {
+			return fmt.Errorf("taking the migration lock: %w", err)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"fusillade/internal/seal"
 )
 
-const databaseHelp = "The data directory of fusillade serve, which must not be running. Not used where FUSILLADE_DATABASE_URL is set. Default: a directory for your user."
+const databaseHelp = "The data directory of fusillade run and serve, neither of which must be running there. Not used where FUSILLADE_DATABASE_URL is set. Default: a directory for your user."
 
 // databaseFlags are those of commands that work in the database of a cluster,
 // which the environment names, or in that of a data directory.
@@ -34,7 +34,7 @@ func (f *databaseFlags) with(ctx context.Context, do func(*postgres.Store) error
 		defer s.Close()
 		return do(s)
 	}
-	dir, err := dataDir(f.DataDir)
+	dir, err := dataDir(f.DataDir, false)
 	if err != nil {
 		return cli.Usage(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"fusillade/internal/cli"
 	"fusillade/internal/config"
@@ -18,7 +19,7 @@ type localFlags struct {
 	Upstream    string `placeholder:"URL" help:"Model endpoint, such as https://api.openai.com (FUSILLADE_UPSTREAM_URL)."`
 	APIKeyEnv   string `name:"api-key-env" placeholder:"NAME" help:"Environment variable that holds the endpoint's API key."`
 	Concurrency string `placeholder:"N|MODEL=N,..." help:"Calls in flight per model: one number for all, or one for each (FUSILLADE_DEFAULT_MODEL_CONCURRENCY, FUSILLADE_MODEL_CONCURRENCY_LIMITS)."`
-	DataDir     string `placeholder:"DIR" help:"Where everything is kept; one process at a time may use it. After a stop the next one goes on where it was. Default: a directory for your user."`
+	DataDir     string `placeholder:"DIR" help:"Where everything is kept; one process at a time may use it. After a stop the next one goes on where it was. Default: a directory for your user, and another one with --mock."`
 	Mock        bool   `help:"Call a built-in mock model endpoint."`
 	MockLatency string `default:"20ms" placeholder:"TIME" help:"Its latency, as for fusillade mock (default ${default})."`
 	MockErrors  string `placeholder:"STATUS=RATE,..." help:"Its errors, as for fusillade mock."`
@@ -52,6 +53,9 @@ func (c *localFlags) settings() (*config.Standalone, error) {
 	}
 	if c.Upstream != "" {
 		if err := cfg.Upstream.URL.Set(c.Upstream); err != nil {
+			if !strings.Contains(c.Upstream, "://") && !strings.Contains(c.Upstream, "@") { // it may hold a password
+				err = fmt.Errorf("%s is not a URL; did you mean http://%s?", c.Upstream, c.Upstream)
+			}
 			return nil, cli.Usage(fmt.Errorf("--upstream: %w", err))
 		}
 	}
@@ -70,7 +74,7 @@ func (c *localFlags) settings() (*config.Standalone, error) {
 	if err := c.setConcurrency(cfg); err != nil {
 		return nil, cli.Usage(fmt.Errorf("--concurrency: %w", err))
 	}
-	if c.DataDir, err = dataDir(c.DataDir); err != nil {
+	if c.DataDir, err = dataDir(c.DataDir, c.Mock); err != nil {
 		return nil, cli.Usage(err)
 	}
 	if err := config.Validate(cfg); err != nil {
@@ -100,10 +104,15 @@ func (c *localFlags) setConcurrency(cfg *config.Standalone) error {
 	return nil
 }
 
-// dataDir is the flag's path, absolute, or the default.
-func dataDir(path string) (string, error) {
+// dataDir is the flag's path, absolute, or the default: for tries with the mock
+// endpoint one of their own, so that they don't mix with what is real.
+func dataDir(path string, mock bool) (string, error) {
 	if path == "" {
-		return defaultDataDir()
+		path, err := defaultDataDir()
+		if mock {
+			path += "-mock"
+		}
+		return path, err
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 
 type commands struct {
 	Run        runCmd           `cmd:"" help:"Run a file of requests on this machine and write every result."`
+	Jobs       jobsCmd          `cmd:"" help:"Manage the jobs of run: list and remove them."`
 	Serve      serveCmd         `cmd:"" help:"Serve the OpenAI-compatible Files and Batches API, all on this machine."`
 	Files      filesCmd         `cmd:"" help:"Manage files on a server: list, upload, read and delete them."`
 	Batches    batchesCmd       `cmd:"" help:"Manage batches on a server: create, watch, cancel, rerun and delete them, and write their results."`

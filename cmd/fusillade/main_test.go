@@ -98,6 +98,12 @@ func TestBadUseAndBadInput(t *testing.T) {
 		{"no upstream", []string{"-i", good}, []string{"--upstream"}},
 		{"refusing upstream", []string{"-i", good, "--upstream", "http://" + refusing}, []string{refusing, "connection refused"}},
 		{"bad upstream", []string{"-i", good, "--upstream", "ftp://x"}, []string{"--upstream"}},
+		{"upstream without a scheme", []string{"-i", good, "--upstream", "127.0.0.1:8000"}, []string{"127.0.0.1:8000 is not a URL", "http://127.0.0.1:8000"}},
+		{"two inputs", []string{"--mock", good, "-i", good}, []string{"FILE", "--input"}},
+		{"no requests", []string{"--mock", os.DevNull}, []string{os.DevNull + " was refused"}},
+		{"output is the input", []string{"--mock", good, "-o", good}, []string{"--output", "input"}},
+		{"errors are the input", []string{"--mock", good, "--errors", good}, []string{"--errors", "input"}},
+		{"anew and again", []string{"--mock", good, "--again", "--rerun-failed"}, []string{"--again"}},
 		{"both upstreams", []string{"-i", good, "--upstream", "http://x", "--mock"}, []string{"--mock and --upstream"}},
 		{"unset key", []string{"-i", good, "--upstream", "http://" + inUse, "--api-key-env", "NO_SUCH_KEY"}, []string{"NO_SUCH_KEY"}},
 		{"no concurrency", []string{"--mock", "-i", good, "--concurrency", "0"}, []string{"--concurrency"}},
@@ -177,6 +183,38 @@ func TestRun(t *testing.T) {
 	code, _, message = command(t, args...)
 	if code != cli.ExitFailed || !strings.Contains(message, "was run before") {
 		t.Errorf("running a finished input again: exit code %d, want %d:\n%s", code, cli.ExitFailed, message)
+	}
+}
+
+// The input may be an argument, and results go to standard output alone.
+func TestRunToStandardOutput(t *testing.T) {
+	t.Setenv("FUSILLADE_DATABASE_URL", testenv.DatabaseURL(t))
+	t.Setenv("NATS_URL", "nats://127.0.0.1:1")
+	args := []string{"run", write(t, "in.jsonl", goodLines(50)), "-o", "-", "--data-dir", t.TempDir(), "--mock", "--mock-latency", "0s"}
+	code, out, message := command(t, args...)
+	if code != 0 || strings.Count(out, "\n") != 50 || strings.Count(out, `"custom_id":`) != 50 {
+		t.Errorf("exit code %d, printed %d bytes", code, len(out))
+	}
+	for _, want := range []string{"50 of 50 requests completed: standard output", "NATS_URL is set and not used"} {
+		if !strings.Contains(message, want) {
+			t.Errorf("the messages lack %q:\n%s", want, message)
+		}
+	}
+}
+
+// Tries with the mock endpoint do not mix with what is real.
+func TestDefaultDataDir(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", "/state")
+	real, err := dataDir("", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mock, err := dataDir("", true)
+	if err != nil || mock == real || !filepath.IsAbs(mock) {
+		t.Errorf("%q and, with --mock, %q, %v", real, mock, err)
+	}
+	if same, err := dataDir("/given", true); err != nil || same != "/given" {
+		t.Errorf("%q, %v", same, err)
 	}
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 
 	"fusillade/internal/cli"
@@ -9,15 +11,24 @@ import (
 )
 
 type runCmd struct {
-	Input            string `short:"i" required:"" placeholder:"FILE|-" help:"Requests, one JSON object per line, as for the OpenAI Batch API; - reads standard input."`
+	File             string `arg:"" optional:"" placeholder:"FILE|-" help:"Requests, one JSON object per line, as for the OpenAI Batch API; - reads standard input."`
+	Input            string `short:"i" placeholder:"FILE|-" help:"The same, as a flag."`
 	Output           string `short:"o" required:"" placeholder:"FILE|-" help:"Where to write the results, one JSON object per line; - writes to standard output."`
-	Errors           string `placeholder:"FILE" help:"Where to write the requests that failed. Default: the output's name with .errors before its extension."`
+	Errors           string `placeholder:"FILE|-" help:"Where to write the requests that failed. Default: the output's name with .errors before its extension; standard output, if the results go there."`
 	CompletionWindow string `default:"24h" placeholder:"TIME" help:"Time to finish in, such as 90m, 24h or 7d; what is not being called by then expires (default ${default})."`
-	Again            bool   `help:"Begin anew, though this input was run to its end before."`
+	RerunFailed      bool   `aliases:"retry-failed" help:"Run again the requests of this input that failed or expired."`
+	Again            bool   `help:"Begin anew, though this input was run before; an unfinished job of it is cancelled."`
+	ChangeEndpoint   bool   `help:"Go on with a job that was begun with another endpoint."`
 	localFlags
 }
 
 func (c *runCmd) Run(s cli.Signals, t *cli.Terminal) error {
+	switch {
+	case (c.File == "") == (c.Input == ""):
+		return cli.Usage(errors.New("give the input as FILE or by --input"))
+	case c.Again && (c.RerunFailed || c.ChangeEndpoint):
+		return cli.Usage(errors.New("--again excludes --rerun-failed and --change-endpoint"))
+	}
 	cfg, err := c.config()
 	if err != nil {
 		return err
@@ -26,7 +37,7 @@ func (c *runCmd) Run(s cli.Signals, t *cli.Terminal) error {
 	if err != nil {
 		return cli.Usage(fmt.Errorf("--completion-window: %w", err))
 	}
-	input, err := cli.OpenInput(c.Input)
+	input, err := cli.OpenInput(cmp.Or(c.File, c.Input))
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -36,6 +47,7 @@ func (c *runCmd) Run(s cli.Signals, t *cli.Terminal) error {
 		return cli.Usage(err)
 	}
 	return localrun.Run(s, t, cfg, localrun.Job{
-		Input: input, Outputs: outputs, Window: window, WindowText: c.CompletionWindow, Again: c.Again,
+		Input: input, Outputs: outputs, Window: window, WindowText: c.CompletionWindow,
+		Again: c.Again, RerunFailed: c.RerunFailed, ChangeEndpoint: c.ChangeEndpoint,
 	})
 }

@@ -1,18 +1,31 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"fusillade/internal/testenv"
 )
 
 func TestWebhookCommands(t *testing.T) {
 	t.Setenv("FUSILLADE_DATABASE_URL", testenv.DatabaseURL(t))
-	got := make(chan http.Header, 10)
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }))
+	type delivery struct {
+		header http.Header
+		body   []byte
+	}
+	got := make(chan delivery, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- delivery{r.Header, body}
+	}))
 	t.Cleanup(server.Close)
 	refused := func(want string, args ...string) {
 		t.Helper()
@@ -47,8 +60,16 @@ func TestWebhookCommands(t *testing.T) {
 	refused("private", "test", id)
 	t.Setenv("FUSILLADE_WEBHOOK_ALLOW_PRIVATE", "true")
 	do("test", id)
-	if header := <-got; header.Get("webhook-signature") == "" {
-		t.Errorf("headers %v", header)
+	receiver, err := standardwebhooks.NewWebhook(strings.TrimSpace(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := testenv.Receive(t, "the event has come", got)
+	if err := receiver.Verify(sent.body, sent.header); err != nil {
+		t.Errorf("the printed secret does not verify the event: %v: %v %s", err, sent.header, sent.body)
+	}
+	if len(got) > 0 {
+		t.Errorf("%d more events came of one test", len(got))
 	}
 	refused("no webhook", "test", "ab")
 	do("delete", id)

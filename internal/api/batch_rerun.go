@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
 )
 
 // batchRerunParams name a batch, and which of its requests are to be rerun: by
@@ -51,13 +52,15 @@ func (s *Server) rerunBatch(ctx context.Context, who caller, p batchRerunParams)
 		return batchOrLines{}, err
 	}
 	if p.body.Lines != nil {
-		out, err := linesChanged(ctx, b.ID, p.body.Lines, s.cfg.Controller.RerunLines)
+		out, err := linesChanged(ctx, b.ID, p.body.Lines, func(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error) {
+			return s.cfg.Controller.RerunLines(ctx, id, who.allowance, lines)
+		})
 		if err != nil || len(out.lines.Changed) == 0 {
 			s.dropKey(ctx, b)
 		}
 		return out, err
 	}
-	n, err := s.cfg.Controller.Rerun(ctx, b.ID, p.body.Statuses...)
+	n, err := s.cfg.Controller.Rerun(ctx, b.ID, who.allowance, p.body.Statuses...)
 	if n == 0 {
 		s.dropKey(ctx, b)
 	}

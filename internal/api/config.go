@@ -20,8 +20,8 @@ import (
 type controller interface {
 	Cancel(ctx context.Context, id batch.ID) (postgres.Batch, error)
 	CancelRequests(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
-	Rerun(ctx context.Context, id batch.ID, states ...batch.State) (int, error)
-	RerunLines(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error)
+	Rerun(ctx context.Context, id batch.ID, a batch.Allowance, states ...batch.State) (int, error)
+	RerunLines(ctx context.Context, id batch.ID, a batch.Allowance, lines []int32) (postgres.Lines, error)
 	DeleteBatch(ctx context.Context, id batch.ID) error
 	DeleteFile(ctx context.Context, id batch.FileID) ([]batch.ID, error)
 	Models(ctx context.Context) ([]control.ModelStatus, error)

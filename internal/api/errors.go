@@ -56,6 +56,8 @@ var refusals = []struct {
 	{batch.ErrBatchFinished, http.StatusConflict, "batch_ended", ""},
 	{batch.ErrNotRerunnable, http.StatusConflict, "not_retriable", "Only requests that failed, expired or were canceled can be rerun."},
 	{batch.ErrRerunSuperseded, http.StatusConflict, "not_retriable", "The batch was cancelled or rerun while this rerun began. Retrieve the batch to see its state."},
+	{batch.ErrRerunLimit, http.StatusConflict, "not_retriable", "The batch was cancelled and rerun so often that its output has no places left. Create a new batch of its file."},
+	{batch.ErrBatchCancelling, http.StatusConflict, "not_retriable", "The batch is being cancelled. Rerun it when its status is cancelled."},
 	{batch.ErrFileDeleted, http.StatusConflict, "not_retriable", "The input file of the batch was deleted, and its requests with it. Upload the file again and create a new batch."},
 	{batch.ErrKeyGone, http.StatusConflict, "not_retriable", "The API key of the batch was removed when the batch finished. Rerun it with " + headerUpstreamKey + "."},
 	{batch.ErrFileState, http.StatusConflict, "upload_ended", "The upload took too long and was given up. Upload the file again."},

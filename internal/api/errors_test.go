@@ -24,10 +24,11 @@ func TestRefusals(t *testing.T) {
 	declared := map[string]error{
 		"ErrInvalidID": batch.ErrInvalidID, "ErrNotFound": batch.ErrNotFound, "ErrBatchFinished": batch.ErrBatchFinished,
 		"ErrNotRerunnable": batch.ErrNotRerunnable, "ErrRerunSuperseded": batch.ErrRerunSuperseded, "ErrFileDeleted": batch.ErrFileDeleted,
+		"ErrRerunLimit": batch.ErrRerunLimit, "ErrBatchCancelling": batch.ErrBatchCancelling,
 		"ErrKeyGone": batch.ErrKeyGone, "ErrFileState": batch.ErrFileState, "ErrUploadState": batch.ErrUploadState,
 		"ErrUploadOverfull": batch.ErrUploadOverfull, "ErrTooMany": batch.ErrTooMany, "ErrNoEscalation": batch.ErrNoEscalation,
 	}
-	notOurs := map[string]bool{"ErrDaemonDead": true, "ErrConflict": true}
+	notOurs := map[string]bool{"ErrDaemonDead": true}
 	for _, name := range sentinels(t) {
 		if err := declared[name]; !mapped[err] && !notOurs[name] {
 			t.Errorf("batch.%s has no answer", name)

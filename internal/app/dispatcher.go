@@ -26,7 +26,7 @@ func dispatchUntil(taking context.Context, r Resources, cfg *config.Dispatcher, 
 		return err
 	}
 	d, err := dispatch.New(taking, dispatch.Config{
-		Store: r.Store, Conn: r.Conn, Streams: r.Streams,
+		Store: r.Store, Conn: r.Conn, Daemon: owner.ID, Streams: r.Streams,
 		ClaimBatchSize: cfg.ClaimBatchSize, ClaimInterval: cfg.ClaimInterval.Duration(),
 		DefaultLimit: cfg.DefaultModelConcurrency, Limits: cfg.ModelConcurrencyLimits, Escalations: escalations(cfg.ModelEscalations),
 		Lease: lease(&cfg.Daemon), Background: []func(context.Context){webhooks.Run}, ClaimTimeout: cfg.ClaimTimeout.Duration(),

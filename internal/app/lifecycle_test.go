@@ -54,7 +54,7 @@ func TestCancelAndRetryOfARunningBatch(t *testing.T) {
 	if now := c.Batch(id).Counts; now != b.Counts {
 		t.Errorf("counts were %+v and are %+v", b.Counts, now)
 	}
-	if retried, err := o.Rerun(t.Context(), id, batch.Canceled); err != nil || int64(retried) != b.Counts.Canceled {
+	if retried, err := o.Rerun(t.Context(), id, batch.Allowance{}, batch.Canceled); err != nil || int64(retried) != b.Counts.Canceled {
 		t.Errorf("%d retried of %d, %v", retried, b.Counts.Canceled, err)
 	}
 	c.awaitEnd(id, patience)
@@ -91,7 +91,7 @@ func TestRetryOfFailedRequests(t *testing.T) {
 	id := c.begin("failing", n, "gpt-4")
 	for range 2 {
 		testenv.Eventually(t, "the batch has failed", func() bool { return c.Batch(id).Status == batch.StatusFailed })
-		if retried, err := c.operator().Rerun(t.Context(), id, batch.Failed); err != nil || retried != n {
+		if retried, err := c.operator().Rerun(t.Context(), id, batch.Allowance{}, batch.Failed); err != nil || retried != n {
 			t.Fatalf("%d retried, %v", retried, err)
 		}
 	}

@@ -133,7 +133,7 @@ func TestMetricsOfARun(t *testing.T) {
 	consumer.awaitSample(t, `fusillade_drops_total{item="message"}`, 1)
 	consumer.awaitSample(t, `fusillade_drops_total{item="slots"}`, 1)
 	testenv.Eventually(t, "the last result is counted", func() bool {
-		return consumer.scrape(t)[`fusillade_requests_completed_total{model="fenced",reason="",status="completed",status_code="200"}`] == 1
+		return consumer.scrape(t)[`fusillade_requests_finished_total{model="fenced",reason="",status="completed",status_code="200"}`] == 1
 	})
 	testenv.Eventually(t, "the queue is reported empty", func() bool {
 		for sample, v := range dispatcher.scrape(t) {
@@ -145,7 +145,7 @@ func TestMetricsOfARun(t *testing.T) {
 	})
 
 	ended := func(model, status, reason, code string) string {
-		return fmt.Sprintf(`requests_completed_total{model=%q,reason=%q,status=%q,status_code=%q}`, model, reason, status, code)
+		return fmt.Sprintf(`requests_finished_total{model=%q,reason=%q,status=%q,status_code=%q}`, model, reason, status, code)
 	}
 	got := consumer.scrape(t)
 	checkSamples(t, got, []expectation{
@@ -155,7 +155,7 @@ func TestMetricsOfARun(t *testing.T) {
 		exactly(ended("fenced", "completed", "", "200"), 1),
 		exactly(ended("doomed", "failed", "retriable_http_status", "500"), 3),
 		exactly(ended("bad", "failed", "non_retriable_http_status", "400"), 2),
-		exactly(`requests_completed_after_sla_total{model="late",status="completed"}`, 5),
+		exactly(`requests_finished_after_deadline_total{model="late",status="completed"}`, 5),
 		exactly(`requests_retried_total{model="flaky"}`, 4),
 		exactly(`requests_retried_total{model="doomed"}`, 3),
 		exactly(`requests_retried_total{model="good"}`, 0),
@@ -195,7 +195,7 @@ func TestMetricsOfARun(t *testing.T) {
 		about(`claim_duration_seconds_count`, 6, many),
 		about(`claim_size_count`, 6, many),
 		about(`claim_size_sum`, 24+24, many), // again after the loss
-		about(`unclaim_stale_duration_seconds_count`, 1, many),
+		about(`sweep_duration_seconds_count`, 1, many),
 		about(`stale_requests_reclaimed_total{cause="message_lost"}`, 24, many),
 		exactly(`queue_depth{model="good",state="pending"}`, 0),
 		exactly(`oldest_pending_seconds{model="good"}`, 0),
@@ -245,7 +245,7 @@ func TestMetricsOutliveADaemon(t *testing.T) {
 	}
 	c.awaitEnd(first, patience)
 	c.awaitEnd(c.begin("second", 4, "m"), patience)
-	r.awaitSample(t, `fusillade_requests_completed_total{model="m",reason="",status="completed",status_code="200"}`, 7)
+	r.awaitSample(t, `fusillade_requests_finished_total{model="m",reason="",status="completed",status_code="200"}`, 7)
 	samples := r.scrape(t)
 	checkSamples(t, samples, []expectation{about(`heartbeat_failures_total`, 1, many)})
 	// Each of the three was given back by the daemon as it ended, or taken back

@@ -2,19 +2,19 @@ package app
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
 	"fusillade/internal/resolver"
 	"fusillade/internal/upstream"
 )
 
-// resolverPause is how long to wait, more or less, before the database is
-// asked again that did not answer.
-const resolverPause = 500 * time.Millisecond
+// These are how long to wait, at first and at most, before the database
+// is asked again that did not answer.
+const minResolverPause, maxResolverPause = 500 * time.Millisecond, 2 * time.Second
 
 // startResolver reads where calls go, as soon as the database answers, and
 // follows changes until it is stopped. It returns an error when taking ends
@@ -31,14 +31,13 @@ func startResolver(taking context.Context, r Resources, cfg *config.Upstream) (e
 	}
 	// A database that has just gone away comes back. Without having read it,
 	// calls could go where they should not.
+	pause := backoff.New(minResolverPause, maxResolverPause)
 	for err := endpoints.Load(taking); err != nil; err = endpoints.Load(taking) {
 		if taking.Err() == nil {
 			r.Log.Warn("reading upstreams; no call is made before", "err", err)
 		}
-		select {
-		case <-taking.Done():
+		if pause.Wait(taking) != nil {
 			return nil, nil, taking.Err()
-		case <-time.After(resolverPause/2 + rand.N(resolverPause)):
 		}
 	}
 	// Calls go on after taking has ended.

@@ -11,6 +11,7 @@ import (
 
 	"fusillade/internal/daemon"
 	"fusillade/internal/health"
+	"fusillade/internal/telemetry"
 )
 
 // Telemetry is what the admin server shows of a process: its metrics, and the
@@ -37,7 +38,7 @@ func (r *Resources) ServeAdmin(taking context.Context, addr string, runsDaemon b
 	}
 	observed := &Telemetry{registry: health.NewRegistry(daemon.Version)}
 	server, err := health.New(taking, health.Config{
-		Addr: addr, Alive: observed.alive, Ready: r.checks(taking, observed, runsDaemon), Metrics: observed.registry, Log: r.Log,
+		Addr: addr, Alive: observed.alive, Ready: r.checks(taking, observed, runsDaemon), Metrics: telemetry.WithFormerNames(observed.registry), Log: r.Log,
 	})
 	if err != nil {
 		return nil, err

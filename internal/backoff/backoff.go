@@ -30,14 +30,14 @@ func (b *Backoff) Next() time.Duration {
 // Reset makes the next pause the shortest again. Call it after a success.
 func (b *Backoff) Reset() { b.step = 0 }
 
-// Wait pauses until the next try. It returns the context's error if that ends
+// Wait pauses until the next try. It returns the context's cause if that ends
 // first, and nil otherwise.
 func (b *Backoff) Wait(ctx context.Context) error {
 	timer := time.NewTimer(b.Next())
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-timer.C:
 		return nil
 	}

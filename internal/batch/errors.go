@@ -25,6 +25,13 @@ var (
 	// cancelled, or another rerun of it began. What it had put back to pending
 	// before that stays so.
 	ErrRerunSuperseded error = refusal("the batch was cancelled or rerun meanwhile")
+	// ErrRerunLimit is returned for a rerun of a batch that was cancelled or rerun
+	// so often that its output has no places left. Only databases of a size that
+	// could not be migrated at once have this bound.
+	ErrRerunLimit error = refusal("the batch was rerun too often: its output has no places left")
+	// ErrBatchCancelling is returned for a rerun of a batch whose cancel is under
+	// way.
+	ErrBatchCancelling error = refusal("the batch is being cancelled")
 	// ErrFileDeleted is returned for a rerun of a batch whose file was deleted:
 	// the bodies of its requests are gone.
 	ErrFileDeleted error = refusal("the file of the batch was deleted")
@@ -61,7 +68,7 @@ func (e *BatchFinishedError) Error() string { return fmt.Sprintf("the batch is a
 
 // Is reports whether target is ErrBatchFinished.
 func (*BatchFinishedError) Is(target error) bool {
-	return target == ErrBatchFinished || target == ErrConflict
+	return target == ErrBatchFinished
 }
 
 func (*BatchFinishedError) refused() {}
@@ -74,7 +81,7 @@ func (e *UploadStateError) Error() string { return fmt.Sprintf("the upload is al
 
 // Is reports whether target is ErrUploadState.
 func (*UploadStateError) Is(target error) bool {
-	return target == ErrUploadState || target == ErrConflict
+	return target == ErrUploadState
 }
 
 func (*UploadStateError) refused() {}
@@ -92,7 +99,7 @@ func (e *TooManyError) Error() string {
 
 // Is reports whether target is ErrTooMany.
 func (*TooManyError) Is(target error) bool {
-	return target == ErrTooMany || target == ErrConflict
+	return target == ErrTooMany
 }
 
 func (*TooManyError) refused() {}
@@ -102,15 +109,6 @@ type refusal string
 
 func (e refusal) Error() string { return string(e) }
 func (refusal) refused()        {}
-
-// Is reports whether target is ErrConflict.
-func (e refusal) Is(target error) bool {
-	return target == ErrConflict && e != ErrNotFound && e != ErrInvalidID
-}
-
-// ErrConflict is matched by every error of this file that is about a state. It
-// goes when nobody asks for it any more.
-var ErrConflict error = refusal("state forbids it")
 
 // IsRefusal reports whether err is an answer of the domain and not a failure:
 // one of this package's errors, which the same call gets again.

@@ -241,7 +241,7 @@ func (t *tables) checkStatus(p *problems) {
 	}
 	var want batch.Status
 	switch {
-	case t.cancelling:
+	case t.cancelling && t.canceled > 0:
 		want = batch.StatusCancelled
 	case t.expired > 0:
 		want = batch.StatusExpired

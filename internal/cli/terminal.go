@@ -32,6 +32,9 @@ func (t *Terminal) PrintJSON(v any) error {
 	return e.Encode(v)
 }
 
+// PrintJSONLine prints a value for programs, on a line.
+func (t *Terminal) PrintJSONLine(v any) error { return json.NewEncoder(t.Out).Encode(v) }
+
 // PrintRaw prints the JSON of an object on a line.
 func (t *Terminal) PrintRaw(raw json.RawMessage) error {
 	_, err := fmt.Fprintf(t.Out, "%s\n", raw)

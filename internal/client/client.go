@@ -8,11 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"fusillade/internal/backoff"
 )
 
 // Config says which server to talk to. Zero fields but URL take their defaults.
@@ -186,16 +187,5 @@ func (c *Client) readJSON(resp *response) (json.RawMessage, error) {
 	return bytes.TrimSpace(raw), nil
 }
 
-// pause waits after the n-th failed attempt, with jitter.
-func (c *Client) pause(ctx context.Context, n int) error {
-	longest := c.cfg.Pause << min(n, 10)
-	longest = min(longest, 10*c.cfg.Pause)
-	timer := time.NewTimer(longest/2 + rand.N(longest/2+1))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
-}
+// pause is what there is between the tries of a transfer that breaks.
+func (c *Client) pause() *backoff.Backoff { return backoff.New(c.cfg.Pause, 10*c.cfg.Pause) }

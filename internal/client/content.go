@@ -30,6 +30,7 @@ func (e errWriting) Unwrap() error { return e.error }
 // once and whole. The result says how far it came, also with an error.
 func (c *Client) Content(ctx context.Context, id string, offset int64, w io.Writer) (Lines, error) {
 	at := Lines{Next: offset}
+	pause := c.pause()
 	for failures := 0; ; {
 		before := at.Next
 		err := c.content(ctx, id, &at, w)
@@ -44,11 +45,12 @@ func (c *Client) Content(ctx context.Context, id string, offset int64, w io.Writ
 		}
 		if failures++; at.Next > before {
 			failures = 0
+			pause.Reset()
 		}
 		if failures == maxFailures {
 			return at, fmt.Errorf("reading %s broke at line %d: %w", id, at.Next+1, err)
 		}
-		if err := c.pause(ctx, failures); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return at, err
 		}
 	}

@@ -26,9 +26,11 @@ var errStreamEnded = errors.New("the stream of events ended")
 // calls trouble with the reason. A first attempt that fails is an error, and
 // so is what the server refuses.
 func (c *Client) Watch(ctx context.Context, id string, each func(Batch), trouble func(error)) (last Batch, err error) {
-	for failures, heard := 0, false; ; failures++ {
+	pause := c.pause()
+	for heard := false; ; {
 		err := c.events(ctx, id, func(b Batch) {
-			last, failures, heard = b, 0, true
+			last, heard = b, true
+			pause.Reset()
 			each(b)
 		})
 		switch {
@@ -40,7 +42,7 @@ func (c *Client) Watch(ctx context.Context, id string, each func(Batch), trouble
 			return last, err
 		}
 		trouble(err)
-		if err := c.pause(ctx, failures); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return last, err
 		}
 	}

@@ -136,15 +136,16 @@ func (c *Consumer) decide(t *task, o upstream.Outcome) decision {
 	}
 	now := time.Now()
 	c.lastError.Store(&LastError{At: now, Model: t.pool.account.Model(), Detail: o.Detail})
-	if o.RetryAfter > 0 && (o.Response.StatusCode == http.StatusTooManyRequests || o.Response.StatusCode == http.StatusServiceUnavailable) {
-		t.pool.account.Hold(now.Add(o.RetryAfter))
+	retryAfter := min(o.RetryAfter, c.cfg.MaxHold)
+	if retryAfter > 0 && (o.Response.StatusCode == http.StatusTooManyRequests || o.Response.StatusCode == http.StatusServiceUnavailable) {
+		t.pool.account.Hold(now.Add(retryAfter))
 	}
-	delay, denied := c.cfg.Retry.Next(o.Reason, t.start.Attempt, t.deadline.Sub(now), o.RetryAfter, rand.Float64())
+	delay, denied := c.cfg.Retry.Next(o.Reason, t.start.Attempt, t.deadline.Sub(now), retryAfter, rand.Float64())
 	if denied != batch.Granted {
 		d.kind, d.denied, d.completion.State = fail, denied, batch.Failed
 		return d
 	}
 	return decision{kind: retry, task: t, release: postgres.Release{
-		Delivery: t.delivery, Retry: true, Delay: delay, Reason: o.Reason, StatusCode: o.Response.StatusCode,
+		Delivery: t.delivery, Retry: true, Delay: delay, Due: t.waitsInPostgres(delay), Reason: o.Reason, StatusCode: o.Response.StatusCode,
 	}}
 }

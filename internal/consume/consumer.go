@@ -39,7 +39,10 @@ const (
 	maxBodies = 1 << 30
 	// maxResults is how many bytes of results may wait to be stored. Beyond it no
 	// call begins.
-	maxResults = 256 << 20
+	maxResults     = 256 << 20
+	defaultMaxHold = 10 * time.Minute
+	// defaultMaxStreamBackoff is far above the time of a claim.
+	defaultMaxStreamBackoff = 5 * time.Second
 	// unwritten is how many messages may be in flight beyond the calls: fetched
 	// ahead, or with a result that waits for Postgres.
 	unwritten = 2048
@@ -94,6 +97,8 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 		return nil, fmt.Errorf("connecting to JetStream: %w", err)
 	}
 	cfg.CancelPoll = cmp.Or(cfg.CancelPoll, defaultCancelPoll)
+	cfg.MaxHold = cmp.Or(cfg.MaxHold, defaultMaxHold)
+	cfg.MaxStreamBackoff = cmp.Or(cfg.MaxStreamBackoff, defaultMaxStreamBackoff)
 	c := &Consumer{
 		cfg: cfg, js: js, metrics: newMetrics(cfg.Metrics), flushBytes: flushBytes, look: notify.New(),
 		inflight: inflight{tasks: make(map[batch.RequestID]*task)},

@@ -36,11 +36,11 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
-		completed: telemetry.Counters(reg, "requests_completed_total",
-			"Requests that ended with a result of this daemon, by how; status_code is empty where there was no response.",
+		completed: telemetry.Counters(reg, "requests_finished_total",
+			"Requests that finished with a result of this daemon, by how; status_code is empty where there was no response.",
 			"model", "status", "reason", "status_code"),
-		late: telemetry.Counters(reg, "requests_completed_after_sla_total",
-			"Those of requests_completed_total whose result came after the batch's deadline.", "model", "status"),
+		late: telemetry.Counters(reg, "requests_finished_after_deadline_total",
+			"Those of requests_finished_total whose result came after the batch's deadline.", "model", "status"),
 		retried: telemetry.Counters(reg, "requests_retried_total", "Failed attempts that are repeated.", "model"),
 		denied: telemetry.Counters(reg, "retry_denied_total",
 			"Failures worth a retry that got none: max_retries or deadline.", "model", "reason"),
@@ -53,11 +53,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Writes that Postgres did not do, by write (start, result) and class (unavailable, content, suspect, refused); they are tried again.",
 			"write", "class"),
 		tokens: telemetry.Counters(reg, "tokens_total",
-			"Tokens of ended requests, as the upstream counted them: prompt or completion.", "model", "kind"),
+			"Tokens of finished requests, as the endpoint counted them: prompt or completion.", "model", "kind"),
 		redelivered: telemetry.Counter(reg, "redeliveries_total",
-			"Messages received that the broker had delivered before: after a backoff, handed back, or of a lease that ran out."),
+			"Messages received that the broker had delivered before: after a backoff, released, or of a lease that ran out."),
 		callTime: telemetry.Histograms(reg, "request_duration_seconds",
-			"Time of a call, from connect to last byte; status is what became of the request: completed, failed or retried.",
+			"Time of a call, from connect to last byte; status is how the request went on: completed, failed or retried.",
 			telemetry.CallSeconds, "model", "status"),
 		successRetries: telemetry.Histograms(reg, "retry_attempts_on_success",
 			"Retries that a request took before it completed.", retryCounts, "model"),
@@ -68,7 +68,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		startSize: telemetry.Histogram(reg, "start_flush_size", "Requests started by one statement.", telemetry.Sizes),
 		startTime: telemetry.Histogram(reg, "start_flush_duration_seconds", "Time of a statement that starts requests.", telemetry.WriteSeconds),
 		resultSize: telemetry.Histogram(reg, "result_flush_size",
-			"Results, retries and returns written by one transaction.", telemetry.Sizes),
+			"Results, retries and releases written by one transaction.", telemetry.Sizes),
 		finishing: telemetry.Histogram(reg, "result_flush_duration_seconds",
 			"Time of a transaction that writes results.", telemetry.WriteSeconds),
 	}
@@ -161,7 +161,7 @@ func fencedWrite(k kind) string {
 	case retry:
 		return telemetry.FencedRetry
 	}
-	return telemetry.FencedReturn
+	return telemetry.FencedRelease
 }
 
 func (m *modelMetrics) finished(d *decision) {

@@ -102,7 +102,7 @@ func TestWrittenCountsOnce(t *testing.T) {
 	}
 	const model = "meta-llama/Llama-3.1:8b instruct"
 	completed := func(status, reason, code string) string {
-		return fmt.Sprintf(`requests_completed_total{model=%q,reason=%q,status=%q,status_code=%q} 1`, model, reason, status, code)
+		return fmt.Sprintf(`requests_finished_total{model=%q,reason=%q,status=%q,status_code=%q} 1`, model, reason, status, code)
 	}
 	tokens := []string{
 		fmt.Sprintf(`tokens_total{kind="prompt",model=%q} 3`, model),
@@ -121,7 +121,7 @@ func TestWrittenCountsOnce(t *testing.T) {
 		"failed with odd status": {decision: decision{kind: fail, completion: completion(batch.Failed, batch.NonRetriableHTTPStatus, 777)}, want: append(tokens, completed("failed", "non_retriable_http_status", "other"))},
 		"canceled":               {decision: decision{kind: fail, completion: completion(batch.Canceled, batch.BatchCancelled, 0)}, want: append(tokens, completed("canceled", "batch_cancelled", ""))},
 		"late": {decision: decision{kind: complete, completion: completion(batch.Completed, "", 200)}, late: true, want: append(tokens, completed("completed", "", "200"),
-			fmt.Sprintf(`requests_completed_after_sla_total{model=%q,status="completed"} 1`, model))},
+			fmt.Sprintf(`requests_finished_after_deadline_total{model=%q,status="completed"} 1`, model))},
 		"taken over": {decision: decision{kind: complete, completion: completion(batch.Completed, "", 200)}, taken: 2, want: append(tokens, completed("completed", "", "200"),
 			`stale_requests_reclaimed_total{cause="takeover"} 2`)},
 		"out of retries": {decision: decision{kind: fail, completion: completion(batch.Failed, batch.Timeout, 0), denied: batch.DeniedMaxRetries}, want: append(tokens,

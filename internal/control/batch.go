@@ -44,8 +44,8 @@ func (c *Controller) CancelRequests(ctx context.Context, id batch.ID, lines []in
 
 // Rerun puts requests of a batch that finished in one of the states back to
 // pending. It returns how many.
-func (c *Controller) Rerun(ctx context.Context, id batch.ID, states ...batch.State) (int, error) {
-	n, err := c.cfg.Store.RerunRequests(ctx, id, states...)
+func (c *Controller) Rerun(ctx context.Context, id batch.ID, a batch.Allowance, states ...batch.State) (int, error) {
+	n, err := c.cfg.Store.RerunRequests(ctx, id, a, states...)
 	if n > 0 { // also before an error
 		c.wake()
 	}
@@ -53,8 +53,8 @@ func (c *Controller) Rerun(ctx context.Context, id batch.ID, states ...batch.Sta
 }
 
 // RerunLines puts single requests of a batch back to pending.
-func (c *Controller) RerunLines(ctx context.Context, id batch.ID, lines []int32) (postgres.Lines, error) {
-	done, err := c.cfg.Store.RerunLines(ctx, id, lines)
+func (c *Controller) RerunLines(ctx context.Context, id batch.ID, a batch.Allowance, lines []int32) (postgres.Lines, error) {
+	done, err := c.cfg.Store.RerunLines(ctx, id, a, lines)
 	if len(done.Changed) > 0 {
 		c.wake()
 	}

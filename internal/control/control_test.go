@@ -31,14 +31,14 @@ const (
 // world is a batch of ten requests, of which five are claimed and have their
 // messages in the stream, as has a request of another batch.
 type world struct {
-	t        *testing.T
-	store    *postgres.Store
-	stream   jetstream.Stream
-	conn     *nats.Conn
+	t          *testing.T
+	store      *postgres.Store
+	stream     jetstream.Stream
+	conn       *nats.Conn
 	controller *control.Controller
-	metrics  *prometheus.Registry
-	file     batch.FileID
-	id       batch.ID
+	metrics    *prometheus.Registry
+	file       batch.FileID
+	id         batch.ID
 }
 
 func newWorld(t *testing.T) *world {
@@ -204,11 +204,11 @@ func TestSingleRequests(t *testing.T) {
 	if msg := hint(); msg.Subject != streams.HintCancel(w.id) || string(msg.Data) != "2\n4\n9" {
 		t.Errorf("hint %s: %q", msg.Subject, msg.Data)
 	}
-	if done, err := w.controller.RerunLines(t.Context(), w.id, []int32{4, 1}); err != nil || len(done.Changed) != 1 || len(done.Unchanged) != 1 {
+	if done, err := w.controller.RerunLines(t.Context(), w.id, batch.Allowance{}, []int32{4, 1}); err != nil || len(done.Changed) != 1 || len(done.Unchanged) != 1 {
 		t.Errorf("%+v, %v", done, err)
 	}
 	work()
-	if n, err := w.controller.Rerun(t.Context(), w.id, batch.Canceled); err != nil || n != 2 {
+	if n, err := w.controller.Rerun(t.Context(), w.id, batch.Allowance{}, batch.Canceled); err != nil || n != 2 {
 		t.Errorf("%d retried, %v", n, err)
 	}
 	work()
@@ -230,7 +230,7 @@ func TestWithoutTheBroker(t *testing.T) {
 	if b, err := o.Cancel(t.Context(), w.id); err != nil || b.Status != batch.StatusCancelled {
 		t.Errorf("%+v, %v", b, err)
 	}
-	if n, err := o.Rerun(t.Context(), w.id, batch.Canceled); err != nil || n != 10 {
+	if n, err := o.Rerun(t.Context(), w.id, batch.Allowance{}, batch.Canceled); err != nil || n != 10 {
 		t.Errorf("%d retried, %v", n, err)
 	}
 	if err := o.DeleteBatch(t.Context(), w.id); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
@@ -184,9 +185,11 @@ func TestDaemonOutlivesARestartOfNATS(t *testing.T) {
 	e := newEnv(t, server, time.Minute)
 	lives, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
 	l := await(t, "work begins", lives)
+	before := e.conn.Stats().Reconnects
 	if err := server.Restart(); err != nil {
 		t.Fatal(err)
 	}
+	until(t, "the connection was lost and is back", func() bool { return e.conn.Stats().Reconnects > before })
 	e.beatsOn(t, l.daemon.ID)
 	if l.doing.Err() != nil || l.taking.Err() != nil {
 		t.Error("work ended though NATS was away for less than the threshold")
@@ -290,9 +293,17 @@ func TestDaemonNeedsItsDatabase(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, testenv.NATS(t), time.Minute)
 	e.failingHeartbeats(t)
-	_, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
-	if err := await(t, "Run returns", ended); err == nil {
-		t.Error("Run begins without a database")
+	lives, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
+	err := await(t, "Run returns", ended)
+	const undefinedTable = "42P01"
+	if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != undefinedTable {
+		t.Errorf("Run = %v, want what the database said", err)
+	}
+	if len(lives) > 0 {
+		t.Error("work began without a record of the daemon")
+	}
+	if keys, err := e.beats.Keys(t.Context()); !errors.Is(err, jetstream.ErrNoKeysFound) {
+		t.Errorf("heartbeats %v, %v of a daemon that has no record", keys, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"fusillade/internal/backoff"
 	"sync"
 	"time"
 )
@@ -17,6 +18,9 @@ func (d *Dispatcher) startBackground(ctx context.Context, background *sync.WaitG
 	if d.cfg.ExpiryInterval > 0 && d.cfg.StopBeforeDeadline != nil {
 		background.Go(func() { every(ctx, 0, d.cfg.ExpiryInterval, d.expire) })
 	}
+	if d.cfg.ExpiryInterval > 0 {
+		background.Go(func() { every(ctx, 0, d.cfg.ExpiryInterval, d.resumeCancels) })
+	}
 	for _, f := range d.cfg.Background {
 		background.Go(func() { f(ctx) })
 	}
@@ -28,7 +32,7 @@ func (d *Dispatcher) startBackground(ctx context.Context, background *sync.WaitG
 // every calls f after the first pause and then again after each interval, until
 // ctx ends.
 func every(ctx context.Context, first, interval time.Duration, f func(context.Context)) {
-	for wait := first; pause(ctx, wait) == nil; wait = jittered(interval) {
+	for wait := first; pause(ctx, wait) == nil; wait = backoff.Jitter(interval) {
 		f(ctx)
 	}
 }

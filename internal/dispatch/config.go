@@ -19,6 +19,9 @@ import (
 type Config struct {
 	Store *postgres.Store
 	Conn  *nats.Conn
+	// Daemon is the daemon whose part this dispatcher is. It finishes requests
+	// that the broker refuses for ever; the zero value leaves them to expire.
+	Daemon batch.DaemonID
 	// Streams are re-created as described here should the broker lose them.
 	Streams streams.Config
 	// ClaimBatchSize is the most requests claimed in one statement.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
@@ -105,7 +106,7 @@ func (d *Dispatcher) watchQueue(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(jittered(queueInterval)):
+		case <-time.After(backoff.Jitter(queueInterval)):
 		}
 	}
 }

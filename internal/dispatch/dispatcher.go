@@ -4,14 +4,15 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
+	"fusillade/internal/notify"
 	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
 	"fusillade/streams"
@@ -34,8 +35,8 @@ type Dispatcher struct {
 	metadata *metadataCache
 	metrics  *metrics
 
-	work    chan struct{} // to Run: there may be new work or new settings
-	changed chan struct{} // to the leader: there are new settings
+	work    notify.Signal // to Run: there may be new work or new settings
+	changed notify.Signal // to the leader: there are new settings
 
 	// Guarded by mu.
 	mu       sync.Mutex
@@ -56,7 +57,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{
 		cfg: cfg, js: js, metadata: newMetadataCache(cfg.Store, cfg.MetadataFields), metrics: newMetrics(cfg.Metrics),
-		work: make(chan struct{}, 1), changed: make(chan struct{}, 1), lanes: make(map[batch.Model]*lane),
+		work: notify.New(), changed: notify.New(), lanes: make(map[batch.Model]*lane),
 	}
 	d.settings = newSettings(&d.cfg, nil)
 	if d.stream, err = js.Stream(ctx, streams.Stream); err != nil {
@@ -72,7 +73,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 // the stream any more.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	defer telemetry.Attach(d.cfg.Metrics, &d.metrics.queue)()
-	work, err := d.cfg.Conn.Subscribe(streams.HintWork, func(*nats.Msg) { poke(d.work) })
+	work, err := d.cfg.Conn.Subscribe(streams.HintWork, func(*nats.Msg) { d.work.Notify() })
 	if err != nil {
 		return fmt.Errorf("listening for work: %w", err)
 	}
@@ -97,8 +98,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-d.work:
-		case <-time.After(jittered(d.cfg.ClaimInterval)):
+		case <-d.work.C():
+		case <-time.After(backoff.Jitter(d.cfg.ClaimInterval)):
 		}
 	}
 }
@@ -111,10 +112,10 @@ func (d *Dispatcher) drained(msg *nats.Msg) {
 		return
 	}
 	if l := d.lane(model); l != nil {
-		poke(l.wake)
+		l.wake.Notify()
 		return
 	}
-	poke(d.work) // others were not told
+	d.work.Notify() // others were not told
 }
 
 // survey reads the settings and the models with work, opens lanes for new
@@ -139,7 +140,7 @@ func (d *Dispatcher) survey(ctx context.Context, lanes *sync.WaitGroup) error {
 			lanes.Go(func() { l.run(ctx) })
 		}
 		l.stale.Store(true)
-		poke(l.wake)
+		l.wake.Notify()
 	}
 	return nil
 }
@@ -162,12 +163,3 @@ func (d *Dispatcher) releaseClaims(ctx context.Context, requests []postgres.Clai
 	}
 	return n
 }
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-func jittered(d time.Duration) time.Duration { return d - d/8 + rand.N(d/4+1) }

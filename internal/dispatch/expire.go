@@ -24,9 +24,9 @@ func (d *Dispatcher) expire(ctx context.Context) {
 		loop.Busy()
 		expired, err := d.cfg.Store.ExpireBatches(ctx, grace, expiryPage)
 		for _, e := range expired {
-			d.cfg.Log.Info("batch expired", "batch_id", e.Batch, "requests", e.Requests, "ended", e.Ended)
+			d.cfg.Log.Info("batch expired", "batch_id", e.Batch, "requests", e.Requests, "finished", e.Finished)
 			// Requests that are being called still need their messages.
-			if e.Ended {
+			if e.Finished {
 				d.purgeMessages(ctx, e.Batch)
 			}
 			d.hintEnded(e.Batch)

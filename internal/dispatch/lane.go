@@ -10,7 +10,10 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
+	"fusillade/internal/notify"
+	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
 	"fusillade/internal/watchdog"
 	"fusillade/streams"
@@ -33,7 +36,7 @@ const (
 type lane struct {
 	d     *Dispatcher
 	model batch.Model
-	wake  chan struct{} // poked after one of the flags was set
+	wake  notify.Signal // poked after one of the flags was set
 
 	// Set by any goroutine, and reset by run.
 	stale     atomic.Bool // the cursors may have changed, or requests may be due
@@ -51,8 +54,8 @@ type lane struct {
 	read           time.Time     // when the cursors were read
 	readTime       time.Duration // how long that took
 	next           string        // the owner with whom the next reading begins
+	nextDue        batch.ID      // the batch after which the next reading of what is due begins
 	nextEscalation time.Time     // when the next batch comes here by escalation; zero: none is known
-	due            bool          // requests may be due
 
 	// Shared by run and the goroutines that confirm its publishes.
 	groups      chan struct{} // a place per group being published
@@ -64,7 +67,7 @@ type lane struct {
 }
 
 func newLane(d *Dispatcher, model batch.Model) *lane {
-	l := &lane{d: d, model: model, wake: make(chan struct{}, 1), groups: make(chan struct{}, unconfirmedGroups)}
+	l := &lane{d: d, model: model, wake: notify.New(), groups: make(chan struct{}, unconfirmedGroups)}
 	l.misrouted.Store(true)
 	return l
 }
@@ -74,15 +77,15 @@ func newLane(d *Dispatcher, model batch.Model) *lane {
 func (l *lane) run(ctx context.Context) {
 	defer l.publishing.Wait()
 	log := l.d.cfg.Log.With("model", l.model)
-	pause := minPause
+	failed := backoff.New(minPause, maxPause)
 	var again time.Time // when refused requests are due; zero: there are none
 	l.loop = l.d.cfg.Watch.Loop("dispatching requests of " + string(l.model))
 	defer l.loop.End()
 	for {
 		l.loop.Busy()
-		wait := jittered(l.d.cfg.ClaimInterval)
+		wait := backoff.Jitter(l.d.cfg.ClaimInterval)
 		if l.refused.Swap(false) {
-			again = time.Now().Add(republishPause + jittered(republishPause/4))
+			again = time.Now().Add(republishPause + backoff.Jitter(republishPause/4))
 		}
 		if !again.IsZero() {
 			if left := time.Until(again); left > 0 {
@@ -96,16 +99,15 @@ func (l *lane) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, errContended):
-			wait = jittered(contendedPause)
+			wait = backoff.Jitter(contendedPause)
 		case err != nil:
 			log.Warn("requests could not be dispatched", "err", err)
 			if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 				l.consumer = nil
 			}
-			wait = jittered(pause)
-			pause = min(2*pause, maxPause)
+			wait = failed.Next()
 		default:
-			pause = minPause
+			failed.Reset()
 			if !l.nextEscalation.IsZero() {
 				wait = min(wait, max(time.Until(l.nextEscalation), time.Millisecond))
 			}
@@ -114,7 +116,7 @@ func (l *lane) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-l.wake:
+		case <-l.wake.C():
 		case <-time.After(wait):
 		}
 	}
@@ -128,14 +130,14 @@ func (l *lane) fill(ctx context.Context) error {
 		if err := l.refresh(ctx); err != nil {
 			return err
 		}
-		if l.scheduler.empty() && !l.due {
+		if l.scheduler.empty() {
 			return nil
 		}
 		room, err := l.roomFor(ctx)
 		if err != nil || room <= 0 {
 			return err
 		}
-		for room > 0 && (!l.scheduler.empty() || l.due) && !l.d.decided().paused(l.model) {
+		for room > 0 && !l.scheduler.empty() && !l.d.decided().paused(l.model) {
 			n, err := l.claim(ctx, min(room, l.d.cfg.ClaimBatchSize))
 			if err != nil {
 				return err
@@ -198,46 +200,57 @@ func (l *lane) ensureConsumer(ctx context.Context, limit int) error {
 	return nil
 }
 
-// claim takes up to n requests and begins to publish them: first those that
-// were returned, then from the cursors.
+// claim takes up to n requests, in the order of the scheduler, and begins to
+// publish them.
 func (l *lane) claim(ctx context.Context, n int) (int, error) {
-	// A claim that was committed and whose answer is lost would leave claimed
-	// requests without messages, so a stop does not interrupt it.
-	steady := context.WithoutCancel(ctx)
-	began := time.Now()
-	if l.due {
-		claimed, err := l.d.cfg.Store.ClaimDue(steady, l.model, n, l.d.decided().escalations)
-		if err != nil {
-			return 0, err
-		}
-		l.d.metrics.claimed(began, len(claimed))
-		l.d.metrics.routed(l.model, claimed)
-		l.due = len(claimed) == n
-		if len(claimed) > 0 {
-			return len(claimed), l.publish(ctx, claimed)
-		}
-	}
 	quotas, asked := l.scheduler.take(n)
 	if asked == 0 {
 		return 0, nil
 	}
-	began = time.Now()
-	claimed, err := l.d.cfg.Store.Claim(steady, l.model, quotas)
-	if err != nil {
-		l.stale.Store(true) // the scheduler takes them for claimed
-		return 0, err
-	}
-	l.d.metrics.claimed(began, len(claimed))
-	l.d.metrics.routed(l.model, claimed)
-	if l.scheduler.empty() {
+	if l.scheduler.empty() || l.scheduler.short {
 		l.stale.Store(true) // there may be more than was listed
 	}
-	if err := l.publish(ctx, claimed); err != nil {
-		return len(claimed), err
+	var due, fresh []postgres.Quota
+	for _, q := range quotas {
+		if q.Kind == postgres.Fresh {
+			fresh = append(fresh, q)
+		} else {
+			due = append(due, q)
+		}
 	}
-	if len(claimed) < asked {
+	total := 0
+	for _, part := range []struct {
+		quotas []postgres.Quota
+		claim  func(context.Context, []postgres.Quota) ([]postgres.ClaimedRequest, error)
+	}{
+		{due, func(ctx context.Context, due []postgres.Quota) ([]postgres.ClaimedRequest, error) {
+			return l.d.cfg.Store.ClaimDue(ctx, l.model, due, l.d.decided().escalations)
+		}},
+		{fresh, func(ctx context.Context, fresh []postgres.Quota) ([]postgres.ClaimedRequest, error) {
+			return l.d.cfg.Store.Claim(ctx, l.model, fresh)
+		}},
+	} {
+		if len(part.quotas) == 0 {
+			continue
+		}
+		began := time.Now()
+		// A claim that was committed and whose answer is lost would leave claimed
+		// requests without messages, so a stop does not interrupt it.
+		claimed, err := part.claim(context.WithoutCancel(ctx), part.quotas)
+		if err != nil {
+			l.stale.Store(true) // the scheduler takes them for claimed
+			return total, err
+		}
+		total += len(claimed)
+		l.d.metrics.claimed(began, len(claimed))
+		l.d.metrics.routed(l.model, claimed)
+		if err := l.publish(ctx, claimed); err != nil {
+			return total, err
+		}
+	}
+	if total < asked {
 		l.stale.Store(true)
-		return len(claimed), errContended
+		return total, errContended
 	}
-	return len(claimed), nil
+	return total, nil
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
 	"fusillade/internal/slots"
 	"fusillade/internal/watchdog"
@@ -23,7 +24,7 @@ func (d *Dispatcher) lead(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(jittered(followInterval)):
+		case <-time.After(backoff.Jitter(followInterval)):
 		}
 	}
 }
@@ -79,7 +80,7 @@ func (t *term) run(ctx context.Context) {
 			return
 		case <-settings.C:
 			t.applySettings(ctx)
-		case <-t.changed:
+		case <-t.changed.C():
 			t.applySettings(ctx)
 		case <-repeats.C:
 			clear(t.applied)

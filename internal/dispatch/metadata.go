@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
@@ -59,10 +60,20 @@ func (c *metadataCache) get(ctx context.Context, id batch.ID) (batchMetadata, er
 		return batchMetadata{}, err
 	}
 	m = batchMetadata{headers: make(map[string][]string, len(c.fields)), deadline: []string{timestamp(b.ExpiresAt)}, expires: b.ExpiresAt, read: time.Now()}
+	left := maxHeaders
 	for _, field := range c.fields {
-		if value, ok := fieldValue(b, field); ok {
-			name := streams.HeaderBatchPrefix + strings.ReplaceAll(strings.ToLower(field), "_", "-")
-			m.headers[headerName(name)] = []string{headerValue(value)}
+		value, ok := fieldValue(b, field)
+		if !ok {
+			continue
+		}
+		name := headerName(streams.HeaderBatchPrefix + strings.ReplaceAll(strings.ToLower(field), "_", "-"))
+		if field != "metadata" { // half of it would be no JSON
+			value = cut(value, maxHeaderValue)
+		}
+		value = headerValue(value)
+		if size := len(name) + len(value); size <= left {
+			m.headers[name] = []string{value}
+			left -= size
 		}
 	}
 	c.mu.Lock()
@@ -104,7 +115,28 @@ func fieldValue(b postgres.Batch, field string) (string, bool) {
 	return value, ok
 }
 
+const (
+	// maxHeaderValue is where a value is cut, in bytes. The API takes 512
+	// characters of metadata for each key.
+	maxHeaderValue = 2048
+	// maxHeaders bounds all of a batch's headers together, far below the 64 KiB of
+	// headers that the broker takes: what it refuses is refused for ever. A field
+	// that does not fit any more, in the order of the setting, is left out.
+	maxHeaders = 16 << 10
+)
+
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z07:00") }
+
+// cut returns the first n bytes of s at most, and no part of a character.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
 
 // headerValue makes any text a legal header value: control characters would
 // end the header, so each becomes a space.

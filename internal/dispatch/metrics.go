@@ -30,17 +30,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		claimTime: telemetry.Histogram(reg, "claim_duration_seconds", "Time of a statement that claims requests.", telemetry.WriteSeconds),
 		claimSize: telemetry.Histogram(reg, "claim_size", "Requests claimed by one statement that found some.", telemetry.Sizes),
-		sweepTime: telemetry.Histogram(reg, "unclaim_stale_duration_seconds",
+		sweepTime: telemetry.Histogram(reg, "sweep_duration_seconds",
 			"Time of the leader's look for requests that should have moved on, with their look-up in the stream.", telemetry.WriteSeconds),
 		escalations: telemetry.Counters(reg, "requests_routed_to_escalation_total",
 			"Requests claimed for another model than their own, because their deadline is near.", "original_model", "escalation_model"),
 		purgedRows:     telemetry.Counter(reg, "rows_purged_total", "Rows of deleted files and batches that were removed."),
 		purgeErrors:    telemetry.Counter(reg, "purge_errors_total", "Purges that failed and are tried again."),
-		fencedUnclaims: telemetry.FencedWrites(reg).WithLabelValues(telemetry.FencedUnclaim),
+		fencedUnclaims: telemetry.FencedWrites(reg).WithLabelValues(telemetry.FencedClaimRelease),
 		reclaims:       telemetry.Reclaimed(reg),
 		lostHints:      drops.WithLabelValues(telemetry.DroppedHint),
 		lostPublishes:  drops.WithLabelValues(telemetry.DroppedPublish),
-		lostUnclaim:    drops.WithLabelValues(telemetry.DroppedUnclaim),
+		lostUnclaim:    drops.WithLabelValues(telemetry.DroppedClaimRelease),
 	}
 }
 

@@ -1,25 +1,21 @@
 package dispatch
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"fusillade/internal/batch"
 	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
-
-// republishPause is how long a request waits that could not be published.
-const republishPause = time.Second
 
 type published struct {
 	request postgres.ClaimedRequest
@@ -60,7 +56,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 		l.confirm(ctx, group)
 		l.unconfirmed.Add(-int64(len(group)))
 		if l.awaiting.Swap(false) {
-			poke(l.wake) // the hint of what was drained came too early
+			l.wake.Notify() // the hint of what was drained came too early
 		}
 		<-l.groups
 	})
@@ -70,12 +66,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 // confirm waits for the acks. Each arrives or fails within publishTimeout.
 func (l *lane) confirm(ctx context.Context, group []published) {
 	failpoint.Hit(failpoint.Published)
-	var lost, taken []postgres.ClaimedRequest
-	var firstErr error
-	lose := func(r postgres.ClaimedRequest, err error) {
-		lost = append(lost, r)
-		firstErr = cmp.Or(firstErr, err)
-	}
+	var refused refusals
 	for _, p := range group {
 		err := p.err
 		if err == nil {
@@ -85,36 +76,29 @@ func (l *lane) confirm(ctx context.Context, group []published) {
 			case err = <-p.future.Err():
 			}
 		}
-		if subjectTaken(err) {
-			taken = append(taken, p.request)
-		} else {
-			lose(p.request, err)
-		}
+		refused.add(p.request, err)
 	}
+	taken := refused.taken
+	refused.taken = nil
 	for i, err := range l.replaceAll(ctx, taken) {
 		if err != nil {
-			lose(taken[i], err)
+			refused.add(taken[i], err)
 		}
 	}
-	if len(lost) == 0 {
+	refused.lost = append(refused.lost, refused.taken...) // taken again, by another
+	if len(refused.unpublishable) > 0 && l.d.cfg.Daemon != (batch.DaemonID{}) {
+		l.fail(ctx, refused.unpublishable, refused.contentErr)
+	} else {
+		refused.lost = append(refused.lost, refused.unpublishable...)
+	}
+	if len(refused.lost) == 0 {
 		return
 	}
 	if ctx.Err() == nil {
-		l.d.metrics.lostPublishes.Add(float64(len(lost)))
-		l.d.cfg.Log.Warn("requests could not be published and return to pending", "model", l.model, "requests", len(lost), "err", firstErr)
+		l.d.metrics.lostPublishes.Add(float64(len(refused.lost)))
+		l.d.cfg.Log.Warn("requests could not be published and return to pending", "model", l.model, "requests", len(refused.lost), "err", refused.lostErr)
 	}
-	l.d.releaseClaims(ctx, lost, republishPause)
-	l.refused.Store(true)
-	poke(l.wake)
-}
-
-// streamStoreFailed is the error code of a publish that the stream's limits
-// refuse; here that is always its one message per subject.
-const streamStoreFailed jetstream.ErrorCode = 10077
-
-func subjectTaken(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == streamStoreFailed
+	l.release(ctx, refused.lost)
 }
 
 // replacing is how many messages are replaced at once: each takes three round

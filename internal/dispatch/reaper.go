@@ -72,7 +72,7 @@ func (t *term) reap(ctx context.Context) error {
 		total += len(requests)
 		t.metrics.reclaimed(telemetry.StaleDaemon, len(requests))
 		t.removeVoid(ctx, requests)
-		poke(t.work)
+		t.work.Notify()
 	}
 	if total > 0 {
 		t.cfg.Log.Warn("requests of dead daemons return to pending", "daemons", len(fresh), "requests", total)

@@ -28,8 +28,10 @@ const (
 
 // scheduler orders the requests of one model for the claim. It is start-time
 // fair queueing over the owners: an owner's tag grows by 1/weight with each of
-// their requests, and the owner with the least tag is next. Of their batches the
-// one with the earliest deadline is next, then the oldest.
+// their requests, and the owner with the least tag is next. Of what an owner has,
+// automatic retries that are due are next, then the batch with the earliest
+// deadline, then the oldest; of one batch, what is due goes before what was never
+// claimed. So being due, or rerun, moves nobody ahead of another owner.
 //
 // A batch is urgent if it would be late at the pace of its owner's share. Urgent
 // batches come first, in the order of their deadlines, with up to urgentPart
@@ -49,6 +51,7 @@ type scheduler struct {
 	owners byTag          // with work
 	urgent []*schedulable // in the order of deadlines
 	left   int            // requests on the list
+	short  bool           // something on the list was given out of which there is more than was listed
 }
 
 // ownerQueue is one owner's part of the list.
@@ -57,7 +60,7 @@ type ownerQueue struct {
 	weight  float64
 	tag     float64
 	key     float64        // the tag when its place in the heap was last put right
-	batches []*schedulable // in the order of deadlines
+	batches []*schedulable // automatic retries first, then in the order of deadlines
 }
 
 type schedulable struct {
@@ -65,16 +68,19 @@ type schedulable struct {
 	owner *ownerQueue
 }
 
-// load takes a new list of cursors, in the order of urgency, of a model that
-// serves so many requests a second, by all dispatchers together; 0: not known.
+// load takes a new list of cursors of a model that serves so many requests a
+// second, by all dispatchers together; 0: not known.
 func (p *scheduler) load(cursors []postgres.Cursor, rate float64) {
 	if p.tags == nil {
 		p.tags = make(map[string]float64)
 	}
 	p.keepTags()
 	byName := make(map[string]*ownerQueue)
-	p.owners, p.urgent, p.left = p.owners[:0], p.urgent[:0], 0
+	p.owners, p.urgent, p.left, p.short = p.owners[:0], p.urgent[:0], 0, false
 	weights := 0.0
+	slices.SortStableFunc(cursors, func(a, b postgres.Cursor) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.Compare(b))
+	})
 	for _, c := range cursors {
 		if c.Remaining <= 0 {
 			continue
@@ -95,6 +101,14 @@ func (p *scheduler) load(cursors []postgres.Cursor, rate float64) {
 		p.urgent = append(p.urgent, o.late(rate*o.weight/weights)...)
 	}
 	slices.SortFunc(p.urgent, func(a, b *schedulable) int { return a.Cursor.Compare(b.Cursor) })
+}
+
+// rank puts automatic retries before all else that an owner has.
+func rank(c postgres.Cursor) int {
+	if c.Kind == postgres.DueRetry {
+		return 0
+	}
+	return 1
 }
 
 // keepTags remembers the owners that are ahead of the clock. The others begin at
@@ -142,14 +156,16 @@ func (p *scheduler) take(n int) (quotas []postgres.Quota, asked int) {
 		}
 		got := min(chunk, n-asked, b.Remaining)
 		p.charge(b.owner, float64(got))
-		b.Remaining -= got
+		if b.Remaining -= got; b.Remaining == 0 && b.More {
+			p.short = true
+		}
 		p.left -= got
 		asked += got
 		place, ok := places[b]
 		if !ok {
 			place = len(quotas)
 			places[b] = place
-			quotas = append(quotas, postgres.Quota{Batch: b.Batch, Route: b.Route})
+			quotas = append(quotas, postgres.Quota{Kind: b.Kind, Batch: b.Batch, Route: b.Route})
 		}
 		quotas[place].N += got
 	}

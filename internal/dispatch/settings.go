@@ -92,11 +92,11 @@ func (d *Dispatcher) adopt(set map[batch.Model]postgres.ModelSettings) {
 		return
 	}
 	d.settings = newSettings(&d.cfg, set)
-	poke(d.changed)
+	d.changed.Notify()
 	for _, l := range d.lanes {
 		l.misrouted.Store(true)
 		l.stale.Store(true)
-		poke(l.wake)
+		l.wake.Notify()
 	}
 }
 

@@ -225,23 +225,23 @@ func TestPauseAndResume(t *testing.T) {
 	})
 }
 
-// A user's weight decides about his part of what is claimed.
-func TestUsersShareAModel(t *testing.T) {
+// An owner's weight decides about their share of what is claimed.
+func TestOwnersShareAModel(t *testing.T) {
 	t.Parallel()
 	const taken = 200
 	c := newCluster(t)
 	if err := c.Store.SetOwnerWeight(t.Context(), "bob", 3); err != nil {
 		t.Fatal(err)
 	}
-	for _, user := range []string{"alice", "alice", "alice", "bob"} {
-		c.Begin(lines(300, testModel), func(n *postgres.NewBatch) { n.CreatedBy = user })
+	for _, owner := range []string{"alice", "alice", "alice", "bob"} {
+		c.Begin(lines(3000, testModel), func(n *postgres.NewBatch) { n.CreatedBy = owner })
 	}
 	c.start()
 	for n := 0; n < taken; {
 		until(t, "more is published", func() bool { return c.waiting(testModel) > 0 })
 		n += len(c.take(testModel, 3))
 	}
-	// Within one claim each user's requests are published one after the other,
+	// Within one claim each owner's requests are published one after the other,
 	// so only whole claims say something.
 	share := c.Count(`
 SELECT 100 * sum(c.claimed) FILTER (WHERE b.created_by = 'bob') / sum(c.claimed) FROM cursors c JOIN batches b ON b.id = c.batch_id`)

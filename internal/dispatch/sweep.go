@@ -71,7 +71,7 @@ func (t *term) sweepPage(ctx context.Context, overdue []postgres.Overdue) error 
 	if len(lost) > 0 {
 		t.cfg.Log.Warn("requests without a message return to pending", "requests", len(lost))
 		t.metrics.reclaimed(telemetry.MessageLost, t.releaseClaims(ctx, lost, 0))
-		poke(t.work)
+		t.work.Notify()
 	}
 	if len(errs) < maxLookupErrors {
 		t.report(ctx, "messages of some overdue requests could not be looked up", errors.Join(errs...))
@@ -115,5 +115,5 @@ func (d *Dispatcher) releaseUnreached(ctx context.Context, o postgres.Overdue, u
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
 	_ = d.stream.DeleteMsg(ctx, unreached) // it may have been acked meanwhile
-	poke(d.work)
+	d.work.Notify()
 }

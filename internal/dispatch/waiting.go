@@ -24,7 +24,7 @@ func (l *lane) refresh(ctx context.Context) error {
 	if !l.nextEscalation.IsZero() && !time.Now().Before(l.nextEscalation) {
 		l.stale.Store(true)
 	}
-	idle := l.scheduler.empty() && !l.due
+	idle := l.scheduler.empty()
 	if !l.stale.Swap(false) && (idle || time.Since(l.read) < cursorsAge) {
 		return nil
 	}
@@ -50,7 +50,7 @@ func (l *lane) readWaiting(ctx context.Context) error {
 	}
 	if decided.paused(l.model) {
 		l.scheduler.load(nil, 0)
-		l.due, l.nextEscalation = false, time.Time{}
+		l.nextEscalation = time.Time{}
 		return nil
 	}
 	// Read before the cursors: what escalates in between is found twice, and not
@@ -63,9 +63,14 @@ func (l *lane) readWaiting(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	due, nextDue, err := l.d.cfg.Store.DueBatches(ctx, l.model, l.nextDue)
+	if err != nil {
+		return err
+	}
+	cursors = append(cursors, due...)
 	l.scheduler.load(cursors, l.window.rate)
 	l.listed = len(cursors)
-	l.next, l.read, l.due, l.nextEscalation = next, time.Now(), true, escalation
+	l.next, l.nextDue, l.read, l.nextEscalation = next, nextDue, time.Now(), escalation
 	return nil
 }
 
@@ -109,8 +114,8 @@ func (l *lane) reroute(ctx context.Context, e postgres.Escalations, isTarget boo
 func (d *Dispatcher) arrived(model batch.Model) {
 	if l := d.lane(model); l != nil {
 		l.stale.Store(true)
-		poke(l.wake)
+		l.wake.Notify()
 		return
 	}
-	poke(d.work) // there is none yet
+	d.work.Notify() // there is none yet
 }

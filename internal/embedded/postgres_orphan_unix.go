@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"fusillade/internal/backoff"
 )
 
 const (
@@ -37,6 +39,7 @@ func stopOrphan(ctx context.Context, dataDir string, as account, log *slog.Logge
 	}
 	start := time.Now()
 	var sent syscall.Signal
+	poll := backoff.New(orphanPoll, orphanPoll)
 	for {
 		pids, err := serverProcesses(dataDir, mainPID)
 		if err != nil {
@@ -63,7 +66,7 @@ func stopOrphan(ctx context.Context, dataDir string, as account, log *slog.Logge
 			}
 		}
 		sent = want
-		if err := pause(ctx, orphanPoll); err != nil {
+		if err := poll.Wait(ctx); err != nil {
 			return fmt.Errorf("stopping the Postgres of an earlier run: %w", err)
 		}
 	}
@@ -112,17 +115,6 @@ func removeSocketDir(dir string, as account) error {
 		return err
 	}
 	return os.RemoveAll(dir)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 func removeLocal(ctx context.Context, dataDir string) (err error) {

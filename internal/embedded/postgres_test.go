@@ -232,7 +232,11 @@ func TestPostgresReportsItsDeath(t *testing.T) {
 	if err := p.server.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-p.Done()
+	select {
+	case <-p.Done():
+	case <-testContext(t).Done():
+		t.Fatal("the death of the server is not reported")
+	}
 	stopPostgres(t, p)
 }
 

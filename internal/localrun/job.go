@@ -13,19 +13,33 @@ import (
 	"fusillade/internal/postgres"
 )
 
-// createdBy marks the files and batches of this command in the database.
-const createdBy = "fusillade run"
-
-// finder finds or makes the batch of a job. A job is known by the content of
-// its input: the same file with the same data directory goes on with the batch
+// Job is a file to run. It is known by the content of its input and by the
+// endpoint: the same again, with the same data directory, goes on with the batch
 // that is there.
+type Job struct {
+	Input      *cli.Input
+	Outputs    *cli.Outputs
+	Window     time.Duration
+	WindowText string // as the user wrote it
+
+	Again          bool // begin anew, whatever there is
+	RerunFailed    bool // run again what failed or expired
+	ChangeEndpoint bool // go on with what was begun with another endpoint
+}
+
+// owner has the files and batches of jobs: the one whose batches
+// `fusillade serve` shows where no keys are asked for.
+const owner = "local"
+
+// finder finds or makes the batch of a job.
 type finder struct {
 	Job
+	cfg      *Config
 	store    *postgres.Store
 	terminal *cli.Terminal
 }
 
-// batch returns the batch of the job, which may have ended before.
+// batch returns the batch of the job, which may have finished before.
 func (f *finder) batch(ctx context.Context) (batch.ID, error) {
 	// This process has the data directory to itself, so an upload in it has no
 	// client any more.
@@ -36,68 +50,180 @@ func (f *finder) batch(ctx context.Context) (batch.ID, error) {
 	if err != nil {
 		return batch.ID{}, err
 	}
-	if known {
-		if id, found, err := f.resume(ctx, digest); found || err != nil {
-			return id, err
-		}
-		if file, err := f.store.FindFile(ctx, digest, createdBy); err == nil {
-			return f.create(ctx, file)
-		} else if !errors.Is(err, batch.ErrNotFound) {
+	var file batch.FileID // zero: not stored yet
+	if !known {
+		if file, digest, err = f.load(ctx); err != nil {
 			return batch.ID{}, err
 		}
 	}
-	file, summary, err := f.load(ctx)
+	jobs, err := f.store.JobsOf(ctx, digest)
 	if err != nil {
 		return batch.ID{}, err
 	}
-	if !known {
-		if id, found, err := f.resume(ctx, summary.SHA256); found || err != nil {
+	if len(jobs) > 0 {
+		endpoint, err := f.cfg.endpointOf(ctx, f.store, jobs[0].File)
+		if err != nil {
+			return batch.ID{}, err
+		}
+		id, found, err := f.resume(ctx, jobs, endpoint)
+		if err != nil {
+			return batch.ID{}, err
+		}
+		if found {
+			if !known { // it was stored again only to be compared
+				_, err = f.store.DeleteFile(ctx, file)
+			}
 			return id, err
 		}
 	}
-	return f.create(ctx, file)
+	if known {
+		file, err = f.store.FindFile(ctx, digest, owner)
+		if errors.Is(err, batch.ErrNotFound) {
+			file, _, err = f.load(ctx)
+		}
+		if err != nil {
+			return batch.ID{}, err
+		}
+	}
+	id, err := f.create(ctx, file)
+	if err == nil && f.Again {
+		// After a crash before this the new job is gone on with, and the others
+		// are named as unfinished.
+		err = f.abandon(ctx, jobs, id)
+	}
+	return id, err
 }
 
-// resume returns the batch of this content that there is, unless it has ended
-// and the user wants it anew.
-func (f *finder) resume(ctx context.Context, digest [32]byte) (batch.ID, bool, error) {
-	id, err := f.store.NewestBatch(ctx, digest, createdBy)
-	if errors.Is(err, batch.ErrNotFound) {
-		return batch.ID{}, false, nil
-	}
-	if err != nil {
-		return batch.ID{}, false, err
-	}
-	b, err := f.store.GetBatch(ctx, id, nil)
+// resume returns the job to go on with; false: there is none, or the user wants
+// a new one.
+func (f *finder) resume(ctx context.Context, jobs []postgres.Job, endpoint string) (batch.ID, bool, error) {
+	same, other := choose(jobs, endpoint)
 	switch {
-	case err != nil:
-		return batch.ID{}, false, err
-	case !b.Status.Terminal():
-		f.terminal.Notef("going on with %s: %d of %d requests are done", id, b.Counts.Done(), b.Counts.Total)
 	case f.Again:
 		return batch.ID{}, false, nil
-	default:
-		f.terminal.Notef("this input was run before (%s): its results are written again and nothing is called; --again runs it anew", id)
+	case same != nil:
+		return same.Batch, true, f.goOn(ctx, *same, endpoint)
+	case !f.ChangeEndpoint:
+		return batch.ID{}, false, f.refuse(ctx, *other, endpoint)
 	}
-	return id, true, nil
+	return other.Batch, true, f.goOn(ctx, *other, endpoint)
 }
 
-func (f *finder) load(ctx context.Context) (batch.FileID, batch.FileSummary, error) {
+// choose returns the newest of the jobs with the endpoint, and the newest with
+// another one, of those an unfinished one if there is any.
+func choose(jobs []postgres.Job, endpoint string) (same, other *postgres.Job) {
+	for i := range jobs {
+		switch j := &jobs[i]; {
+		case sameEndpoint(*j, endpoint):
+			if same == nil {
+				same = j
+			}
+		case other == nil, other.Status.Terminal() && !j.Status.Terminal():
+			other = j
+		}
+	}
+	return same, other
+}
+
+// sameEndpoint: of a job of a former release the endpoint is not known.
+func sameEndpoint(j postgres.Job, endpoint string) bool {
+	return j.Endpoint == endpoint || j.Endpoint == ""
+}
+
+// goOn takes a job up again, or has its results written again.
+func (f *finder) goOn(ctx context.Context, j postgres.Job, endpoint string) error {
+	if f.RerunFailed {
+		n, err := f.store.RerunRequests(ctx, j.Batch, batch.Allowance{}, batch.Failed, batch.Expired)
+		if err != nil {
+			return err
+		}
+		f.terminal.Notef("%d requests that failed or expired are run again", n)
+	}
+	b, err := f.store.GetBatch(ctx, j.Batch, nil)
+	if err != nil {
+		return err
+	}
+	if b.Status.Terminal() {
+		hint := ""
+		if b.Unsuccessful() > 0 && !f.RerunFailed {
+			hint = "--rerun-failed repeats what failed or expired, "
+		}
+		f.terminal.Notef("this input was run before (%s): its results are written again and nothing is called; %s--again runs it anew", j.Batch, hint)
+		return nil
+	}
+	f.terminal.Notef("going on with %s: %d of %d requests are done", j.Batch, b.Counts.Done(), b.Counts.Total)
+	if j.Endpoint == endpoint {
+		return nil
+	}
+	if j.Endpoint != "" {
+		f.terminal.Notef("it was begun with %s; the rest goes to %s", shownEndpoint(j.Endpoint), shownEndpoint(endpoint))
+	}
+	return f.store.SetJobEndpoint(ctx, j.Batch, endpoint)
+}
+
+// refuse says that the endpoint is another one than that of the job.
+func (f *finder) refuse(ctx context.Context, j postgres.Job, endpoint string) error {
+	b, err := f.store.GetBatch(ctx, j.Batch, nil)
+	if err != nil {
+		return err
+	}
+	what, mixed := "run before", "to write its results again"
+	if !b.Status.Terminal() {
+		what, mixed = "begun before", "to have the rest answered by "+shownEndpoint(endpoint)+" all the same"
+	}
+	return fmt.Errorf("%s was %s with %s (%s, %d of %d requests done), and now the endpoint is %s. "+
+		"Give the former endpoint to go on with it, --change-endpoint %s, or --again to run it anew",
+		f.Input.Name, what, shownEndpoint(j.Endpoint), j.Batch, b.Counts.Done(), b.Counts.Total, shownEndpoint(endpoint), mixed)
+}
+
+// abandon cancels the unfinished jobs of the same content and endpoint as the
+// one that was made in their place.
+func (f *finder) abandon(ctx context.Context, jobs []postgres.Job, instead batch.ID) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	endpoint, err := f.cfg.endpointOf(ctx, f.store, jobs[0].File)
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		if j.Status.Terminal() || !sameEndpoint(j, endpoint) {
+			continue
+		}
+		b, err := f.store.CancelBatch(ctx, j.Batch)
+		if err != nil {
+			return err
+		}
+		f.terminal.Notef("the unfinished %s is cancelled with %d of %d requests completed; %s begins anew", j.Batch, b.Counts.Completed, b.Counts.Total, instead)
+	}
+	return nil
+}
+
+func (f *finder) load(ctx context.Context) (batch.FileID, [32]byte, error) {
 	reader, err := jsonl.NewReader(f.Input.Reader(ctx), jsonl.Config{AllowMixedEndpoints: true})
 	if err != nil {
-		return batch.FileID{}, batch.FileSummary{}, err
+		return batch.FileID{}, [32]byte{}, err
 	}
 	began := time.Now()
-	file, summary, err := jsonl.Load(ctx, f.store, reader, f.Input.Name, createdBy, nil)
+	file, summary, err := jsonl.Load(ctx, f.store, reader, f.Input.Name, owner, nil)
 	var invalid *jsonl.InvalidFileError
 	if errors.As(err, &invalid) {
-		return file, summary, refused(f.Input.Name, invalid)
+		return file, summary.SHA256, refused(f.Input.Name, invalid)
 	}
 	if err != nil {
-		return file, summary, fmt.Errorf("reading %s: %w", f.Input.Name, err)
+		return file, summary.SHA256, fmt.Errorf("reading %s: %w", f.Input.Name, err)
 	}
-	f.terminal.Notef("read %d requests to %d models in %v", summary.Requests, len(summary.Models), time.Since(began).Round(time.Millisecond))
-	return file, summary, nil
+	f.terminal.Notef("read %s for %s in %v", count(int64(summary.Requests), "request"), count(int64(len(summary.Models)), "model"),
+		time.Since(began).Round(time.Millisecond))
+	return file, summary.SHA256, nil
+}
+
+// count is a number with its noun.
+func count(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // refused lists every bad line that the error lists.
@@ -113,8 +239,13 @@ func refused(name string, invalid *jsonl.InvalidFileError) error {
 }
 
 func (f *finder) create(ctx context.Context, file batch.FileID) (batch.ID, error) {
+	endpoint, err := f.cfg.endpointOf(ctx, f.store, file)
+	if err != nil {
+		return batch.ID{}, err
+	}
 	id, _, err := f.store.CreateBatch(ctx, postgres.NewBatch{
-		File: file, CompletionWindow: f.Window, WindowText: f.WindowText, CreatedBy: createdBy,
+		File: file, CompletionWindow: f.Window, WindowText: f.WindowText, CreatedBy: owner,
+		Job: &postgres.NewJob{Input: f.Input.Name, Endpoint: endpoint},
 	})
 	return id, err
 }

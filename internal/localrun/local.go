@@ -32,6 +32,7 @@ func (c *Config) startMock(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Settings.Upstream.Models = nil // no model is called elsewhere
 	if err := c.Settings.Upstream.URL.Set(endpoint.URL); err != nil {
 		return nil, errors.Join(err, endpoint.Stop())
 	}
@@ -49,6 +50,9 @@ func (c *Config) local(log *slog.Logger) app.LocalConfig {
 // asked for. The caller must call stop before it stops local.
 func (c *Config) show(taking context.Context, t *cli.Terminal, local *app.Local) (stop func(), err error) {
 	t.Notef("data directory: %s (%s)", c.DataDir, local.Database)
+	if c.Settings.NATS.URL.IsSet() {
+		t.Notef("FUSILLADE_NATS_URL or NATS_URL is set and not used: this command has a broker of its own")
+	}
 	if local.NATSURL != "" {
 		t.Notef("broker: %s", local.NATSURL)
 	}

@@ -39,11 +39,24 @@ func writeResults(ctx context.Context, store *postgres.Store, id batch.ID, o *cl
 	})
 }
 
+// writePartial writes the results that an unfinished batch has. A run that goes
+// on replaces them by all of them.
+func writePartial(ctx context.Context, t *cli.Terminal, store *postgres.Store, o *cli.Outputs, b postgres.Batch) {
+	if b.Counts.Done() == 0 {
+		return
+	}
+	if err := writeResults(ctx, store, b.ID, o); err != nil {
+		t.Notef("the results so far are kept in the data directory; they could not be written: %v", err)
+		return
+	}
+	t.Notef("the results so far, which are not all, are in %s", o.Results)
+}
+
 // summary says how the run went, as its exit code does.
 func summary(t *cli.Terminal, o *cli.Outputs, b postgres.Batch) error {
 	t.Notef("%d of %d requests completed: %s", b.Counts.Completed, b.Counts.Total, o.Results)
 	if failed := b.Counts.Done() - b.Counts.Completed; failed > 0 {
-		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests failed: see %s", failed, o.Failures)}
+		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests failed: see %s; --rerun-failed repeats them", failed, o.Failures)}
 	}
 	return nil
 }

@@ -13,15 +13,6 @@ import (
 	"fusillade/internal/postgres"
 )
 
-// Job is a file to run.
-type Job struct {
-	Input      *cli.Input
-	Outputs    *cli.Outputs
-	Window     time.Duration
-	WindowText string // as the user wrote it
-	Again      bool   // begin anew, though the input was run to its end before
-}
-
 // Run runs the job and writes its results. Exit codes of the error that it
 // returns: none, all completed; 1, some failed; 2, nothing could be started, or
 // not to the end; 130, stopped by a signal.
@@ -55,12 +46,18 @@ func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 		return err
 	}
 	defer stopAdmin()
-	finder := &finder{Job: j, store: local.Store, terminal: t}
+	finder := &finder{Job: j, cfg: &cfg, store: local.Store, terminal: t}
 	id, err := finder.batch(s.Taking)
 	if err != nil {
 		return stopped(s, t, err)
 	}
+	if err := cfg.holdOthers(s.Taking, t, local, id); err != nil {
+		return stopped(s, t, err)
+	}
 	b, err := work(s, t, local, cfg, id)
+	if err != nil || !b.Status.Terminal() {
+		writePartial(s.Doing, t, local.Store, j.Outputs, b)
+	}
 	if err != nil {
 		return stopped(s, t, err)
 	}
@@ -98,18 +95,21 @@ func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch
 		finished <- app.Standalone(taking, doing, local.Resources, cfg.Settings, func(c *consume.Consumer) { consumer.Store(c) })
 		close(finished)
 	}()
+	stats := func() (s consume.Stats) {
+		if c := consumer.Load(); c != nil {
+			s = c.Stats()
+		}
+		return s
+	}
 	p := cli.NewProgress(t)
 	b, err := Watch(s.Taking, local, id, finished, func(b postgres.Batch) error {
-		var stats consume.Stats
-		if c := consumer.Load(); c != nil {
-			stats = c.Stats()
-		}
-		p.Update(b.Counts.Total, b.Counts.Done(), state(b, stats))
-		return fatal(stats)
+		now := stats()
+		p.Update(b.Counts.Total, b.Counts.Done(), state(b, now))
+		return fatal(now)
 	})
 	stopTaking()
 	if s.Taking.Err() != nil && !b.Status.Terminal() {
-		p.Notef("finishing %d calls in flight; once more to stop at once", b.Counts.InProgress)
+		p.Notef("finishing %s in flight; once more to stop at once", count(int64(stats().InFlight), "call"))
 	} else {
 		stopDoing() // nothing is left to do: no call in flight, no message on its way
 	}

@@ -68,6 +68,9 @@ func serve(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, listene
 	if _, err := local.Store.RemoveAbandonedFiles(s.Taking, 0); err != nil {
 		return startFailed(s, err)
 	}
+	if err := cfg.holdForeign(s.Taking, t, local); err != nil {
+		return startFailed(s, err)
+	}
 	resources := local.Resources
 	var err error
 	resources.Store, err = postgres.Open(s.Taking, postgres.Config{URL: local.DatabaseURL(), MaxConns: apiConns, ApplicationName: "fusillade-api"})

@@ -77,7 +77,7 @@ func TestCancelBatch(t *testing.T) {
 		if got, err := s.Claim(t.Context(), model, []Quota{{Batch: id, N: 5}}); err != nil || len(got) != 0 {
 			t.Errorf("%d claimed, %v", len(got), err)
 		}
-		if got, err := s.ClaimDue(t.Context(), model, 5, nil); err != nil || len(got) != 0 {
+		if got, err := s.claimAnyDue(t.Context(), model, 5, nil); err != nil || len(got) != 0 {
 			t.Errorf("%d due ones claimed, %v", len(got), err)
 		}
 		if got, _, err := s.OpenCursors(t.Context(), model, []Route{{}}, ""); err != nil || len(got) != 0 {
@@ -167,12 +167,20 @@ func TestCancelDoesNotGrow(t *testing.T) {
 		id := batchOf(t, s, newLargeFile(t, s, n))
 		claimed(t, s, id, 50)
 		sqlExec(t, s, `VACUUM ANALYZE`)
-		plan := explain(t, s, ", ANALYZE, BUFFERS", endBatchSQL, [16]byte(id), string(batch.Canceled), string(batch.BatchCancelled), true)
-		if scans := plan.wholeScans(); len(scans) > 0 {
-			t.Errorf("%v", scans)
+		live := make([]int32, 50)
+		for line := range live {
+			live[line] = int32(line + 1)
 		}
-		if blocks[i] = plan.Hit + plan.Read; plan.touched() > 500 {
-			t.Errorf("a cancel of %d lines, 50 of them live, reads %.0f rows", n, plan.touched())
+		for _, plan := range []*node{
+			explain(t, s, ", ANALYZE, BUFFERS", lockLiveSQL, [16]byte(id), true, sliceRequests),
+			explain(t, s, ", ANALYZE, BUFFERS", finishSliceSQL, [16]byte(id), string(batch.Canceled), string(batch.BatchCancelled), live),
+		} {
+			if scans := plan.wholeScans(); len(scans) > 0 {
+				t.Errorf("%v", scans)
+			}
+			if blocks[i] += plan.Hit + plan.Read; plan.touched() > 500 {
+				t.Errorf("a cancel of %d lines, 50 of them live, reads %.0f rows", n, plan.touched())
+			}
 		}
 	}
 	if blocks[1] > 1.5*blocks[0]+20 {
@@ -198,7 +206,7 @@ func traffic(t *testing.T, s *Store, id batch.ID, stop <-chan struct{}) *sync.Wa
 					t.Error(err)
 					return
 				}
-				due, err := s.ClaimDue(t.Context(), testModel, 4, nil)
+				due, err := s.claimAnyDue(t.Context(), testModel, 4, nil)
 				if err != nil {
 					t.Error(err)
 					return

@@ -29,6 +29,8 @@ type NewBatch struct {
 	// EncryptKey encrypts the API key that the batch has for its calls; nil: it
 	// has none of its own.
 	EncryptKey func(batch.ID) (SealedBatchKey, error)
+	// Job is set for a batch that is made of a local file.
+	Job *NewJob
 }
 
 const (
@@ -101,6 +103,9 @@ func (n *NewBatch) insert(ctx context.Context, tx pgx.Tx, id batch.ID) error {
 	}
 	_, err = tx.Exec(ctx, createBatchSQL, [16]byte(id), [16]byte(n.File), n.Endpoint, n.WindowText, n.CompletionWindow, encoded,
 		n.CreatedBy, n.IdempotencyKey, n.OutputExpiry)
+	if err == nil && n.Job != nil {
+		_, err = tx.Exec(ctx, newJobSQL, [16]byte(id), n.Job.Input, n.Job.Endpoint)
+	}
 	if err != nil || n.EncryptKey == nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -19,24 +20,18 @@ UPDATE files SET status = 'deleted', deleted_at = now() WHERE id = $1 AND status
 	// All of them at once and in order, as finishes lock batches.
 	lockLiveBatchesSQL = `
 SELECT id FROM batches WHERE file_id = $1 AND status = 'in_progress' ORDER BY id FOR NO KEY UPDATE`
+	cancellingAllSQL = `
+UPDATE batches SET cancelling_at = clock_timestamp() WHERE id = ANY ($1::uuid[]) AND cancelling_at IS NULL`
 )
 
 // DeleteBatch hides a batch from all readers, and cancels it first if it has
-// not ended, in one transaction. Its rows are removed by the next purge. It
-// returns whether the batch was cancelled, or batch.ErrNotFound.
+// not finished; the two are one transaction unless the batch has very many live
+// requests, see CancelBatch. Its rows are removed by the next purge. It returns
+// whether the batch was cancelled, or batch.ErrNotFound.
 func (s *Store) DeleteBatch(ctx context.Context, id batch.ID) (cancelled bool, err error) {
-	err = s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		status, err := lockBatch(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		if !status.Terminal() {
-			cancelled = true
-			if _, err := endBatch(ctx, tx, id, batch.Canceled); err != nil {
-				return err
-			}
-		}
-		_, err = tx.Exec(ctx, deleteBatchSQL, [16]byte(id))
+	err = s.cancel(ctx, id, func(ctx context.Context, tx pgx.Tx, _ batch.Status, now bool) error {
+		cancelled = now
+		_, err := tx.Exec(ctx, deleteBatchSQL, [16]byte(id))
 		return err
 	})
 	if err != nil {
@@ -46,13 +41,18 @@ func (s *Store) DeleteBatch(ctx context.Context, id batch.ID) (cancelled bool, e
 }
 
 // DeleteFile deletes a file that was finished, and cancels its batches in
-// progress, in one transaction; it returns those. The next purge erases the
-// requests' bodies. The results of its batches can be read until those are
-// deleted too, but no request of them can be retried.
+// progress; it returns those. The next purge erases the requests' bodies. The
+// results of its batches can be read until those are deleted too, but no request
+// of them can be rerun.
+//
+// A crash in the middle leaves a deleted file with batches that are being
+// cancelled, which ResumeCancels finishes. After an error it returns the batches
+// that are cancelled by then.
 //
 // It returns batch.ErrNotFound for a file that is unknown, not finished or
 // deleted.
 func (s *Store) DeleteFile(ctx context.Context, id batch.FileID) (cancelled []batch.ID, err error) {
+	var live [][16]byte
 	err = s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, deleteFileSQL, [16]byte(id))
 		if err != nil {
@@ -63,24 +63,29 @@ func (s *Store) DeleteFile(ctx context.Context, id batch.FileID) (cancelled []ba
 		}
 		// The file's row is locked: no batch of it can be created any more.
 		rows, _ := tx.Query(ctx, lockLiveBatchesSQL, [16]byte(id))
-		ids, err := pgx.CollectRows(rows, pgx.RowTo[[16]byte])
-		if err != nil {
+		if live, err = pgx.CollectRows(rows, pgx.RowTo[[16]byte]); err != nil {
 			return err
 		}
-		for _, raw := range ids {
-			live := batch.ID(raw)
-			if _, err := tx.Exec(ctx, lockCursorsSQL, raw); err != nil {
-				return err
-			}
-			if _, err := endBatch(ctx, tx, live, batch.Canceled); err != nil {
-				return err
-			}
-			cancelled = append(cancelled, live)
-		}
-		return nil
+		_, err = tx.Exec(ctx, cancellingAllSQL, live)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("deleting %s: %w", id, err)
+	}
+	var failed []error
+	for _, raw := range live {
+		err := s.cancel(ctx, batch.ID(raw), func(_ context.Context, _ pgx.Tx, _ batch.Status, now bool) error {
+			if now {
+				cancelled = append(cancelled, batch.ID(raw))
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, batch.ErrNotFound) { // deleted since
+			failed = append(failed, err)
+		}
+	}
+	if err := errors.Join(failed...); err != nil {
+		return cancelled, fmt.Errorf("deleting %s: %w", id, err)
 	}
 	return cancelled, nil
 }

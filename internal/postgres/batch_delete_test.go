@@ -37,9 +37,7 @@ func TestDeleteBatch(t *testing.T) {
 	wantErr(t, err, batch.ErrNotFound)
 	_, err = s.CancelRequests(t.Context(), id, []int32{1})
 	wantErr(t, err, batch.ErrNotFound)
-	_, err = s.RerunRequests(t.Context(), id, batch.Canceled)
-	wantErr(t, err, batch.ErrNotFound)
-	_, err = s.NewestBatch(t.Context(), summary(templates(1, 10, testModel)).SHA256, creator)
+	_, err = s.RerunRequests(t.Context(), id, batch.Allowance{}, batch.Canceled)
 	wantErr(t, err, batch.ErrNotFound)
 	if got := page(t, s, id, 0, 10); len(got) != 0 {
 		t.Errorf("%d results of a deleted batch", len(got))
@@ -76,7 +74,7 @@ func TestDeleteFile(t *testing.T) {
 		if got := readAll(t, s, id); len(got) != 5 {
 			t.Errorf("%d results", len(got))
 		}
-		_, err = s.RerunRequests(t.Context(), id, batch.Failed, batch.Canceled)
+		_, err = s.RerunRequests(t.Context(), id, batch.Allowance{}, batch.Failed, batch.Canceled)
 		wantErr(t, err, batch.ErrFileDeleted)
 	}
 	_, _, err = s.CreateBatch(t.Context(), NewBatch{File: file, CreatedBy: creator, CompletionWindow: time.Hour})

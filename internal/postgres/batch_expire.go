@@ -15,66 +15,86 @@ import (
 // late batch that only waits for its last calls is left alone.
 const overdueBatchesSQL = `
 SELECT b.id FROM batches b
- WHERE b.status = 'in_progress' AND b.expires_at <= now() - $1::interval
+ WHERE b.status = 'in_progress' AND b.expires_at <= now() - $1::interval AND b.cancelling_at IS NULL
    AND (EXISTS (SELECT FROM cursors WHERE batch_id = b.id AND open)
         OR EXISTS (SELECT FROM requests WHERE batch_id = b.id AND state <> 'processing'))
- ORDER BY b.expires_at LIMIT $2`
+ ORDER BY b.expires_at, b.id OFFSET $2 LIMIT $3`
 
-// Checked again under the lock: a retry may have renewed the window.
+// Checked again under the lock: a rerun may have renewed the window. What is
+// being cancelled is not expired as well.
 const isOverdueSQL = `
-SELECT status = 'in_progress' AND expires_at <= now() - $2::interval FROM batches WHERE id = $1`
+SELECT status = 'in_progress' AND expires_at <= now() - $2::interval AND cancelling_at IS NULL FROM batches WHERE id = $1`
 
 // Expiry is a batch of which requests expired.
 type Expiry struct {
 	Batch    batch.ID
 	Requests int  // that expired now
-	Ended    bool // the batch has ended with them; else calls are in flight
+	Finished bool // the batch has finished with them; else calls are in flight
 }
 
-// ExpireBatches ends as expired what is left of up to n batches that expired
+// ExpireBatches finishes as expired what is left of up to n batches that expired
 // grace ago, by Postgres's clock, but for the requests that are processing:
-// those end as their calls do. What a stopping consumer returns of them
+// those finish as their calls do. What a stopping consumer releases of them
 // expires at the next call.
 //
-// It returns the batches of which something expired. Each is a transaction of
-// its own; after an error those before it are done.
+// It returns the batches of which something expired, also with an error: one
+// that fails does not keep it from the others, nor from more than n if n of them
+// fail. A batch with very many live requests takes several transactions; after a
+// crash in between the next call goes on.
 func (s *Store) ExpireBatches(ctx context.Context, grace time.Duration, n int) ([]Expiry, error) {
-	ids, err := s.batchIDs(ctx, overdueBatchesSQL, grace, n)
-	if err != nil {
-		return nil, fmt.Errorf("looking for expired batches: %w", err)
-	}
 	var out []Expiry
-	for _, id := range ids {
-		e, err := s.expire(ctx, id, grace)
-		if errors.Is(err, batch.ErrNotFound) {
-			continue // deleted since
-		}
+	var failed []error
+	for ctx.Err() == nil {
+		// Those that failed are listed again, first, and passed over.
+		ids, err := s.batchIDs(ctx, overdueBatchesSQL, grace, len(failed), n)
 		if err != nil {
-			return out, fmt.Errorf("expiring %s: %w", id, err)
+			failed = append(failed, fmt.Errorf("looking for expired batches: %w", err))
+			break
 		}
-		if e.Requests > 0 {
-			out = append(out, e)
+		before := len(failed)
+		for _, id := range ids {
+			e, err := s.expire(ctx, id, grace)
+			if err != nil && !errors.Is(err, batch.ErrNotFound) { // deleted since
+				failed = append(failed, fmt.Errorf("expiring %s: %w", id, err))
+			}
+			if e.Requests > 0 {
+				out = append(out, e)
+			}
+		}
+		if len(failed)-before < n || len(failed) >= maxFailures {
+			break
 		}
 	}
-	return out, nil
+	return out, errors.Join(failed...)
 }
 
-func (s *Store) expire(ctx context.Context, id batch.ID, grace time.Duration) (e Expiry, err error) {
-	e.Batch = id
-	err = s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		if _, err := lockBatch(ctx, tx, id); err != nil {
+// maxFailures is after how many batches that fail a pass over batches gives up.
+const maxFailures = 1000
+
+func (s *Store) expire(ctx context.Context, id batch.ID, grace time.Duration) (Expiry, error) {
+	e := Expiry{Batch: id}
+	for more := true; more; {
+		var done slice
+		err := s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			if _, err := lockBatch(ctx, tx, id); err != nil {
+				return err
+			}
+			var overdue bool
+			if err := tx.QueryRow(ctx, isOverdueSQL, [16]byte(id), grace).Scan(&overdue); err != nil || !overdue {
+				return err
+			}
+			var err error
+			done, err = s.finishSlice(ctx, tx, id, batch.Expired)
 			return err
+		})
+		if err != nil {
+			return e, err
 		}
-		var overdue bool
-		if err := tx.QueryRow(ctx, isOverdueSQL, [16]byte(id), grace).Scan(&overdue); err != nil || !overdue {
-			return err
-		}
-		if e.Requests, err = endBatch(ctx, tx, id, batch.Expired); err != nil {
-			return err
-		}
-		return tx.QueryRow(ctx, `SELECT status <> 'in_progress' FROM batches WHERE id = $1`, [16]byte(id)).Scan(&e.Ended)
-	})
-	return e, err
+		e.Requests += done.finished
+		e.Finished = done.status.Terminal()
+		more = done.full && !e.Finished
+	}
+	return e, nil
 }
 
 func (s *Store) batchIDs(ctx context.Context, sql string, args ...any) ([]batch.ID, error) {

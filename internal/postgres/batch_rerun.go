@@ -9,11 +9,10 @@ import (
 	"fusillade/internal/batch"
 )
 
-// retryChunk is how many results one transaction of a retry takes back.
-const retryChunk = 10_000
-
 const (
-	// Before the batch, as whoever deletes or expires a file locks the two.
+	batchOwnerSQL = `SELECT created_by FROM batches WHERE id = $1`
+
+	// Before the batch, as the deletion and the expiry of a file lock the two.
 	lockFileSQL = `
 SELECT f.status = 'ready' FROM batches b JOIN files f ON f.id = b.file_id WHERE b.id = $1 FOR SHARE OF f`
 
@@ -26,6 +25,19 @@ WITH reopened AS (
     SELECT sum(skipped)::int AS n FROM cursors WHERE batch_id = $1
 )
 SELECT n FROM before`
+
+	// What a rerun needs to know of its batch. Requests that are rerun take new
+	// places in the output, at most one each, and then those of a cancel or expiry,
+	// at most one for each line of the file. Where one of the columns is 32 bits
+	// wide still, they may not suffice.
+	rerunSQL = `
+SELECT b.status, b.retries, b.next_seq, COALESCE(b.skipped_as::text, ''), b.cancelling_at IS NOT NULL,
+       b.failed, b.canceled, b.expired,
+       b.brings_key AND NOT EXISTS (SELECT FROM batch_keys WHERE batch_id = b.id),
+       b.next_seq + b.total + (SELECT line FROM templates WHERE file_id = b.file_id ORDER BY file_id DESC, line DESC LIMIT 1) > 2147483647
+       AND EXISTS (SELECT FROM pg_attribute
+                    WHERE (attrelid, attname) IN (('batches'::regclass, 'next_seq'), ('results'::regclass, 'seq')) AND atttypid = 'int4'::regtype)
+  FROM batches b WHERE b.id = $1`
 
 	// Results become live requests that are due, in a new generation, and go on
 	// counting claims: nothing that was sent or is being called of an earlier
@@ -43,14 +55,14 @@ SELECT n FROM before`
 SELECT line, seq, state::text FROM gone`
 
 	// Of a range of seq, so that what ends again meanwhile is not taken again.
-	retryStatesSQL = `
+	rerunStatesSQL = `
 WITH chosen AS MATERIALIZED (
     SELECT ctid AS place FROM results
      WHERE batch_id = $1 AND seq >= $3 AND seq < $4 AND state = ANY ($5::text[]::request_state[])
      ORDER BY batch_id, seq LIMIT $6
 )` + backSQL
 
-	retryLinesSQL = `
+	rerunLinesSQL = `
 WITH chosen AS MATERIALIZED (
     SELECT ctid AS place FROM results
      WHERE batch_id = $1 AND line = ANY ($3::int[]) AND state IN ('failed', 'canceled', 'expired')
@@ -58,7 +70,7 @@ WITH chosen AS MATERIALIZED (
 
 	// Lines that were skipped come back one by one: each gets a row out of turn,
 	// and the cursor a hole.
-	retrySkippedSQL = `
+	rerunSkippedSQL = `
 WITH beyond AS MATERIALIZED (
     SELECT b.file_id, t.line, t.model
       FROM batches b
@@ -94,20 +106,31 @@ UPDATE batches b
  WHERE b.id = $1`
 )
 
-// retry is one transaction of a retry, in a batch that is locked.
-type retry struct {
+// rerun is one transaction of a rerun, in a batch that is locked.
+type rerun struct {
 	id         [16]byte
+	status     batch.Status
 	generation int
-	nextSeq    int
+	nextSeq    int64
 	skippedAs  batch.State
 	cancelled  bool
+	counts     map[batch.State]int // that may be rerun
 	moved      map[batch.State]int
+
+	admit func(ctx context.Context, requests int) error // within the owner's allowance
 }
 
-// inRetry locks the batch for a retry, runs f and, if that moved anything,
+// inRerun locks the batch for a rerun, runs f and, if that moved anything,
 // reopens the batch.
-func (s *Store) inRetry(ctx context.Context, id batch.ID, f func(context.Context, pgx.Tx, *retry) error) error {
+func (s *Store) inRerun(ctx context.Context, id batch.ID, a batch.Allowance, f func(context.Context, pgx.Tx, *rerun) error) error {
 	return s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		var owner string
+		if err := tx.QueryRow(ctx, batchOwnerSQL, [16]byte(id)).Scan(&owner); err != nil {
+			return translate(err)
+		}
+		if _, err := tx.Exec(ctx, lockOwnerSQL, owner); err != nil {
+			return err
+		}
 		var ready bool
 		if err := tx.QueryRow(ctx, lockFileSQL, [16]byte(id)).Scan(&ready); err != nil {
 			return translate(err)
@@ -118,17 +141,16 @@ func (s *Store) inRetry(ctx context.Context, id batch.ID, f func(context.Context
 		if !ready {
 			return batch.ErrFileDeleted
 		}
-		r := &retry{id: [16]byte(id), moved: make(map[batch.State]int)}
-		var keyless bool
-		err := tx.QueryRow(ctx, `
-SELECT retries, next_seq, COALESCE(skipped_as::text, ''), cancelling_at IS NOT NULL,
-       brings_key AND NOT EXISTS (SELECT FROM batch_keys WHERE batch_id = $1)
-  FROM batches WHERE id = $1`, r.id).Scan(&r.generation, &r.nextSeq, &r.skippedAs, &r.cancelled, &keyless)
+		r, err := readRerun(ctx, tx, id)
 		if err != nil {
 			return err
 		}
-		if keyless {
-			return batch.ErrKeyGone
+		r.admit = func(ctx context.Context, requests int) error {
+			batches := 0
+			if r.status.Terminal() {
+				batches = 1
+			}
+			return checkAllowance(ctx, tx, owner, a, batches, int64(requests))
 		}
 		if err := f(ctx, tx, r); err != nil || len(r.moved) == 0 {
 			return err
@@ -138,12 +160,32 @@ SELECT retries, next_seq, COALESCE(skipped_as::text, ''), cancelling_at IS NOT N
 	})
 }
 
+// readRerun reads what a rerun needs to know of a locked batch, and refuses one
+// that cannot be.
+func readRerun(ctx context.Context, tx pgx.Tx, id batch.ID) (*rerun, error) {
+	r := &rerun{id: [16]byte(id), moved: make(map[batch.State]int)}
+	var failed, canceled, expired int
+	var keyless, full bool
+	err := tx.QueryRow(ctx, rerunSQL, r.id).Scan(&r.status, &r.generation, &r.nextSeq, &r.skippedAs, &r.cancelled,
+		&failed, &canceled, &expired, &keyless, &full)
+	switch {
+	case err != nil:
+		return nil, err
+	case keyless:
+		return nil, batch.ErrKeyGone
+	case full:
+		return nil, batch.ErrRerunLimit
+	}
+	r.counts = map[batch.State]int{batch.Failed: failed, batch.Canceled: canceled, batch.Expired: expired}
+	return r, nil
+}
+
 // back runs a statement that takes results back. It returns their lines and
 // the highest seq.
-func (r *retry) back(ctx context.Context, tx pgx.Tx, sql string, args ...any) (lines []int32, seq int, err error) {
+func (r *rerun) back(ctx context.Context, tx pgx.Tx, sql string, args ...any) (lines []int32, seq int64, err error) {
 	rows, _ := tx.Query(ctx, sql, append([]any{r.id, r.generation}, args...)...)
 	var line int32
-	var n int
+	var n int64
 	var state batch.State
 	_, err = pgx.ForEachRow(rows, []any{&line, &n, (*string)(&state)}, func() error {
 		lines, seq = append(lines, line), max(seq, n)
@@ -153,8 +195,8 @@ func (r *retry) back(ctx context.Context, tx pgx.Tx, sql string, args ...any) (l
 	return lines, seq, err
 }
 
-// retryable checks the states of a retry and returns them as text.
-func retryable(states []batch.State) ([]string, error) {
+// rerunnable checks the states of a rerun and returns them as text.
+func rerunnable(states []batch.State) ([]string, error) {
 	out := make([]string, len(states))
 	for i, state := range states {
 		if !state.Rerunnable() {
@@ -165,10 +207,11 @@ func retryable(states []batch.State) ([]string, error) {
 	return out, nil
 }
 
-// RerunRequests puts all requests of a batch that ended in one of the states,
+// RerunRequests puts all requests of a batch that finished in one of the states,
 // which may be failed, canceled and expired, back to pending: as they were at
 // the beginning, but in a new generation. It returns how many. If there is
 // one, the batch is in progress again; a deadline that has passed is renewed.
+// What it makes pending counts against the owner's allowance.
 //
 // Their results are gone from the output, and those that follow have places
 // beyond all that were ever used.
@@ -177,44 +220,65 @@ func retryable(states []batch.State) ([]string, error) {
 // Results are taken back some thousands in one transaction; after an error or
 // a crash the rest of them is as it was, and calling again goes on. It stops
 // with batch.ErrRerunSuperseded when the batch is cancelled or rerun by another
-// meanwhile. It returns batch.ErrNotRerunnable for other states,
-// batch.ErrFileDeleted and batch.ErrKeyGone where the batch lacks what its calls
-// need, and batch.ErrNotFound.
-func (s *Store) RerunRequests(ctx context.Context, id batch.ID, states ...batch.State) (n int, err error) {
-	names, err := retryable(states)
+// meanwhile. It returns batch.ErrNotRerunnable for other states, a
+// *batch.AllowanceError, batch.ErrBatchCancelling, batch.ErrFileDeleted and
+// batch.ErrKeyGone where the batch lacks what its calls need,
+// batch.ErrRerunLimit, and batch.ErrNotFound.
+func (s *Store) RerunRequests(ctx context.Context, id batch.ID, a batch.Allowance, states ...batch.State) (n int, err error) {
+	names, err := rerunnable(states)
 	if err != nil {
-		return 0, fmt.Errorf("retrying requests of %s: %w", id, err)
+		return 0, fmt.Errorf("rerunning requests of %s: %w", id, err)
 	}
-	var from, end, generation int
+	var from, end int64
+	var generation int
 	for more := true; more; {
 		chunk := 0
-		err := s.inRetry(ctx, id, func(ctx context.Context, tx pgx.Tx, r *retry) error {
+		err := s.inRerun(ctx, id, a, func(ctx context.Context, tx pgx.Tx, r *rerun) error {
 			if generation == 0 {
-				r.generation++
-				generation, end = r.generation, r.nextSeq
-				if err := r.reopenCursors(ctx, tx, states); err != nil {
+				if err := r.begin(ctx, tx, states); err != nil {
 					return err
 				}
+				generation, end = r.generation, r.nextSeq
 			} else if r.generation != generation || r.cancelled {
 				return batch.ErrRerunSuperseded
 			}
-			lines, last, err := r.back(ctx, tx, retryStatesSQL, from, end, names, retryChunk)
-			from, more = last+1, len(lines) == retryChunk
+			lines, last, err := r.back(ctx, tx, rerunStatesSQL, from, end, names, s.slice)
+			from, more = last+1, len(lines) == s.slice
 			for _, moved := range r.moved {
 				chunk += moved
 			}
 			return err
 		})
 		if err != nil {
-			return n, fmt.Errorf("retrying requests of %s: %w", id, err)
+			return n, fmt.Errorf("rerunning requests of %s: %w", id, err)
 		}
 		n += chunk
 	}
 	return n, nil
 }
 
+// begin opens a generation, if the owner may have all of it, and makes skipped
+// lines pending.
+func (r *rerun) begin(ctx context.Context, tx pgx.Tx, states []batch.State) error {
+	if r.cancelled && !r.status.Terminal() {
+		return batch.ErrBatchCancelling
+	}
+	total := 0
+	for _, state := range states {
+		total += r.counts[state]
+	}
+	if total == 0 {
+		return nil
+	}
+	if err := r.admit(ctx, total); err != nil {
+		return err
+	}
+	r.generation++
+	return r.reopenCursors(ctx, tx, states)
+}
+
 // reopenCursors makes skipped lines pending, if they ended in one of the states.
-func (r *retry) reopenCursors(ctx context.Context, tx pgx.Tx, states []batch.State) error {
+func (r *rerun) reopenCursors(ctx context.Context, tx pgx.Tx, states []batch.State) error {
 	for _, state := range states {
 		if state != r.skippedAs {
 			continue
@@ -233,17 +297,20 @@ func (r *retry) reopenCursors(ctx context.Context, tx pgx.Tx, states []batch.Sta
 
 // RerunLines does the same for single requests, in one transaction. It returns
 // batch.ErrNotFound, and changes nothing, if one of the lines does not exist.
-func (s *Store) RerunLines(ctx context.Context, id batch.ID, lines []int32) (out Lines, err error) {
-	err = s.inRetry(ctx, id, func(ctx context.Context, tx pgx.Tx, r *retry) error {
+func (s *Store) RerunLines(ctx context.Context, id batch.ID, a batch.Allowance, lines []int32) (out Lines, err error) {
+	err = s.inRerun(ctx, id, a, func(ctx context.Context, tx pgx.Tx, r *rerun) error {
+		if r.cancelled && !r.status.Terminal() {
+			return batch.ErrBatchCancelling
+		}
 		if lines, err = checkLines(ctx, tx, id, lines); err != nil {
 			return err
 		}
 		r.generation++
-		changed, _, err := r.back(ctx, tx, retryLinesSQL, lines)
+		changed, _, err := r.back(ctx, tx, rerunLinesSQL, lines)
 		if err != nil {
 			return err
 		}
-		rows, _ := tx.Query(ctx, retrySkippedSQL, r.id, without(lines, changed), r.generation)
+		rows, _ := tx.Query(ctx, rerunSkippedSQL, r.id, without(lines, changed), r.generation)
 		skipped, err := pgx.CollectRows(rows, pgx.RowTo[int32])
 		if err != nil {
 			return err
@@ -252,10 +319,13 @@ func (s *Store) RerunLines(ctx context.Context, id batch.ID, lines []int32) (out
 			r.moved[r.skippedAs] += len(skipped)
 		}
 		out = sortLines(lines, append(changed, skipped...))
-		return nil
+		if len(out.Changed) == 0 {
+			return nil
+		}
+		return r.admit(ctx, len(out.Changed)) // else nothing was changed
 	})
 	if err != nil {
-		return Lines{}, fmt.Errorf("retrying requests of %s: %w", id, err)
+		return Lines{}, fmt.Errorf("rerunning requests of %s: %w", id, err)
 	}
 	return out, nil
 }

@@ -14,7 +14,7 @@ import (
 
 func retried(t testing.TB, s *Store, id batch.ID, states ...batch.State) int {
 	t.Helper()
-	n, err := s.RerunRequests(t.Context(), id, states...)
+	n, err := s.RerunRequests(t.Context(), id, batch.Allowance{}, states...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestRetryRequests(t *testing.T) {
 
 	// A new life: attempt 0 again, a generation of its own, and claims that go
 	// on, so that nothing of the first life fits.
-	due, err := s.ClaimDue(t.Context(), testModel, 10, nil)
+	due, err := s.claimAnyDue(t.Context(), testModel, 10, nil)
 	if err != nil || len(due) != 2 || due[0].Claim != 2 || due[0].Attempt != 0 {
 		t.Fatalf("%+v, %v", due, err)
 	}
@@ -84,7 +84,7 @@ func TestRetryRequests(t *testing.T) {
 	if n := retried(t, s, id, batch.Failed); n != 1 {
 		t.Errorf("%d retried, want 1", n)
 	}
-	due, err = s.ClaimDue(t.Context(), testModel, 10, nil)
+	due, err = s.claimAnyDue(t.Context(), testModel, 10, nil)
 	if err != nil || len(due) != 1 || due[0].Claim != 3 {
 		t.Fatalf("%+v, %v", due, err)
 	}
@@ -93,10 +93,10 @@ func TestRetryRequests(t *testing.T) {
 	}
 
 	for _, state := range []batch.State{batch.Completed, batch.Pending, batch.Processing} {
-		_, err = s.RerunRequests(t.Context(), id, state)
+		_, err = s.RerunRequests(t.Context(), id, batch.Allowance{}, state)
 		wantErr(t, err, batch.ErrNotRerunnable)
 	}
-	_, err = s.RerunRequests(t.Context(), batch.ID{1}, batch.Failed)
+	_, err = s.RerunRequests(t.Context(), batch.ID{1}, batch.Allowance{}, batch.Failed)
 	wantErr(t, err, batch.ErrNotFound)
 }
 
@@ -168,7 +168,7 @@ SELECT expires_at - now(), expires_at - COALESCE(renewed_at, created_at) FROM ba
 // More than fits into one transaction; other requests fail again meanwhile.
 func TestRetryInChunks(t *testing.T) {
 	t.Parallel()
-	const n = retryChunk + 500
+	const n = sliceRequests + 500
 	s := newStore(t)
 	id := batchOf(t, s, newLargeFile(t, s, n))
 	sqlExec(t, s, `
@@ -203,9 +203,9 @@ func TestReaderFollowsRetries(t *testing.T) {
 			var err error
 			switch rand.IntN(3) {
 			case 0:
-				_, err = s.RerunLines(t.Context(), id, []int32{1 + rand.Int32N(lines)})
+				_, err = s.RerunLines(t.Context(), id, batch.Allowance{}, []int32{1 + rand.Int32N(lines)})
 			case 1:
-				_, err = s.RerunRequests(t.Context(), id, batch.Failed, batch.Expired)
+				_, err = s.RerunRequests(t.Context(), id, batch.Allowance{}, batch.Failed, batch.Expired)
 			case 2:
 				if overdue(t, s, id, time.Second); i%5 == 0 {
 					_, err = s.ExpireBatches(t.Context(), 0, 10)
@@ -255,7 +255,7 @@ func TestRetryLines(t *testing.T) {
 	deliveries := started(t, s, d, id, 4)
 	finish(t, s, d, completed(deliveries[0]), failed(deliveries[1]), failed(deliveries[2]))
 	expireNow(t, s, id) // 5 to 10; 4 is being called
-	got, err := s.RerunLines(t.Context(), id, []int32{9, 2, 1, 4, 7})
+	got, err := s.RerunLines(t.Context(), id, batch.Allowance{}, []int32{9, 2, 1, 4, 7})
 	if diff := cmp.Diff(Lines{Changed: []int32{2, 7, 9}, Unchanged: []int32{1, 4}}, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -267,7 +267,7 @@ func TestRetryLines(t *testing.T) {
 	if len(states) != 6 || states[7] != "" || states[8] != batch.Expired {
 		t.Errorf("output: %v", states)
 	}
-	_, err = s.RerunLines(t.Context(), id, []int32{3, 11})
+	_, err = s.RerunLines(t.Context(), id, batch.Allowance{}, []int32{3, 11})
 	wantErr(t, err, batch.ErrNotFound)
 	if c := counts(t, s, id); c.Failed != 1 {
 		t.Error("a retry with an unknown line did something")

@@ -144,22 +144,6 @@ func TestIdempotencyKey(t *testing.T) {
 	check(t, s)
 }
 
-func TestNewestBatch(t *testing.T) {
-	t.Parallel()
-	s := newStore(t)
-	lines := templates(1, 3, testModel)
-	newest := batchOf(t, s, newFile(t, s, lines))
-	older := batchOf(t, s, newFile(t, s, lines))
-	sqlExec(t, s, `UPDATE batches SET created_at = created_at - interval '1 h' WHERE id = $1`, [16]byte(older))
-	batchOf(t, s, newFile(t, s, templates(1, 4, testModel)))
-	got, err := s.NewestBatch(t.Context(), summary(lines).SHA256, creator)
-	if err != nil || got != newest {
-		t.Errorf("%s, %v, want %s", got, err, newest)
-	}
-	_, err = s.NewestBatch(t.Context(), summary(lines).SHA256, "bob")
-	wantErr(t, err, batch.ErrNotFound)
-}
-
 func TestCountsFollowEachMove(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -49,7 +49,7 @@ func TestUsage(t *testing.T) {
 		completed(deliveries[3]))
 	all := []ModelUsage{{"o1", 30, 40, 0, 9}, {string(testModel), 11, 7, 5, 2}}
 	want(id, all...)
-	if n, err := s.RerunRequests(t.Context(), id, batch.Failed); err != nil || n != 1 {
+	if n, err := s.RerunRequests(t.Context(), id, batch.Allowance{}, batch.Failed); err != nil || n != 1 {
 		t.Fatal(n, err)
 	}
 	want(id, all...)

@@ -12,11 +12,23 @@ import (
 	"fusillade/internal/batch"
 )
 
-// Cursor is a batch's unclaimed rest for one model.
+// Kind says which of a batch's requests wait.
+type Kind int8
+
+// The kinds, in the order in which those of one batch are claimed.
+const (
+	DueRetry Kind = iota // due: automatic retries, and what was released
+	DueRerun             // due: rerun, and not called since
+	Fresh                // never claimed: the lines beyond the batch's cursor
+)
+
+// Cursor is what waits for a claim of one batch, for one model, of one kind.
 type Cursor struct {
+	Kind      Kind
 	Batch     batch.ID
-	Route     Route // by which its requests come to the model that was asked for
-	Remaining int
+	Route     Route // by which its requests come to the model that was asked for, if they are fresh
+	Remaining int   // at least so many
+	More      bool  // and more than that
 	ExpiresAt time.Time
 	Left      time.Duration // before it expires, by Postgres's clock
 	CreatedAt time.Time
@@ -24,10 +36,10 @@ type Cursor struct {
 	Weight    float64 // of the user who created it
 }
 
-// Compare orders cursors by urgency: by deadline, then by age.
+// Compare orders cursors by urgency: by deadline, then by age, then by kind.
 func (c Cursor) Compare(other Cursor) int {
 	return cmp.Or(c.ExpiresAt.Compare(other.ExpiresAt), c.CreatedAt.Compare(other.CreatedAt), slices.Compare(c.Batch[:], other.Batch[:]),
-		cmp.Compare(c.Route.From, other.Route.From))
+		cmp.Compare(c.Kind, other.Kind), cmp.Compare(c.Route.From, other.Route.From))
 }
 
 const (
@@ -140,7 +152,7 @@ func (s *Store) cursors(ctx context.Context, via []Route, sql string, args ...an
 	err = s.forEach(ctx, sql, args, []any{&next, &route, &id, &remaining, &expires, &left, &created, &name, &weight}, func() {
 		if id != nil {
 			cursors = append(cursors, Cursor{
-				Batch: batch.ID(*id), Route: via[*route], Remaining: *remaining, ExpiresAt: *expires,
+				Kind: Fresh, Batch: batch.ID(*id), Route: via[*route], Remaining: *remaining, ExpiresAt: *expires,
 				Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Weight: weight,
 			})
 		}

@@ -6,15 +6,20 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"fusillade/internal/backoff"
 )
 
 const clusterDaemonsSQL = `
 SELECT count(*) FROM daemons
  WHERE role <> 'standalone' AND status <> 'dead' AND last_heartbeat > now() - $1::interval`
 
-// ownPatience is how long Own waits for the connection of a killed process to
-// be noticed as closed.
-const ownPatience = 5 * time.Second
+const (
+	// ownPatience is how long OwnDatabase waits for the connection of a killed
+	// process to be noticed as closed; ownPoll is the mean pause between two looks.
+	ownPatience = 5 * time.Second
+	ownPoll     = 100 * time.Millisecond
+)
 
 // Own makes this process the only one that works on the database, for as long
 // as it lives or until release. It returns ErrDatabaseInUse if another process
@@ -41,6 +46,7 @@ func (s *Store) OwnDatabase(ctx context.Context, stale time.Duration) (release f
 }
 
 func (s *Store) own(ctx context.Context, conn *pgx.Conn, stale time.Duration) error {
+	poll := backoff.New(ownPoll, ownPoll)
 	for deadline := time.Now().Add(ownPatience); ; {
 		var locked bool
 		if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, ownerLock).Scan(&locked); err != nil {
@@ -52,10 +58,8 @@ func (s *Store) own(ctx context.Context, conn *pgx.Conn, stale time.Duration) er
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%w by another fusillade run", ErrDatabaseInUse)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
+		if err := poll.Wait(ctx); err != nil {
+			return err
 		}
 	}
 	var daemons int

@@ -166,10 +166,12 @@ func (s *Store) RemoveAbandonedFiles(ctx context.Context, idle time.Duration) (i
 }
 
 const findFileSQL = `
-SELECT id FROM files WHERE sha256 = $1 AND status = 'ready' AND created_by = $2 ORDER BY created_at DESC LIMIT 1`
+SELECT id FROM files
+ WHERE sha256 = $1 AND status = 'ready' AND created_by = $2 AND (expires_at > now()) IS NOT false
+ ORDER BY created_at DESC LIMIT 1`
 
-// FindFile returns the newest ready file of this creator with exactly this
-// content, or batch.ErrNotFound.
+// FindFile returns the newest ready file of this owner with exactly this
+// content that has not expired, or batch.ErrNotFound.
 func (s *Store) FindFile(ctx context.Context, sha256 [32]byte, createdBy string) (batch.FileID, error) {
 	var id [16]byte
 	if err := s.queryRow(ctx, findFileSQL, []any{sha256[:], createdBy}, &id); err != nil {

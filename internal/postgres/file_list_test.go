@@ -129,8 +129,8 @@ func TestPlansOfTheAPI(t *testing.T) {
 		most float64 // rows touched
 	}{
 		"file lines":      {fileLinesSQL, []any{[16]byte(file), 1500, 0, 10, 1 << 20}, 100},
-		"completed lines": {resultLinesSQL, []any{[16]byte(id), 1000, false, 0, 10, 1 << 20}, 200},
-		"other lines":     {resultLinesSQL, []any{[16]byte(id), 1000, true, 0, 10, 1 << 20}, 200},
+		"completed lines": {resultsSQL, []any{[16]byte(id), 1000, false, 0, 10, 1 << 20}, 200},
+		"other lines":     {resultsSQL, []any{[16]byte(id), 1000, true, 0, 10, 1 << 20}, 200},
 		"window":          {outcomesWindowEndSQL, []any{[16]byte(file), 1000, 19}, 100},
 		"outcomes":        {outcomesSQL, []any{[16]byte(id), [16]byte(file), 1000, 1020, "", "", 20, 1 << 20}, 500},
 	} {

@@ -84,7 +84,9 @@ func explain(t testing.TB, s *Store, options, sql string, args ...any) *node {
 	defer func() { _ = tx.Conn().Deallocate(t.Context(), "explained") }()
 	literals := make([]string, len(args))
 	for i, a := range args {
-		literals[i] = "'" + literal(t, a) + "'"
+		if literals[i] = "NULL"; a != nil {
+			literals[i] = "'" + literal(t, a) + "'"
+		}
 	}
 	var plans []struct{ Plan node }
 	var text []byte
@@ -159,22 +161,23 @@ func hot(d batch.DaemonID, id batch.ID, deliveries []Delivery) []statement {
 		k.add(delivery.ID, delivery.Claim, delivery.Number+1)
 	}
 	var b pgx.Batch
-	queueEndings(&b, d, endings(answered, deliveries), nil)
+	queueCompletions(&b, d, endings(answered, deliveries), nil)
 	returns := make([]Release, n)
 	for i := range returns {
 		returns[i].Delivery = deliveries[i]
 	}
-	queueReturns(&b, d, returns, nil)
+	queueReleases(&b, d, returns, nil)
 	r := rules(d)
 	out := []statement{
 		{"claim", claimSQL, []any{string(testModel), [][16]byte{id}, []int32{int32(n)}, []string{string(testModel)}, []int64{0}, []int64{0}}},
-		{"claim due", claimDueSQL, []any{string(testModel), n, []string{string(otherName)}, []string{string(testModel)}, []int64{1e6}, [][16]byte{}}},
+		{"claim due", claimDueSQL, []any{string(testModel), [][16]byte{id}, []bool{false}, []int32{int32(n)}, []string{string(otherName)}, []string{string(testModel)}, []int64{1e6}}},
+		{"due", dueBatchesSQL, []any{string(testModel), [16]byte{}, maxDueBatches, int64(1), int64(n), [][16]byte{}}},
 		{"start", startSQL, []any{k.batches, k.lines, k.claims, k.deliveries, [16]byte(d), r.ProcessingTimeout, r.StaleThreshold, defaultStartBytes}},
 		{"refused", refusedSQL, []any{k.batches, k.lines, k.claims, k.deliveries, r.ProcessingTimeout, r.StaleThreshold}},
 		{"lock requests", lockRequestsSQL, []any{k.batches, k.lines}},
 		{"live", liveSQL, []any{k.batches, k.lines, k.claims, k.deliveries}},
 		{"unclaim", unclaimSQL, []any{k.batches, k.lines, k.claims, k.deliveries, time.Minute}},
-		{"results", resultsSQL, []any{[16]byte(id), 0, n, resultsPageBytes}},
+		{"results", resultsSQL, []any{[16]byte(id), 0, nil, 0, n, resultsPageBytes}},
 	}
 	for i, name := range []string{"lock batches", "end", "return"} {
 		out = append(out, statement{name, b.QueuedQueries[i].SQL, b.QueuedQueries[i].Arguments})

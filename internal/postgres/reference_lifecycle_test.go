@@ -81,7 +81,7 @@ func (w *world) expire(t *rapid.T) {
 	w.skip(id, batch.Expired)
 	var expired Expiry
 	if want > 0 {
-		expired = Expiry{Batch: id, Requests: want, Ended: w.over(id)}
+		expired = Expiry{Batch: id, Requests: want, Finished: w.over(id)}
 	}
 	i := slices.IndexFunc(got, func(e Expiry) bool { return e.Batch == id })
 	if i >= 0 != (want > 0) || i >= 0 && got[i] != expired {
@@ -141,7 +141,7 @@ func (w *world) revive(key batch.RequestID) {
 func (w *world) retry(t *rapid.T) {
 	id := pick(t, w.batches, "batch")
 	states := rapid.SliceOfNDistinct(rapid.SampledFrom([]batch.State{batch.Failed, batch.Canceled, batch.Expired}), 1, 3, rapid.ID).Draw(t, "states")
-	got, err := w.s.RerunRequests(t.Context(), id, states...)
+	got, err := w.s.RerunRequests(t.Context(), id, batch.Allowance{}, states...)
 	must(t, got, err)
 	want := 0
 	if slices.Contains(states, w.skipped[id]) {
@@ -164,7 +164,7 @@ func (w *world) retry(t *rapid.T) {
 func (w *world) retryLines(t *rapid.T) {
 	id := pick(t, w.batches, "batch")
 	lines := w.drawLines(t)
-	got, err := w.s.RerunLines(t.Context(), id, lines)
+	got, err := w.s.RerunLines(t.Context(), id, batch.Allowance{}, lines)
 	must(t, got, err)
 	want := sorted(lines, func(line int32) bool {
 		key := batch.RequestID{Batch: id, Line: line}

@@ -50,28 +50,23 @@ WITH gone AS (
        SET claimed = c.claimed + h.n, holes = c.holes + h.n, open = c.claimed + h.n + c.skipped < c.total
       FROM (SELECT model, count(*)::int AS n FROM beyond GROUP BY model) h
      WHERE c.batch_id = $1 AND c.model = h.model
-), ended AS (
+), finished AS (
     SELECT line, attempt + (state = 'processing')::int AS attempts, claim, started_at, routed_model FROM gone
      UNION ALL
     SELECT line, 0, 0, NULL, model FROM beyond
 ), stored AS (
     INSERT INTO results (batch_id, line, seq, state, attempts, started_at, reason, routed_model, claim)
-    SELECT $1, e.line, b.next_seq + (row_number() OVER (ORDER BY e.line))::int - 1, 'canceled', e.attempts, e.started_at,
+    SELECT $1, e.line, b.next_seq + (row_number() OVER (ORDER BY e.line)) - 1, 'canceled', e.attempts, e.started_at,
            $3, e.routed_model, e.claim
-      FROM ended e
+      FROM finished e
      CROSS JOIN LATERAL (SELECT next_seq FROM batches WHERE id = $1 LIMIT 1) b
 ), counted AS (
     UPDATE batches b
-       SET canceled = b.canceled + n.ended, next_seq = b.next_seq + n.ended,
-           status = CASE WHEN b.completed + b.failed + b.canceled + b.expired + n.ended < b.total THEN b.status
-                         WHEN b.expired > 0 THEN 'expired' WHEN b.completed > 0 THEN 'completed'
-                         WHEN b.failed > 0 THEN 'failed' ELSE 'cancelled' END,
-           finished_at = CASE WHEN b.completed + b.failed + b.canceled + b.expired + n.ended < b.total THEN NULL
-                              ELSE clock_timestamp() END
-      FROM (SELECT count(*)::int AS ended FROM ended) n
-     WHERE b.id = $1 AND n.ended > 0
+       SET next_seq = b.next_seq + n.canceled, ` + countSQL + `
+      FROM (SELECT 0 AS completed, 0 AS failed, count(*)::int AS canceled, 0 AS expired FROM finished) n
+     WHERE b.id = $1 AND n.canceled > 0
 )
-SELECT line FROM ended`
+SELECT line FROM finished`
 )
 
 // CancelRequests ends single requests of a batch as canceled, wherever in

@@ -19,8 +19,9 @@ type ClaimedRequest struct {
 	From     batch.Model // which escalated to the one it was claimed for; empty: it names that one
 }
 
-// Quota is how many requests to claim from one batch.
+// Quota is how many requests of one kind to claim from one batch.
 type Quota struct {
+	Kind  Kind // not looked at by Claim
 	Batch batch.ID
 	N     int
 	Route Route

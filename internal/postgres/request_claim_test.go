@@ -136,7 +136,7 @@ func TestClaimsDoNotWait(t *testing.T) {
 	if err != nil || !slices.Equal(linesOf(got), []int32{3, 4, 5}) || got[0].ID.Batch != free {
 		t.Errorf("claimed %v, %v", got, err)
 	}
-	got, err = s.ClaimDue(t.Context(), testModel, 5, nil)
+	got, err = s.claimAnyDue(t.Context(), testModel, 5, nil)
 	if err != nil || !slices.Equal(linesOf(got), []int32{1, 2}) || got[0].ID.Batch != free {
 		t.Errorf("claimed of what is due %v, %v", got, err)
 	}
@@ -279,7 +279,7 @@ func TestClaimDueByTheTimeItIsDue(t *testing.T) {
 	}
 	var got []ClaimedRequest
 	for _, n := range []int{1, 2, 100, 100} {
-		more, err := s.ClaimDue(t.Context(), testModel, n, nil)
+		more, err := s.claimAnyDue(t.Context(), testModel, n, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -293,7 +293,7 @@ func TestClaimDueByTheTimeItIsDue(t *testing.T) {
 			t.Errorf("%+v, want claim 2, delivery 0, attempt 0", r)
 		}
 	}
-	if got, err := s.ClaimDue(t.Context(), otherName, 5, Escalations{testModel: {Model: otherName, Threshold: 48 * time.Hour}}); err != nil || !slices.Equal(linesOf(got), []int32{1}) {
+	if got, err := s.claimAnyDue(t.Context(), otherName, 5, Escalations{testModel: {Model: otherName, Threshold: 48 * time.Hour}}); err != nil || !slices.Equal(linesOf(got), []int32{1}) {
 		t.Errorf("other model: %v, %v", got, err)
 	}
 	check(t, s)
@@ -310,7 +310,7 @@ func TestConcurrentClaimsOfDueRequests(t *testing.T) {
 	for range claimers {
 		wg.Go(func() {
 			for {
-				got, err := s.ClaimDue(t.Context(), testModel, 7, nil)
+				got, err := s.claimAnyDue(t.Context(), testModel, 7, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -379,7 +379,7 @@ func TestUnclaimIsFenced(t *testing.T) {
 	if finish(t, s, d, completed(Delivery{ID: r.ID, Claim: 1, Number: 1})) != 0 {
 		t.Error("a result was written after the unclaim")
 	}
-	again, err := s.ClaimDue(t.Context(), testModel, 1, nil)
+	again, err := s.claimAnyDue(t.Context(), testModel, 1, nil)
 	if err != nil || len(again) != 1 || again[0].Claim != 2 {
 		t.Fatalf("claimed again: %v, %v", again, err)
 	}
@@ -407,7 +407,7 @@ func TestMessageOfAnUnclaimedRequestIsStale(t *testing.T) {
 		}
 	}
 	check(t, s)
-	again, err := s.ClaimDue(t.Context(), testModel, 3, nil)
+	again, err := s.claimAnyDue(t.Context(), testModel, 3, nil)
 	if err != nil || !slices.Equal(linesOf(again), []int32{2}) {
 		t.Errorf("due: %v, %v", again, err)
 	}
@@ -501,7 +501,7 @@ func TestHeldBatchesAreNotClaimed(t *testing.T) {
 	}
 	due := func(s *Store) (ids []batch.ID) {
 		t.Helper()
-		claimed, err := s.ClaimDue(t.Context(), testModel, 10, nil)
+		claimed, err := s.claimAnyDue(t.Context(), testModel, 10, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"fusillade/internal/batch"
 )
@@ -19,18 +21,107 @@ func (e Escalations) arrays() (from, to []string, thresholds []int64) {
 	return from, to, thresholds
 }
 
+const (
+	// maxDueBatches are looked at in one call of DueBatches. Of each, and of both
+	// kinds, as many requests are counted as make dueInAll of them, but at least
+	// minDue and one more.
+	maxDueBatches = 512
+	dueInAll      = 4096
+	minDue        = 16
+)
+
+// Jumps from batch to batch in an index, and counts in it up to a bound: the cost
+// follows the numbers that are asked for, however many requests are due or will
+// be. There is a row without a batch if nothing is found.
+const dueBatchesSQL = `
+WITH RECURSIVE waiting AS (
+    SELECT 1 AS place, (SELECT batch_id FROM requests WHERE routed_model = $1 AND due_at IS NOT NULL AND batch_id > $2
+                         ORDER BY routed_model, batch_id LIMIT 1) AS batch_id
+     UNION ALL
+    SELECT w.place + 1, (SELECT batch_id FROM requests WHERE routed_model = $1 AND due_at IS NOT NULL AND batch_id > w.batch_id
+                          ORDER BY routed_model, batch_id LIMIT 1)
+      FROM waiting w WHERE w.batch_id IS NOT NULL AND w.place < $3
+), found AS MATERIALIZED (
+    SELECT greatest($4, $5 / greatest(count(batch_id), 1)) AS most,
+           (SELECT batch_id FROM waiting WHERE place = $3) AS next
+      FROM waiting
+)
+SELECT f.next, d.batch_id, d.rerun, LEAST(d.n, f.most), d.n > f.most, d.expires_at, d.left_us, d.created_at, d.created_by, d.weight
+  FROM found f
+  LEFT JOIN LATERAL (
+       SELECT w.batch_id, k.rerun, c.n, b.expires_at, (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint AS left_us,
+              b.created_at, b.created_by, COALESCE(u.weight, 1) AS weight
+         FROM waiting w
+         JOIN batches b ON b.id = w.batch_id AND b.id <> ALL ($6::uuid[])
+        CROSS JOIN (VALUES (false), (true)) AS k (rerun)
+        CROSS JOIN LATERAL (
+              SELECT count(*) AS n
+                FROM (SELECT FROM requests
+                       WHERE routed_model = $1 AND batch_id = w.batch_id AND (generation > 0 AND attempt = 0) = k.rerun
+                         AND due_at IS NOT NULL AND due_at <= now()
+                       LIMIT f.most + 1) few) c
+         LEFT JOIN users u ON u.name = b.created_by
+        WHERE c.n > 0) d ON true`
+
+// DueBatches lists batches of which requests are due for the model, as they
+// were routed last: in each, those of a rerun that were not called since, and
+// all others, which are automatic retries and what was released. If there are
+// too many batches, next is where to go on with the next call, so that each is
+// listed in its turn. Begin with the zero ID.
+func (s *Store) DueBatches(ctx context.Context, model batch.Model, from batch.ID) (due []Cursor, next batch.ID, err error) {
+	list := func(from batch.ID) (after batch.ID, err error) {
+		var last, id *[16]byte
+		var rerun, more *bool
+		var n, left *int64
+		var expires, created *time.Time
+		var name *string
+		var weight *float64
+		err = s.forEach(ctx, dueBatchesSQL, []any{string(model), [16]byte(from), maxDueBatches, int64(minDue), int64(dueInAll), s.held},
+			[]any{&last, &id, &rerun, &n, &more, &expires, &left, &created, &name, &weight}, func() {
+				if last != nil {
+					after = batch.ID(*last)
+				}
+				if id == nil {
+					return
+				}
+				c := Cursor{
+					Kind: DueRetry, Batch: batch.ID(*id), Remaining: int(*n), More: *more, ExpiresAt: *expires,
+					Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Weight: *weight,
+				}
+				if *rerun {
+					c.Kind = DueRerun
+				}
+				due = append(due, c)
+			})
+		return after, err
+	}
+	next, err = list(from)
+	if err == nil && from != (batch.ID{}) && next == (batch.ID{}) { // these were the last ones
+		next, err = list(batch.ID{})
+	}
+	if err != nil {
+		return nil, batch.ID{}, fmt.Errorf("listing what is due: %w", err)
+	}
+	return slices.CompactFunc(due, func(a, b Cursor) bool { return a.Batch == b.Batch && a.Kind == b.Kind }), next, nil
+}
+
 // A request that is due keeps the model that it was last routed to until it
-// is rerouted; where it belongs now is judged again at the claim.
+// is rerouted; where it belongs now is judged again at the claim. What another
+// claim holds is passed over.
 const claimDueSQL = `
 WITH due AS MATERIALIZED (
-    SELECT r.ctid AS place FROM requests r
-     CROSS JOIN LATERAL (SELECT expires_at FROM batches WHERE id = r.batch_id LIMIT 1) b
-      LEFT JOIN unnest($3::text[], $4::text[], $5::bigint[]) AS e (model, to_model, below)
-        ON e.model = r.model AND b.expires_at < now() + e.below * interval '1 us'
-     WHERE r.routed_model = $1 AND r.due_at <= now() AND COALESCE(e.to_model, r.model) = $1
-       AND r.batch_id <> ALL ($6::uuid[])
-     ORDER BY r.routed_model, r.due_at LIMIT $2
-       FOR UPDATE OF r SKIP LOCKED
+    SELECT r.place
+      FROM unnest($2::uuid[], $3::bool[], $4::int[]) WITH ORDINALITY AS q (batch_id, rerun, n, place)
+     CROSS JOIN LATERAL (SELECT expires_at FROM batches WHERE id = q.batch_id LIMIT 1) b
+     CROSS JOIN LATERAL (
+           SELECT ctid AS place FROM requests
+            WHERE routed_model = $1 AND batch_id = q.batch_id AND (generation > 0 AND attempt = 0) = q.rerun
+              AND due_at IS NOT NULL AND due_at <= now()
+              AND COALESCE((SELECT e.to_model FROM unnest($5::text[], $6::text[], $7::bigint[]) AS e (model, to_model, below)
+                             WHERE e.model = requests.model AND b.expires_at < now() + e.below * interval '1 us' LIMIT 1), model) = $1
+            ORDER BY routed_model, batch_id, (generation > 0 AND attempt = 0), due_at LIMIT q.n
+              FOR UPDATE SKIP LOCKED) r
+     ORDER BY q.place
 )
 UPDATE requests r
    SET state = 'claimed', claim = r.claim + 1, delivery = 0, claimed_at = now(), due_at = NULL, not_before = NULL
@@ -38,11 +129,16 @@ UPDATE requests r
  WHERE r.ctid = due.place
 RETURNING r.batch_id, r.line, r.claim, r.attempt, COALESCE(NULLIF(r.model, r.routed_model), '')`
 
-// ClaimDue takes up to n requests that were returned to pending, are due, and
-// belong to the model by the escalations.
-func (s *Store) ClaimDue(ctx context.Context, model batch.Model, n int, e Escalations) ([]ClaimedRequest, error) {
+// ClaimDue takes up to the given number of requests of each batch and kind that
+// are due, were routed to the model, and belong to it by the escalations. Of
+// each batch and kind those that are due the longest come first.
+func (s *Store) ClaimDue(ctx context.Context, model batch.Model, quotas []Quota, e Escalations) ([]ClaimedRequest, error) {
+	batches, reruns, ns := make([][16]byte, len(quotas)), make([]bool, len(quotas)), make([]int32, len(quotas))
+	for i, q := range quotas {
+		batches[i], reruns[i], ns[i] = [16]byte(q.Batch), q.Kind == DueRerun, int32(q.N)
+	}
 	from, to, thresholds := e.arrays()
-	return s.claim(ctx, claimDueSQL, string(model), n, from, to, thresholds, s.held)
+	return s.claim(ctx, claimDueSQL, string(model), batches, reruns, ns, from, to, thresholds)
 }
 
 // Jumps from batch to batch and model to model, so that the cost follows the

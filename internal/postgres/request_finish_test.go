@@ -70,7 +70,7 @@ func TestFinishIsFenced(t *testing.T) {
 			if n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{r}, 0); err != nil || n != 1 {
 				t.Fatal(n, err)
 			}
-			again, err := s.ClaimDue(t.Context(), testModel, 1, nil)
+			again, err := s.claimAnyDue(t.Context(), testModel, 1, nil)
 			if err != nil || len(again) != 1 {
 				t.Fatal(again, err)
 			}
@@ -82,7 +82,7 @@ func TestFinishIsFenced(t *testing.T) {
 				d := newDaemon(t, s)
 				id := newBatch(t, s, 1)
 				unclaimed(t, s, id, 1, 0)
-				again, err := s.ClaimDue(t.Context(), testModel, 1, nil) // claim 2, so that there is an earlier one
+				again, err := s.claimAnyDue(t.Context(), testModel, 1, nil) // claim 2, so that there is an earlier one
 				if err != nil || len(again) != 1 {
 					t.Fatal(again, err)
 				}

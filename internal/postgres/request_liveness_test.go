@@ -25,7 +25,7 @@ func TestLive(t *testing.T) {
 	if n, err := s.ReleaseClaims(t.Context(), unclaimed[:1], 0); err != nil || n != 1 {
 		t.Fatalf("%d unclaimed, %v", n, err)
 	}
-	if again, err := s.ClaimDue(t.Context(), testModel, 1, nil); err != nil || len(again) != 1 {
+	if again, err := s.claimAnyDue(t.Context(), testModel, 1, nil); err != nil || len(again) != 1 {
 		t.Fatalf("claimed again: %v, %v", again, err)
 	}
 	if n, err := s.ReleaseClaims(t.Context(), unclaimed[1:], 0); err != nil || n != 1 {

@@ -78,7 +78,7 @@ func TestReclaim(t *testing.T) {
 	if n := finish(t, s, mute, endings(completed, orphans)...); n != 0 {
 		t.Errorf("%d results written by a dead daemon", n)
 	}
-	again, err := s.ClaimDue(t.Context(), testModel, 100, nil)
+	again, err := s.claimAnyDue(t.Context(), testModel, 100, nil)
 	if err != nil || len(again) != len(orphans) {
 		t.Fatalf("%d claimed again, want %d; %v", len(again), len(orphans), err)
 	}

@@ -12,7 +12,7 @@ import (
 // linesPageBytes is about how much of bodies one page of lines holds.
 const linesPageBytes = 2 << 20
 
-// As in resultsPageSQL, the page ends with the line that passes the byte limit.
+// As in resultsSQL, the page ends with the line that passes the byte limit.
 // The bodies beyond it are never fetched: their length is kept beside them.
 const fileLinesSQL = `
 SELECT line, model, custom_id, method, path, body
@@ -39,7 +39,10 @@ func (s *Store) FileLines(ctx context.Context, id batch.FileID, after int32, ski
 // the given sequence number, the first leaveOut of them left out. An empty page
 // means that there are no more yet.
 func (s *Store) CompletedLines(ctx context.Context, id batch.ID, fromSeq, leaveOut int64, n int) ([]batch.Result, error) {
-	page, _, err := s.storedResults(ctx, id, resultLinesSQL, [16]byte(id), fromSeq, false, leaveOut, n, linesPageBytes)
+	unsuccessful := false
+	page, _, err := s.storedResults(ctx, resultQuery{
+		id: id, from: fromSeq, leaveOut: leaveOut, n: n, bytes: linesPageBytes, unsuccessful: &unsuccessful,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading results: %w", err)
 	}
@@ -48,8 +51,10 @@ func (s *Store) CompletedLines(ctx context.Context, id batch.ID, fromSeq, leaveO
 
 // OtherLines is CompletedLines for the error file.
 func (s *Store) OtherLines(ctx context.Context, id batch.ID, fromSeq, leaveOut int64, n int) ([]batch.Result, error) {
+	unsuccessful := true
+	q := resultQuery{id: id, from: fromSeq, n: n, bytes: linesPageBytes, unsuccessful: &unsuccessful}
 	for {
-		page, err := s.resultsPage(ctx, id, fromSeq, n, resultLinesSQL, true, 0, n, linesPageBytes)
+		page, err := s.resultsPage(ctx, q)
 		if err != nil {
 			return nil, fmt.Errorf("reading results: %w", err)
 		}
@@ -57,6 +62,6 @@ func (s *Store) OtherLines(ctx context.Context, id batch.ID, fromSeq, leaveOut i
 			return page[min(leaveOut, int64(len(page))):], nil
 		}
 		leaveOut -= int64(len(page))
-		fromSeq = page[len(page)-1].Seq + 1
+		q.from = page[len(page)-1].Seq + 1
 	}
 }

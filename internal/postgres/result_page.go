@@ -3,45 +3,37 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"math"
-	"slices"
-
-	"github.com/jackc/pgx/v5"
 
 	"fusillade/internal/batch"
 )
 
 // Bounded by rows and by bytes, since bodies can be large: the page ends with
 // the line that passes the byte limit, or before the places reserved for lines
-// that were skipped. The row without a line says where those are.
+// that were skipped. Then the last row says where those are, in columns of its
+// own.
 //
-// The verbs are: a condition under which skipped lines are wanted, one on the
-// rows, what goes before LIMIT, and the parameters for the most rows and bytes.
-const resultsPageSQL = `
+// $3 is null for all results, true for those that did not complete and false for
+// the others. Only what did not complete may have been skipped.
+const resultsSQL = `
 WITH b AS MATERIALIZED (
-    SELECT id, file_id, skipped_as, skip_seq, skip_line, skip_end FROM batches WHERE id = $1 AND deleted_at IS NULL
+    SELECT id, file_id, skipped_as, skip_seq, skip_line, skip_end, $3::boolean IS DISTINCT FROM false AND $2::bigint < skip_end AS skips
+      FROM batches WHERE id = $1 AND deleted_at IS NULL
 )
-SELECT line, seq, state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESCE(upstream_request_id, ''), body, attempts, custom_id, COALESCE(detail, '')
+SELECT line, seq, state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESCE(upstream_request_id, ''), body, attempts, custom_id, COALESCE(detail, ''),
+       NULL AS skipped_as, NULL AS skip_line, NULL AS skip_end
   FROM (SELECT r.*, t.custom_id,
                sum(COALESCE(octet_length(r.body), 0)) OVER (ORDER BY r.seq) - COALESCE(octet_length(r.body), 0) AS before
           FROM b
          CROSS JOIN LATERAL (
                SELECT * FROM results
-                WHERE batch_id = b.id AND seq >= $2 AND seq < CASE WHEN %[1]s$2 < b.skip_end THEN b.skip_seq ELSE 2147483647 END%[2]s
-                ORDER BY batch_id, seq%[3]s LIMIT %[4]s) r
+                WHERE batch_id = b.id AND seq >= $2 AND seq < CASE WHEN b.skips THEN b.skip_seq ELSE 9223372036854775807 END
+                  AND ($3 IS NULL OR (state = 'completed') <> $3)
+                ORDER BY batch_id, seq OFFSET $4 LIMIT $5) r
          CROSS JOIN LATERAL (SELECT custom_id FROM templates WHERE file_id = b.file_id AND line = r.line LIMIT 1) t) p
- WHERE before < %[5]s
+ WHERE before < $6
  UNION ALL
-SELECT 0, skip_seq, skipped_as, '', skip_line, '', NULL, skip_end, '', '' FROM b WHERE %[1]s$2 < skip_end
+SELECT 0, skip_seq, NULL, '', 0, '', NULL, 0, '', '', skipped_as::text, skip_line, skip_end FROM b WHERE skips
  ORDER BY 2`
-
-var (
-	resultsSQL = fmt.Sprintf(resultsPageSQL, "", "", "", "$3", "$4")
-
-	// Of the completed requests alone or, if $3, of all others. Only these may
-	// have been skipped.
-	resultLinesSQL = fmt.Sprintf(resultsPageSQL, "$3 AND ", " AND (state = 'completed') <> $3", " OFFSET $4", "$5", "$6")
-)
 
 // Walks the file from a line on and says which of its lines were skipped: it
 // is for as long as the skip that the caller knows of stands.
@@ -71,34 +63,43 @@ const (
 // follow the order of commits, so a reader that goes on from the last number
 // plus one misses none.
 //
-// They have no gaps until lines are skipped or retried. Lines that were never
+// They have no gaps until lines are skipped or rerun. Lines that were never
 // claimed when their batch was cancelled or expired have no row, but a place in
-// the output. What is retried leaves its place empty, and gets another at the
-// end; so a reader that is ahead of a retry sees such a request again, with its
+// the output. What is rerun leaves its place empty, and gets another at the
+// end; so a reader that is ahead of a rerun sees such a request again, with its
 // new result.
 func (s *Store) Results(ctx context.Context, id batch.ID, fromSeq int64, n int) ([]batch.Result, error) {
-	page, err := s.resultsPage(ctx, id, fromSeq, n, resultsSQL, n, resultsPageBytes)
+	page, err := s.resultsPage(ctx, resultQuery{id: id, from: fromSeq, n: n, bytes: resultsPageBytes})
 	if err != nil {
 		return nil, fmt.Errorf("reading results: %w", err)
 	}
 	return page, nil
 }
 
+// resultQuery says which results of a batch to read.
+type resultQuery struct {
+	id           batch.ID
+	from         int64 // place in the output
+	leaveOut     int64 // of those that follow; not with skipped lines
+	n            int
+	bytes        int
+	unsuccessful *bool // nil: all
+}
+
 // resultsPage reads stored results and, where those end, lines that were
-// skipped. rest are the statement's parameters after the batch and the number.
-func (s *Store) resultsPage(ctx context.Context, id batch.ID, fromSeq int64, n int, sql string, rest ...any) ([]batch.Result, error) {
+// skipped.
+func (s *Store) resultsPage(ctx context.Context, q resultQuery) ([]batch.Result, error) {
 	for {
-		fromSeq = min(max(fromSeq, 0), math.MaxInt32)
-		page, skip, err := s.storedResults(ctx, id, sql, append([]any{[16]byte(id), fromSeq}, rest...)...)
-		if err != nil || len(page) > 0 || skip == nil || n <= 0 {
+		page, skip, err := s.storedResults(ctx, q)
+		if err != nil || len(page) > 0 || skip == nil || q.n <= 0 {
 			return page, err
 		}
 		// No stored result is left before the skipped lines.
-		page, err = s.skippedResults(ctx, id, *skip, fromSeq, n)
+		page, err = s.skippedResults(ctx, q.id, *skip, q.from, q.n)
 		if err != nil || len(page) > 0 {
 			return page, err
 		}
-		fromSeq = skip.end
+		q.from = skip.end
 	}
 }
 
@@ -110,25 +111,23 @@ type skip struct {
 }
 
 // storedResults also returns the next skipped lines, nil if there are none.
-func (s *Store) storedResults(ctx context.Context, id batch.ID, sql string, args ...any) ([]batch.Result, *skip, error) {
-	out, err := collect(ctx, s, func(row pgx.CollectableRow) (batch.Result, error) {
-		r := batch.Result{ID: batch.RequestID{Batch: id}}
-		err := row.Scan(&r.ID.Line, &r.Seq, (*string)(&r.State), (*string)(&r.Reason), &r.StatusCode, &r.RequestID, &r.Body,
-			&r.Attempts, &r.CustomID, &r.Detail)
-		return r, err
-	}, sql, args...)
-	if err != nil {
-		return nil, nil, err
-	}
-	var skipped *skip
-	out = slices.DeleteFunc(out, func(r batch.Result) bool {
-		if r.ID.Line > 0 {
-			return false
-		}
-		skipped = &skip{as: r.State, seq: r.Seq, line: int32(r.StatusCode), end: int64(r.Attempts)}
-		return true
-	})
-	return out, skipped, nil
+func (s *Store) storedResults(ctx context.Context, q resultQuery) (page []batch.Result, next *skip, err error) {
+	var r batch.Result
+	var state, skippedAs *string
+	var skipLine *int32
+	var skipEnd *int64
+	err = s.forEach(ctx, resultsSQL, []any{[16]byte(q.id), max(q.from, 0), q.unsuccessful, q.leaveOut, q.n, q.bytes},
+		[]any{&r.ID.Line, &r.Seq, &state, (*string)(&r.Reason), &r.StatusCode, &r.RequestID, &r.Body, &r.Attempts, &r.CustomID, &r.Detail,
+			&skippedAs, &skipLine, &skipEnd}, func() {
+			if skippedAs != nil {
+				next = &skip{as: batch.State(*skippedAs), seq: r.Seq, end: *skipEnd, line: *skipLine}
+				return
+			}
+			r.ID.Batch, r.State = q.id, batch.State(*state)
+			page = append(page, r)
+			r.Body = nil // the page has it
+		})
+	return page, next, err
 }
 
 func (s *Store) skippedResults(ctx context.Context, id batch.ID, skip skip, fromSeq int64, n int) (out []batch.Result, err error) {

@@ -66,7 +66,7 @@ func TestRoutes(t *testing.T) {
 	}
 	claim := func(model batch.Model, via Route) (got []batch.ID) {
 		t.Helper()
-		requests, err := s.Claim(t.Context(), model, []Quota{{late, 1, via}, {soon, 1, via}, {past, 1, via}})
+		requests, err := s.Claim(t.Context(), model, []Quota{{Fresh, late, 1, via}, {Fresh, soon, 1, via}, {Fresh, past, 1, via}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +104,7 @@ func TestBothModelsOfOneBatch(t *testing.T) {
 	if err != nil || len(cursors) != 2 {
 		t.Fatalf("cursors %+v, %v", cursors, err)
 	}
-	got, err := s.Claim(t.Context(), escalated, []Quota{{id, 2, near}, {id, 2, Route{}}})
+	got, err := s.Claim(t.Context(), escalated, []Quota{{Fresh, id, 2, near}, {Fresh, id, 2, Route{}}})
 	if err != nil || !slices.Equal(linesOf(got), []int32{1, 3, 2, 4}) {
 		t.Fatalf("claimed %v, %v", got, err)
 	}
@@ -163,7 +163,7 @@ func TestReroute(t *testing.T) {
 	}
 	due := func(model batch.Model, e Escalations) (ids []batch.ID) {
 		t.Helper()
-		got, err := s.ClaimDue(t.Context(), model, 1, e)
+		got, err := s.claimAnyDue(t.Context(), model, 1, e)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,6 +31,7 @@ type Config struct {
 type Store struct {
 	pool    *pgxpool.Pool
 	timeout time.Duration
+	slice   int        // sliceRequests, but in tests
 	held    [][16]byte // batches whose requests are not claimed; never nil, which is NULL in SQL
 }
 
@@ -74,7 +75,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}
-	s := &Store{pool: pool, timeout: cmp.Or(cfg.Timeout, 30*time.Second), held: [][16]byte{}}
+	s := &Store{pool: pool, timeout: cmp.Or(cfg.Timeout, 30*time.Second), slice: sliceRequests, held: [][16]byte{}}
 	if err := s.Ping(ctx); err != nil {
 		pool.Close()
 		return nil, err

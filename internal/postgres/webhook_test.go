@@ -99,7 +99,7 @@ func TestEndsOfBatchesAreEvents(t *testing.T) {
 			if test.want != "batch.failed" {
 				return
 			}
-			if n, err := s.RerunRequests(t.Context(), id, batch.Failed); err != nil || n != 2 {
+			if n, err := s.RerunRequests(t.Context(), id, batch.Allowance{}, batch.Failed); err != nil || n != 2 {
 				t.Fatal(n, err)
 			}
 			if _, err := s.CancelBatch(t.Context(), id); err != nil {

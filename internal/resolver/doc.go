@@ -3,7 +3,7 @@
 // batches brought. Keys are decrypted here, in the process that makes the calls,
 // and kept in memory only.
 //
-//	models set ──▶ Postgres ──┬─ hint ──▶ Load ──▶ For(model)
+//	models set ──▶ Postgres ──┬─ hint ──▶ Load ──▶ Resolve(model)
 //	                          └─ every 5 s ┘
 //	batch's key ─▶ Postgres ──── once per batch and minute ──▶ BatchKey
 package resolver

@@ -36,41 +36,41 @@ type batchKey struct {
 // BatchKey returns the key that a batch brought for the requests of a
 // generation. batch.ErrNotFound: it was removed. The text of any other error
 // is safe to store.
-func (b *Resolver) BatchKey(ctx context.Context, id batch.ID, generation int) (string, error) {
+func (r *Resolver) BatchKey(ctx context.Context, id batch.ID, generation int) (string, error) {
 	of := keyOf{id, generation}
-	if k, ok := b.known(of); ok {
+	if k, ok := r.known(of); ok {
 		return k.key, k.err
 	}
-	got, _, _ := b.reading.Do(fmt.Sprint(id, generation), func() (any, error) {
-		if k, ok := b.known(of); ok {
+	got, _, _ := r.reading.Do(fmt.Sprint(id, generation), func() (any, error) {
+		if k, ok := r.known(of); ok {
 			return k, nil
 		}
-		k := b.readKey(ctx, id)
-		b.keep(of, k)
+		k := r.readKey(ctx, id)
+		r.keep(of, k)
 		return k, nil
 	})
 	k, _ := got.(batchKey)
 	return k.key, k.err
 }
 
-func (b *Resolver) known(of keyOf) (batchKey, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	k, ok := b.keys[of]
+func (r *Resolver) known(of keyOf) (batchKey, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k, ok := r.keys[of]
 	return k, ok && time.Now().Before(k.until)
 }
 
-func (b *Resolver) readKey(ctx context.Context, id batch.ID) batchKey {
+func (r *Resolver) readKey(ctx context.Context, id batch.ID) batchKey {
 	// Others wait for it too, whose calls are not cut off with this one.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 	defer cancel()
-	sealed, err := b.cfg.Store.BatchKey(ctx, id)
+	sealed, err := r.cfg.Store.BatchKey(ctx, id)
 	var key string
 	switch {
 	case err == nil:
-		key, err = b.cfg.Keyring.Open(seal.BatchKey(id.String()), sealed)
+		key, err = r.cfg.Keyring.Open(seal.BatchKey(id.String()), sealed)
 	case !errors.Is(err, batch.ErrNotFound):
-		b.cfg.Log.Warn("reading the API key of a batch", "batch_id", id, "err", err)
+		r.cfg.Log.Warn("reading the API key of a batch", "batch_id", id, "err", err)
 		err = errAway
 	}
 	if err != nil {
@@ -79,25 +79,25 @@ func (b *Resolver) readKey(ctx context.Context, id batch.ID) batchKey {
 	return batchKey{key: key, until: time.Now().Add(keyAge)}
 }
 
-func (b *Resolver) keep(of keyOf, k batchKey) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for other := range b.keys {
-		if len(b.keys) < maxKeys {
+func (r *Resolver) keep(of keyOf, k batchKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for other := range r.keys {
+		if len(r.keys) < maxKeys {
 			break
 		}
-		delete(b.keys, other)
+		delete(r.keys, other)
 	}
-	b.keys[of] = k
+	r.keys[of] = k
 }
 
 // forget drops the keys that are too old.
-func (b *Resolver) forget(now time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for of, k := range b.keys {
+func (r *Resolver) forget(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for of, k := range r.keys {
 		if now.After(k.until) {
-			delete(b.keys, of)
+			delete(r.keys, of)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +13,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/singleflight"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
+	"fusillade/internal/notify"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
 	"fusillade/internal/upstream"
@@ -29,17 +30,17 @@ const (
 	askAgain = time.Second
 )
 
-// Store is where operators' settings and batches' keys are.
+// store is where operators' settings and batches' keys are.
 type store interface {
 	ModelUpstreams(ctx context.Context) (map[batch.Model]postgres.ModelUpstream, error)
 	BatchKey(ctx context.Context, id batch.ID) ([]byte, error)
 }
 
-// Config says what a Book reads. Store, Conn, Default and Log are required.
+// Config says what a Resolver reads. Store, Conn, Default and Log are required.
 type Config struct {
 	Store store
 	Conn  *nats.Conn
-	// Box decrypts; nil: there is no key, and what is encrypted cannot be used.
+	// Keyring decrypts; nil: there is no key, and what is encrypted cannot be used.
 	Keyring *seal.Keyring
 	// Default is what the environment says of a model; an empty BaseURL: nothing.
 	Default func(batch.Model) upstream.Target
@@ -48,7 +49,7 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// Book is safe for concurrent use.
+// Resolver is safe for concurrent use.
 type Resolver struct {
 	cfg     Config
 	reading singleflight.Group
@@ -64,82 +65,74 @@ type models struct {
 	of   map[batch.Model]upstream.Target // an empty BaseURL: the environment's
 }
 
-// New returns a book that is empty until Load.
+// New returns a Resolver that is empty until Load.
 func New(cfg Config) (*Resolver, error) {
 	if cfg.Store == nil || cfg.Conn == nil || cfg.Default == nil || cfg.Log == nil {
-		return nil, errors.New("endpoint: Store, Conn, Default and Log are required")
+		return nil, errors.New("resolver: Store, Conn, Default and Log are required")
 	}
 	cfg.Interval = cmp.Or(cfg.Interval, defaultInterval)
-	b := &Resolver{cfg: cfg, keys: make(map[keyOf]batchKey)}
-	b.models.Store(&models{})
-	return b, nil
+	r := &Resolver{cfg: cfg, keys: make(map[keyOf]batchKey)}
+	r.models.Store(&models{})
+	return r, nil
 }
 
 // Run keeps up with changes until ctx ends. Without an answer from the database
 // what is known stays in force.
-func (b *Resolver) Run(ctx context.Context) {
-	hints := make(chan struct{}, 1)
-	sub, err := b.cfg.Conn.Subscribe(streams.HintUpstreams, func(*nats.Msg) {
-		select {
-		case hints <- struct{}{}:
-		default:
-		}
-	})
+func (r *Resolver) Run(ctx context.Context) {
+	changed := notify.New()
+	sub, err := r.cfg.Conn.Subscribe(streams.HintUpstreams, func(*nats.Msg) { changed.Notify() })
 	if err != nil {
-		b.cfg.Log.Warn("listening for changes of upstreams; they are polled for", "err", err)
+		r.cfg.Log.Warn("listening for changes of upstreams; they are polled for", "err", err)
 	} else {
 		defer func() { _ = sub.Unsubscribe() }()
 	}
 	for {
-		timer := time.NewTimer(b.cfg.Interval/2 + rand.N(b.cfg.Interval))
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-hints:
-			timer.Stop()
-		case <-timer.C:
+		case <-changed.C():
+		case <-time.After(backoff.Jitter(r.cfg.Interval)):
 		}
-		if err := b.Load(ctx); err != nil && ctx.Err() == nil {
-			b.cfg.Log.Warn("reading upstreams", "err", err)
+		if err := r.Load(ctx); err != nil && ctx.Err() == nil {
+			r.cfg.Log.Warn("reading upstreams", "err", err)
 		}
-		b.forget(time.Now())
+		r.forget(time.Now())
 	}
 }
 
 // Load reads what operators have set.
-func (b *Resolver) Load(ctx context.Context) error {
+func (r *Resolver) Load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	began := time.Now()
-	set, err := b.cfg.Store.ModelUpstreams(ctx)
+	set, err := r.cfg.Store.ModelUpstreams(ctx)
 	if err != nil {
 		return err
 	}
-	before := b.models.Load()
+	before := r.models.Load()
 	now := &models{read: began, of: make(map[batch.Model]upstream.Target, len(set))}
 	for model, u := range set {
-		to := b.open(model, u)
+		to := r.open(model, u)
 		now.of[model] = to
 		if to.Unusable != "" && to.Unusable != before.of[model].Unusable {
-			b.cfg.Log.Error("a model's API key cannot be used; its requests wait", "model", model, "why", to.Unusable)
+			r.cfg.Log.Error("a model's API key cannot be used; its requests wait", "model", model, "why", to.Unusable)
 		}
 	}
 	// Of two that read at once the later one wins.
-	for !b.models.CompareAndSwap(before, now) {
-		if before = b.models.Load(); before.read.After(now.read) {
+	for !r.models.CompareAndSwap(before, now) {
+		if before = r.models.Load(); before.read.After(now.read) {
 			break
 		}
 	}
 	return nil
 }
 
-func (b *Resolver) open(model batch.Model, u postgres.ModelUpstream) upstream.Target {
+func (r *Resolver) open(model batch.Model, u postgres.ModelUpstream) upstream.Target {
 	to := upstream.Target{BaseURL: u.URL}
 	if u.Key == nil {
 		return to
 	}
-	key, err := b.cfg.Keyring.Open(seal.ModelKey(string(model), u.URL), u.Key)
+	key, err := r.cfg.Keyring.Open(seal.ModelKey(string(model), u.URL), u.Key)
 	if err != nil {
 		to.Unusable = fmt.Sprintf("the model's API key cannot be decrypted: %v", err)
 	}
@@ -147,29 +140,29 @@ func (b *Resolver) open(model batch.Model, u postgres.ModelUpstream) upstream.Ta
 	return to
 }
 
-// For says where a model's calls go; false: nowhere.
-func (b *Resolver) Resolve(model batch.Model) (upstream.Target, bool) {
-	to := b.find(model)
-	if to.BaseURL == "" && time.Since(b.models.Load().read) > askAgain {
-		_, err, _ := b.reading.Do("models", func() (any, error) { return nil, b.Load(context.Background()) })
+// Resolve returns where a model's calls go; false: nowhere.
+func (r *Resolver) Resolve(model batch.Model) (upstream.Target, bool) {
+	to := r.find(model)
+	if to.BaseURL == "" && time.Since(r.models.Load().read) > askAgain {
+		_, err, _ := r.reading.Do("models", func() (any, error) { return nil, r.Load(context.Background()) })
 		if err != nil {
 			to.Unusable = "where the model's calls go could not be looked up"
 			return to, true
 		}
-		to = b.find(model)
+		to = r.find(model)
 	}
 	return to, to.BaseURL != ""
 }
 
 // find is what is known of a model. The environment's key goes to no URL but
 // the environment's.
-func (b *Resolver) find(model batch.Model) upstream.Target {
-	set, ok := b.models.Load().of[model]
+func (r *Resolver) find(model batch.Model) upstream.Target {
+	set, ok := r.models.Load().of[model]
 	switch {
 	case !ok:
-		return b.cfg.Default(model)
+		return r.cfg.Default(model)
 	case set.BaseURL == "":
-		set.BaseURL = b.cfg.Default(model).BaseURL
+		set.BaseURL = r.cfg.Default(model).BaseURL
 	}
 	return set
 }

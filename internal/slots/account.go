@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/notify"
 )
 
 // Account is one daemon's slots of one model. All methods are safe for
@@ -15,7 +16,7 @@ type Account struct {
 	daemon   string
 	capacity int           // calls this daemon can run at most
 	changed  func()        // called, without the lock, when more may be acquired
-	wake     chan struct{} // to the keeper's goroutine: settle may have something to do
+	wake     notify.Signal // to the keeper's goroutine: settle may have something to do
 	// escalation is the entry's, for those who ask with every request; nil: none.
 	escalation atomic.Pointer[batch.Escalation]
 
@@ -79,7 +80,7 @@ func (a *Account) Release() {
 	lowering := a.allowed < a.entry.Holders[a.daemon].Held && a.inUse <= a.allowed
 	a.mu.Unlock()
 	if lowering {
-		a.poke()
+		a.wake.Notify()
 	}
 }
 
@@ -94,7 +95,7 @@ func (a *Account) Hold(until time.Time) {
 	}
 	a.mu.Unlock()
 	if longer {
-		a.poke()
+		a.wake.Notify()
 	}
 }
 
@@ -108,7 +109,7 @@ func (a *Account) Report(ready int, backlog bool) {
 	short := need > a.allowed && a.entry.Holders[a.daemon].Want < min(max(need, a.capacity), a.entry.Limit)
 	a.mu.Unlock()
 	if short {
-		a.poke()
+		a.wake.Notify()
 	}
 }
 
@@ -135,13 +136,6 @@ func (a *Account) Standing() Standing {
 		Free:  max(a.entry.Limit-a.entry.others(a.daemon)-held.Held, 0),
 		Share: a.entry.share(a.daemon), Want: held.Want,
 		Hold: max(time.Until(a.hold), 0), Paused: a.entry.Paused,
-	}
-}
-
-func (a *Account) poke() {
-	select {
-	case a.wake <- struct{}{}:
-	default:
 	}
 }
 
@@ -272,7 +266,7 @@ func (a *Account) applied(e Entry, revision uint64) {
 	a.mu.Lock()
 	if revision <= a.revision { // the watch was faster, and has later news
 		a.mu.Unlock()
-		a.poke()
+		a.wake.Notify()
 		return
 	}
 	a.learn(e, revision)
@@ -292,7 +286,7 @@ func (a *Account) close() {
 	a.mu.Lock()
 	a.closed, a.allowed = true, 0
 	a.mu.Unlock()
-	a.poke()
+	a.wake.Notify()
 }
 
 func (a *Account) settled() bool {
@@ -309,7 +303,7 @@ func (a *Account) forget() {
 	a.entry, a.revision, a.pending, a.allowed = Entry{}, 0, 0, 0
 	a.restoring = a.inUse > 0
 	a.mu.Unlock()
-	a.poke()
+	a.wake.Notify()
 }
 
 // short reports whether this daemon would have more slots if others had none.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/notify"
 	"fusillade/internal/telemetry"
 	"fusillade/streams"
 )
@@ -42,7 +43,7 @@ type Keeper struct {
 	slots   jetstream.KeyValue
 	daemons jetstream.KeyValue
 	created time.Time     // when the bucket of slots was; owned by poll once it runs
-	anew    chan struct{} // to watch: the bucket is another one than before
+	anew    notify.Signal // to watch: the bucket is another one than before
 	dropped prometheus.Counter
 
 	mu                sync.Mutex
@@ -73,7 +74,7 @@ func NewKeeper(ctx context.Context, cfg Config) (*Keeper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("binding slots: %w", err)
 	}
-	k := &Keeper{cfg: cfg, accounts: make(map[string]*Account), anew: make(chan struct{}, 1),
+	k := &Keeper{cfg: cfg, accounts: make(map[string]*Account), anew: notify.New(),
 		dropped: telemetry.Drops(cfg.Metrics).WithLabelValues(telemetry.DroppedSlots)}
 	if k.slots, err = js.KeyValue(ctx, streams.SlotsBucket); err != nil {
 		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
@@ -164,7 +165,7 @@ func (k *Keeper) follow(ctx context.Context, g *errgroup.Group, connected <-chan
 		case <-connected:
 			k.distrustHeartbeats()
 			return nil
-		case <-k.anew:
+		case <-k.anew.C():
 			return nil
 		case update, ok := <-w.Updates():
 			if !ok {
@@ -264,10 +265,7 @@ func (k *Keeper) forget() {
 		a.forget()
 	}
 	k.mu.Unlock()
-	select {
-	case k.anew <- struct{}{}:
-	default:
-	}
+	k.anew.Notify()
 }
 
 // observe takes over an entry that was read from a bucket of that generation.
@@ -289,7 +287,7 @@ func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstrea
 	}
 	if !known {
 		a = &Account{model: e.Model, daemon: k.cfg.Daemon.String(), capacity: k.cfg.Capacity,
-			wake: make(chan struct{}, 1), changed: func() {}}
+			wake: notify.New(), changed: func() {}}
 		// Under the lock: others may use the account once they can see it.
 		if k.cfg.OnModel != nil {
 			a.changed = k.cfg.OnModel(a)
@@ -301,7 +299,7 @@ func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstrea
 	if !known {
 		g.Go(func() error { return k.settle(ctx, update.Key(), a) })
 	}
-	a.poke()
+	a.wake.Notify()
 	a.changed()
 }
 
@@ -314,7 +312,7 @@ func (k *Keeper) settle(ctx context.Context, key string, a *Account) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-a.wake:
+		case <-a.wake.C():
 		case <-tick.C:
 		}
 		for ctx.Err() == nil {

@@ -2,6 +2,8 @@ package slots
 
 import (
 	"time"
+
+	"fusillade/internal/notify"
 )
 
 // bucket is one entry that changes by compare-and-set, and all it has been.
@@ -48,7 +50,7 @@ type party struct {
 
 func newParty(b *bucket, now *time.Time, i, capacity int) *party {
 	p := &party{bucket: b, now: now}
-	p.Account = &Account{model: "m", daemon: id(i), capacity: capacity, wake: make(chan struct{}, 1), changed: func() { p.woken++ }}
+	p.Account = &Account{model: "m", daemon: id(i), capacity: capacity, wake: notify.New(), changed: func() { p.woken++ }}
 	return p
 }
 

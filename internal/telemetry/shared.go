@@ -6,15 +6,15 @@ import "github.com/prometheus/client_golang/prometheus"
 // logs it too. None of them is lost for good: the comment says what brings it
 // back.
 const (
-	DroppedMessage  = "message"  // malformed; nothing does if it was a stranger's, else the claim timeout
-	DroppedHint     = "hint"     // malformed; a poll
-	DroppedSlots    = "slots"    // a malformed entry; nothing, until it is written anew
-	DroppedStart    = "start"    // refused by Postgres for what it holds; a lease
-	DroppedResult   = "result"   // not written before the stop, or refused; a lease, and another call
-	DroppedResponse = "response" // refused for what it holds; nothing, the request has failed
-	DroppedPublish  = "publish"  // refused by the broker; pending again, a second later
-	DroppedUnclaim  = "unclaim"  // not written; the claim timeout
-	DroppedAnswer   = "answer"   // an ack or nak that could not be sent; a lease
+	DroppedMessage      = "message"  // malformed; nothing does if it was a stranger's, else the claim timeout
+	DroppedHint         = "hint"     // malformed; a poll
+	DroppedSlots        = "slots"    // a malformed entry; nothing, until it is written anew
+	DroppedStart        = "start"    // refused by Postgres for what it holds; a lease
+	DroppedResult       = "result"   // not written before the stop, or refused; a lease, and another call
+	DroppedResponse     = "response" // refused for what it holds; nothing, the request has failed
+	DroppedPublish      = "publish"  // refused by the broker; pending again, a second later
+	DroppedClaimRelease = "unclaim"  // not written; the claim timeout
+	DroppedAnswer       = "answer"   // an ack or nak that could not be sent; a lease
 )
 
 // Drops registers the counter of what was dropped.
@@ -24,11 +24,11 @@ func Drops(reg prometheus.Registerer) *prometheus.CounterVec {
 
 // The values of the label write: whose row had a newer owner.
 const (
-	FencedStart   = "start"
-	FencedResult  = "result"
-	FencedRetry   = "retry"
-	FencedReturn  = "return"
-	FencedUnclaim = "unclaim"
+	FencedStart        = "start"
+	FencedResult       = "result"
+	FencedRetry        = "retry"
+	FencedRelease      = "return"
+	FencedClaimRelease = "unclaim"
 )
 
 // FencedWrites registers the counter of writes that changed nothing.
@@ -47,5 +47,5 @@ const (
 func Reclaimed(reg prometheus.Registerer) *prometheus.CounterVec {
 	return Counters(reg, "stale_requests_reclaimed_total",
 		"Requests taken back: message_lost when their message was gone, stale_daemon by the leader when their daemon died, "+
-			"takeover by whoever went on with them when it died or hung, counted as they end: those of stale_daemon are among them.", "cause")
+			"takeover by the daemon that went on with them when it died or hung, counted as they finish: those of stale_daemon are among them.", "cause")
 }

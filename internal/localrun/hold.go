@@ -1,0 +1,93 @@
+package localrun
+
+import (
+	"context"
+	"slices"
+
+	"fusillade/internal/app"
+	"fusillade/internal/batch"
+	"fusillade/internal/cli"
+	"fusillade/internal/postgres"
+)
+
+// shownJobs is how many jobs are named at the start.
+const shownJobs = 5
+
+// holdOthers leaves everything but one batch as it is, and names it.
+func (c *Config) holdOthers(ctx context.Context, t *cli.Terminal, local *app.Local, id batch.ID) error {
+	held, err := local.Store.UnfinishedBatches(ctx)
+	if err != nil {
+		return err
+	}
+	held = slices.DeleteFunc(held, func(other batch.ID) bool { return other == id })
+	if len(held) == 0 {
+		return nil
+	}
+	jobs, err := local.Store.Jobs(ctx)
+	if err != nil {
+		return err
+	}
+	jobs = slices.DeleteFunc(jobs, func(j postgres.Job) bool { return !slices.Contains(held, j.Batch) })
+	if err := c.nameJobs(ctx, t, local.Store, jobs, "It stays as it is"); err != nil {
+		return err
+	}
+	switch n := len(held) - len(jobs); n {
+	case 0:
+	case 1:
+		t.Notef("1 unfinished batch of fusillade serve is here; it stays as it is")
+	default:
+		t.Notef("%d unfinished batches of fusillade serve are here; they stay as they are", n)
+	}
+	local.Store = local.Store.Holding(held)
+	return nil
+}
+
+// holdForeign leaves the jobs as they are whose answers another endpoint than
+// this one gave, and names them.
+func (c *Config) holdForeign(ctx context.Context, t *cli.Terminal, local *app.Local) error {
+	jobs, err := local.Store.Jobs(ctx)
+	if err != nil {
+		return err
+	}
+	var foreign []postgres.Job
+	var held []batch.ID
+	for _, j := range jobs {
+		if j.Status.Terminal() {
+			continue
+		}
+		endpoint, err := c.endpointOf(ctx, local.Store, j.File)
+		if err != nil {
+			return err
+		}
+		if j.Endpoint != endpoint {
+			foreign, held = append(foreign, j), append(held, j.Batch)
+			continue
+		}
+		t.Notef("going on with the job of %s: %s", j.Input, j.Batch)
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	local.Store = local.Store.Holding(held)
+	return c.nameJobs(ctx, t, local.Store, foreign, "It is not called here, for its endpoint is another one")
+}
+
+// nameJobs names unfinished jobs and says what happens to each.
+func (c *Config) nameJobs(ctx context.Context, t *cli.Terminal, store *postgres.Store, jobs []postgres.Job, consequence string) error {
+	for i, j := range jobs {
+		if i == shownJobs {
+			t.Notef("and %d more", len(jobs)-i)
+			break
+		}
+		b, err := store.GetBatch(ctx, j.Batch, nil)
+		if err != nil {
+			return err
+		}
+		t.Notef("1 unfinished job of %s is here: %s, %d of %d requests done, begun with %s. %s.",
+			j.Input, j.Batch, b.Counts.Done(), b.Counts.Total, shownEndpoint(j.Endpoint), consequence)
+	}
+	if len(jobs) > 0 {
+		t.Notef("See: fusillade jobs ls --data-dir %s", c.DataDir)
+	}
+	return nil
+}
