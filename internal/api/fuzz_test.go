@@ -80,7 +80,7 @@ func FuzzForm(f *testing.F) {
 		var content []byte
 		file, err := u.readFields()
 		if err == nil && file != nil {
-			if content, err = io.ReadAll(file); err == nil {
+			if content, err = io.ReadAll(u.content(file)); err == nil {
 				_, err = u.readFields()
 			}
 		}

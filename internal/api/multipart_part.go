@@ -49,7 +49,7 @@ func (s *Server) addPart(c *call, p uploadIDParams) error {
 	if err != nil {
 		return err
 	}
-	if err := s.storePart(c.Context(), u.ID, part, data); err != nil {
+	if err := s.storePart(c.Context(), u.ID, part, form.content(data)); err != nil {
 		removing, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), removingPart)
 		defer cancel()
 		return errors.Join(form.explain(err), s.cfg.Store.RemovePart(removing, part))
