@@ -12,12 +12,13 @@ BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath \
 
 # The race detector needs a C compiler.
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
-TEST := $(GO) test $(RACE) -shuffle=on -timeout 10m
+# 'make lint' vets; go test would do it again for each test binary.
+TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m
 
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test chaos mutations bench fuzz lint readme dist image clean
+.PHONY: help build demo test check chaos mutations bench fuzz lint readme dist image clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +40,13 @@ demo: build ## Run examples/requests.jsonl against a mock model endpoint
 
 test: ## Run all tests, with the race detector, on real Postgres and NATS
 	@test -n "$(RACE)" || echo "no C compiler was found: testing without the race detector"
-	$(TEST) ./...
+	@mkdir -p build
+	$(GO) build $(RACE) -o build/withpostgres ./internal/testenv/withpostgres
+	build/withpostgres $(TEST) ./...
+
+check: lint ## Run what each commit should pass: linters, and the tests that need no Postgres
+	$(GO) vet -tags chaos,failpoint ./e2e/chaos ./internal/failpoint
+	$(GO) test -short -vet=off ./...
 
 # The choices follow CHAOS_SEED, which is printed; RUN=PATTERN plays some faults.
 chaos: ## Break a cluster of real processes in every way, and check it (minutes)

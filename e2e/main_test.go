@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +16,11 @@ import (
 var programs string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("skipped: every test here needs Postgres and the programs")
+		return
+	}
 	dir, err := filepath.Abs(filepath.Join("..", "build", "e2e"))
 	if err == nil {
 		err = build(dir)

@@ -101,8 +101,7 @@ const maxWaiting = 8192
 // lease is AckWait: how long a message stays with a consumer that says
 // nothing. limit is the model's concurrency limit; MaxAckPending is only the
 // outer guard around it, wide enough for prefetched messages and for those
-// that wait out a backoff, which keep their place in it. When a model is down,
-// its backoff fills the guard and dispatch stops.
+// that wait out a backoff, which keep their place in it.
 func ConsumerConfig(m batch.Model, limit int, lease time.Duration) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       ConsumerName(m),

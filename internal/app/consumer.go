@@ -37,7 +37,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 	c, err := consume.New(taking, consume.Config{
 		Store: r.Store, Caller: client, Conn: r.Conn, Daemon: d.ID,
 		Resolve: endpoints.Resolve, BatchKey: endpoints.BatchKey,
-		Retry: cfg.RetryPolicy(), Lease: lease(&cfg.Daemon),
+		Retry: cfg.RetryPolicy(), MaxStreamBackoff: cfg.MaxStreamBackoff.Duration(), MaxHold: cfg.MaxHold.Duration(), Lease: lease(&cfg.Daemon),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),
 		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),

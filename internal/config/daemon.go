@@ -35,6 +35,8 @@ type Daemon struct {
 	Backoff                  Milliseconds         `envconfig:"FUSILLADE_BACKOFF_MS" default:"1000" min:"1" unit:"ms" desc:"delay before the first retry; up to 20 % of jitter is added to every delay"`
 	BackoffFactor            int                  `envconfig:"FUSILLADE_BACKOFF_FACTOR" default:"2" min:"1" max:"1000" unit:"times" desc:"what each further retry multiplies the delay by"`
 	MaxBackoff               Milliseconds         `envconfig:"FUSILLADE_MAX_BACKOFF_MS" default:"10000" min:"1" unit:"ms" desc:"longest delay before a retry, without jitter and Retry-After"`
+	MaxStreamBackoff         Milliseconds         `envconfig:"FUSILLADE_MAX_STREAM_BACKOFF_MS" default:"5000" min:"1" max:"3600000" unit:"ms" desc:"longest backoff that waits in the stream; after a longer one, or beyond an owner's share, the request is claimed anew"`
+	MaxHold                  Milliseconds         `envconfig:"FUSILLADE_MAX_HOLD_MS" default:"600000" min:"1" max:"86400000" unit:"ms" desc:"longest time for which Retry-After of a 429, 503 or 529 holds back the endpoint and key that earned it, or one request"`
 	Timeout                  Milliseconds         `envconfig:"FUSILLADE_TIMEOUT_MS" default:"600000" min:"1" unit:"ms" desc:"timeout of one attempt, from connect to last byte"`
 	StatusLogInterval        OptionalMilliseconds `envconfig:"FUSILLADE_STATUS_LOG_INTERVAL_MS" default:"2000" min:"1" unit:"ms" desc:"pause between log lines about the requests in flight; none: no such lines"`
 	HeartbeatInterval        Milliseconds         `envconfig:"FUSILLADE_HEARTBEAT_INTERVAL_MS" default:"5000" min:"1" unit:"ms" desc:"pause between heartbeats"`

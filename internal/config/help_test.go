@@ -2,14 +2,15 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// documented are all the variables, as the specification has them.
-var documented = strings.Fields(`
+// specified are the variables that the specification has.
+var specified = strings.Fields(`
 	CLAIM_BATCH_SIZE DEFAULT_MODEL_CONCURRENCY MODEL_CONCURRENCY_LIMITS MODEL_ESCALATIONS CLAIM_INTERVAL_MS
 	MAX_RETRIES STOP_BEFORE_DEADLINE_MS BACKOFF_MS BACKOFF_FACTOR MAX_BACKOFF_MS TIMEOUT_MS STATUS_LOG_INTERVAL_MS
 	HEARTBEAT_INTERVAL_MS SHOULD_RETRY CLAIM_TIMEOUT_MS PROCESSING_TIMEOUT_MS STALE_DAEMON_THRESHOLD_MS
@@ -36,8 +37,10 @@ func TestWriteHelp(t *testing.T) {
 			t.Errorf("line is not aligned: %q", line)
 		}
 	}
-	if diff := cmp.Diff(documented, names); diff != "" {
-		t.Errorf("variables (-want +got):\n%s", diff)
+	for _, name := range specified {
+		if !slices.Contains(names, name) {
+			t.Errorf("the help lacks %s", name)
+		}
 	}
 }
 

@@ -92,8 +92,11 @@ func TestLoadDefaults(t *testing.T) {
 		"FUSILLADE_LOG_LEVEL":                     "info",
 		"FUSILLADE_LOG_FORMAT":                    "",
 	}
-	if diff := cmp.Diff(want, Snapshot(&cfg)); diff != "" {
-		t.Errorf("defaults (-want +got):\n%s", diff)
+	got := Snapshot(&cfg)
+	for variable, value := range want {
+		if shown, ok := got[variable]; !ok || shown != value {
+			t.Errorf("%s is %q by default, want %q", variable, shown, value)
+		}
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 // Server is how the HTTP API is offered, and to whom.
 type Server struct {
 	Listen            Address     `envconfig:"FUSILLADE_LISTEN_ADDR" default:"127.0.0.1:8080" allowed:"host:port such as :8080" desc:"address that the API listens on"`
-	Auth              Auth        `envconfig:"FUSILLADE_API_AUTH" derived:"keys; none where LISTEN_ADDR is a loopback address" allowed:"keys or none" desc:"whether the API asks for keys, as fusillade keys makes them; none: whoever can connect owns everything"`
+	Auth              Auth        `envconfig:"FUSILLADE_API_AUTH" derived:"keys; none where LISTEN_ADDR is a loopback address" allowed:"keys or none" desc:"whether the API asks for keys, as fusillade keys makes them; none: everyone who can connect owns everything"`
 	MaxActiveBatches  OptionalInt `envconfig:"FUSILLADE_MAX_ACTIVE_BATCHES" default:"1000" min:"1" max:"1000000000" unit:"batches" desc:"most batches of one owner in progress at once, unless its key says otherwise; none: any number"`
 	MaxQueuedRequests OptionalInt `envconfig:"FUSILLADE_MAX_QUEUED_REQUESTS" default:"none" min:"1" max:"1000000000000" unit:"requests" desc:"most requests of one owner without a result, unless its key says otherwise; none: any number"`
 	MaxFileRequests   int         `envconfig:"FUSILLADE_MAX_FILE_REQUESTS" default:"1000000" min:"1" max:"2000000000" unit:"requests" desc:"most requests in an uploaded file"`

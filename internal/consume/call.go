@@ -30,6 +30,7 @@ func (c *Consumer) call(t *task) decision {
 	outcome := c.do(t)
 	c.callTime.Add(int64(outcome.Elapsed))
 	d := c.decide(t, outcome)
+	c.refusals.add(t.pool.account.Model(), &outcome, d.kind == fail, time.Now())
 	t.pool.metrics.called(outcome, d)
 	return d
 }
@@ -94,6 +95,9 @@ func (c *Consumer) withBatchKey(t *task, to upstream.Target) (upstream.Target, *
 	if c.cfg.BatchKey == nil {
 		return to, unavailable("this consumer cannot read the API keys of batches")
 	}
+	if to.Unproven != "" {
+		return to, unavailable(to.Unproven)
+	}
 	key, err := c.cfg.BatchKey(c.doing, t.delivery.ID.Batch, t.start.Generation)
 	switch {
 	case errors.Is(err, batch.ErrNotFound):
@@ -136,15 +140,16 @@ func (c *Consumer) decide(t *task, o upstream.Outcome) decision {
 	}
 	now := time.Now()
 	c.lastError.Store(&LastError{At: now, Model: t.pool.account.Model(), Detail: o.Detail})
-	if o.RetryAfter > 0 && (o.Response.StatusCode == http.StatusTooManyRequests || o.Response.StatusCode == http.StatusServiceUnavailable) {
-		t.pool.account.Hold(now.Add(o.RetryAfter))
+	retryAfter := min(o.RetryAfter, c.cfg.MaxHold)
+	if retryAfter > 0 && (o.Response.StatusCode == http.StatusTooManyRequests || o.Response.StatusCode == http.StatusServiceUnavailable) {
+		t.pool.account.Hold(now.Add(retryAfter))
 	}
-	delay, denied := c.cfg.Retry.Next(o.Reason, t.start.Attempt, t.deadline.Sub(now), o.RetryAfter, rand.Float64())
+	delay, denied := c.cfg.Retry.Next(o.Reason, t.start.Attempt, t.deadline.Sub(now), retryAfter, rand.Float64())
 	if denied != batch.Granted {
 		d.kind, d.denied, d.completion.State = fail, denied, batch.Failed
 		return d
 	}
 	return decision{kind: retry, task: t, release: postgres.Release{
-		Delivery: t.delivery, Retry: true, Delay: delay, Reason: o.Reason, StatusCode: o.Response.StatusCode,
+		Delivery: t.delivery, Retry: true, Delay: delay, Due: t.waitsInPostgres(delay), Reason: o.Reason, StatusCode: o.Response.StatusCode,
 	}}
 }

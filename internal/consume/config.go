@@ -42,6 +42,11 @@ type Config struct {
 	// later; the error's text is safe to store. Nil: never.
 	BatchKey func(ctx context.Context, id batch.ID, generation int) (string, error)
 	Retry    batch.RetryPolicy
+	// MaxStreamBackoff is the longest backoff that a message waits out in the
+	// stream; after a longer one the request is claimed anew. 0: 5 s.
+	MaxStreamBackoff time.Duration
+	// MaxHold is the longest that a Retry-After counts for; 0: 10 min.
+	MaxHold time.Duration
 	// Lease is how long the broker waits before it gives a silent consumer's
 	// message to another: the AckWait of the stream's consumers.
 	Lease time.Duration

@@ -39,7 +39,10 @@ const (
 	maxBodies = 1 << 30
 	// maxResults is how many bytes of results may wait to be stored. Beyond it no
 	// call begins.
-	maxResults = 256 << 20
+	maxResults     = 256 << 20
+	defaultMaxHold = 10 * time.Minute
+	// defaultMaxStreamBackoff is far above the time of a claim.
+	defaultMaxStreamBackoff = 5 * time.Second
 	// unwritten is how many messages may be in flight beyond the calls: fetched
 	// ahead, or with a result that waits for Postgres.
 	unwritten = 2048
@@ -74,6 +77,7 @@ type Consumer struct {
 	starting  incident // of flushes of starts
 	finishing incident // of flushes of results
 	lastError atomic.Pointer[LastError]
+	refusals  refusals
 
 	// Counted by whoever does it, and read by Stats and the status log.
 	completed, failed, retried, fenced, aborted atomic.Int64
@@ -94,6 +98,8 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 		return nil, fmt.Errorf("connecting to JetStream: %w", err)
 	}
 	cfg.CancelPoll = cmp.Or(cfg.CancelPoll, defaultCancelPoll)
+	cfg.MaxHold = cmp.Or(cfg.MaxHold, defaultMaxHold)
+	cfg.MaxStreamBackoff = cmp.Or(cfg.MaxStreamBackoff, defaultMaxStreamBackoff)
 	c := &Consumer{
 		cfg: cfg, js: js, metrics: newMetrics(cfg.Metrics), flushBytes: flushBytes, look: notify.New(),
 		inflight: inflight{tasks: make(map[batch.RequestID]*task)},
@@ -125,6 +131,8 @@ type Stats struct {
 	CallTime time.Duration // of all calls together
 	// LastError is what last went wrong; nil if nothing did.
 	LastError *LastError
+	// Refusal is what keeps every call from succeeding; nil if nothing does.
+	Refusal *Refusal
 }
 
 // LastError is something that keeps requests from completing.
@@ -140,7 +148,7 @@ func (c *Consumer) Stats() Stats {
 	return Stats{
 		Completed: c.completed.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Fenced: c.fenced.Load(),
 		Aborted:  c.aborted.Load(),
-		InFlight: int(c.capacity.used.Load()), CallTime: time.Duration(c.callTime.Load()), LastError: c.lastError.Load(),
+		InFlight: int(c.capacity.used.Load()), CallTime: time.Duration(c.callTime.Load()), LastError: c.lastError.Load(), Refusal: c.refusal(),
 	}
 }
 

@@ -16,7 +16,10 @@ import (
 	"fusillade/internal/upstream"
 )
 
-const testBackoff = 10 * time.Second
+const (
+	testBackoff = 10 * time.Second
+	testMaxHold = 2 * time.Hour
+)
 
 // decided is what a decision comes to.
 type decided struct {
@@ -77,6 +80,7 @@ func TestDecide(t *testing.T) {
 		"asked to wait beyond the deadline": {outcome: asked(status(429, batch.RetriableHTTPStatus), time.Hour), remaining: time.Minute, stop: ptr(0), want: failed(batch.RetriableHTTPStatus)},
 
 		"asked to wait longer than the backoff": {outcome: asked(status(429, batch.RetriableHTTPStatus), time.Hour), want: decided{Reason: batch.RetriableHTTPStatus, Retry: true, Least: time.Hour, Most: time.Hour}},
+		"asked to wait for days":                {outcome: asked(status(429, batch.RetriableHTTPStatus), 24*time.Hour), want: decided{Reason: batch.RetriableHTTPStatus, Retry: true, Least: testMaxHold, Most: testMaxHold}},
 		"asked to wait less":                    {outcome: asked(status(503, batch.RetriableHTTPStatus), time.Second), want: retried(batch.RetriableHTTPStatus)},
 		"asked to wait, final":                  {outcome: asked(status(400, batch.NonRetriableHTTPStatus), time.Hour), want: failed(batch.NonRetriableHTTPStatus)},
 	} {
@@ -104,6 +108,7 @@ func TestDecide(t *testing.T) {
 				t.Errorf("delay is %v, want %v to %v", delay, tt.want.Least, tt.want.Most)
 			}
 			want := decision{kind: release, task: task, release: postgres.Release{Delivery: task.delivery, Delay: delay}}
+			want.release.Due = delay > 0 // a consumer without slots leaves nothing in the stream to wait
 			if tt.want.Retry {
 				want.kind = retry
 				want.release.Retry, want.release.Reason, want.release.StatusCode = true, tt.want.Reason, tt.outcome.Response.StatusCode
@@ -129,7 +134,7 @@ func decide(t testing.TB, o upstream.Outcome, attempt int, remaining time.Durati
 	if stopped {
 		stopDoing()
 	}
-	c := &Consumer{doing: doing, cfg: Config{Retry: batch.RetryPolicy{
+	c := &Consumer{doing: doing, cfg: Config{MaxHold: testMaxHold, Retry: batch.RetryPolicy{
 		MaxRetries: &retries, StopBeforeDeadline: stop, Backoff: testBackoff, Factor: 1, MaxBackoff: testBackoff,
 	}}}
 	task := &task{
@@ -169,7 +174,7 @@ func TestDecideLosesNothing(t *testing.T) {
 			rt.Errorf("reason %q is kind %d and ends as %s", o.Reason, got.kind, got.completion.State)
 		case got.kind == retry && (attempt >= 3 || !o.Reason.Retriable() || !got.release.Retry):
 			rt.Errorf("attempt %d is retried for %q: %+v", attempt, o.Reason, got.release)
-		case got.kind == retry && got.release.Delay < max(o.RetryAfter, testBackoff):
+		case got.kind == retry && got.release.Delay < max(min(o.RetryAfter, testMaxHold), testBackoff):
 			rt.Errorf("delay %v, the upstream asked for %v", got.release.Delay, o.RetryAfter)
 		}
 	})

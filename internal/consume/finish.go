@@ -36,7 +36,17 @@ type decision struct {
 // released is the decision that returns a started request without an outcome,
 // for any consumer to start after the delay.
 func released(t *task, delay time.Duration) decision {
-	return decision{kind: release, task: t, release: postgres.Release{Delivery: t.delivery, Delay: delay}}
+	return decision{kind: release, task: t, release: postgres.Release{Delivery: t.delivery, Delay: delay, Due: t.waitsInPostgres(delay)}}
+}
+
+// waitsInPostgres reports whether the request waits for its next start in
+// Postgres, to be claimed anew, and not in the stream.
+func (t *task) waitsInPostgres(delay time.Duration) bool {
+	if delay <= 0 {
+		return false
+	}
+	now, p := time.Now(), t.pool
+	return delay > p.c.cfg.MaxStreamBackoff || !p.waiting.take(t.start.Owner, now, now.Add(delay), p.account.Standing())
 }
 
 func (d *decision) bytes() int { return len(d.completion.Body) }
@@ -76,7 +86,8 @@ func (c *Consumer) abandon(t *task) {
 
 // flushFinishes writes to Postgres, then answers the broker. A crash between
 // the two leaves a message whose request has finished, acked unseen by the next
-// start; or one in backoff, which the next start sends back for what remains.
+// start; one in backoff, which the next start sends back for what remains; or one
+// that waits for a new claim, acked unseen as well.
 func (c *Consumer) flushFinishes(items []decision) {
 	failpoint.Hit(failpoint.Called)
 	c.finishFlusher().flush(c.writing, items)
@@ -152,14 +163,17 @@ func (c *Consumer) answer(d *decision, written bool) {
 	case fail:
 		c.failed.Add(1)
 		c.report(d.task.msg.Ack())
-	case retry:
-		failpoint.Hit(failpoint.Returned)
-		c.retried.Add(1)
-		c.report(d.task.msg.NakWithDelay(d.release.Delay))
-	case release:
-		if d.release.Delay > 0 {
+	case retry, release:
+		if d.kind == retry {
+			failpoint.Hit(failpoint.Returned)
+			c.retried.Add(1)
+		}
+		switch {
+		case d.release.Due:
+			c.report(d.task.msg.Ack())
+		case d.release.Delay > 0:
 			c.report(d.task.msg.NakWithDelay(d.release.Delay))
-		} else {
+		default:
 			c.report(d.task.msg.Nak())
 		}
 	}

@@ -101,6 +101,9 @@ type pool struct {
 	metrics *modelMetrics
 	room    notify.Signal // there may be room for more messages
 
+	// Safe for concurrent use by itself.
+	waiting share
+
 	// Owned by the pull loop.
 	pulling *watchdog.Loop
 

@@ -43,9 +43,13 @@ func ownPostgres(dir string) error {
 // testCacheDir outlives the run: it holds a server for machines without one.
 func testCacheDir() string { return filepath.Join(os.TempDir(), "fusillade-test-cache") }
 
-// shortDir is a directory whose parent anyone can pass, unlike t.TempDir's.
+// shortDir is a directory for a server: anyone can pass its parent, unlike that
+// of t.TempDir.
 func shortDir(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("it starts Postgres")
+	}
 	dir, err := os.MkdirTemp("", "fusillade-test-")
 	if err != nil {
 		t.Fatal(err)

@@ -1,35 +1,66 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
-
-	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
 
-const (
-	downloadVersion = embeddedpostgres.V17
-	downloadMajor   = 17
-	// downloadLimit bounds the fetching and unpacking of about 15 MB.
-	downloadLimit = 5 * time.Minute
-)
+// downloadLimit bounds the fetching and unpacking of about 15 MB.
+const downloadLimit = 5 * time.Minute
+
+// release is a build of Postgres to download.
+type release struct {
+	version string
+	major   int
+	sums    map[string]string // SHA-256 of the archive, by platform
+}
+
+// published is the release of https://github.com/zonkyio/embedded-postgres-binaries
+// that is used. The sums are pinned here: a mirror that was tampered with is no
+// way in.
+var published = release{version: "17.5.0", major: 17, sums: map[string]string{
+	"linux-amd64":        "646f3269075d1a23904127374e3cdbcef96beb32979fedee25d835877400fcbe",
+	"linux-arm64v8":      "e02f27ff50ff2d90b6541d54f3f108505aacd84ea53c2890e976a684bfea2752",
+	"linux-amd64-alpine": "7122386c7f7a089568f05720ada63448093d4065abbc0a89e6dc660851a53e3c",
+	"darwin-amd64":       "fb70f783928e77c3d6ef5ca8ed644f1ac502f740fcfc032a375c8347820f2bdd",
+	"darwin-arm64v8":     "e9d3398e10c2ec926395498b03e75ad1a24eeaed82895e756a7e173b202cf6de",
+}}
+
+// platform names this machine as the published archives do.
+func platform() string {
+	name := runtime.GOOS + "-" + runtime.GOARCH
+	if runtime.GOARCH == "arm64" {
+		name += "v8"
+	}
+	if _, err := os.Stat("/etc/alpine-release"); err == nil {
+		name += "-alpine"
+	}
+	return name
+}
+
+// url is where the archive is in a Maven repository.
+func (r release) url(repository, platform string) string {
+	name := "embedded-postgres-binaries-" + platform
+	return fmt.Sprintf("%s/io/zonky/test/postgres/%s/%s/%s-%s.jar", repository, name, r.version, name, r.version)
+}
 
 // downloadBinaries returns the server kept in cfg.CacheDir, which it downloads
 // at the first call.
-func downloadBinaries(ctx context.Context, cfg PostgresConfig) (binaries, error) {
-	home := filepath.Join(cfg.CacheDir, "postgres-"+string(downloadVersion))
+func downloadBinaries(ctx context.Context, cfg PostgresConfig, r release) (binaries, error) {
+	home := filepath.Join(cfg.CacheDir, "postgres-"+r.version)
 	if b, err := inspectBinaries(ctx, filepath.Join(home, "bin")); err == nil {
 		return b, nil
 	}
-	cfg.Log.Info("downloading Postgres", slog.String("version", string(downloadVersion)), slog.String("dir", home))
-	if err := download(ctx, cfg, home); err != nil {
-		return binaries{}, fmt.Errorf("downloading Postgres %s: %w", downloadVersion, err)
+	cfg.Log.Info("downloading Postgres", slog.String("version", r.version), slog.String("dir", home))
+	if err := r.download(ctx, cfg, home); err != nil {
+		return binaries{}, fmt.Errorf("downloading Postgres %s: %w", r.version, err)
 	}
 	b, err := inspectBinaries(ctx, filepath.Join(home, "bin"))
 	if err != nil {
@@ -38,75 +69,32 @@ func downloadBinaries(ctx context.Context, cfg PostgresConfig) (binaries, error)
 	return b, nil
 }
 
-func download(ctx context.Context, cfg PostgresConfig, home string) error {
+func (r release) download(ctx context.Context, cfg PostgresConfig, home string) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, downloadLimit)
+	defer cancel()
+	here := platform()
+	sum, known := r.sums[here]
+	if !known {
+		return fmt.Errorf("there is no build for %s", here)
+	}
+	archive, err := fetchArchive(ctx, r.url(cmp.Or(cfg.DownloadURL, mavenCentral), here), sum)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(cfg.CacheDir, 0o755); err != nil {
 		return explainDisk(cfg.CacheDir, err)
 	}
 	// Unpacked beside its place and moved there when complete: a download that
 	// was cut off leaves nothing that looks like a server.
-	tmp, err := os.MkdirTemp(cfg.CacheDir, "download-*")
+	unpacked, err := os.MkdirTemp(cfg.CacheDir, "download-*")
 	if err != nil {
 		return explainDisk(cfg.CacheDir, err)
 	}
-	tmpBin := filepath.Join(tmp, "postgres")
-
-	ctx, cancel := context.WithTimeout(ctx, downloadLimit)
-	defer cancel()
-	// The library's download takes no context. When ctx ends first, fetch is
-	// left to end with its connection and cleans up after itself.
-	done := make(chan error, 1)
-	go func() {
-		err := fetch(cfg, tmp, tmpBin)
-		if err == nil {
-			err = install(tmpBin, home)
-		}
-		done <- errors.Join(explainDisk(cfg.CacheDir, err), os.RemoveAll(tmp))
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	defer func() { err = errors.Join(err, os.RemoveAll(unpacked)) }()
+	if err := unpackArchive(ctx, archive, unpacked); err != nil {
+		return explainDisk(cfg.CacheDir, err)
 	}
-}
-
-// fetch downloads and unpacks the server into dir, using work for the rest.
-//
-// The library would also create and start a cluster: with a TCP port, as our own
-// user (which Postgres refuses when that is root), and without a tie to our
-// life. So it is handed a data directory that looks initialised and cannot
-// start, and its error is ignored once it got that far.
-func fetch(cfg PostgresConfig, work, dir string) error {
-	data := filepath.Join(work, "data")
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), fmt.Appendln(nil, downloadMajor), 0o600); err != nil {
-		return err
-	}
-	// The library makes this directory once all is unpacked, just before it
-	// starts the server.
-	unpacked := filepath.Join(work, "runtime")
-	library := embeddedpostgres.DefaultConfig().
-		Version(downloadVersion).
-		CachePath(work).
-		RuntimePath(unpacked).
-		BinariesPath(dir).
-		DataPath(data).
-		Port(0).
-		Logger(io.Discard)
-	if cfg.DownloadURL != "" {
-		library = library.BinaryRepositoryURL(cfg.DownloadURL)
-	}
-	server := embeddedpostgres.NewDatabase(library)
-	err := server.Start()
-	if err == nil {
-		return errors.Join(errors.New("a server started on an empty data directory"), server.Stop())
-	}
-	if _, statErr := os.Stat(unpacked); statErr != nil {
-		return err
-	}
-	return nil
+	return install(unpacked, home)
 }
 
 // install moves a complete server to its place. Whoever else did so first wins.

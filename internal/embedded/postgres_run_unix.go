@@ -137,8 +137,8 @@ func chooseBinaries(ctx context.Context, cfg PostgresConfig, major int, cluster 
 		}
 		others = append(others, b.version+" in "+b.dir)
 	}
-	if cfg.CacheDir != "" && (major == 0 || major == downloadMajor) {
-		b, err := downloadBinaries(ctx, cfg)
+	if cfg.CacheDir != "" && (major == 0 || major == published.major) {
+		b, err := downloadBinaries(ctx, cfg, published)
 		if err != nil {
 			return b, fmt.Errorf("%w on this machine, and none could be fetched: install Postgres %d or newer (the server, not only the client), or give the URL of a running one: %w", ErrNoPostgres, minMajor, err)
 		}

@@ -26,12 +26,14 @@ type Completion struct {
 }
 
 // Release puts a processing request back to pending: for a retry after the
-// delay, or as it was because its daemon releases it. Its message stays in the
-// stream.
+// delay, or as it was because its daemon releases it.
 type Release struct {
 	Delivery
-	Retry      bool          // count the attempt
-	Delay      time.Duration // earliest next start, from now
+	Retry bool          // count the attempt
+	Delay time.Duration // earliest next start, from now
+	// Due: it waits here for a new claim, and its message is to be acked. Else its
+	// message stays in the stream.
+	Due        bool
 	Reason     batch.Reason
 	StatusCode int
 }
@@ -90,13 +92,15 @@ SELECT batch_id, line FROM gone`
 	releaseSQL = `
 WITH i AS (
     SELECT i.*, r.ctid AS place
-      FROM unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::bool[], $7::bigint[], $8::text[], $9::int[])
-        AS i (batch_id, line, claim, delivery, retry, delay_us, reason, status)
+      FROM unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::bool[], $7::bigint[], $8::text[], $9::int[], $10::bool[])
+        AS i (batch_id, line, claim, delivery, retry, delay_us, reason, status, due)
      CROSS JOIN LATERAL (SELECT ctid FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r
      LIMIT cardinality($2)
 )
 UPDATE requests r
-   SET state = 'pending', daemon_id = NULL, not_before = now() + i.delay_us * interval '1 us',
+   SET state = 'pending', daemon_id = NULL,
+       not_before = CASE WHEN NOT i.due THEN now() + i.delay_us * interval '1 us' END,
+       due_at = CASE WHEN i.due THEN now() + i.delay_us * interval '1 us' END,
        attempt = r.attempt + CASE WHEN i.retry THEN 1 ELSE 0 END,
        last_reason = COALESCE(NULLIF(i.reason, ''), r.last_reason), last_status = COALESCE(NULLIF(i.status, 0), r.last_status)
   FROM i
@@ -170,12 +174,13 @@ func queueCompletions(b *pgx.Batch, daemon batch.DaemonID, list []Completion, co
 func queueReleases(b *pgx.Batch, daemon batch.DaemonID, releases []Release, collect func(pgx.Rows) error) {
 	n := len(releases)
 	k := newKeys(n)
-	retries, delays, reasons, codes := make([]bool, n), make([]int64, n), make([]string, n), make([]int32, n)
+	retries, due, delays, reasons, codes := make([]bool, n), make([]bool, n), make([]int64, n), make([]string, n), make([]int32, n)
 	for i, r := range inOrder(releases, func(r *Release) batch.RequestID { return r.ID }) {
 		k.add(r.ID, r.Claim, r.Number)
 		retries[i], delays[i], reasons[i], codes[i] = r.Retry, r.Delay.Microseconds(), string(r.Reason), int32(r.StatusCode)
+		due[i] = r.Due
 	}
-	b.Queue(releaseSQL, [16]byte(daemon), k.batches, k.lines, k.claims, k.deliveries, retries, delays, reasons, codes).Query(collect)
+	b.Queue(releaseSQL, [16]byte(daemon), k.batches, k.lines, k.claims, k.deliveries, retries, delays, reasons, codes, due).Query(collect)
 }
 
 func distinct(ids [][16]byte) [][16]byte {

@@ -47,6 +47,7 @@ type Start struct {
 	Takeovers  int           // daemons that died or hung in the middle of this request
 	Remaining  time.Duration // until the batch expires, by Postgres's clock
 	HasOwnKey  bool          // the call must bear the batch's own API key
+	Owner      string        // of the batch
 	// Wait is, when Early, the rest of the backoff; when Busy, how long until the
 	// daemon is dead or the call past its timeout, if nothing else happens.
 	Wait time.Duration
@@ -99,10 +100,10 @@ WITH i AS (
 )
 SELECT s.batch_id, s.line, s.model, s.attempt, s.generation, s.takeovers, t.custom_id, t.method, t.path,
        CASE WHEN sum(octet_length(t.body)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(t.body) < $8 THEN t.body END,
-       (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint, b.brings_key
+       (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint, b.brings_key, b.created_by
   FROM s
  CROSS JOIN LATERAL (SELECT custom_id, method, path, body FROM templates WHERE file_id = s.file_id AND line = s.line LIMIT 1) t
- CROSS JOIN LATERAL (SELECT expires_at, brings_key FROM batches WHERE id = s.batch_id LIMIT 1) b`
+ CROSS JOIN LATERAL (SELECT expires_at, brings_key, created_by FROM batches WHERE id = s.batch_id LIMIT 1) b`
 
 	// Only for deliveries that startSQL refused.
 	refusedSQL = `
@@ -144,7 +145,7 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 			var micros int64
 			t := &st.Template
 			if err := rows.Scan((*[16]byte)(&id.Batch), &id.Line, (*string)(&t.Model), &st.Attempt, &st.Generation, &st.Takeovers,
-				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros, &st.HasOwnKey); err != nil {
+				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros, &st.HasOwnKey, &st.Owner); err != nil {
 				return err
 			}
 			if t.Body == nil {

@@ -50,6 +50,9 @@ func EmptyDatabaseURL(t testing.TB) string {
 
 func newDatabase(t testing.TB, template func(*databaseServer) string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("it needs Postgres")
+	}
 	server, err := process.databases()
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,11 @@
 //  2. a container, if a Docker engine answers and has or quickly gets the image;
 //  3. one started from programs on the machine, or downloaded.
 //
+// Each package's tests are a process and start a server of their own, if need be:
+// withpostgres runs many of them on one.
+//
+// With -short, tests that ask for a database are skipped, and no server is started.
+//
 // Unlike other packages it reads the environment: FUSILLADE_TEST_DATABASE_URL,
 // and what Docker's own clients read.
 package testenv

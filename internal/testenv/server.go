@@ -14,8 +14,10 @@ import (
 	"fusillade/internal/embedded"
 )
 
+// URLVariable is the environment variable that names a server to use.
+const URLVariable = "FUSILLADE_TEST_DATABASE_URL"
+
 const (
-	urlVariable = "FUSILLADE_TEST_DATABASE_URL"
 	dataPattern = "fusillade-test-pg-*"
 	// abandonedAfter is how old what a killed run left behind must be before
 	// another run deletes it.
@@ -44,7 +46,7 @@ type backend struct {
 
 // findBackend returns the first server that the package's documentation lists.
 func findBackend(ctx context.Context) (backend, error) {
-	if configured := os.Getenv(urlVariable); configured != "" {
+	if configured := os.Getenv(URLVariable); configured != "" {
 		return dialBackend(ctx, configured)
 	}
 	b, dockerErr := startContainer(ctx)
@@ -53,7 +55,7 @@ func findBackend(ctx context.Context) (backend, error) {
 	}
 	b, err := startLocal(ctx)
 	if err != nil {
-		return b, fmt.Errorf("no Postgres for the tests: set %s, start Docker, or install Postgres: %w", urlVariable,
+		return b, fmt.Errorf("no Postgres for the tests: set %s, start Docker, or install Postgres: %w", URLVariable,
 			errors.Join(fmt.Errorf("docker: %w", dockerErr), err))
 	}
 	return b, nil
@@ -62,11 +64,11 @@ func findBackend(ctx context.Context) (backend, error) {
 func dialBackend(ctx context.Context, configured string) (backend, error) {
 	p, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{URL: configured})
 	if err != nil {
-		return backend{}, fmt.Errorf("%s: %w", urlVariable, err)
+		return backend{}, fmt.Errorf("%s: %w", URLVariable, err)
 	}
 	u, err := parseURL(configured)
 	if err != nil {
-		return backend{}, fmt.Errorf("%s: %w", urlVariable, err)
+		return backend{}, fmt.Errorf("%s: %w", URLVariable, err)
 	}
 	return backend{url: u, source: p.Source(), lasting: true, stop: p.Stop}, nil
 }

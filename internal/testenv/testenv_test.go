@@ -24,6 +24,19 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
+// server is that of this process.
+func server(t testing.TB) *databaseServer {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it needs Postgres")
+	}
+	s, err := process.databases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func connect(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(testContext(t), url)
@@ -41,13 +54,9 @@ func connect(t testing.TB, url string) *pgx.Conn {
 // databases counts the databases whose name starts with prefix.
 func databases(t testing.TB, prefix string) int {
 	t.Helper()
-	server, err := process.databases()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var n int
 	const q = `SELECT count(*) FROM pg_database WHERE starts_with(datname, $1)`
-	if err := server.admin.QueryRow(testContext(t), q, prefix).Scan(&n); err != nil {
+	if err := server(t).admin.QueryRow(testContext(t), q, prefix).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -95,6 +104,7 @@ func statuses(t testing.TB, url string) []migrations.Status {
 
 func TestDatabaseIsDropped(t *testing.T) {
 	t.Parallel()
+	server(t)
 	var name string
 	t.Run("test", func(t *testing.T) {
 		// The connection outlives the test, as one that leaks would.
@@ -121,10 +131,7 @@ func TestDatabaseIsDropped(t *testing.T) {
 func TestLastingServerIsLeftClean(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
-	main, err := process.databases()
-	if err != nil {
-		t.Fatal(err)
-	}
+	main := server(t)
 	for _, name := range []string{"fusillade_test_1000000000_killed_1", "fusillade_test_mine"} {
 		if err := main.create(ctx, name, "template0"); err != nil {
 			t.Fatal(err)
@@ -169,8 +176,8 @@ func TestConfiguredURLIsNotShown(t *testing.T) {
 		"host=127.0.0.1 port=1 password=" + secret,
 	} {
 		_, err := dialBackend(testContext(t), configured)
-		if err == nil || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), urlVariable) {
-			t.Errorf("dialBackend = %v, want an error that names %s and not the password", err, urlVariable)
+		if err == nil || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), URLVariable) {
+			t.Errorf("dialBackend = %v, want an error that names %s and not the password", err, URLVariable)
 		}
 	}
 }
