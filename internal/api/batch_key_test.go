@@ -63,11 +63,11 @@ func (k *keyed) take(refuse bool) []string {
 func encrypted(t testing.TB) (*seal.Keyring, string) {
 	t.Helper()
 	key := bytes.Repeat([]byte{7}, seal.KeyBytes)
-	box, err := seal.New(key)
+	keyring, err := seal.New(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return box, hex.EncodeToString(key)
+	return keyring, hex.EncodeToString(key)
 }
 
 // dump is all that the tables, the streams and the buckets hold.
@@ -111,13 +111,13 @@ func (s *service) dump() string {
 
 // A batch's key is used for its calls and no others, is nowhere to be read, and
 // is gone with the end of the batch; a retry brings it anew.
-func TestBatchBringsItsKey(t *testing.T) {
+func TestBatchHasItsOwnKey(t *testing.T) {
 	t.Parallel()
 	const first, second = "sk-batch-secret-1", "sk-batch-secret-2"
 	var log lockedBuffer
 	logger := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	box, key := encrypted(t)
-	s := newService(t, func(c *api.Config) { c.Keyring, c.Log = box, logger })
+	keyring, key := encrypted(t)
+	s := newService(t, func(c *api.Config) { c.Keyring, c.Log = keyring, logger })
 	s.set(&s.settings.Encryption.Key, key)
 	s.set(&s.settings.Upstream.APIKey, "sk-of-the-environment")
 	s.resources.Log = logger
@@ -241,8 +241,8 @@ func TestKeyIsRefused(t *testing.T) {
 // complete in one that can.
 func TestKeyOfAnotherConsumer(t *testing.T) {
 	t.Parallel()
-	box, key := encrypted(t)
-	s := newService(t, func(c *api.Config) { c.Keyring = box })
+	keyring, key := encrypted(t)
+	s := newService(t, func(c *api.Config) { c.Keyring = keyring })
 	s.set(&s.settings.Encryption.Key, strings.Repeat("ab", seal.KeyBytes))
 	endpoint := &keyed{open: make(chan struct{})}
 	close(endpoint.open)

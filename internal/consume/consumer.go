@@ -78,7 +78,7 @@ type Consumer struct {
 	finishing incident // of flushes of results
 	lastError atomic.Pointer[LastError]
 
-	// Counted by whoever does it, and read by Stats and the status log.
+	// Counted where it is done, and read by Stats and the status log.
 	completed, failed, retried, fenced, aborted atomic.Int64
 	callTime                                    atomic.Int64 // nanoseconds
 

@@ -34,7 +34,7 @@ type ModelStatus struct {
 	Daemons     int   // that hold slots
 	Pending     int64 // requests that name the model and were never claimed
 	Queued      int64 // messages that no consumer has taken
-	Taken       int64 // messages in hand or in backoff
+	Taken       int64 // messages in flight or in backoff
 	// Escalation has no model if there is none.
 	Escalation       batch.Escalation
 	EscalationSource Source // empty: there is no escalation
@@ -88,7 +88,7 @@ func (o *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	backlog, err := o.cfg.Store.Backlog(ctx)
+	pending, err := o.cfg.Store.PendingByModel(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func (o *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 		return nil, err
 	}
 	known := make(map[batch.Model]bool)
-	for _, models := range [][]batch.Model{slices.Collect(maps.Keys(set)), slices.Collect(maps.Keys(backlog)), slices.Collect(maps.Keys(entries))} {
+	for _, models := range [][]batch.Model{slices.Collect(maps.Keys(set)), slices.Collect(maps.Keys(pending)), slices.Collect(maps.Keys(entries))} {
 		for _, m := range models {
 			known[m] = true
 		}
@@ -117,7 +117,7 @@ func (o *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 		e, s, q := entries[model], set[model], queues[streams.ConsumerName(model)]
 		m := ModelStatus{
 			Model: model, Limit: e.Limit, LimitSource: FromEnvironment, Paused: s.Paused, Held: e.Held(), Daemons: len(e.Holders),
-			Pending: backlog[model], Queued: int64(q.NumPending), Taken: int64(q.NumAckPending),
+			Pending: pending[model], Queued: int64(q.NumPending), Taken: int64(q.NumAckPending),
 			Upstream: upstreams[model].URL, UpstreamKey: upstreams[model].Key != nil,
 		}
 		if s.Limit > 0 {

@@ -36,7 +36,7 @@ type Store struct {
 }
 
 // Holding returns the same store for a dispatcher that must leave the requests
-// of some batches unclaimed. They can be cancelled, read and deleted as ever,
+// of some batches alone. They can be cancelled, read and deleted as ever,
 // and expire. Both are closed by closing one.
 func (s *Store) Holding(batches []batch.ID) *Store {
 	held := *s

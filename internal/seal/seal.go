@@ -46,7 +46,7 @@ type lock struct {
 	header []byte
 }
 
-// New returns a box with keys of KeyBytes, of which the first seals and all
+// New returns a keyring with keys of KeyBytes, of which the first seals and all
 // open; nil for no key at all.
 func New(keys ...[]byte) (*Keyring, error) {
 	if len(keys) == 0 {
