@@ -30,6 +30,7 @@ func (c *Consumer) call(t *task) decision {
 	outcome := c.do(t)
 	c.callTime.Add(int64(outcome.Elapsed))
 	d := c.decide(t, outcome)
+	c.refusals.add(t.pool.account.Model(), &outcome, d.kind == fail, time.Now())
 	t.pool.metrics.called(outcome, d)
 	return d
 }

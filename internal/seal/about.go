@@ -14,6 +14,9 @@ func ModelKey(model, url string) string {
 // BatchKey is the API key that a batch brought.
 func BatchKey(batchID string) string { return "key of batch " + batchID }
 
+// BatchKeyFingerprint tells the API key of a batch from another.
+func BatchKeyFingerprint(batchID string) string { return "fingerprint of the key of batch " + batchID }
+
 // WebhookSecret is what an endpoint's events are signed with.
 func WebhookSecret(webhookID, url string) string {
 	return "secret of webhook " + webhookID + " at " + strconv.Quote(url)
