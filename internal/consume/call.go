@@ -95,6 +95,9 @@ func (c *Consumer) withBatchKey(t *task, to upstream.Target) (upstream.Target, *
 	if c.cfg.BatchKey == nil {
 		return to, unavailable("this consumer cannot read the API keys of batches")
 	}
+	if to.Unproven != "" {
+		return to, unavailable(to.Unproven)
+	}
 	key, err := c.cfg.BatchKey(c.doing, t.delivery.ID.Batch, t.start.Generation)
 	switch {
 	case errors.Is(err, batch.ErrNotFound):

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/seal"
 	"fusillade/internal/slots"
 	"fusillade/streams"
 )
@@ -83,7 +84,7 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 		m := ModelStatus{
 			Model: model, Limit: e.Limit, LimitSource: FromEnvironment, Paused: s.Paused, Held: e.Held(), Daemons: len(e.Holders),
 			Pending: backlog[model], Queued: int64(q.NumPending), Taken: int64(q.NumAckPending),
-			Upstream: upstreams[model].URL, UpstreamKey: upstreams[model].Key != nil,
+			Upstream: upstreams[model].URL, UpstreamKey: seal.HoldsSecret(upstreams[model].Key),
 		}
 		if s.Limit > 0 {
 			m.Limit, m.LimitSource = s.Limit, FromOperator

@@ -53,7 +53,7 @@ func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 	if err != nil {
 		return stopped(s, t, err)
 	}
-	if err := cfg.holdOthers(s.Taking, t, local, id); err != nil {
+	if err := cfg.excludeOthers(s.Taking, t, local, id); err != nil {
 		return stopped(s, t, err)
 	}
 	b, err := work(s, t, local, cfg, id, j.GiveUpAfter)

@@ -6,7 +6,8 @@ import "strconv"
 // things have the same text.
 
 // ModelKey is the API key of a model at an endpoint: who can change the URL in
-// the database gets no key sent there. An empty URL is the environment's.
+// the database gets no key sent there. An empty URL is the environment's. A key
+// may be empty: it proves that who has an encryption key chose the URL.
 func ModelKey(model, url string) string {
 	return "key of model " + strconv.Quote(model) + " at " + strconv.Quote(url)
 }
