@@ -22,10 +22,10 @@ const (
 	heartbeatsToMiss = 3
 )
 
-// Daemon is what governs claims, retries, timeouts and upkeep. Dispatchers
+// Daemon is what governs claims, retries, timeouts and the leader's work. Dispatchers
 // and consumers must agree on it.
 type Daemon struct {
-	ClaimBatchSize           int                  `envconfig:"FUSILLADE_CLAIM_BATCH_SIZE" default:"100" min:"1" max:"10000" unit:"requests" desc:"most requests claimed in one iteration; with a backlog the next iteration starts at once"`
+	ClaimBatchSize           int                  `envconfig:"FUSILLADE_CLAIM_BATCH_SIZE" default:"100" min:"1" max:"10000" unit:"requests" desc:"most requests claimed in one iteration; while more is pending the next iteration starts at once"`
 	DefaultModelConcurrency  int                  `envconfig:"FUSILLADE_DEFAULT_MODEL_CONCURRENCY" default:"10" min:"1" max:"1000000" unit:"calls" desc:"most calls in flight, in the whole cluster, to a model without a limit of its own"`
 	ModelConcurrencyLimits   ModelLimits          `envconfig:"FUSILLADE_MODEL_CONCURRENCY_LIMITS" allowed:"model=limit,… such as gpt-4=5,llama3:70b=20, or JSON such as {\"gpt-4\":5}" desc:"limits of single models, as model=limit,… or JSON"`
 	ModelEscalations         ModelEscalations     `envconfig:"FUSILLADE_MODEL_ESCALATIONS" allowed:"model=other@threshold,… such as gpt-4=o1-preview@900s, or JSON such as {\"gpt-4\":{\"escalation_model\":\"o1-preview\",\"escalation_threshold_seconds\":900}}" desc:"models to switch to near the deadline, as model=other@threshold,… or JSON; threshold 900s if left out"`

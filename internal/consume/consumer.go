@@ -79,7 +79,7 @@ type Consumer struct {
 	lastError atomic.Pointer[LastError]
 	refusals  refusals
 
-	// Counted by whoever does it, and read by Stats and the status log.
+	// Counted where it is done, and read by Stats and the status log.
 	completed, failed, retried, fenced, aborted atomic.Int64
 	callTime                                    atomic.Int64 // nanoseconds
 

@@ -106,8 +106,8 @@ func (d *Dispatcher) missing(ctx context.Context, o postgres.Overdue) (missing b
 
 // releaseUnreached returns a request to pending and removes a message of a claim that
 // it has not reached, which publishes of lower claims would leave in its place.
-// There is one after the database was restored from a backup. That the request
-// is unclaimed shows that it was not another dispatcher's message, of a claim
+// There is one after the database was restored from a backup. That the release
+// applies shows that it was not another dispatcher's message, of a claim
 // made in the meantime. A crash before the message is removed leaves it to
 // the consumer that receives it.
 func (d *Dispatcher) releaseUnreached(ctx context.Context, o postgres.Overdue, unreached uint64) {
