@@ -52,13 +52,22 @@ type requestCounts struct {
 	Failed    int64 `json:"failed"`
 }
 
+// shownStatus is the batch's status, or cancelling for a large batch whose
+// cancel is under way.
+func shownStatus(b postgres.Batch) string {
+	if !b.Status.Terminal() && !b.CancellingAt.IsZero() {
+		return "cancelling"
+	}
+	return string(b.Status)
+}
+
 // asBatch shows a batch as OpenAI would. Files are validated when they are
 // uploaded and batches finish with their last result, so none is ever seen
 // validating or finalizing: those take no time.
 func asBatch(b postgres.Batch) batchObject {
 	out := batchObject{
 		ID: b.ID.String(), Object: "batch", Endpoint: b.Endpoint, InputFileID: b.File.String(),
-		CompletionWindow: b.CompletionWindow, Status: string(b.Status),
+		CompletionWindow: b.CompletionWindow, Status: shownStatus(b),
 		CreatedAt: b.CreatedAt.Unix(), InProgressAt: unix(b.CreatedAt), ExpiresAt: unix(b.ExpiresAt),
 		CancellingAt: unix(b.CancellingAt), Metadata: b.Metadata,
 		RequestCounts: requestCounts{Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Counts.Failed}, Usage: asUsage(b.Usage),
