@@ -74,7 +74,7 @@ func (s *Server) receive(c *call) (batch.FileID, error) {
 	if file == nil {
 		return batch.FileID{}, invalid("file", codeMissing, "The form has no file.")
 	}
-	lines, err := jsonl.NewReader(file, jsonl.Config{Limits: s.cfg.Limits})
+	lines, err := jsonl.NewReader(u.content(file), jsonl.Config{Limits: s.cfg.Limits})
 	if err != nil {
 		return batch.FileID{}, err
 	}
@@ -89,6 +89,24 @@ type upload struct {
 	fields   map[string]string
 	seenFile bool
 	expiry   time.Duration // 0: the form says nothing
+	cut      bool          // the form ended before its file did
+}
+
+// content reads a file of the form, and notes if the form was cut short: such an
+// error looks like one of the database's connection.
+func (u *upload) content(part io.Reader) io.Reader { return &formFile{part, u} }
+
+type formFile struct {
+	io.Reader
+	form *upload
+}
+
+func (f *formFile) Read(p []byte) (int, error) {
+	n, err := f.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		f.form.cut = true
+	}
+	return n, err
 }
 
 // bodyReader remembers how its source failed.
@@ -114,7 +132,7 @@ func (u *upload) explain(err error) error {
 		return err
 	case u.body.err != nil:
 		return readError(u.body.err)
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case u.cut:
 		return malformed()
 	}
 	return err

@@ -26,6 +26,8 @@ type partObject struct {
 	UploadID  string `json:"upload_id"`
 }
 
+func partName(id postgres.PartID) string { return partPrefix + hex.EncodeToString(id[:]) }
+
 // addPart stores a part as it arrives. Nothing remains of one that does not
 // arrive whole, but for a crash, after which the purge removes it with its
 // upload.
@@ -47,13 +49,13 @@ func (s *Server) addPart(c *call, p uploadIDParams) error {
 	if err != nil {
 		return err
 	}
-	if err := s.storePart(c.Context(), u.ID, part, data); err != nil {
+	if err := s.storePart(c.Context(), u.ID, part, form.content(data)); err != nil {
 		removing, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), removingPart)
 		defer cancel()
 		return errors.Join(form.explain(err), s.cfg.Store.RemovePart(removing, part))
 	}
 	s.writeJSON(c.w, http.StatusOK, partObject{
-		ID: partPrefix + hex.EncodeToString(part[:]), Object: "upload.part", CreatedAt: time.Now().Unix(), UploadID: uploadName(u.ID),
+		ID: partName(part), Object: "upload.part", CreatedAt: time.Now().Unix(), UploadID: uploadName(u.ID),
 	})
 	return nil
 }
