@@ -224,7 +224,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if answer.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(answer.retryAfter.Seconds()))))
 	}
-	if answer.status == http.StatusConflict {
+	if answer.status == http.StatusConflict || answer.status == http.StatusRequestTimeout {
 		h.Set("X-Should-Retry", "false") // the SDKs would: trying again changes nothing
 	}
 	if answer.status == http.StatusUnauthorized {

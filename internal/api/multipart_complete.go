@@ -59,11 +59,13 @@ func (s *Server) completeUpload(ctx context.Context, who caller, p completeParam
 	if err != nil {
 		return uploadObject{}, err
 	}
+	ctx, cancel := s.uploadTime(ctx)
+	defer cancel()
 	content := &partsReader{ctx: ctx, store: s.cfg.Store, sum: md5.New()}
 	if content.parts, err = s.wantedParts(ctx, u, p.parts); err != nil {
 		return uploadObject{}, err
 	}
-	leave, err := s.uploads.enter(ctx)
+	leave, err := s.uploads.enter(ctx, who.owner)
 	if err != nil {
 		return uploadObject{}, err
 	}
@@ -74,7 +76,7 @@ func (s *Server) completeUpload(ctx context.Context, who caller, p completeParam
 	}
 	_, _, err = jsonl.Load(ctx, s.cfg.Store, lines, u.Filename, who.owner, s.finishParts(u, content, p.md5))
 	if err != nil {
-		return uploadObject{}, err
+		return uploadObject{}, orTooLong(ctx, err)
 	}
 	return s.showUpload(ctx, who, p.id)
 }
