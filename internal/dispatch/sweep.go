@@ -53,6 +53,7 @@ func (t *term) sweep(ctx context.Context) {
 func (t *term) sweepPage(ctx context.Context, overdue []postgres.Overdue) error {
 	var lost []postgres.ClaimedRequest
 	var errs []error
+	served := make(map[batch.Model]bool)
 	for _, o := range overdue {
 		if len(errs) == maxLookupErrors || ctx.Err() != nil {
 			break
@@ -66,6 +67,10 @@ func (t *term) sweepPage(ctx context.Context, overdue []postgres.Overdue) error 
 			t.releaseUnreached(ctx, o, unreached)
 		case missing:
 			lost = append(lost, o.ClaimedRequest)
+		case !served[o.Model]:
+			// It waits for a consumer, or there is none: see retire.go.
+			served[o.Model] = true
+			t.report(ctx, "a model with messages could not be served", t.serveIfLost(ctx, o.Model))
 		}
 	}
 	if len(lost) > 0 {
