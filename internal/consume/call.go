@@ -30,6 +30,7 @@ func (c *Consumer) call(t *task) decision {
 	outcome := c.do(t)
 	c.callTime.Add(int64(outcome.Elapsed))
 	d := c.decide(t, outcome)
+	c.refusals.add(t.pool.account.Model(), &outcome, d.kind == fail, time.Now())
 	t.pool.metrics.called(outcome, d)
 	return d
 }
@@ -93,6 +94,9 @@ func (c *Consumer) resolve(t *task) (upstream.Target, *upstream.Outcome) {
 func (c *Consumer) withBatchKey(t *task, to upstream.Target) (upstream.Target, *upstream.Outcome) {
 	if c.cfg.BatchKey == nil {
 		return to, unavailable("this consumer cannot read the API keys of batches")
+	}
+	if to.Unproven != "" {
+		return to, unavailable(to.Unproven)
 	}
 	key, err := c.cfg.BatchKey(c.doing, t.delivery.ID.Batch, t.start.Generation)
 	switch {

@@ -77,8 +77,9 @@ type Consumer struct {
 	starting  incident // of flushes of starts
 	finishing incident // of flushes of results
 	lastError atomic.Pointer[LastError]
+	refusals  refusals
 
-	// Counted by whoever does it, and read by Stats and the status log.
+	// Counted where it is done, and read by Stats and the status log.
 	completed, failed, retried, fenced, aborted atomic.Int64
 	callTime                                    atomic.Int64 // nanoseconds
 
@@ -130,6 +131,8 @@ type Stats struct {
 	CallTime time.Duration // of all calls together
 	// LastError is what last went wrong; nil if nothing did.
 	LastError *LastError
+	// Refusal is what keeps every call from succeeding; nil if nothing does.
+	Refusal *Refusal
 }
 
 // LastError is something that keeps requests from completing.
@@ -145,7 +148,7 @@ func (c *Consumer) Stats() Stats {
 	return Stats{
 		Completed: c.completed.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Fenced: c.fenced.Load(),
 		Aborted:  c.aborted.Load(),
-		InFlight: int(c.capacity.used.Load()), CallTime: time.Duration(c.callTime.Load()), LastError: c.lastError.Load(),
+		InFlight: int(c.capacity.used.Load()), CallTime: time.Duration(c.callTime.Load()), LastError: c.lastError.Load(), Refusal: c.refusal(),
 	}
 }
 
@@ -219,17 +222,30 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	return err
 }
 
-// openPool begins to consume a model.
-func (c *Consumer) openPool(a *slots.Account) func() {
+// openPool begins to consume a model, until it is retired.
+func (c *Consumer) openPool(a *slots.Account) (changed, retired func()) {
 	p := &pool{c: c, account: a, metrics: c.metrics.model(a.Model()), room: notify.New()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return func() {}
+		return func() {}, func() {}
 	}
 	c.pools = append(c.pools, p)
-	c.pulls.Go(func() { p.pull(c.taking) })
-	return p.dispatchReady
+	pulling, stopPulling := context.WithCancel(c.taking)
+	c.pulls.Go(func() { p.pull(pulling) })
+	return p.dispatchReady, func() {
+		stopPulling()
+		c.closePool(p)
+	}
+}
+
+// closePool ends a pool whose model was retired. Nobody had a slot of the model,
+// so no call is in flight; what came in the last moment goes back to the stream.
+func (c *Consumer) closePool(p *pool) {
+	c.mu.Lock()
+	c.pools = slices.DeleteFunc(c.pools, func(other *pool) bool { return other == p })
+	c.mu.Unlock()
+	p.close()
 }
 
 func (c *Consumer) closePools() {

@@ -194,7 +194,7 @@ func TestReroute(t *testing.T) {
 	}
 }
 
-// With more users than one list takes, each has his turn, and the most urgent
+// With more owners than one list takes, each has their turn, and the most urgent
 // batch of all is in every list.
 func TestOpenCursorsOfManyUsers(t *testing.T) {
 	t.Parallel()
@@ -266,8 +266,8 @@ INSERT INTO cursors (batch_id, model, file_id, total) SELECT id, $3, file_id, 1 
 		sqlExec(t, s, `VACUUM ANALYZE`)
 		args := []any{[]string{string(testModel)}, []int64{0}, []int64{int64(100 * time.Hour / time.Microsecond)}}
 		for _, sql := range []statement{
-			{"of users", userCursorsSQL, append(slices.Clone(args), "", maxUsers, minCursors, cursorsInAll, s.held)},
-			{"urgent", urgentCursorsSQL, append(slices.Clone(args), urgentCursors, s.held)},
+			{"of users", userCursorsSQL, append(slices.Clone(args), "", maxUsers, minCursors, cursorsInAll, s.excluded)},
+			{"urgent", urgentCursorsSQL, append(slices.Clone(args), urgentCursors, s.excluded)},
 			{"next", nextOnRoutesSQL, args},
 			{"models", waitingModelsSQL, nil},
 		} {
