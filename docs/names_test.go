@@ -166,3 +166,20 @@ func TestPackagesInDesign(t *testing.T) {
 		}
 	}
 }
+
+// TestFailpointsInDocuments asks that docs/reliability.md has every failpoint.
+func TestFailpointsInDocuments(t *testing.T) {
+	t.Parallel()
+	documented := read(t, "docs/reliability.md")
+	points := failpoint.FindAllStringSubmatch(read(t, "internal/failpoint/point.go"), -1)
+	if len(points) == 0 {
+		t.Fatal("internal/failpoint/point.go names no point")
+	}
+	for _, point := range points {
+		if !strings.Contains(documented, "| `"+point[1]+"` |") {
+			t.Errorf("docs/reliability.md lacks the failpoint %s", point[1])
+		}
+	}
+}
+
+var failpoint = regexp.MustCompile(`Point = "([a-z_]+)"`)

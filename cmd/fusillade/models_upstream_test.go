@@ -66,8 +66,11 @@ func TestModelUpstreams(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := all["m"]
-		if got.URL != step.url || (got.Key == nil) != (step.key == "") {
-			t.Errorf("%v: %q, with key: %t", step.args, got.URL, got.Key != nil)
+		if got.URL != step.url || seal.HoldsSecret(got.Key) != (step.key != "") {
+			t.Errorf("%v: %q, with key: %t", step.args, got.URL, seal.HoldsSecret(got.Key))
+		}
+		if (got.Key == nil) != (step.url == "" && step.key == "") {
+			t.Errorf("%v: the URL is sealed: %t", step.args, got.Key != nil)
 		}
 		if got.Key != nil {
 			if opened, err := box.Open(seal.ModelKey("m", step.url), got.Key); err != nil || opened != step.key {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"time"
 
 	"fusillade/internal/cli"
 	"fusillade/internal/config"
@@ -19,6 +20,7 @@ type runCmd struct {
 	RerunFailed      bool   `aliases:"retry-failed" help:"Run again the requests of this input that failed or expired."`
 	Again            bool   `help:"Begin anew, though this input was run before; an unfinished job of it is cancelled."`
 	ChangeEndpoint   bool   `help:"Go on with a job that was begun with another endpoint."`
+	GiveUpAfter      string `default:"30s" placeholder:"TIME" help:"End, with exit code 3, when the endpoint has refused every call for so long: no connection, a bad key, an unknown model, no quota. 0s: never (default ${default})."`
 	localFlags
 }
 
@@ -37,6 +39,10 @@ func (c *runCmd) Run(s cli.Signals, t *cli.Terminal) error {
 	if err != nil {
 		return cli.Usage(fmt.Errorf("--completion-window: %w", err))
 	}
+	giveUp, err := time.ParseDuration(c.GiveUpAfter)
+	if err != nil || giveUp < 0 {
+		return cli.Usage(fmt.Errorf("--give-up-after: %q is no time such as 30s or 10m", c.GiveUpAfter))
+	}
 	input, err := cli.OpenInput(cmp.Or(c.File, c.Input))
 	if err != nil {
 		return cli.Usage(err)
@@ -49,5 +55,6 @@ func (c *runCmd) Run(s cli.Signals, t *cli.Terminal) error {
 	return localrun.Run(s, t, cfg, localrun.Job{
 		Input: input, Outputs: outputs, Window: window, WindowText: c.CompletionWindow,
 		Again: c.Again, RerunFailed: c.RerunFailed, ChangeEndpoint: c.ChangeEndpoint,
+		GiveUpAfter: giveUp,
 	})
 }

@@ -50,12 +50,12 @@ func TestSecretsReencrypt(t *testing.T) {
 	secret := do("webhooks", "create", "--owner", "alice", "--url", "http://hook")
 	id := bringBatch(t, do("files", "upload", write(t, "in.jsonl", goodLines(1))), "sk-batch")
 
-	reencrypt(second, cli.ExitFailed, `model "m"`, "webhook", id, seal.ErrOtherKey.Error(), "3 are left")
-	reencrypt(second+","+first, 0, "3 encrypted anew, 0 were already")
-	reencrypt(second+","+first, 0, "0 encrypted anew, 3 were already")
-	reencrypt(first, cli.ExitFailed, "3 are left")
+	reencrypt(second, cli.ExitFailed, `model "m"`, "webhook", id, seal.ErrOtherKey.Error(), "4 are left")
+	reencrypt(second+","+first, 0, "4 encrypted anew, 0 were already")
+	reencrypt(second+","+first, 0, "0 encrypted anew, 4 were already")
+	reencrypt(first, cli.ExitFailed, "4 are left")
 	wantSecrets(t, s, second, id, "sk-secret", secret, "sk-batch")
-	reencrypt(other, cli.ExitFailed, "3 are left")
+	reencrypt(other, cli.ExitFailed, "4 are left")
 	wantSecrets(t, s, second, id, "sk-secret", secret, "sk-batch")
 	t.Setenv("FUSILLADE_ENCRYPTION_KEY", "")
 	if code, _, message := command(t, "secrets", "reencrypt"); code != cli.ExitUsage || !strings.Contains(message, "FUSILLADE_ENCRYPTION_KEY") {

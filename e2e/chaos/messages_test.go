@@ -23,7 +23,7 @@ func TestLostHints(t *testing.T) {
 	faults.add(t, "every hint lost (time: 400 requests from begin to end)", c.verify(), time.Since(at))
 }
 
-// Messages come twice and more: while the first is queued, in hand, and long
+// Messages come twice and more: while the first is queued, in flight, and long
 // after its request has ended. The stream is told to allow it.
 func TestDuplicates(t *testing.T) {
 	t.Parallel()
@@ -71,5 +71,5 @@ func TestDuplicates(t *testing.T) {
 		t.Errorf("only %d copies were published", copies)
 	}
 	t.Logf("%d copies", copies)
-	faults.add(t, "messages published again, while queued, in hand and after", outcome, 0)
+	faults.add(t, "messages published again, while queued, in flight and after", outcome, 0)
 }

@@ -12,7 +12,7 @@ type batchObject struct {
 	ID               string            `json:"id"`
 	Object           string            `json:"object"`
 	Endpoint         string            `json:"endpoint"`
-	Errors           *batchErrors      `json:"errors"`
+	Errors           *struct{}         `json:"errors"` // files are checked when they are uploaded
 	InputFileID      string            `json:"input_file_id"`
 	CompletionWindow string            `json:"completion_window"`
 	Status           string            `json:"status"`
@@ -32,18 +32,6 @@ type batchObject struct {
 	Metadata         map[string]string `json:"metadata"`
 }
 
-type batchErrors struct {
-	Object string       `json:"object"`
-	Data   []batchError `json:"data"`
-}
-
-type batchError struct {
-	Code    string  `json:"code"`
-	Message string  `json:"message"`
-	Param   *string `json:"param"`
-	Line    *int    `json:"line"`
-}
-
 // requestCounts are OpenAI's three: canceled and expired requests count as
 // neither completed nor failed.
 type requestCounts struct {
@@ -52,13 +40,23 @@ type requestCounts struct {
 	Failed    int64 `json:"failed"`
 }
 
+// shownStatus is a batch's status as OpenAI would have it: there, a batch has
+// failed if its file was refused, and is completed if its requests were all
+// called, even if each of them failed.
+func shownStatus(s batch.Status) string {
+	if s == batch.StatusFailed {
+		s = batch.StatusCompleted
+	}
+	return string(s)
+}
+
 // asBatch shows a batch as OpenAI would. Files are validated when they are
 // uploaded and batches finish with their last result, so none is ever seen
 // validating or finalizing: those take no time.
 func asBatch(b postgres.Batch) batchObject {
 	out := batchObject{
 		ID: b.ID.String(), Object: "batch", Endpoint: b.Endpoint, InputFileID: b.File.String(),
-		CompletionWindow: b.CompletionWindow, Status: string(b.Status),
+		CompletionWindow: b.CompletionWindow, Status: shownStatus(b.Status),
 		CreatedAt: b.CreatedAt.Unix(), InProgressAt: unix(b.CreatedAt), ExpiresAt: unix(b.ExpiresAt),
 		CancellingAt: unix(b.CancellingAt), Metadata: b.Metadata,
 		RequestCounts: requestCounts{Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Counts.Failed}, Usage: asUsage(b.Usage),
@@ -68,13 +66,8 @@ func asBatch(b postgres.Batch) batchObject {
 	}
 	ended := unix(b.FinishedAt)
 	switch b.Status {
-	case batch.StatusCompleted:
+	case batch.StatusCompleted, batch.StatusFailed:
 		out.FinalizingAt, out.CompletedAt = ended, ended
-	case batch.StatusFailed:
-		out.FailedAt = ended
-		out.Errors = &batchErrors{Object: "list", Data: []batchError{{
-			Code: "all_requests_failed", Message: "No request completed. The error file says why each of them failed.",
-		}}}
 	case batch.StatusExpired:
 		out.ExpiredAt = ended
 	case batch.StatusCancelled:
@@ -114,8 +107,8 @@ type batchListParams struct {
 
 func (p *batchListParams) read(in *input) {
 	if after, given := in.text("after", maxIDBytes); given {
-		var err error
-		if p.after, err = batch.ParseID(after); err != nil {
+		var ok bool
+		if p.after, ok = parseBatchID(after); !ok {
 			in.fail(invalid("after", codeInvalid, "after must be the id of a batch."))
 		}
 	}

@@ -2,6 +2,9 @@ package api
 
 import (
 	"context"
+	"errors"
+
+	"fusillade/internal/batch"
 )
 
 // batchCancelParams name a batch, and lines of it if not all are to be
@@ -20,7 +23,7 @@ func (p *batchCancelParams) read(in *input) {
 }
 
 // cancelBatch cancels the batch at once, so that the answer shows it cancelled
-// already, or single requests of it.
+// already, or single requests of it. Asked again it shows the same.
 func (s *Server) cancelBatch(ctx context.Context, who caller, p batchCancelParams) (batchOrLines, error) {
 	b, err := s.cfg.Store.GetBatch(ctx, p.id, &who.owner)
 	if err != nil {
@@ -29,7 +32,12 @@ func (s *Server) cancelBatch(ctx context.Context, who caller, p batchCancelParam
 	if p.body.Lines != nil {
 		return linesChanged(ctx, b.ID, p.body.Lines, s.cfg.Controller.CancelRequests)
 	}
-	if _, err := s.cfg.Controller.Cancel(ctx, b.ID); err != nil {
+	_, err = s.cfg.Controller.Cancel(ctx, b.ID)
+	var finished *batch.BatchFinishedError
+	if errors.As(err, &finished) && finished.Status == batch.StatusCancelled {
+		err = nil // asked again
+	}
+	if err != nil {
 		return batchOrLines{}, err
 	}
 	return s.batchChanged(ctx, who, b.ID)

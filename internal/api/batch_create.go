@@ -34,8 +34,9 @@ type newBatchParams struct {
 		OutputExpiresAfter *expiresAfter     `json:"output_expires_after"`
 	}
 	file           batch.FileID
-	idempotencyKey string // empty: none
-	upstreamKey    string // empty: none
+	outputExpiry   time.Duration // 0: for ever
+	idempotencyKey string        // empty: none
+	upstreamKey    string        // empty: none
 }
 
 type expiresAfter struct {
@@ -57,16 +58,13 @@ func (e *expiresAfter) duration(in *input, field string) time.Duration {
 }
 
 func (p *newBatchParams) read(in *input) {
-	in.json(&p.body)
+	in.json(&p.body, "metadata", paramOutputExpiry)
 	in.required(paramInputFile, p.body.InputFileID, maxIDBytes)
 	in.required("endpoint", p.body.Endpoint, maxEndpointBytes)
 	in.required(paramWindow, p.body.CompletionWindow, maxWindowBytes)
 	checkMetadata(in, p.body.Metadata)
-	p.body.OutputExpiresAfter.duration(in, paramOutputExpiry)
-	if in.Header.Values(headerIdempotency) != nil {
-		p.idempotencyKey = in.Header.Get(headerIdempotency)
-		in.checkText(headerIdempotency, p.idempotencyKey, maxIdempotencyKey)
-	}
+	p.outputExpiry = p.body.OutputExpiresAfter.duration(in, paramOutputExpiry)
+	p.idempotencyKey = in.header(headerIdempotency, maxIdempotencyKey)
 	p.upstreamKey = in.upstreamKey()
 	var err error
 	if p.file, err = batch.ParseFileID(p.body.InputFileID); err != nil {
@@ -74,7 +72,18 @@ func (p *newBatchParams) read(in *input) {
 	}
 }
 
+// createBatch creates a batch, or shows the one that was created under the same
+// idempotency key, whatever became of its file since.
 func (s *Server) createBatch(ctx context.Context, who caller, p newBatchParams) (batchObject, error) {
+	if p.idempotencyKey != "" {
+		id, err := s.cfg.Store.FindBatch(ctx, who.owner, p.idempotencyKey)
+		if err == nil {
+			return s.createdBefore(ctx, who, p, id)
+		}
+		if !errors.Is(err, batch.ErrNotFound) {
+			return batchObject{}, err
+		}
+	}
 	want, err := s.wantedBatch(ctx, who, p)
 	if err != nil {
 		return batchObject{}, err
@@ -83,35 +92,45 @@ func (s *Server) createBatch(ctx context.Context, who caller, p newBatchParams) 
 	if err != nil {
 		return batchObject{}, orMissingFile(err, p.body.InputFileID)
 	}
+	if !created { // the same was asked at the same time
+		return s.createdBefore(ctx, who, p, id)
+	}
+	s.cfg.Wake() // a crash before it costs one claim interval
 	b, err := s.cfg.Store.GetBatch(ctx, id, &who.owner)
+	return asBatch(b), err
+}
+
+// createdBefore shows a batch that was created under the same idempotency key,
+// if it was with the same parameters.
+func (s *Server) createdBefore(ctx context.Context, who caller, p newBatchParams, id batch.ID) (batchObject, error) {
+	b, err := s.cfg.Store.GetBatch(ctx, id, &who.owner)
+	if errors.Is(err, batch.ErrNotFound) {
+		return batchObject{}, &apiError{status: http.StatusNotFound, kind: invalidRequest, param: headerIdempotency, code: codeNotFound,
+			message: "The batch that was created with this Idempotency-Key was deleted. To create another, use another key."}
+	}
 	if err != nil {
 		return batchObject{}, err
 	}
-	if !created && !sameBatch(b, want) {
+	same, err := s.sameKey(ctx, b, p.upstreamKey)
+	if err != nil {
+		return batchObject{}, err
+	}
+	if !same || b.File != p.file || b.Endpoint != p.body.Endpoint || b.CompletionWindow != p.body.CompletionWindow ||
+		!maps.Equal(b.Metadata, p.body.Metadata) || b.OutputExpiry != p.outputExpiry {
 		return batchObject{}, &apiError{status: http.StatusUnprocessableEntity, kind: "idempotency_error", code: codeKeyReused,
 			message: "This Idempotency-Key was used before, with other parameters."}
 	}
-	if created {
-		s.cfg.Wake() // a crash before it costs one claim interval
-	}
 	return asBatch(b), nil
-}
-
-func sameBatch(b postgres.Batch, n postgres.NewBatch) bool {
-	return b.HasOwnKey == (n.EncryptKey != nil) && b.File == n.File && b.Endpoint == n.Endpoint && b.CompletionWindow == n.WindowText && maps.Equal(b.Metadata, n.Metadata)
 }
 
 // wantedBatch is what the store is to create.
 func (s *Server) wantedBatch(ctx context.Context, who caller, p newBatchParams) (want postgres.NewBatch, err error) {
 	want = postgres.NewBatch{
 		File: p.file, Endpoint: p.body.Endpoint, WindowText: p.body.CompletionWindow, Metadata: p.body.Metadata, CreatedBy: who.owner,
-		IdempotencyKey: p.idempotencyKey, Allowance: who.allowance,
+		IdempotencyKey: p.idempotencyKey, OutputExpiry: p.outputExpiry, Allowance: who.allowance,
 	}
 	if want.CompletionWindow, err = s.cfg.ParseWindow(p.body.CompletionWindow); err != nil || want.CompletionWindow > maxWindow {
 		return want, invalid(paramWindow, codeInvalid, "completion_window must be a time such as 90m, 24h or 7d, at most five years.")
-	}
-	if e := p.body.OutputExpiresAfter; e != nil {
-		want.OutputExpiry = time.Duration(e.Seconds) * time.Second
 	}
 	if want.EncryptKey, err = s.encryptKey(p.upstreamKey); err != nil {
 		return want, err

@@ -25,7 +25,7 @@ func (s *Server) batchEvents(c *call, p batchParams) error {
 	if err != nil {
 		return err
 	}
-	leave, err := s.watchers.enter(c.Context())
+	leave, err := s.watchers.enter(c.Context(), c.owner)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (s *Server) batchEvents(c *call, p batchParams) error {
 
 // eventNames are by status, as those of OpenAI's webhooks.
 var eventNames = map[batch.Status]string{
-	batch.StatusInProgress: "batch.in_progress", batch.StatusCompleted: "batch.completed", batch.StatusFailed: "batch.failed",
+	batch.StatusInProgress: "batch.in_progress", batch.StatusCompleted: "batch.completed",
 	batch.StatusCancelled: "batch.cancelled", batch.StatusExpired: "batch.expired",
 }
 

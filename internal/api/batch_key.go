@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"strings"
 	"time"
@@ -34,14 +36,45 @@ func (in *input) upstreamKey() string {
 }
 
 // encryptKey returns what encrypts a key for a batch; nil: there is none.
-func (s *Server) encryptKey(key string) (func(batch.ID) ([]byte, error), error) {
+func (s *Server) encryptKey(key string) (func(batch.ID) (postgres.SealedBatchKey, error), error) {
 	switch {
 	case key == "":
 		return nil, nil
 	case s.cfg.Keyring == nil:
 		return nil, invalid(headerUpstreamKey, codeNoEncryption, "This server stores no API keys: its FUSILLADE_ENCRYPTION_KEY is not set.")
 	}
-	return func(id batch.ID) ([]byte, error) { return s.cfg.Keyring.Seal(seal.BatchKey(id.String()), key) }, nil
+	return func(id batch.ID) (sealed postgres.SealedBatchKey, err error) {
+		if sealed.Key, err = s.cfg.Keyring.Seal(seal.BatchKey(id.String()), key); err != nil {
+			return sealed, err
+		}
+		sealed.Fingerprint, err = s.cfg.Keyring.Seal(seal.BatchKeyFingerprint(id.String()), fingerprint(key))
+		return sealed, err
+	}, nil
+}
+
+// fingerprint is as good as the key to tell it from others, and of no other use.
+func fingerprint(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return string(sum[:])
+}
+
+// sameKey reports whether a batch was created with this key; empty: with none.
+// A fingerprint of which the encryption key was retired says nothing, and the
+// keys are taken for the same.
+func (s *Server) sameKey(ctx context.Context, b postgres.Batch, key string) (bool, error) {
+	if !b.HasOwnKey || key == "" {
+		return b.HasOwnKey == (key != ""), nil
+	}
+	sealed, err := s.cfg.Store.KeyFingerprint(ctx, b.ID)
+	if err != nil || sealed == nil {
+		return true, err
+	}
+	known, err := s.cfg.Keyring.Open(seal.BatchKeyFingerprint(b.ID.String()), sealed)
+	if err != nil {
+		s.cfg.Log.Warn("the fingerprint of a batch's key cannot be decrypted", "batch_id", b.ID, "err", err)
+		return true, nil
+	}
+	return subtle.ConstantTimeCompare([]byte(known), []byte(fingerprint(key))) == 1, nil
 }
 
 // renewKey gives a batch with a key of its own another. One that has finished
@@ -62,7 +95,7 @@ func (s *Server) renewKey(ctx context.Context, b postgres.Batch, key string) err
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.Store.SetBatchKey(ctx, b.ID, sealed); !errors.Is(err, batch.ErrNotFound) {
+	if err := s.cfg.Store.SetBatchKey(ctx, b.ID, sealed.Key); !errors.Is(err, batch.ErrNotFound) {
 		return err
 	}
 	return nil // deleted meanwhile, as the rerun finds out

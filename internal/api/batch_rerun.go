@@ -25,6 +25,9 @@ func (p *batchRerunParams) read(in *input) {
 	p.upstreamKey = in.upstreamKey()
 	in.optionalJSON(&p.body)
 	checkLines(in, p.body.Lines)
+	if len(p.body.Statuses) > maxStatuses {
+		in.fail(invalid("statuses", codeInvalid, "statuses must be at most %d.", maxStatuses))
+	}
 	if p.body.Lines != nil && len(p.body.Statuses) > 0 {
 		in.fail(invalid("lines", codeInvalid, "lines and statuses exclude each other."))
 	}

@@ -46,7 +46,7 @@ func (p *resultListParams) read(in *input) {
 	p.batchParams.read(in)
 	if after, given := in.text("after", maxIDBytes); given {
 		id, err := batch.ParseRequestID(after)
-		if err != nil || id.Batch != p.id {
+		if err != nil || id.Batch != p.id || id.String() != after {
 			in.fail(invalid("after", codeInvalid, "after must be the id of a request of this batch."))
 		}
 		p.after = id.Line
@@ -64,7 +64,7 @@ func (s *Server) batchResults(c *call, p resultListParams) error {
 	if err != nil {
 		return err
 	}
-	leave, err := s.downloads.enter(c.Context())
+	leave, err := s.downloads.enter(c.Context(), c.owner)
 	if err != nil {
 		return err
 	}

@@ -142,11 +142,81 @@ func TestIdempotencyKey(t *testing.T) {
 			t.Errorf("batches %v, want one", ids)
 		}
 	}
-	other := newBatch(file)
-	other["completion_window"] = "48h"
-	alice.post("/batches", other, "Idempotency-Key", "k").wantError(t, http.StatusUnprocessableEntity, "idempotency_key_reused")
+	for member, value := range map[string]any{
+		"completion_window": "48h", "metadata": map[string]string{"a": "b"},
+		"output_expires_after": map[string]any{"anchor": "created_at", "seconds": 3600},
+		"input_file_id":        alice.file(requests(3, "m")),
+	} {
+		other := newBatch(file)
+		other[member] = value
+		alice.post("/batches", other, "Idempotency-Key", "k").wantError(t, http.StatusUnprocessableEntity, "idempotency_key_reused")
+	}
 	if id := bob.post("/batches", newBatch(bob.file(requests(3, "m"))), "Idempotency-Key", "k").want(t, 200).text("id"); id == ids[0] {
 		t.Error("another owner's key leads to this batch")
+	}
+	// What became of the file makes no difference, and a batch that is gone is
+	// not made again.
+	alice.do(http.MethodDelete, "/files/"+file, "", nil).want(t, http.StatusOK)
+	if id := alice.post("/batches", newBatch(file), "Idempotency-Key", "k").want(t, http.StatusOK).text("id"); id != ids[0] {
+		t.Errorf("batch %s, want %s", id, ids[0])
+	}
+	alice.do(http.MethodDelete, "/batches/"+ids[0], "", nil).want(t, http.StatusOK)
+	alice.post("/batches", newBatch(file), "Idempotency-Key", "k").wantError(t, http.StatusNotFound, "not_found")
+}
+
+// A batch that is created again must have the same API key, also after it has
+// finished, when the key is gone.
+func TestIdempotencyKeyWithUpstreamKey(t *testing.T) {
+	t.Parallel()
+	keyring := newKeyring(t, 7)
+	s := newService(t, func(c *api.Config) { c.Keyring = keyring })
+	s.resources.Keyring = keyring
+	c := s.client("alice")
+	file := c.file(requests(2, "m"))
+	create := func(key string) answer {
+		return c.post("/batches", newBatch(file), "Idempotency-Key", "k", upstreamKey, key)
+	}
+	id := create("sk-one").want(t, http.StatusOK).text("id")
+	again := func() {
+		t.Helper()
+		create("sk-two").wantError(t, http.StatusUnprocessableEntity, "idempotency_key_reused")
+		c.post("/batches", newBatch(file), "Idempotency-Key", "k").wantError(t, http.StatusUnprocessableEntity, "idempotency_key_reused")
+		if got := create("sk-one").want(t, http.StatusOK).text("id"); got != id {
+			t.Errorf("batch %s, want %s", got, id)
+		}
+	}
+	again()
+	s.work(mock.Settings{})
+	c.awaitEnd(id)
+	if n := s.count(`SELECT count(*) FROM batch_keys`); n > 0 {
+		t.Fatal("the key is still there")
+	}
+	again()
+}
+
+// A batch of which every request failed is completed, as OpenAI has it. To
+// cancel a batch twice is no error, to cancel one that is completed is.
+func TestStatusesAreOpenAIs(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	c := s.client("alice")
+	file := c.file(requests(3, "m"))
+	cancelled := c.batch(file)
+	for range 2 {
+		if a := c.do(http.MethodPost, "/batches/"+cancelled+"/cancel", "", nil).want(t, http.StatusOK); a.text("status") != "cancelled" {
+			t.Errorf("batch %s", a.body)
+		}
+	}
+	s.work(mock.Settings{Errors: "400=1"})
+	id := c.batch(file)
+	a := c.awaitEnd(id)
+	if a.text("status") != "completed" || a.value("request_counts", "failed") != 3.0 || a.value("failed_at") != nil ||
+		a.value("completed_at") == nil || a.value("errors") != nil || a.text("error_file_id") == "" || a.value("output_file_id") != nil {
+		t.Errorf("batch %s", a.body)
+	}
+	a = c.do(http.MethodPost, "/batches/"+id+"/cancel", "", nil).wantError(t, http.StatusConflict, "batch_ended")
+	if got := a.text("error", "message"); got != "The batch is already completed." {
+		t.Errorf("message %q", got)
 	}
 }
 

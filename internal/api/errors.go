@@ -13,6 +13,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/control"
 	"fusillade/internal/jsonl"
+	"fusillade/internal/postgres"
 )
 
 // apiError is an error that a client is told as it is.
@@ -30,6 +31,7 @@ func (e *apiError) Error() string { return e.message }
 const (
 	invalidRequest = "invalid_request_error"
 	rateLimit      = "rate_limit_error"
+	serverError    = "server_error"
 )
 
 // The codes of errors that are made in more than one place.
@@ -145,7 +147,11 @@ func (s *Server) translate(err error) (*apiError, bool) {
 			return s.refusal(err, r.err, r.status, r.code, r.message), true
 		}
 	}
-	return &apiError{status: http.StatusInternalServerError, kind: "server_error", code: "internal_error",
+	if errors.Is(err, control.ErrBrokerUnavailable) || postgres.Transient(err) {
+		return &apiError{status: http.StatusServiceUnavailable, kind: serverError, code: "unavailable", retryAfter: s.cfg.RetryAfter,
+			message: "The server cannot reach its database or its broker. Please try again."}, false
+	}
+	return &apiError{status: http.StatusInternalServerError, kind: serverError, code: "internal_error",
 		message: "The server had an error while processing your request. Please try again."}, false
 }
 
@@ -169,7 +175,7 @@ func sentence(err, sentinel error) string {
 	var tooMany *batch.TooManyError
 	switch {
 	case errors.As(err, &finished):
-		text = finished.Error()
+		text = "the batch is already " + shownStatus(finished.Status)
 	case errors.As(err, &upload):
 		text = upload.Error()
 	case errors.As(err, &tooMany):
@@ -218,7 +224,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if answer.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(answer.retryAfter.Seconds()))))
 	}
-	if answer.status == http.StatusConflict {
+	if answer.status == http.StatusConflict || answer.status == http.StatusRequestTimeout {
 		h.Set("X-Should-Retry", "false") // the SDKs would: trying again changes nothing
 	}
 	if answer.status == http.StatusUnauthorized {

@@ -70,12 +70,13 @@ type fileRef struct {
 // kindFile is what OpenAI's errors call a file.
 const kindFile = "File object"
 
+// parseFile reads an id exactly as it is shown.
 func parseFile(text string) (fileRef, bool) {
 	if f, err := batch.ParseResultFile(text); err == nil {
 		return fileRef{text: text, result: &f}, true
 	}
 	id, err := batch.ParseFileID(text)
-	return fileRef{text: text, input: id}, err == nil
+	return fileRef{text: text, input: id}, err == nil && id.String() == text
 }
 
 // resultBatch returns the batch of an output or error file that can be read:

@@ -31,7 +31,7 @@ func FuzzFileIDs(f *testing.F) {
 				t.Errorf("%q: %v, %v", printed, again, err)
 			}
 		}
-		if !strings.EqualFold(printed, text) {
+		if printed != text {
 			t.Errorf("%q is taken for %q", text, printed)
 		}
 	})
@@ -80,7 +80,7 @@ func FuzzForm(f *testing.F) {
 		var content []byte
 		file, err := u.readFields()
 		if err == nil && file != nil {
-			if content, err = io.ReadAll(file); err == nil {
+			if content, err = io.ReadAll(u.content(file)); err == nil {
 				_, err = u.readFields()
 			}
 		}

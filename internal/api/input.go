@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -62,6 +63,21 @@ const ignoredParameter = "api-version"
 
 // noQuery refuses all query parameters.
 func (in *input) noQuery() { in.known = append(in.known, ignoredParameter) }
+
+// header returns a header that is text of 1 to so many bytes, or "" if there is
+// none.
+func (in *input) header(name string, maxBytes int) string {
+	values := in.Header.Values(name)
+	switch {
+	case len(values) == 0:
+		return ""
+	case len(values) > 1:
+		in.fail(invalid(name, "duplicate_parameter", "%s is given twice.", name))
+	default:
+		in.checkText(name, values[0], maxBytes)
+	}
+	return values[0]
+}
 
 // text returns a query parameter of 1 to so many bytes, and whether it is given.
 func (in *input) text(name string, maxBytes int) (string, bool) {
@@ -156,17 +172,24 @@ func (in *input) pathID(kind string) string {
 
 // batchID returns the batch that the path names.
 func (in *input) batchID() batch.ID {
-	id, err := batch.ParseID(in.pathID("batch"))
-	if err != nil {
+	id, ok := parseBatchID(in.pathID("batch"))
+	if !ok {
 		in.missing()
 	}
 	return id
 }
 
-// json reads the body, a JSON object without unknown members.
-func (in *input) json(into any) {
+// parseBatchID reads an id exactly as it is shown.
+func parseBatchID(text string) (batch.ID, bool) {
+	id, err := batch.ParseID(text)
+	return id, err == nil && id.String() == text
+}
+
+// json reads the body, a JSON object without unknown members. Only the members
+// that are named may be null, as if they were missing.
+func (in *input) json(into any, nullable ...string) {
 	if in.err == nil {
-		in.fail(decode(in.call, into))
+		in.fail(decode(in.call, into, nullable))
 	}
 }
 
@@ -177,7 +200,7 @@ func (in *input) optionalJSON(into any) {
 	}
 }
 
-func decode(c *call, into any) error {
+func decode(c *call, into any, nullable []string) error {
 	if media, _, _ := mime.ParseMediaType(c.Header.Get("Content-Type")); media != "application/json" {
 		return unsupportedMedia("application/json")
 	}
@@ -186,6 +209,9 @@ func decode(c *call, into any) error {
 		return readError(err)
 	}
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{})
+	if err := checkNulls(raw, nullable); err != nil {
+		return err
+	}
 	err = jsonv2.Unmarshal(raw, into, jsonv2.RejectUnknownMembers(true))
 	var semantic *jsonv2.SemanticError
 	switch {
@@ -199,6 +225,24 @@ func decode(c *call, into any) error {
 		return invalid(shorten(name), "invalid_type", "Invalid type for %s: got %s.", quote(name), kindName(semantic.JSONKind))
 	}
 	return invalid("", "invalid_json", "The body could not be parsed as JSON.")
+}
+
+// checkNulls refuses a null that is no value of one of the members, for Go
+// would take it for a zero. What is wrong otherwise is for Unmarshal to say.
+func checkNulls(raw []byte, nullable []string) error {
+	d := jsontext.NewDecoder(bytes.NewReader(raw))
+	for {
+		token, err := d.ReadToken()
+		if err != nil {
+			return nil //nolint:nilerr // the end, or what Unmarshal finds too
+		}
+		if token.Kind() != jsontext.KindNull {
+			continue
+		}
+		if name := memberName(d.StackPointer()); !slices.Contains(nullable, name) {
+			return invalid(shorten(name), "invalid_type", "Invalid type for %s: got null.", quote(name))
+		}
+	}
 }
 
 // readError tells a client that is gone from one that sent too much.

@@ -17,4 +17,5 @@ const (
 	maxMetadataKey      = 64  // characters
 	maxMetadataValue    = 512 // characters
 	maxParts            = 10_000
+	maxStatuses         = 3
 )

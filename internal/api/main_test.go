@@ -23,6 +23,7 @@ import (
 	"fusillade/internal/mock"
 	"fusillade/internal/postgres"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/proxy"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -39,7 +40,9 @@ func until(t testing.TB, what string, holds func() bool) {
 // service is the API on a database of its own.
 type service struct {
 	t         testing.TB
-	url       string // with /v1
+	url       string       // with /v1
+	database  *proxy.Proxy // between the API and Postgres
+	broker    *proxy.Proxy // between the API and NATS
 	store     *postgres.Store
 	db        *pgxpool.Pool // to look at the tables themselves
 	endpoint  *mock.Server
@@ -54,8 +57,12 @@ func newService(t testing.TB, change func(*api.Config)) *service {
 	if err := config.Load(&s.settings); err != nil {
 		t.Fatal(err)
 	}
-	s.set(&s.settings.Postgres.URL, testenv.DatabaseURL(t))
-	s.set(&s.settings.NATS.URL, testenv.NATS(t).URL())
+	direct := testenv.DatabaseURL(t)
+	var databaseURL, brokerURL string
+	s.database, databaseURL = proxy.Postgres(t, direct)
+	s.broker, brokerURL = proxy.NATS(t, testenv.NATS(t).URL())
+	s.set(&s.settings.Postgres.URL, databaseURL)
+	s.set(&s.settings.NATS.URL, brokerURL)
 	var err error
 	s.resources, err = app.Connect(t.Context(), "standalone", &s.settings.Process, &s.settings.Daemon, testenv.Logger(t))
 	if err != nil {
@@ -63,7 +70,7 @@ func newService(t testing.TB, change func(*api.Config)) *service {
 	}
 	t.Cleanup(s.resources.Close)
 	s.store = s.resources.Store
-	if s.db, err = pgxpool.New(t.Context(), s.settings.Postgres.URL.Reveal()); err != nil {
+	if s.db, err = pgxpool.New(t.Context(), direct); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.db.Close)

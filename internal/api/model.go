@@ -55,10 +55,9 @@ type modelParams struct{ name string }
 
 func (p *modelParams) read(in *input) {
 	p.name = in.pathID("model")
-	if p.name == "" {
+	if p.name == "" || len(p.name) > maxModelBytes || !isText(p.name) {
 		in.missing()
 	}
-	in.checkText("model", p.name, maxModelBytes)
 }
 
 func (s *Server) getModel(ctx context.Context, who caller, p modelParams) (modelObject, error) {

@@ -1,13 +1,13 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
 	"hash"
 	"io"
-	"strings"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/jsonl"
@@ -21,8 +21,10 @@ type completeParams struct {
 	uploadIDParams
 	body struct {
 		PartIDs []string `json:"part_ids"`
-		MD5     string   `json:"md5"`
+		MD5     *string  `json:"md5"`
 	}
+	parts []postgres.PartID
+	md5   []byte // nil: not given
 }
 
 func (p *completeParams) read(in *input) {
@@ -31,9 +33,17 @@ func (p *completeParams) read(in *input) {
 	if len(p.body.PartIDs) > maxParts {
 		in.fail(invalid("part_ids", codeInvalid, "part_ids must be at most %d parts.", maxParts))
 	}
-	if sum := p.body.MD5; sum != "" {
-		if raw, err := hex.DecodeString(sum); err != nil || len(raw) != md5.Size {
-			in.fail(invalid("md5", codeInvalid, "md5 must be 32 hexadecimal digits."))
+	p.parts = make([]postgres.PartID, len(p.body.PartIDs))
+	for i, name := range p.body.PartIDs {
+		var ok bool
+		if p.parts[i], ok = parseToken(name, partPrefix); !ok {
+			in.fail(invalid("part_ids", codeInvalid, "part_ids has %s, which is no id of a part.", quote(name)))
+		}
+	}
+	if p.body.MD5 != nil {
+		var err error
+		if p.md5, err = hex.DecodeString(*p.body.MD5); err != nil || len(p.md5) != md5.Size {
+			in.fail(invalid("md5", codeInvalid, "md5 must be %d hexadecimal digits.", 2*md5.Size))
 		}
 	}
 }
@@ -49,11 +59,13 @@ func (s *Server) completeUpload(ctx context.Context, who caller, p completeParam
 	if err != nil {
 		return uploadObject{}, err
 	}
+	ctx, cancel := s.uploadTime(ctx)
+	defer cancel()
 	content := &partsReader{ctx: ctx, store: s.cfg.Store, sum: md5.New()}
-	if content.parts, err = s.wantedParts(ctx, u, p.body.PartIDs); err != nil {
+	if content.parts, err = s.wantedParts(ctx, u, p.parts); err != nil {
 		return uploadObject{}, err
 	}
-	leave, err := s.uploads.enter(ctx)
+	leave, err := s.uploads.enter(ctx, who.owner)
 	if err != nil {
 		return uploadObject{}, err
 	}
@@ -62,19 +74,19 @@ func (s *Server) completeUpload(ctx context.Context, who caller, p completeParam
 	if err != nil {
 		return uploadObject{}, err
 	}
-	_, _, err = jsonl.Load(ctx, s.cfg.Store, lines, u.Filename, who.owner, s.finishParts(u, content, p.body.MD5))
+	_, _, err = jsonl.Load(ctx, s.cfg.Store, lines, u.Filename, who.owner, s.finishParts(u, content, p.md5))
 	if err != nil {
-		return uploadObject{}, err
+		return uploadObject{}, orTooLong(ctx, err)
 	}
 	return s.showUpload(ctx, who, p.id)
 }
 
 // finishParts makes a file ready with its upload. It sets the expiry first: a
 // crash after that leaves a file that was abandoned, and the upload as it was.
-func (s *Server) finishParts(u postgres.Upload, content *partsReader, wantMD5 string) jsonl.Finish {
+func (s *Server) finishParts(u postgres.Upload, content *partsReader, want []byte) jsonl.Finish {
 	return func(ctx context.Context, id batch.FileID, summary batch.FileSummary) error {
-		if sum := hex.EncodeToString(content.sum.Sum(nil)); wantMD5 != "" && !strings.EqualFold(wantMD5, sum) {
-			return invalid("md5", "checksum_mismatch", "The MD5 of the parts is %s.", sum)
+		if sum := content.sum.Sum(nil); want != nil && !bytes.Equal(want, sum) {
+			return invalid("md5", "checksum_mismatch", "The MD5 of the parts is %x.", sum)
 		}
 		if u.FileExpires > 0 {
 			if err := s.cfg.Store.SetFileExpiry(ctx, id, u.FileExpires); err != nil {
@@ -86,18 +98,17 @@ func (s *Server) finishParts(u postgres.Upload, content *partsReader, wantMD5 st
 }
 
 // wantedParts are those that make the file, in order.
-func (s *Server) wantedParts(ctx context.Context, u postgres.Upload, names []string) ([]partSize, error) {
+func (s *Server) wantedParts(ctx context.Context, u postgres.Upload, ids []postgres.PartID) ([]partSize, error) {
 	sizes, err := s.cfg.Store.PartBytes(ctx, u.ID)
 	if err != nil {
 		return nil, err
 	}
-	var parts []partSize
+	parts := make([]partSize, 0, len(ids))
 	total := int64(0)
-	for _, name := range names {
-		id, ok := parseToken(name, partPrefix)
+	for _, id := range ids {
 		bytes, there := sizes[id]
-		if !ok || !there {
-			return nil, invalid("part_ids", codeInvalid, "part_ids has %s, which is no part of this upload, or is given twice.", quote(name))
+		if !there {
+			return nil, invalid("part_ids", codeInvalid, "part_ids has %s, which is no part of this upload, or is given twice.", quote(partName(id)))
 		}
 		delete(sizes, id)
 		total += bytes

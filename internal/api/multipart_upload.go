@@ -34,10 +34,11 @@ type uploadObject struct {
 
 func uploadName(id postgres.UploadID) string { return uploadPrefix + hex.EncodeToString(id[:]) }
 
+// parseToken reads an id exactly as it is shown.
 func parseToken(text, prefix string) (id [16]byte, ok bool) {
 	digits, found := strings.CutPrefix(text, prefix)
 	raw, err := hex.DecodeString(digits)
-	if !found || err != nil || len(raw) != len(id) {
+	if !found || err != nil || len(raw) != len(id) || hex.EncodeToString(raw) != digits {
 		return id, false
 	}
 	return [16]byte(raw), true

@@ -192,3 +192,46 @@ func (b *lockedBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.buf.String()
 }
+
+// While the database or the broker is away, clients are told to come back.
+func TestOutages(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(cfg *api.Config) { cfg.Owner = "local" })
+	c := &client{service: s}
+	admin := &client{service: &service{t: t, url: strings.TrimSuffix(s.url, "/v1") + "/admin/v1"}}
+	file := c.file(requests(1, "m"))
+	admin.get("/models").want(t, http.StatusOK)
+	away := func(a answer) {
+		t.Helper()
+		if a.wantError(t, http.StatusServiceUnavailable, "unavailable"); a.header.Get("Retry-After") != "1" {
+			t.Errorf("headers %v", a.header)
+		}
+	}
+	s.broker.Cut()
+	away(admin.get("/models"))
+	c.batch(file) // needs no broker
+	s.broker.Restore()
+	s.database.Cut()
+	away(c.get("/batches"))
+	away(c.post("/batches", newBatch(file)))
+	away(c.upload(field{"purpose", "", "batch"}, field{"file", "a.jsonl", requests(3, "m")}))
+	s.database.Restore()
+	until(t, "the API works again", func() bool { return c.get("/batches").status == http.StatusOK })
+	until(t, "so do its admin routes", func() bool { return admin.get("/models").status == http.StatusOK })
+}
+
+// AzureOpenAI's clients say with each request which version of the API they
+// speak. What else is unknown is refused.
+func TestAPIVersion(t *testing.T) {
+	t.Parallel()
+	c := newService(t, nil).client("alice")
+	const version = "?api-version=2024-10-21"
+	contentType, body := form(field{"purpose", "", "batch"}, field{"file", "a.jsonl", requests(2, "m")})
+	file := c.do(http.MethodPost, "/files"+version, contentType, strings.NewReader(body)).want(t, http.StatusOK).text("id")
+	c.post("/batches"+version, newBatch(file)).want(t, http.StatusOK)
+	c.post("/uploads"+version, map[string]any{"filename": "a", "purpose": "batch", "bytes": 1}).want(t, http.StatusOK)
+	for _, path := range []string{"/files", "/files/" + file, "/files/" + file + "/content", "/batches", "/models"} {
+		c.get(path+version).want(t, http.StatusOK)
+	}
+	c.get("/files"+version+"&colour=red").wantError(t, http.StatusBadRequest, "unknown_parameter")
+}

@@ -23,7 +23,7 @@ func startResolver(taking context.Context, r Resources, cfg *config.Upstream) (e
 	endpoints, err = resolver.New(resolver.Config{
 		Store: r.Store, Conn: r.Conn, Keyring: r.Keyring, Log: r.Log,
 		Default: func(m batch.Model) upstream.Target {
-			return upstream.Target{BaseURL: cfg.For(m), APIKey: cfg.APIKey.Reveal()}
+			return upstream.Target{BaseURL: cfg.For(m), APIKey: cfg.KeyFor(m)}
 		},
 	})
 	if err != nil {

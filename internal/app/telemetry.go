@@ -11,6 +11,7 @@ import (
 
 	"fusillade/internal/daemon"
 	"fusillade/internal/health"
+	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
 )
 
@@ -80,6 +81,9 @@ func (r *Resources) checks(taking context.Context, observed *Telemetry, runsDaem
 		{Name: "postgres", Do: func(ctx context.Context) error {
 			if err := r.Store.Ping(ctx); err != nil {
 				r.Log.Debug("not ready", "err", err)
+				if errors.Is(err, postgres.ErrReadOnly) {
+					return postgres.ErrReadOnly
+				}
 				return errors.New("no answer") // the cause may name hosts and users
 			}
 			return nil

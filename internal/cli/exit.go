@@ -9,6 +9,7 @@ import (
 const (
 	ExitFailed      = 1   // some requests failed, or a command could not do its work
 	ExitUsage       = 2   // bad usage or bad input, or nothing could be started
+	ExitEndpoint    = 3   // the model endpoint refuses every call; the job can be taken up again
 	ExitInterrupted = 130 // stopped by a signal; the job can be taken up again
 )
 

@@ -1,6 +1,10 @@
 package config
 
-import "fusillade/internal/batch"
+import (
+	"net/url"
+
+	"fusillade/internal/batch"
+)
 
 // Capacity is how much one consumer takes on.
 type Capacity struct {
@@ -11,7 +15,7 @@ type Capacity struct {
 // Upstream is where calls go.
 type Upstream struct {
 	URL    HTTPURL        `envconfig:"FUSILLADE_UPSTREAM_URL" allowed:"an http or https URL without query and fragment, such as https://api.example.com" desc:"model endpoint of models that have none of their own"`
-	APIKey Secret         `envconfig:"FUSILLADE_UPSTREAM_API_KEY" allowed:"printable ASCII without blanks" desc:"bearer token of calls whose batch and model have none of their own"`
+	APIKey Secret         `envconfig:"FUSILLADE_UPSTREAM_API_KEY" allowed:"printable ASCII without blanks" desc:"bearer token of calls to UPSTREAM_URL whose batch and model have none of their own; not sent where that URL has a user and password, nor to endpoints of single models"`
 	Models ModelUpstreams `envconfig:"FUSILLADE_MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"}" desc:"endpoints of single models, as model=url,… or JSON"`
 	Proxy  ProxyURL       `envconfig:"FUSILLADE_UPSTREAM_PROXY" derived:"HTTPS_PROXY, HTTP_PROXY and NO_PROXY" allowed:"an http, https or socks5 URL, or none" desc:"proxy of calls to model endpoints; none: direct connections"`
 }
@@ -23,6 +27,20 @@ func (u *Upstream) For(model batch.Model) string {
 		return own.Reveal()
 	}
 	return u.URL.Reveal()
+}
+
+// KeyFor is the API key for the endpoint that For returns; empty: none. The key
+// is UPSTREAM_URL's: an endpoint of a single model may be somebody else's, and a
+// URL with a user and password has its credentials in it.
+func (u *Upstream) KeyFor(model batch.Model) string {
+	endpoint := u.URL.Reveal()
+	if endpoint == "" || u.For(model) != endpoint {
+		return ""
+	}
+	if parsed, err := url.Parse(endpoint); err != nil || parsed.User != nil {
+		return ""
+	}
+	return u.APIKey.Reveal()
 }
 
 // Encryption is how secrets are kept in the database.

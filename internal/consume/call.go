@@ -32,6 +32,7 @@ func (c *Consumer) call(t *task) (d decision, healthy bool) {
 	to, outcome := c.do(t)
 	c.callTime.Add(int64(outcome.Elapsed))
 	d = c.decide(t, outcome)
+	c.refusals.add(t.pool.account.Model(), &outcome, d.kind == fail, time.Now())
 	if pause := askedPause(outcome); pause > 0 && d.kind != abandon {
 		h := hold.Hold{Models: []batch.Model{t.pool.account.Model()}, Status: outcome.Response.StatusCode}
 		if t.start.HasOwnKey {
@@ -142,6 +143,9 @@ func (c *Consumer) resolve(t *task) (upstream.Target, *upstream.Outcome) {
 func (c *Consumer) withBatchKey(t *task, to upstream.Target) (upstream.Target, *upstream.Outcome) {
 	if c.cfg.BatchKey == nil {
 		return to, unavailable("this consumer cannot read the API keys of batches")
+	}
+	if to.Unproven != "" {
+		return to, unavailable(to.Unproven)
 	}
 	key, err := c.cfg.BatchKey(c.doing, t.delivery.ID.Batch, t.start.Generation)
 	switch {

@@ -79,6 +79,7 @@ type Consumer struct {
 	starting  incident // of flushes of starts
 	finishing incident // of flushes of results
 	lastError atomic.Pointer[LastError]
+	refusals  refusals
 
 	// Counted by whoever does it, and read by Stats and the status log.
 	completed, failed, retried, fenced, aborted atomic.Int64
@@ -136,6 +137,8 @@ type Stats struct {
 	CallTime time.Duration // of all calls together
 	// LastError is what last went wrong; nil if nothing did.
 	LastError *LastError
+	// Refusal is what keeps every call from succeeding; nil if nothing does.
+	Refusal *Refusal
 }
 
 // LastError is something that keeps requests from completing.
@@ -151,7 +154,7 @@ func (c *Consumer) Stats() Stats {
 	return Stats{
 		Completed: c.completed.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Fenced: c.fenced.Load(),
 		Aborted:  c.aborted.Load(),
-		InFlight: int(c.capacity.used.Load()), CallTime: time.Duration(c.callTime.Load()), LastError: c.lastError.Load(),
+		InFlight: int(c.capacity.used.Load()), CallTime: time.Duration(c.callTime.Load()), LastError: c.lastError.Load(), Refusal: c.refusal(),
 	}
 }
 

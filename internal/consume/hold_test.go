@@ -18,9 +18,13 @@ import (
 
 const thirdModel batch.Model = "mixtral"
 
+func sealed(key string) postgres.SealedBatchKey {
+	return postgres.SealedBatchKey{Key: []byte(key), Fingerprint: []byte(key)}
+}
+
 // ownKey gives a batch an API key of its own.
 func ownKey(n *postgres.NewBatch) {
-	n.EncryptKey = func(id batch.ID) ([]byte, error) { return []byte("sk-own-" + id.String()), nil }
+	n.EncryptKey = func(id batch.ID) (postgres.SealedBatchKey, error) { return sealed("sk-own-" + id.String()), nil }
 }
 
 func by(owner string) func(*postgres.NewBatch) {
@@ -78,10 +82,10 @@ func TestOwnKeyHoldsItsBatchAlone(t *testing.T) {
 	c.start(withKeys(c))
 	var key string
 	alice := c.Begin(lines(300, testModel), by("alice"), func(n *postgres.NewBatch) {
-		n.EncryptKey = func(id batch.ID) ([]byte, error) {
+		n.EncryptKey = func(id batch.ID) (postgres.SealedBatchKey, error) {
 			key = "sk-own-" + id.String()
 			c.throttle(key, http.StatusTooManyRequests, "3600")
-			return []byte(key), nil
+			return sealed(key), nil
 		}
 	})
 	until(t, "alice's batch is held", func() bool { return len(c.holds()) == 1 })

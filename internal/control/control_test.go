@@ -31,14 +31,14 @@ const (
 // world is a batch of ten requests, of which five are claimed and have their
 // messages in the stream, as has a request of another batch.
 type world struct {
-	t        *testing.T
-	store    *postgres.Store
-	stream   jetstream.Stream
-	conn     *nats.Conn
-	operator *control.Controller
-	metrics  *prometheus.Registry
-	file     batch.FileID
-	id       batch.ID
+	t          *testing.T
+	store      *postgres.Store
+	stream     jetstream.Stream
+	conn       *nats.Conn
+	controller *control.Controller
+	metrics    *prometheus.Registry
+	file       batch.FileID
+	id         batch.ID
 }
 
 func newWorld(t *testing.T) *world {
@@ -66,7 +66,7 @@ func newWorld(t *testing.T) *world {
 	if w.stream, err = js.Stream(t.Context(), streams.Stream); err != nil {
 		t.Fatal(err)
 	}
-	if w.operator, err = control.New(control.Config{Store: store, Conn: w.conn, Metrics: w.metrics, Log: testenv.Logger(t)}); err != nil {
+	if w.controller, err = control.New(control.Config{Store: store, Conn: w.conn, Metrics: w.metrics, Log: testenv.Logger(t)}); err != nil {
 		t.Fatal(err)
 	}
 	w.file, w.id = w.begin(10)
@@ -155,15 +155,15 @@ func TestWholeBatches(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*world) error{
 		"cancel": func(w *world) error {
-			b, err := w.operator.Cancel(t.Context(), w.id)
+			b, err := w.controller.Cancel(t.Context(), w.id)
 			if b.Status != batch.StatusCancelled || b.Counts.Canceled != 10 {
 				t.Errorf("cancelled: %+v", b)
 			}
 			return err
 		},
-		"delete batch": func(w *world) error { return w.operator.DeleteBatch(t.Context(), w.id) },
+		"delete batch": func(w *world) error { return w.controller.DeleteBatch(t.Context(), w.id) },
 		"delete file": func(w *world) error {
-			cancelled, err := w.operator.DeleteFile(t.Context(), w.file)
+			cancelled, err := w.controller.DeleteFile(t.Context(), w.file)
 			if len(cancelled) != 1 || cancelled[0] != w.id {
 				t.Errorf("cancelled %v", cancelled)
 			}
@@ -194,7 +194,7 @@ func TestSingleRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	hint, work := w.hear(streams.HintCancelPatterns()[0]), w.hear(streams.HintWork)
-	done, err := w.operator.CancelRequests(t.Context(), w.id, []int32{4, 2, 9})
+	done, err := w.controller.CancelRequests(t.Context(), w.id, []int32{4, 2, 9})
 	if err != nil || len(done.Changed) != 3 {
 		t.Fatalf("%+v, %v", done, err)
 	}
@@ -204,11 +204,11 @@ func TestSingleRequests(t *testing.T) {
 	if msg := hint(); msg.Subject != streams.HintCancel(w.id) || string(msg.Data) != "2\n4\n9" {
 		t.Errorf("hint %s: %q", msg.Subject, msg.Data)
 	}
-	if done, err := w.operator.RerunLines(t.Context(), w.id, batch.Allowance{}, []int32{4, 1}); err != nil || len(done.Changed) != 1 || len(done.Unchanged) != 1 {
+	if done, err := w.controller.RerunLines(t.Context(), w.id, batch.Allowance{}, []int32{4, 1}); err != nil || len(done.Changed) != 1 || len(done.Unchanged) != 1 {
 		t.Errorf("%+v, %v", done, err)
 	}
 	work()
-	if n, err := w.operator.Rerun(t.Context(), w.id, batch.Allowance{}, batch.Canceled); err != nil || n != 2 {
+	if n, err := w.controller.Rerun(t.Context(), w.id, batch.Allowance{}, batch.Canceled); err != nil || n != 2 {
 		t.Errorf("%d retried, %v", n, err)
 	}
 	work()

@@ -2,9 +2,10 @@ package dispatch
 
 import (
 	"context"
-	"fusillade/internal/backoff"
 	"sync"
 	"time"
+
+	"fusillade/internal/backoff"
 )
 
 // purgeDelay is how long a leader leads before it purges: a process that is here

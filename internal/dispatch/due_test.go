@@ -135,7 +135,6 @@ func TestSchedulerOrdersKinds(t *testing.T) {
 
 	// With another owner, each gets half, whatever of theirs is due.
 	s.load([]postgres.Cursor{of(postgres.DueRetry, soon, "alice"), of(postgres.DueRerun, late, "alice"), of(postgres.Fresh, late, "bob")}, 0)
-	got = nil
 	bobs := 0
 	for range 4 {
 		quotas, _ := s.take(1)

@@ -52,7 +52,9 @@ type Postgres struct {
 }
 
 // StartPostgres returns a server that answers: the one at cfg.URL; else one that
-// it starts with programs found on the machine; else one that it downloads.
+// it starts with programs found on the machine; else one that it downloads. With
+// a server of its own the process has no use for the variables that clients of
+// Postgres read, such as PGSERVICE: they are removed from its environment.
 //
 // The caller must call Stop. ctx bounds the start, not the server's life.
 func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
@@ -70,6 +72,7 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 		return nil, fmt.Errorf("starting Postgres: %w", err)
 	}
 	cfg.DataDir = dir
+	dropClientEnvironment()
 	p, err := startLocal(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("starting Postgres: %w", err)

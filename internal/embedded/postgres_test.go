@@ -272,3 +272,19 @@ func TestPostgresNeedsReachableDirectory(t *testing.T) {
 		t.Errorf("StartPostgres = %v, want the remedy %q", err, want)
 	}
 }
+
+// What the user's shell says about another server has no part in ours.
+func TestPostgresIgnoresTheClientEnvironment(t *testing.T) {
+	for name, value := range map[string]string{
+		"PGSERVICE": "no-such-service", "PGSERVICEFILE": "/no/such/file", "PGTARGETSESSIONATTRS": "standby", "PGCONNECT_TIMEOUT": "soon",
+		"PGOPTIONS": "-c search_path=nowhere -c default_transaction_read_only=on", "PGHOST": "no-such-host", "PGPORT": "x", "PGSSLMODE": "verify-full",
+		"PGAPPNAME": "theirs", "PGTZ": "nowhere", "PGDATA": "/no/such/directory",
+	} {
+		t.Setenv(name, value)
+	}
+	p := startPostgres(t, shortDir(t))
+	execSQL(t, p.URL(), `CREATE TABLE t AS SELECT 1 AS v`)
+	if got := query(t, p.URL(), `SHOW search_path`); got != `"$user", public` {
+		t.Errorf("search_path is %s", got)
+	}
+}

@@ -18,17 +18,17 @@ const (
 
 // In a consumer.
 const (
-	// Received: a message is in hand, its request not started.
+	// Received: a message has come, its request is not started.
 	Received Point = "received"
 	// Started: the start is committed, the call not begun.
 	Started Point = "started"
 	// Calling: a call begins.
 	Calling Point = "calling"
-	// Called: calls have ended, what came of them is not written.
+	// Called: calls have ended, their outcomes are not written.
 	Called Point = "called"
 	// Finished: results and retries are committed, the broker was not told.
 	Finished Point = "finished"
-	// Returned: a retry is committed, its message not handed back.
+	// Returned: a retry is committed, its message not released.
 	Returned Point = "returned"
 )
 

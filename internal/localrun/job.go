@@ -25,6 +25,9 @@ type Job struct {
 	Again          bool // begin anew, whatever there is
 	RerunFailed    bool // run again what failed or expired
 	ChangeEndpoint bool // go on with what was begun with another endpoint
+
+	// GiveUpAfter is how long the endpoint may refuse every call; 0: for ever.
+	GiveUpAfter time.Duration
 }
 
 // owner has the files and batches of jobs: the one whose batches

@@ -1,7 +1,9 @@
 package localrun
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -15,7 +17,7 @@ import (
 
 // Run runs the job and writes its results. Exit codes of the error that it
 // returns: none, all completed; 1, some failed; 2, nothing could be started, or
-// not to the end; 130, stopped by a signal.
+// not to the end; 3, the endpoint refuses every call; 130, stopped by a signal.
 func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 	stopMock, err := cfg.startMock(s.Doing)
 	if err != nil {
@@ -51,12 +53,19 @@ func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 	if err != nil {
 		return stopped(s, t, err)
 	}
-	if err := cfg.holdOthers(s.Taking, t, local, id); err != nil {
+	if err := cfg.excludeOthers(s.Taking, t, local, id); err != nil {
 		return stopped(s, t, err)
 	}
-	b, err := work(s, t, local, cfg, id)
+	b, err := work(s, t, local, cfg, id, j.GiveUpAfter)
+	var refused *refusedError
+	if errors.As(err, &refused) {
+		b, err = endRefused(context.WithoutCancel(s.Doing), local, id, refused)
+	}
 	if err != nil || !b.Status.Terminal() {
 		writePartial(s.Doing, t, local.Store, j.Outputs, b)
+	}
+	if refused != nil {
+		return err
 	}
 	if err != nil {
 		return stopped(s, t, err)
@@ -84,7 +93,7 @@ func stopped(s cli.Signals, t *cli.Terminal, err error) error {
 }
 
 // work works on the batch until it has ended or the user stops it.
-func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch.ID) (postgres.Batch, error) {
+func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch.ID, giveUpAfter time.Duration) (postgres.Batch, error) {
 	taking, stopTaking := context.WithCancel(s.Taking)
 	defer stopTaking()
 	doing, stopDoing := context.WithCancel(s.Doing)
@@ -105,7 +114,10 @@ func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch
 	b, err := Watch(s.Taking, local, id, finished, func(b postgres.Batch) error {
 		now := stats()
 		p.Update(b.Counts.Total, b.Counts.Done(), state(b, now))
-		return fatal(now)
+		if b.Status.Terminal() {
+			return nil
+		}
+		return cmp.Or(fatal(now), giveUp(giveUpAfter, now))
 	})
 	stopTaking()
 	if s.Taking.Err() != nil && !b.Status.Terminal() {
@@ -122,7 +134,11 @@ func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch
 	}
 	final, cancel := context.WithTimeout(context.WithoutCancel(s.Doing), dialTimeout)
 	defer cancel()
-	return local.Store.GetBatch(final, id, nil)
+	b, err = local.Store.GetBatch(final, id, nil)
+	if err == nil && b.Status.Terminal() {
+		err = allRefused(giveUpAfter, stats())
+	}
+	return b, err
 }
 
 // errorAge is how long a failure is shown after it happened.

@@ -68,7 +68,7 @@ func serve(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, listene
 	if _, err := local.Store.RemoveAbandonedFiles(s.Taking, 0); err != nil {
 		return startFailed(s, err)
 	}
-	if err := cfg.holdForeign(s.Taking, t, local); err != nil {
+	if err := cfg.excludeForeign(s.Taking, t, local); err != nil {
 		return startFailed(s, err)
 	}
 	resources := local.Resources

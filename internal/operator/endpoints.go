@@ -56,7 +56,9 @@ func stored(ctx context.Context, s *postgres.Store, keys *seal.Keyring, model ba
 	if e.URL != "" && e.URL != to.URL {
 		to = postgres.ModelUpstream{URL: e.URL}
 	}
-	if e.Key != "" {
+	// Without a key of its own the URL is sealed all the same: consumers send the
+	// keys of batches to no URL that anybody may have put into the database.
+	if e.Key != "" || to.URL != "" && to.Key == nil && keys != nil {
 		to.Key, err = keys.Seal(seal.ModelKey(string(model), to.URL), e.Key)
 	}
 	return to, err

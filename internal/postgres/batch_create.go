@@ -28,7 +28,7 @@ type NewBatch struct {
 	Allowance batch.Allowance
 	// EncryptKey encrypts the API key that the batch has for its calls; nil: it
 	// has none of its own.
-	EncryptKey func(batch.ID) ([]byte, error)
+	EncryptKey func(batch.ID) (SealedBatchKey, error)
 	// Job is set for a batch that is made of a local file.
 	Job *NewJob
 }

@@ -38,8 +38,8 @@ type Expiry struct {
 // expires at the next call.
 //
 // It returns the batches of which something expired, also with an error: one
-// that fails does not keep it from the others, nor from more than n if n of them
-// fail. A batch with very many live requests takes several transactions; after a
+// that fails does not keep it from the others, of which it then looks at more
+// than n. A batch with very many live requests takes several transactions; after a
 // crash in between the next call goes on.
 func (s *Store) ExpireBatches(ctx context.Context, grace time.Duration, n int) ([]Expiry, error) {
 	var out []Expiry
@@ -61,7 +61,7 @@ func (s *Store) ExpireBatches(ctx context.Context, grace time.Duration, n int) (
 				out = append(out, e)
 			}
 		}
-		if len(failed)-before < n || len(failed) >= maxFailures {
+		if len(ids) < n || len(failed) == before || len(failed) >= maxFailures {
 			break
 		}
 	}

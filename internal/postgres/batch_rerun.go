@@ -34,7 +34,7 @@ SELECT n FROM before`
 SELECT b.status, b.retries, b.next_seq, COALESCE(b.skipped_as::text, ''), b.cancelling_at IS NOT NULL,
        b.failed, b.canceled, b.expired,
        b.brings_key AND NOT EXISTS (SELECT FROM batch_keys WHERE batch_id = b.id),
-       b.next_seq + b.total + (SELECT line FROM templates WHERE file_id = b.file_id ORDER BY file_id DESC, line DESC LIMIT 1) > 2147483647
+       b.next_seq::bigint + b.total + (SELECT line FROM templates WHERE file_id = b.file_id ORDER BY file_id DESC, line DESC LIMIT 1) > 2147483647
        AND EXISTS (SELECT FROM pg_attribute
                     WHERE (attrelid, attname) IN (('batches'::regclass, 'next_seq'), ('results'::regclass, 'seq')) AND atttypid = 'int4'::regtype)
   FROM batches b WHERE b.id = $1`

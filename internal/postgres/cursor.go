@@ -127,13 +127,13 @@ func (s *Store) OpenCursors(ctx context.Context, model batch.Model, via []Route,
 			cursors = append(cursors, found...)
 		}
 	}
-	list(userCursorsSQL, from, maxUsers, minCursors, cursorsInAll, s.held)
+	list(userCursorsSQL, from, maxUsers, minCursors, cursorsInAll, s.excluded)
 	if from != "" && next == "" { // these were the last ones
-		list(userCursorsSQL, "", maxUsers, minCursors, cursorsInAll, s.held)
+		list(userCursorsSQL, "", maxUsers, minCursors, cursorsInAll, s.excluded)
 	}
 	if from != "" || next != "" {
 		following := next
-		list(urgentCursorsSQL, urgentCursors, s.held)
+		list(urgentCursorsSQL, urgentCursors, s.excluded)
 		next = following
 	}
 	if err != nil {

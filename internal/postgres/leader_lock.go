@@ -60,7 +60,7 @@ func (s *Store) Lead(ctx context.Context, f func(context.Context) error) (led bo
 			return true, err
 		case <-tick.C:
 			ping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			err := c.Ping(ping)
+			err := checkWritable(ping, c) // on a demoted primary there is nothing to lead
 			cancel()
 			if err != nil {
 				stop()

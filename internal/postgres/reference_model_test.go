@@ -368,6 +368,7 @@ SELECT batch_id, line, state::text, claim, 0, 0, 0, '00000000-0000-0000-0000-000
 func TestStoreAgreesWithModel(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
+	s.slice = 2 // cancels, expiry and reruns go in several transactions
 	worlds := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		worlds++

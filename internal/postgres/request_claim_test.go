@@ -465,14 +465,14 @@ func TestOverdue(t *testing.T) {
 	}
 }
 
-// What is held is not claimed, neither anew nor again, and the others' order
+// What is excluded is not claimed, neither anew nor again, and the others' order
 // and number are as without it.
-func TestHeldBatchesAreNotClaimed(t *testing.T) {
+func TestExcludedBatchesAreNotClaimed(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	file := newFile(t, s, templates(1, 6, testModel))
-	held, free := batchOf(t, s, file), batchOf(t, s, file)
-	for _, id := range []batch.ID{held, free} { // one request of each is due
+	excluded, free := batchOf(t, s, file), batchOf(t, s, file)
+	for _, id := range []batch.ID{excluded, free} { // one request of each is due
 		claimed, err := s.Claim(t.Context(), testModel, []Quota{{Batch: id, N: 1}})
 		if err != nil {
 			t.Fatal(err)
@@ -481,7 +481,7 @@ func TestHeldBatchesAreNotClaimed(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	}
-	holding := s.Holding([]batch.ID{held})
+	rest := s.Excluding([]batch.ID{excluded})
 	only := func(what string, ids []batch.ID, want ...batch.ID) {
 		t.Helper()
 		if !slices.Equal(ids, want) {
@@ -510,10 +510,10 @@ func TestHeldBatchesAreNotClaimed(t *testing.T) {
 		}
 		return ids
 	}
-	only("cursors", listed(holding, ""), free)
-	only("cursors, of the most urgent too", listed(holding, creator), free)
-	only("due", due(holding), free)
-	only("cursors of the store itself", listed(s, ""), held, free)
-	only("due of the store itself", due(s), held)
+	only("cursors", listed(rest, ""), free)
+	only("cursors, of the most urgent too", listed(rest, creator), free)
+	only("due", due(rest), free)
+	only("cursors of the store itself", listed(s, ""), excluded, free)
+	only("due of the store itself", due(s), excluded)
 	check(t, s)
 }

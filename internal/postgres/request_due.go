@@ -76,7 +76,7 @@ func (s *Store) DueBatches(ctx context.Context, model batch.Model, from batch.ID
 		var expires, created *time.Time
 		var name *string
 		var weight *float64
-		err = s.forEach(ctx, dueBatchesSQL, []any{string(model), [16]byte(from), maxDueBatches, int64(minDue), int64(dueInAll), s.held},
+		err = s.forEach(ctx, dueBatchesSQL, []any{string(model), [16]byte(from), maxDueBatches, int64(minDue), int64(dueInAll), s.excluded},
 			[]any{&last, &id, &rerun, &n, &more, &expires, &left, &created, &name, &ownKey, &weight}, func() {
 				if last != nil {
 					after = batch.ID(*last)

@@ -266,8 +266,8 @@ INSERT INTO cursors (batch_id, model, file_id, total) SELECT id, $3, file_id, 1 
 		sqlExec(t, s, `VACUUM ANALYZE`)
 		args := []any{[]string{string(testModel)}, []int64{0}, []int64{int64(100 * time.Hour / time.Microsecond)}}
 		for _, sql := range []statement{
-			{"of users", userCursorsSQL, append(slices.Clone(args), "", maxUsers, minCursors, cursorsInAll, s.held)},
-			{"urgent", urgentCursorsSQL, append(slices.Clone(args), urgentCursors, s.held)},
+			{"of users", userCursorsSQL, append(slices.Clone(args), "", maxUsers, minCursors, cursorsInAll, s.excluded)},
+			{"urgent", urgentCursorsSQL, append(slices.Clone(args), urgentCursors, s.excluded)},
 			{"next", nextOnRoutesSQL, args},
 			{"models", waitingModelsSQL, nil},
 		} {

@@ -29,22 +29,23 @@ type Config struct {
 // the sentinels of package batch, or the driver's error wrapped; Transient
 // tells which of those are worth a retry.
 type Store struct {
-	pool    *pgxpool.Pool
-	timeout time.Duration
-	slice   int        // sliceRequests, but in tests
-	held    [][16]byte // batches whose requests are not claimed; never nil, which is NULL in SQL
+	pool     *pgxpool.Pool
+	primary  *primaryKeeper
+	timeout  time.Duration
+	slice    int        // sliceRequests, but in tests
+	excluded [][16]byte // batches whose requests are not claimed; never nil, which is NULL in SQL
 }
 
-// Holding returns the same store for a dispatcher that must leave the requests
+// Excluding returns the same store for a dispatcher that must leave the requests
 // of some batches unclaimed. They can be cancelled, read and deleted as ever,
 // and expire. Both are closed by closing one.
-func (s *Store) Holding(batches []batch.ID) *Store {
-	held := *s
-	held.held = make([][16]byte, len(batches))
+func (s *Store) Excluding(batches []batch.ID) *Store {
+	without := *s
+	without.excluded = make([][16]byte, len(batches))
 	for i, id := range batches {
-		held.held[i] = [16]byte(id)
+		without.excluded[i] = [16]byte(id)
 	}
-	return &held
+	return &without
 }
 
 // plannerSettings nail the plans down: every statement here walks an index
@@ -71,11 +72,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	for name, value := range plannerSettings {
 		pc.ConnConfig.RuntimeParams[name] = value
 	}
+	primary := &primaryKeeper{}
+	primary.install(pc)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}
-	s := &Store{pool: pool, timeout: cmp.Or(cfg.Timeout, 30*time.Second), slice: sliceRequests, held: [][16]byte{}}
+	primary.pool.Store(pool)
+	s := &Store{pool: pool, primary: primary, timeout: cmp.Or(cfg.Timeout, 30*time.Second), slice: sliceRequests, excluded: [][16]byte{}}
 	if err := s.Ping(ctx); err != nil {
 		pool.Close()
 		return nil, err
@@ -86,11 +90,16 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // Close waits for connections in use and closes the pool.
 func (s *Store) Close() { s.pool.Close() }
 
-// Ping checks that the database answers.
+// Ping checks that the database answers and takes writes, else it returns
+// ErrReadOnly.
 func (s *Store) Ping(ctx context.Context) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	if err := s.pool.Ping(ctx); err != nil {
+	err := checkWritable(ctx, s.pool)
+	if errors.Is(err, ErrReadOnly) {
+		s.primary.reset()
+	}
+	if err != nil {
 		return fmt.Errorf("connecting to the database: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -199,4 +200,37 @@ func TestWebhooksAreBounded(t *testing.T) {
 	if err != nil || len(list) != MaxWebhooks+1 || list[0].URL != "http://host/0" || list[MaxWebhooks].Owner != "bob" {
 		t.Errorf("%d listed, %v", len(list), err)
 	}
+}
+
+// While an owner's webhook is being deleted, however long that takes, the result
+// that finishes a batch is stored at once; the others of its webhooks get the
+// event.
+func TestBatchFinishesWhileAWebhookIsDeleted(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := newDaemon(t, s)
+	going, staying := addWebhook(t, s, creator, "http://one"), addWebhook(t, s, creator, "http://two")
+	id := newBatch(t, s, 1)
+	deliveries := started(t, s, d, id, 1)
+	deletion, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = deletion.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := deletion.Exec(t.Context(), deleteWebhookSQL, going); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if written, err := s.Finish(ctx, d, endings(completed, deliveries), nil); err != nil || len(written) != 1 {
+		t.Fatalf("%d results were stored during the deletion, %v", len(written), err)
+	}
+	if err := deletion.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	due, err := s.ClaimDeliveries(t.Context(), nil, 10, 10, time.Hour)
+	if err != nil || len(due) != 1 || due[0].Webhook.ID != staying || due[0].Type != "batch.completed" {
+		t.Errorf("%+v, %v", due, err)
+	}
+	check(t, s)
 }

@@ -30,6 +30,8 @@ const (
 	askAgain = time.Second
 )
 
+var errNotSealed = errors.New("it was set without an encryption key")
+
 // store is where operators' settings and batches' keys are.
 type store interface {
 	ModelUpstreams(ctx context.Context) (map[batch.Model]postgres.ModelUpstream, error)
@@ -127,16 +129,25 @@ func (r *Resolver) Load(ctx context.Context) error {
 	return nil
 }
 
+// open decrypts a model's API key. Whoever can write to the database can put any
+// URL there; only one that was sealed, with a key or without, was chosen by
+// somebody who has the encryption key, and is sent the keys of batches.
 func (r *Resolver) open(model batch.Model, u postgres.ModelUpstream) upstream.Target {
 	to := upstream.Target{BaseURL: u.URL}
-	if u.Key == nil {
+	err := errNotSealed
+	if u.Key != nil {
+		to.APIKey, err = r.cfg.Keyring.Open(seal.ModelKey(string(model), u.URL), u.Key)
+	}
+	if err == nil {
 		return to
 	}
-	key, err := r.cfg.Keyring.Open(seal.ModelKey(string(model), u.URL), u.Key)
-	if err != nil {
+	if u.URL != "" {
+		to.Unproven = fmt.Sprintf("the model's endpoint in the database is not authenticated (%v): set it again, with "+
+			"fusillade models set and FUSILLADE_ENCRYPTION_KEY", err)
+	}
+	if seal.HoldsSecret(u.Key) {
 		to.Unusable = fmt.Sprintf("the model's API key cannot be decrypted: %v", err)
 	}
-	to.APIKey = key
 	return to
 }
 

@@ -65,11 +65,12 @@ func (f fixture) book(t *testing.T, b *seal.Keyring) *Resolver {
 	return book
 }
 
-// set stores a key that was encrypted for a URL.
+// set stores a key that was encrypted for a URL; it may be empty. Without forURL
+// nothing is encrypted.
 func (f fixture) set(t *testing.T, model, url, forURL, key string) {
 	t.Helper()
 	u := postgres.ModelUpstream{URL: url}
-	if key != "" {
+	if key != "" || forURL != "" {
 		var err error
 		if u.Key, err = f.box.Seal(seal.ModelKey(model, forURL), key); err != nil {
 			t.Fatal(err)
@@ -80,10 +81,12 @@ func (f fixture) set(t *testing.T, model, url, forURL, key string) {
 	}
 }
 
-func TestFor(t *testing.T) {
+func TestResolve(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.set(t, "url", "http://own", "", "")
+	f.set(t, "inserted", "http://own", "", "")
+	f.set(t, "url", "http://own", "http://own", "")
+	f.set(t, "moved", "http://evil", "http://own", "")
 	f.set(t, "both", "http://own", "http://own", "own-key")
 	f.set(t, "key", "", "", "own-key")
 	f.set(t, "redirected", "http://evil", "http://own", "own-key")
@@ -91,6 +94,9 @@ func TestFor(t *testing.T) {
 	f.set(t, "reset", "", "", "")
 	const corrupt = "the model's API key cannot be decrypted: it was not encrypted for this, or was changed"
 	const other = "the model's API key cannot be decrypted: it was encrypted with another key"
+	unproven := func(why string) string {
+		return "the model's endpoint in the database is not authenticated (" + why + "): set it again, with fusillade models set and FUSILLADE_ENCRYPTION_KEY"
+	}
 	book, wrong, none := f.book(t, f.box), f.book(t, box(t, 2)), f.book(t, nil)
 	for _, test := range []struct {
 		book  *Resolver
@@ -102,10 +108,16 @@ func TestFor(t *testing.T) {
 		{book, "url", upstream.Target{BaseURL: "http://own"}}, // the environment's key is not for it
 		{book, "both", upstream.Target{BaseURL: "http://own", APIKey: "own-key"}},
 		{book, "key", upstream.Target{BaseURL: "http://env", APIKey: "own-key"}},
-		{book, "redirected", upstream.Target{BaseURL: "http://evil", Unusable: corrupt}},
-		{wrong, "both", upstream.Target{BaseURL: "http://own", Unusable: other}},
-		{wrong, "url", upstream.Target{BaseURL: "http://own"}},
-		{none, "both", upstream.Target{BaseURL: "http://own", Unusable: "the model's API key cannot be decrypted: no encryption key is set"}},
+		{book, "redirected", upstream.Target{BaseURL: "http://evil", Unusable: corrupt, Unproven: unproven("it was not encrypted for this, or was changed")}},
+		{book, "inserted", upstream.Target{BaseURL: "http://own", Unproven: unproven("it was set without an encryption key")}},
+		{book, "moved", upstream.Target{BaseURL: "http://evil", Unproven: unproven("it was not encrypted for this, or was changed")}},
+		{wrong, "both", upstream.Target{BaseURL: "http://own", Unusable: other, Unproven: unproven("it was encrypted with another key")}},
+		{wrong, "url", upstream.Target{BaseURL: "http://own", Unproven: unproven("it was encrypted with another key")}},
+		{none, "url", upstream.Target{BaseURL: "http://own", Unproven: unproven("no encryption key is set")}},
+		{none, "both", upstream.Target{
+			BaseURL: "http://own", Unusable: "the model's API key cannot be decrypted: no encryption key is set",
+			Unproven: unproven("no encryption key is set"),
+		}},
 	} {
 		got, ok := test.book.Resolve(test.model)
 		if diff := cmp.Diff(test.want, got); diff != "" || !ok {

@@ -6,13 +6,17 @@ import "strconv"
 // things have the same text.
 
 // ModelKey is the API key of a model at an endpoint: who can change the URL in
-// the database gets no key sent there. An empty URL is the environment's.
+// the database gets no key sent there. An empty URL is the environment's. A key
+// may be empty: it proves that who has an encryption key chose the URL.
 func ModelKey(model, url string) string {
 	return "key of model " + strconv.Quote(model) + " at " + strconv.Quote(url)
 }
 
 // BatchKey is the API key that a batch brought.
 func BatchKey(batchID string) string { return "key of batch " + batchID }
+
+// BatchKeyFingerprint tells the API key of a batch from another.
+func BatchKeyFingerprint(batchID string) string { return "fingerprint of the key of batch " + batchID }
 
 // WebhookSecret is what an endpoint's events are signed with.
 func WebhookSecret(webhookID, url string) string {

@@ -28,6 +28,8 @@ const (
 	version     = 1
 	idBytes     = 4
 	headerBytes = 1 + idBytes
+	nonceBytes  = 12
+	tagBytes    = 16
 )
 
 // Why a text cannot be sealed or opened. They hold no secret.
@@ -37,7 +39,7 @@ var (
 	ErrCorrupt  = errors.New("it was not encrypted for this, or was changed")
 )
 
-// Box seals and opens. A nil one has no key. It is safe for concurrent use.
+// Keyring seals and opens. A nil one has no key. It is safe for concurrent use.
 type Keyring struct{ locks []lock }
 
 // lock is what one key makes.
@@ -46,7 +48,7 @@ type lock struct {
 	header []byte
 }
 
-// New returns a box with keys of KeyBytes, of which the first seals and all
+// New returns a Keyring with keys of KeyBytes, of which the first seals and all
 // open; nil for no key at all.
 func New(keys ...[]byte) (*Keyring, error) {
 	if len(keys) == 0 {
@@ -112,6 +114,9 @@ func (b *Keyring) Open(about string, sealed []byte) (string, error) {
 	}
 	return "", why
 }
+
+// HoldsSecret reports whether a sealed text holds a secret that is not empty.
+func HoldsSecret(sealed []byte) bool { return len(sealed) > headerBytes+nonceBytes+tagBytes }
 
 // Reseal seals anew, with the first key, what another one sealed. It returns nil
 // for what the first key sealed already, and the errors of Open.

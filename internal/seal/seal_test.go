@@ -31,6 +31,9 @@ func TestSealAndOpen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if HoldsSecret(sealed) != (secret != "") {
+			t.Errorf("a sealed secret of %d bytes holds one: %t", len(secret), HoldsSecret(sealed))
+		}
 		if len(secret) > 3 && bytes.Contains(sealed, []byte(secret)) {
 			t.Error("the secret can be read")
 		}

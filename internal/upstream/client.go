@@ -35,7 +35,7 @@ func New(cfg Config) (*Client, error) {
 	cfg = cfg.withDefaults()
 	dialer := &net.Dialer{Timeout: cfg.ConnectTimeout}
 	transport := &http.Transport{
-		DialContext:            dialCounted(dialer),
+		DialContext:            dial(dialer),
 		TLSClientConfig:        cfg.TLS.Clone(),
 		TLSHandshakeTimeout:    cfg.ConnectTimeout,
 		MaxIdleConns:           max(maxIdleConns, cfg.MaxIdleConnsPerHost),
@@ -61,7 +61,7 @@ func (c *Client) Close() {
 	c.transport.CloseIdleConnections()
 }
 
-// Do makes one call and classifies what came of it. It returns when the
+// Do makes one call and classifies its outcome. It returns when the
 // answer has been read, the timeout has passed or ctx is done, whichever is
 // first. It never panics on bad input; that is an Outcome too.
 func (c *Client) Do(ctx context.Context, request Request) Outcome {
@@ -78,7 +78,7 @@ func (c *Client) call(ctx context.Context, request *Request) Outcome {
 	if err != nil {
 		return Outcome{Reason: batch.BuilderError, Detail: detail(err.Error())}
 	}
-	resp, err := c.roundTrip(req)
+	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return c.broken(ctx, "waiting for the response", err)
 	}

@@ -1,5 +1,5 @@
-// Package upstream makes one HTTP call to a model endpoint and says what came
-// of it. It does not retry, does not follow redirects and knows no queue: the
+// Package upstream makes one HTTP call to a model endpoint and classifies its
+// outcome. It does not retry, does not follow redirects and knows no queue: the
 // caller turns the Outcome into a result or a backoff.
 //
 //	Request ─▶ build ─▶ send ─▶ read ─▶ classify ─▶ Outcome
@@ -9,7 +9,7 @@
 //	                 timeout, task_terminated, └─ else ───────▶ non_retriable_http_status
 //	                 network_error
 //
-// The transport opens a second connection for a call in one case only: the
-// first was found closed before a single byte of the request had been written
-// to it. A request that the upstream may have seen is never sent again.
+// Calls go through net/http. A request is sent again within a call only where
+// the endpoint cannot have begun it (see exchange), and a connection is used
+// again only if nothing arrived on it that nobody asked for (see conn).
 package upstream

@@ -28,7 +28,10 @@ type Outcome struct {
 	// RetryAfter is how long the upstream asked to wait, at most
 	// MaxRetryAfter; zero if it did not ask or the request completed.
 	RetryAfter time.Duration
-	Elapsed    time.Duration
+	// Refusal is set if the calls that follow will end likewise until a person
+	// does something.
+	Refusal *Refusal
+	Elapsed time.Duration
 }
 
 // Response is an answer, received to the end.
@@ -63,6 +66,7 @@ func (c *Client) classify(resp *http.Response, body []byte, tooLarge bool) Outco
 		return outcome
 	}
 	outcome.RetryAfter = retryAfter(resp.Header, time.Now())
+	outcome.Refusal = refusalOf(resp.StatusCode, body)
 	outcome.Detail = fmt.Sprintf("upstream answered with status %d", resp.StatusCode)
 	if tooLarge {
 		outcome.Detail += fmt.Sprintf(" and a body of more than %d bytes, which was dropped", c.cfg.MaxResponseBytes)
@@ -74,7 +78,7 @@ func (c *Client) classify(resp *http.Response, body []byte, tooLarge bool) Outco
 func (c *Client) broken(ctx context.Context, doing string, err error) Outcome {
 	switch cause := context.Cause(ctx); {
 	case cause == nil:
-		return Outcome{Reason: batch.NetworkError, Detail: detail(doing + ": " + describe(err))}
+		return Outcome{Reason: batch.NetworkError, Detail: detail(doing + ": " + describe(err)), Refusal: unreachable(err)}
 	case errors.Is(cause, errTimeout):
 		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out after %v %s", c.cfg.Timeout, doing)}
 	}

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -21,10 +20,8 @@ const (
 	HeaderAttempt   = "X-Fusillade-Attempt"
 )
 
-// headerIdempotencyKey is spelled in lower case on purpose. Names are
-// case-insensitive on the wire, but net/http takes its canonical spelling as
-// leave to send a POST again after the upstream may have seen it.
-const headerIdempotencyKey = "idempotency-key"
+// headerIdempotencyKey lets net/http send a POST again, which exchange limits.
+const headerIdempotencyKey = "Idempotency-Key"
 
 // Request is one attempt's call.
 type Request struct {
@@ -53,10 +50,9 @@ type Request struct {
 	Body []byte
 }
 
-// ignoredHeaders belong to the connection or are set by the call under
-// another spelling.
+// ignoredHeaders belong to the connection.
 var ignoredHeaders = map[string]bool{
-	"Connection": true, "Content-Length": true, "Expect": true, "Host": true, "Idempotency-Key": true,
+	"Connection": true, "Content-Length": true, "Expect": true, "Host": true,
 	"Keep-Alive": true, "Proxy-Authorization": true, "Proxy-Connection": true, "Te": true, "Trailer": true,
 	"Transfer-Encoding": true, "Upgrade": true,
 }
@@ -87,7 +83,7 @@ func (r *Request) build(ctx context.Context, userAgent string) (*http.Request, e
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, r.Method, target, bytes.NewReader(r.Body))
+	req, err := http.NewRequestWithContext(ctx, r.Method, target, nil)
 	if err != nil {
 		return nil, errors.New("base URL and path do not make a URL")
 	}
@@ -99,7 +95,7 @@ func (r *Request) build(ctx context.Context, userAgent string) (*http.Request, e
 		return nil, err
 	}
 	req.URL.User = nil
-	return req, nil
+	return follow(req, r.Body), nil
 }
 
 func (r *Request) header(user *url.Userinfo, userAgent string) (http.Header, error) {

@@ -8,4 +8,6 @@ type Target struct {
 	// or, where BaseURL is empty, none at all; nothing secret is in it. Empty:
 	// calls can be made.
 	Unusable string
+	// Unproven says why no batch's own key may be sent to BaseURL; empty: it may.
+	Unproven string
 }

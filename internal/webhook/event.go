@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 
+	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
 )
 
@@ -59,8 +60,17 @@ type eventData struct {
 // eventID is the webhook-id too.
 func eventID(d postgres.WebhookDelivery) string { return "evt_" + d.Event }
 
+// eventType is what OpenAI calls the end of a batch. A batch of which every
+// request failed is completed there, as the API shows it.
+func eventType(d postgres.WebhookDelivery) string {
+	if d.Type == "batch."+string(batch.StatusFailed) {
+		return "batch." + string(batch.StatusCompleted)
+	}
+	return d.Type
+}
+
 func body(d postgres.WebhookDelivery) ([]byte, error) {
 	return json.Marshal(event{
-		ID: eventID(d), Object: "event", CreatedAt: d.CreatedAt.Unix(), Type: d.Type, Data: eventData{ID: d.Batch.String()},
+		ID: eventID(d), Object: "event", CreatedAt: d.CreatedAt.Unix(), Type: eventType(d), Data: eventData{ID: d.Batch.String()},
 	})
 }

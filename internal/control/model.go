@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
 	"fusillade/internal/slots"
 	"fusillade/streams"
 )
@@ -34,7 +33,7 @@ type ModelStatus struct {
 	Daemons     int   // that hold slots
 	Pending     int64 // requests that name the model and were never claimed
 	Queued      int64 // messages that no consumer has taken
-	Taken       int64 // messages in hand or in backoff
+	Taken       int64 // messages in flight or in backoff
 	// Escalation has no model if there is none.
 	Escalation       batch.Escalation
 	EscalationSource Source // empty: there is no escalation
@@ -44,65 +43,32 @@ type ModelStatus struct {
 	UpstreamKey bool // the database holds a key for its calls
 }
 
-// InvalidChangeError is a change of a model that cannot be made.
-type InvalidChangeError struct{ Field, Text string }
-
-func (e *InvalidChangeError) Error() string { return e.Field + " " + e.Text }
-
-const (
-	// MaxLimit is the highest limit of a model.
-	MaxLimit = 1_000_000
-	// MaxThreshold is about the longest that the database's column holds.
-	MaxThreshold = 20000 * 24 * time.Hour
-)
-
-// ChangeModel changes settings of a model for the whole cluster, and wakes the
-// dispatchers; a crash between the two costs one claim interval. It returns a
-// *InvalidChangeError for what cannot be.
-func (o *Controller) ChangeModel(ctx context.Context, model batch.Model, c postgres.ModelChange) error {
-	switch {
-	case c.Limit != nil && (*c.Limit < 0 || *c.Limit > MaxLimit):
-		return &InvalidChangeError{"limit", fmt.Sprintf("must be from 0 to %d", MaxLimit)}
-	case c.EscalateTo != nil && *c.EscalateTo == model:
-		return &InvalidChangeError{"escalates_to", "must be another model"}
-	case c.EscalateBefore != nil && (*c.EscalateBefore < time.Second || *c.EscalateBefore > MaxThreshold):
-		return &InvalidChangeError{"escalates_before_seconds", fmt.Sprintf("must be from 1 to %d", int64(MaxThreshold/time.Second))}
-	case c.DefaultEscalation && (c.EscalateTo != nil || c.EscalateBefore != nil):
-		return &InvalidChangeError{"default_escalation", "excludes an escalation of the model's own"}
-	}
-	if err := o.cfg.Store.ChangeModel(ctx, model, c); err != nil {
-		return err
-	}
-	o.wake()
-	return nil
-}
-
 // Models puts together what Postgres and the broker know about every model.
 // What comes from the dispatchers' environment is as the leading one wrote it.
-func (o *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
-	set, err := o.cfg.Store.ModelSettings(ctx)
+func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
+	set, err := c.cfg.Store.ModelSettings(ctx)
 	if err != nil {
 		return nil, err
 	}
-	upstreams, err := o.cfg.Store.ModelUpstreams(ctx)
+	upstreams, err := c.cfg.Store.ModelUpstreams(ctx)
 	if err != nil {
 		return nil, err
 	}
-	backlog, err := o.cfg.Store.Backlog(ctx)
+	backlog, err := c.cfg.Store.Backlog(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	kv, err := o.js.KeyValue(ctx, streams.SlotsBucket)
+	kv, err := c.js.KeyValue(ctx, streams.SlotsBucket)
 	if err != nil {
-		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
+		return nil, fmt.Errorf("%w: binding bucket %s: %w", ErrBrokerUnavailable, streams.SlotsBucket, err)
 	}
 	entries, err := slots.List(ctx, kv)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrBrokerUnavailable, err)
 	}
-	queues, err := o.queues(ctx)
+	queues, err := c.queues(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +84,7 @@ func (o *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 		m := ModelStatus{
 			Model: model, Limit: e.Limit, LimitSource: FromEnvironment, Paused: s.Paused, Held: e.Held(), Daemons: len(e.Holders),
 			Pending: backlog[model], Queued: int64(q.NumPending), Taken: int64(q.NumAckPending),
-			Upstream: upstreams[model].URL, UpstreamKey: upstreams[model].Key != nil,
+			Upstream: upstreams[model].URL, UpstreamKey: seal.HoldsSecret(upstreams[model].Key),
 		}
 		if s.Limit > 0 {
 			m.Limit, m.LimitSource = s.Limit, FromOperator
@@ -136,10 +102,10 @@ func (o *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 }
 
 // queues are the stream's consumers, by name.
-func (o *Controller) queues(ctx context.Context) (map[string]jetstream.ConsumerInfo, error) {
-	stream, err := o.js.Stream(ctx, streams.Stream)
+func (c *Controller) queues(ctx context.Context) (map[string]jetstream.ConsumerInfo, error) {
+	stream, err := c.js.Stream(ctx, streams.Stream)
 	if err != nil {
-		return nil, fmt.Errorf("binding stream %s: %w", streams.Stream, err)
+		return nil, fmt.Errorf("%w: binding stream %s: %w", ErrBrokerUnavailable, streams.Stream, err)
 	}
 	infos := make(map[string]jetstream.ConsumerInfo)
 	lister := stream.ListConsumers(ctx)
@@ -147,7 +113,7 @@ func (o *Controller) queues(ctx context.Context) (map[string]jetstream.ConsumerI
 		infos[info.Name] = *info
 	}
 	if err := lister.Err(); err != nil {
-		return nil, fmt.Errorf("listing consumers: %w", err)
+		return nil, fmt.Errorf("%w: listing consumers: %w", ErrBrokerUnavailable, err)
 	}
 	return infos, nil
 }

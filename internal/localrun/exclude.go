@@ -13,44 +13,44 @@ import (
 // shownJobs is how many jobs are named at the start.
 const shownJobs = 5
 
-// holdOthers leaves everything but one batch as it is, and names it.
-func (c *Config) holdOthers(ctx context.Context, t *cli.Terminal, local *app.Local, id batch.ID) error {
-	held, err := local.Store.UnfinishedBatches(ctx)
+// excludeOthers leaves everything but one batch as it is, and names it.
+func (c *Config) excludeOthers(ctx context.Context, t *cli.Terminal, local *app.Local, id batch.ID) error {
+	excluded, err := local.Store.UnfinishedBatches(ctx)
 	if err != nil {
 		return err
 	}
-	held = slices.DeleteFunc(held, func(other batch.ID) bool { return other == id })
-	if len(held) == 0 {
+	excluded = slices.DeleteFunc(excluded, func(other batch.ID) bool { return other == id })
+	if len(excluded) == 0 {
 		return nil
 	}
 	jobs, err := local.Store.Jobs(ctx)
 	if err != nil {
 		return err
 	}
-	jobs = slices.DeleteFunc(jobs, func(j postgres.Job) bool { return !slices.Contains(held, j.Batch) })
+	jobs = slices.DeleteFunc(jobs, func(j postgres.Job) bool { return !slices.Contains(excluded, j.Batch) })
 	if err := c.nameJobs(ctx, t, local.Store, jobs, "It stays as it is"); err != nil {
 		return err
 	}
-	switch n := len(held) - len(jobs); n {
+	switch n := len(excluded) - len(jobs); n {
 	case 0:
 	case 1:
-		t.Notef("1 unfinished batch of fusillade serve is here; it stays as it is")
+		t.Notef("1 other unfinished batch is here; it stays as it is")
 	default:
-		t.Notef("%d unfinished batches of fusillade serve are here; they stay as they are", n)
+		t.Notef("%d other unfinished batches are here; they stay as they are", n)
 	}
-	local.Store = local.Store.Holding(held)
+	local.Store = local.Store.Excluding(excluded)
 	return nil
 }
 
-// holdForeign leaves the jobs as they are whose answers another endpoint than
+// excludeForeign leaves the jobs as they are whose answers another endpoint than
 // this one gave, and names them.
-func (c *Config) holdForeign(ctx context.Context, t *cli.Terminal, local *app.Local) error {
+func (c *Config) excludeForeign(ctx context.Context, t *cli.Terminal, local *app.Local) error {
 	jobs, err := local.Store.Jobs(ctx)
 	if err != nil {
 		return err
 	}
 	var foreign []postgres.Job
-	var held []batch.ID
+	var excluded []batch.ID
 	for _, j := range jobs {
 		if j.Status.Terminal() {
 			continue
@@ -60,15 +60,15 @@ func (c *Config) holdForeign(ctx context.Context, t *cli.Terminal, local *app.Lo
 			return err
 		}
 		if j.Endpoint != endpoint {
-			foreign, held = append(foreign, j), append(held, j.Batch)
+			foreign, excluded = append(foreign, j), append(excluded, j.Batch)
 			continue
 		}
 		t.Notef("going on with the job of %s: %s", j.Input, j.Batch)
 	}
-	if len(held) == 0 {
+	if len(excluded) == 0 {
 		return nil
 	}
-	local.Store = local.Store.Holding(held)
+	local.Store = local.Store.Excluding(excluded)
 	return c.nameJobs(ctx, t, local.Store, foreign, "It is not called here, for its endpoint is another one")
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -83,6 +84,111 @@ func TestSurplusResponseIsNobodysAnswer(t *testing.T) {
 			t.Fatal("a connection with a surplus response is kept")
 		}
 	}
+}
+
+// An endpoint that closes a connection as soon as it has answered, and does not
+// say so, costs no attempt, however soon the next call comes.
+func TestConnectionClosedAfterEachAnswer(t *testing.T) {
+	t.Parallel()
+	const callers, calls = 4, 200
+	var seen sync.Map // by custom id: how often
+	base := newRawServer(t, func(conn *net.TCPConn, reader *bufio.Reader) {
+		req, err := readRequest(reader)
+		if err != nil {
+			return
+		}
+		count, _ := seen.LoadOrStore(req.Header.Get(HeaderCustomID), new(atomic.Int32))
+		count.(*atomic.Int32).Add(1)
+		_, _ = io.WriteString(conn, noContent)
+	})
+	client := newClient(t, Config{})
+	var calling sync.WaitGroup
+	for caller := range callers {
+		calling.Go(func() {
+			for i := range calls {
+				request := chatRequest(base)
+				request.CustomID = fmt.Sprint(caller, "-", i)
+				if got := client.Do(t.Context(), request); got.Response.StatusCode != http.StatusNoContent {
+					t.Errorf("call %s: %s: %s", request.CustomID, got.Reason, got.Detail)
+				}
+				if i%3 == 0 { // calls come at once, and within the time that a close takes to arrive
+					<-time.After(time.Duration(i%5) * time.Millisecond)
+				}
+			}
+		})
+	}
+	calling.Wait()
+	seen.Range(func(id, count any) bool {
+		if n := count.(*atomic.Int32).Load(); n != 1 {
+			t.Errorf("the endpoint read request %s %d times, want once", id, n)
+		}
+		return true
+	})
+}
+
+// A request that the endpoint's process has not read when it closes the
+// connection is sent again, though the endpoint's kernel has taken it.
+func TestConnectionClosedWithTheRequestUnread(t *testing.T) {
+	t.Parallel()
+	var connections atomic.Int32
+	base := newRawServer(t, func(conn *net.TCPConn, reader *bufio.Reader) {
+		first := connections.Add(1) == 1
+		if _, err := readRequest(reader); err != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, noContent)
+		if !first {
+			return
+		}
+		// It has arrived, and the process does not read it.
+		raw, err := conn.SyscallConn()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = raw.Read(func(fd uintptr) bool { return !nothingIn(fd) })
+	})
+	client := newClient(t, Config{})
+	for range 2 {
+		if got := client.Do(t.Context(), chatRequest(base)); got.Response.StatusCode != http.StatusNoContent {
+			t.Errorf("%s: %s", got.Reason, got.Detail)
+		}
+	}
+	if n := connections.Load(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
+}
+
+// Surplus responses that come at once are nobody's answer either, while other
+// calls wait for a connection.
+func TestSurplusResponsesAmongManyCalls(t *testing.T) {
+	t.Parallel()
+	const callers, calls = 8, 100
+	base := newRawServer(t, func(conn *net.TCPConn, reader *bufio.Reader) {
+		for {
+			req, err := readRequest(reader)
+			if err != nil {
+				return
+			}
+			id := req.Header.Get(HeaderCustomID)
+			answer := fmt.Sprintf("HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n%s", len(id), id)
+			_, _ = io.WriteString(conn, answer+"HTTP/1.1 400 Bad\r\nContent-Length: 7\r\n\r\nsurplus")
+		}
+	})
+	client := newClient(t, Config{})
+	var calling sync.WaitGroup
+	for caller := range callers {
+		calling.Go(func() {
+			for i := range calls {
+				request := chatRequest(base)
+				request.CustomID = fmt.Sprint(caller, "-", i)
+				if got := client.Do(t.Context(), request); string(got.Response.Body) != request.CustomID {
+					t.Errorf("call %s was given the body %q: %s", request.CustomID, got.Response.Body, got.Detail)
+				}
+			}
+		})
+	}
+	calling.Wait()
 }
 
 func TestEndlessHeadersAreRefused(t *testing.T) {
