@@ -41,6 +41,7 @@ func (c Config) StreamConfig() jetstream.StreamConfig {
 		Storage:              c.storage(),
 		Discard:              jetstream.DiscardNew,
 		MaxMsgsPerSubject:    1,
+		MaxConsumers:         maxConsumers,
 		DiscardNewPerSubject: true,
 		AllowDirect:          true,
 		Replicas:             max(c.Replicas, 1),
@@ -103,6 +104,10 @@ const holdsTTL = 25 * time.Hour
 func (Config) StreamNames() []string {
 	return []string{Stream, "KV_" + DaemonsBucket, "KV_" + SlotsBucket, "KV_" + HoldsBucket}
 }
+
+// maxConsumers bounds the models with work at one time: the server's default of
+// 1,000 for streams that name none is refused to each model beyond it, for ever.
+const maxConsumers = 100_000
 
 // maxWaiting is the number of open pulls a consumer accepts. It cannot be
 // changed once the consumer exists.

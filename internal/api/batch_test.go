@@ -117,7 +117,7 @@ func TestCreateBatchRefuses(t *testing.T) {
 	c.post("/batches", good).want(t, http.StatusOK)
 }
 
-// One key, one batch: whoever asks, and however often, at once.
+// One key, one batch, however many ask, and however often, at once.
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	s := newService(t, func(cfg *api.Config) { cfg.Allowance.ActiveBatches = 2 })

@@ -32,8 +32,8 @@ func dispatchUntil(taking context.Context, r Resources, cfg *config.Dispatcher, 
 		Lease: lease(&cfg.Daemon), MaxHold: cfg.MaxHold.Duration(), Background: []func(context.Context){webhooks.Run}, ClaimTimeout: cfg.ClaimTimeout.Duration(),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
 		ExpiryInterval: cfg.CancellationPollInterval.Duration(), StopBeforeDeadline: cfg.StopBeforeDeadline.Pointer(),
-		Purge:            dispatch.Purge{Interval: cfg.PurgeInterval.Duration(), Rows: cfg.PurgeBatchSize, Pause: cfg.PurgeThrottle.Duration()},
-		Watch:            owner.Watchdog(),
+		Purge: dispatch.Purge{Interval: cfg.PurgeInterval.Duration(), Rows: cfg.PurgeBatchSize, Pause: cfg.PurgeThrottle.Duration()},
+		Watch: owner.Watchdog(), ModelIdle: cfg.ModelIdle.Duration(),
 		ReclaimBatchSize: cfg.ReclaimBatchSize, MetadataFields: cfg.BatchMetadataFields, Metrics: r.Telemetry.metrics(), Log: r.Log,
 	})
 	if err != nil {

@@ -81,7 +81,7 @@ type Consumer struct {
 	lastError atomic.Pointer[LastError]
 	refusals  refusals
 
-	// Counted by whoever does it, and read by Stats and the status log.
+	// Counted where it is done, and read by Stats and the status log.
 	completed, failed, retried, fenced, aborted atomic.Int64
 	callTime                                    atomic.Int64 // nanoseconds
 
@@ -229,17 +229,30 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	return err
 }
 
-// openPool begins to consume a model.
-func (c *Consumer) openPool(a *slots.Account) func() {
+// openPool begins to consume a model, until it is retired.
+func (c *Consumer) openPool(a *slots.Account) (changed, retired func()) {
 	p := &pool{c: c, account: a, metrics: c.metrics.model(a.Model()), room: notify.New()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return func() {}
+		return func() {}, func() {}
 	}
 	c.pools = append(c.pools, p)
-	c.pulls.Go(func() { p.pull(c.taking) })
-	return p.dispatchReady
+	pulling, stopPulling := context.WithCancel(c.taking)
+	c.pulls.Go(func() { p.pull(pulling) })
+	return p.dispatchReady, func() {
+		stopPulling()
+		c.closePool(p)
+	}
+}
+
+// closePool ends a pool whose model was retired. Nobody had a slot of the model,
+// so no call is in flight; what came in the last moment goes back to the stream.
+func (c *Consumer) closePool(p *pool) {
+	c.mu.Lock()
+	c.pools = slices.DeleteFunc(c.pools, func(other *pool) bool { return other == p })
+	c.mu.Unlock()
+	p.close()
 }
 
 func (c *Consumer) closePools() {

@@ -132,14 +132,14 @@ func TestEscalationAfterTheClaim(t *testing.T) {
 	}
 }
 
-// unclaimingStore fails to unclaim, twice.
-type unclaimingStore struct {
+// releasingStore fails to release claims, twice.
+type releasingStore struct {
 	store
 	fault fault
 	calls atomic.Int64
 }
 
-func (s *unclaimingStore) ReleaseClaims(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error) {
+func (s *releasingStore) ReleaseClaims(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error) {
 	f := func(n int64) fault {
 		if n < 2 {
 			return s.fault
@@ -158,20 +158,20 @@ func TestEscalationWhilePostgresFails(t *testing.T) {
 			c.queue()
 			c.told()
 			c.Exec(`UPDATE batches SET expires_at = now() + interval '59 min'`)
-			s := &unclaimingStore{store: c.Store, fault: f}
+			s := &releasingStore{store: c.Store, fault: f}
 			c.start(func(cfg *Config) { cfg.Store = s })
 			until(t, "the batch has ended", func() bool { return c.Count(`SELECT count(*) FROM batches WHERE status = 'completed'`) == 1 })
 			if calls := c.endpoint.all(); len(calls) != 1 || calls[0].model != string(otherModel) {
 				t.Errorf("%d calls, want one of the escalation model", len(calls))
 			}
 			if s.calls.Load() < 1 {
-				t.Error("nothing was unclaimed")
+				t.Error("nothing was released")
 			}
 		})
 	}
 }
 
-// A pause lets calls in flight end, hands back what is fetched ahead, and
+// A pause lets calls in flight end, releases what is fetched ahead, and
 // begins no call in any consumer until the model is resumed.
 func TestPause(t *testing.T) {
 	t.Parallel()
@@ -221,7 +221,7 @@ func TestPause(t *testing.T) {
 		}
 		return true
 	})
-	until(t, "what is fetched ahead is handed back", func() bool { return inHand() == limit })
+	until(t, "what is fetched ahead is released", func() bool { return inHand() == limit })
 	if n := c.Count(`SELECT count(*) FROM requests WHERE state = 'processing'`); n != limit {
 		t.Errorf("%d requests are processing, want the %d that are called", n, limit)
 	}

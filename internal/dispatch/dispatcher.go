@@ -173,7 +173,7 @@ func (d *Dispatcher) releaseClaims(ctx context.Context, requests []postgres.Clai
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
 	n, err := d.cfg.Store.ReleaseClaims(ctx, requests, delay)
-	d.metrics.unclaimed(len(requests), n, err)
+	d.metrics.released(len(requests), n, err)
 	if err != nil {
 		d.cfg.Log.Warn("claims could not be released; their requests return after the claim timeout", "requests", len(requests), "err", err)
 	}

@@ -49,7 +49,7 @@ const (
 	maxUsers     = 512
 	minCursors   = 4
 	cursorsInAll = 1024
-	// urgentCursors are the most urgent batches beside, whoever created them.
+	// urgentCursors are the most urgent batches beside, of all owners.
 	urgentCursors = 128
 )
 
@@ -110,11 +110,11 @@ SELECT '', r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_
   LEFT JOIN users u ON u.name = c.created_by`
 )
 
-// OpenCursors lists batches that have unclaimed requests that come to the
-// model by one of the routes, most urgent first: of each user some, and these
-// are his most urgent ones. If there are too many users, next is where to go
-// on with the next call, so that each has his turn, and the list has the most
-// urgent batches of all users beside. Begin with an empty from.
+// OpenCursors lists batches that have pending requests which come to the
+// model by one of the routes, most urgent first: of each owner some, and these
+// are their most urgent ones. If there are too many owners, next is where to go
+// on with the next call, so that each has their turn, and the list has the most
+// urgent batches of all owners beside. Begin with an empty from.
 func (s *Store) OpenCursors(ctx context.Context, model batch.Model, via []Route, from string) (cursors []Cursor, next string, err error) {
 	r := newRoutes(len(via))
 	for _, route := range via {

@@ -16,6 +16,7 @@ type Account struct {
 	daemon   string
 	capacity int           // calls this daemon can run at most
 	changed  func()        // called, without the lock, when more may be acquired
+	gone     func()        // called once, without the lock, when the model was retired
 	wake     notify.Signal // to the keeper's goroutine: settle may have something to do
 	// escalation is the entry's, for those who ask with every request; nil: none.
 	escalation atomic.Pointer[batch.Escalation]
@@ -77,8 +78,9 @@ func (a *Account) Release() {
 	a.mu.Lock()
 	a.inUse--
 	lowering := a.allowed < a.entry.Holders[a.daemon].Held && a.inUse <= a.allowed
+	last := a.inUse == 0 && a.entry.Model == ""
 	a.mu.Unlock()
-	if lowering {
+	if lowering || last {
 		a.wake.Notify()
 	}
 }
@@ -268,6 +270,41 @@ func (a *Account) settled() bool {
 	defer a.mu.Unlock()
 	_, holds := a.entry.Holders[a.daemon]
 	return !holds && a.pending == 0 && !a.restoring
+}
+
+// removed takes over that the bucket has no entry at this revision. An entry that
+// was never seen in this bucket may still be made, by this daemon too.
+func (a *Account) removed(revision uint64) {
+	a.mu.Lock()
+	known := a.revision != 0
+	a.mu.Unlock()
+	if known {
+		a.observe(Entry{}, revision)
+		a.wake.Notify()
+	}
+}
+
+// retired reports whether the model's entry was removed from the bucket, and
+// nothing of it is left here.
+func (a *Account) retired() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.revision != 0 && a.entry.Model == "" && a.inUse == 0 && a.pending == 0 && !a.restoring
+}
+
+// nextLook is how long nothing needs to be done for the account unless it is
+// woken: it holds nothing and nothing waits here.
+func (a *Account) nextLook() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, holds := a.entry.Holders[a.daemon]
+	switch {
+	case holds || a.inUse > 0 || a.ready > 0 || a.pending != 0 || a.restoring || a.closed:
+		return settleInterval
+	case len(a.entry.Holders) > 0: // it may ask for a slot, or find their holders dead
+		return deathInterval
+	}
+	return idleInterval
 }
 
 // forget drops what is known of a bucket that is no more. Calls in flight are

@@ -228,7 +228,7 @@ func TestKeepersOutliveTheBucket(t *testing.T) {
 
 // Calls that were in flight when the bucket was lost hold slots of the new one,
 // so that nobody else is given them.
-func TestKeepersCarryCallsIntoANewBucket(t *testing.T) {
+func TestKeepersRestoreCallsInANewBucket(t *testing.T) {
 	t.Parallel()
 	for name, limit := range map[string]int{"the same limit": 4, "a lower limit": 2} {
 		t.Run(name, func(t *testing.T) {
