@@ -178,7 +178,7 @@ func sentence(err, sentinel error) string {
 	var tooMany *batch.TooManyError
 	switch {
 	case errors.As(err, &finished):
-		text = "the batch is already " + shownStatus(finished.Status)
+		text = "the batch is already " + shownStatus(postgres.Batch{Status: finished.Status})
 	case errors.As(err, &upload):
 		text = upload.Error()
 	case errors.As(err, &tooMany):

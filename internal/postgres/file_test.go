@@ -185,7 +185,7 @@ func TestRefusedFileLeavesNothing(t *testing.T) {
 	wantStored(t, s, id, 1, 1, 1)
 }
 
-// Whoever comes first wins, and what remains is a whole file or nothing.
+// The first one wins, and what remains is a whole file or nothing.
 func TestRemoveRacesUpload(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

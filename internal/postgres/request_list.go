@@ -11,7 +11,7 @@ import (
 	"fusillade/internal/batch"
 )
 
-// Outcome is a request of a batch together with what has come of it so far.
+// Outcome is a request of a batch together with its outcome so far.
 type RequestResult struct {
 	batch.Template
 	// Result is complete once its State is terminal; before that only State,

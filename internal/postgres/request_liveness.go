@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Fate says what has become of a delivery that a consumer has in hand.
+// Liveness says whether a delivery that a consumer holds still owns its request.
 type Liveness int32
 
 // The fates of a delivery.
@@ -46,7 +46,7 @@ func (s *Store) CheckLiveness(ctx context.Context, deliveries []Delivery) ([]Liv
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("looking up requests in hand: %w", err)
+		return nil, fmt.Errorf("looking up requests in flight: %w", err)
 	}
 	return fates, nil
 }

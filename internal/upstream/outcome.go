@@ -11,7 +11,7 @@ import (
 	"fusillade/internal/batch"
 )
 
-// Outcome is what came of one call.
+// Outcome is the classified end of one call.
 //
 // A body longer than Config.MaxResponseBytes is dropped, and Detail says so.
 // If the status is one to retry it is retried like any other of that status;
