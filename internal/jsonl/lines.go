@@ -10,9 +10,10 @@ import (
 )
 
 var (
-	// errLineTooLong: the line was skipped; the next one can be read.
+	// errLineTooLong is returned for a line that was skipped; the next one can be
+	// read.
 	errLineTooLong = errors.New("line is longer than the limit")
-	// errFileTooLarge: nothing more is read.
+	// errFileTooLarge is returned when nothing more is read.
 	errFileTooLarge = errors.New("file is larger than the limit")
 )
 

@@ -88,33 +88,27 @@ const (
 	finishFileSQL = `
 UPDATE files SET status = 'ready', bytes = $2, requests = $3, sha256 = $4, endpoint = $5, touched_at = now(),
        expires_at = COALESCE(expires_at, now() + interval '30 days')
- WHERE id = $1 AND status = 'uploading'`
-	finishFileModelsSQL = `
-INSERT INTO file_models (file_id, model, requests, bytes)
-SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[])`
+ WHERE id = $1 AND status = 'uploading'
+RETURNING created_by`
 )
 
 // FinishFile makes an uploaded file ready. It expires in 30 days if it was not
 // given another time; see ExpireFiles. It returns batch.ErrFileState if
-// the file is not being uploaded.
+// the file is not being uploaded, and a *batch.ModelLimitError.
 func (s *Store) FinishFile(ctx context.Context, id batch.FileID, f batch.FileSummary) error {
 	return s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error { return finishFile(ctx, tx, id, f) })
 }
 
 func finishFile(ctx context.Context, tx pgx.Tx, id batch.FileID, f batch.FileSummary) error {
-	n := len(f.Models)
-	models, requests, bytes := make([]string, n), make([]int32, n), make([]int64, n)
-	for i, m := range f.Models {
-		models[i], requests[i], bytes[i] = string(m.Model), int32(m.Requests), m.Bytes
-	}
-	tag, err := tx.Exec(ctx, finishFileSQL, [16]byte(id), f.Bytes, f.Requests, f.SHA256[:], f.Endpoint)
-	if err != nil {
-		return fmt.Errorf("finishing file: %w", err)
-	}
-	if tag.RowsAffected() == 0 {
+	var owner string
+	err := tx.QueryRow(ctx, finishFileSQL, [16]byte(id), f.Bytes, f.Requests, f.SHA256[:], f.Endpoint).Scan(&owner)
+	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("finishing file: %s is not being uploaded: %w", id, batch.ErrFileState)
 	}
-	if _, err := tx.Exec(ctx, finishFileModelsSQL, [16]byte(id), models, requests, bytes); err != nil {
+	if err == nil {
+		err = storeFileModels(ctx, tx, id, owner, f)
+	}
+	if err != nil {
 		return fmt.Errorf("finishing file: %w", err)
 	}
 	return nil
