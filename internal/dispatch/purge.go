@@ -10,16 +10,11 @@ import (
 	"fusillade/internal/postgres"
 )
 
-const (
-	// purgePage is the most files or batches that are listed at a time.
-	purgePage = 100
-	// maxPurgeErrors ends a part of a purge: the database is away.
-	maxPurgeErrors = 20
-)
+// purgePage is the most files or batches that are listed at a time.
+const purgePage = 100
 
 // purge removes what was deleted or has expired, all of it, a few rows at a
-// time. What fails is logged and left to the next purge, and the rest goes on.
-// After a crash the next purge finds what is left. More than
+// time. After a crash or an error the next purge finds what is left. More than
 // one may run at once, such as while the lead changes.
 func (d *Dispatcher) purge(ctx context.Context) {
 	begun := time.Now()
@@ -33,27 +28,31 @@ func (d *Dispatcher) purge(ctx context.Context) {
 }
 
 // purgeAll does batches before files: a file's requests can go once none of
-// its batches is left.
+// its batches is left. What fails keeps nothing else from being purged.
 func (d *Dispatcher) purgeAll(ctx context.Context) (rows int, err error) {
-	var errs []error
+	var failed []error
+	done := func(n int, err error) {
+		rows += n
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
 	for n := purgePage; n == purgePage; {
 		if n, err = d.cfg.Store.ExpireFiles(ctx, purgePage); err != nil {
-			errs = append(errs, err)
+			done(0, err)
 			break
 		}
 	}
-	batches, err := drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedBatches, func(ctx context.Context, id batch.ID, n int) (int, error) {
+	done(drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedBatches, func(ctx context.Context, id batch.ID, n int) (int, error) {
 		return d.purged(ctx)(d.cfg.Store.PurgeBatch(ctx, id, n))
-	}, func(id batch.ID) bool { return d.purgeMessages(ctx, id) })
-	errs = append(errs, err)
-	files, err := drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedFiles, func(ctx context.Context, id batch.FileID, n int) (int, error) {
+	}, func(id batch.ID) bool { return d.purgeMessages(ctx, id) }))
+	done(drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedFiles, func(ctx context.Context, id batch.FileID, n int) (int, error) {
 		return d.purged(ctx)(d.cfg.Store.PurgeFile(ctx, id, n))
-	}, nil)
-	errs = append(errs, err)
-	uploads, err := drain(ctx, d.cfg.Purge, d.cfg.Store.EndedUploads, func(ctx context.Context, id postgres.UploadID, n int) (int, error) {
+	}, nil))
+	done(drain(ctx, d.cfg.Purge, d.cfg.Store.EndedUploads, func(ctx context.Context, id postgres.UploadID, n int) (int, error) {
 		return d.purged(ctx)(d.cfg.Store.PurgeUpload(ctx, id, n))
-	}, nil)
-	return batches + files + uploads, errors.Join(append(errs, err)...)
+	}, nil))
+	return rows, errors.Join(failed...)
 }
 
 // purged counts one delete, and returns its result.
@@ -64,47 +63,53 @@ func (d *Dispatcher) purged(ctx context.Context) func(rows int, err error) (int,
 	}
 }
 
-// drain lists things and removes all rows of each, until none is listed that was
-// not tried. Each is begun unless before returns false. One that is not begun, or
-// fails, is left to the next purge, and the others go on.
+// maxPassedOver is after how many things that it passes over a purge gives up.
+const maxPassedOver = 1000
+
+// drain lists things and removes all rows of each, until none is listed but
+// those that failed, that another is purging, or that before returned false for:
+// they are left to the next purge.
 func drain[ID comparable](ctx context.Context, p Purge, list func(context.Context, int) ([]ID, error),
 	remove func(context.Context, ID, int) (int, error), before func(ID) bool,
 ) (rows int, err error) {
-	left := make(map[ID]bool)
-	var errs []error
-	for {
-		// Those that are left stay on the list, in front of the others.
-		ids, err := list(ctx, purgePage+len(left))
+	passed := make(map[ID]bool)
+	var failed []error
+	for len(passed) < maxPassedOver {
+		ids, err := list(ctx, purgePage+len(passed))
 		if err != nil {
-			return rows, errors.Join(append(errs, err)...)
+			return rows, errors.Join(append(failed, err)...)
 		}
-		tried := 0
+		begun := 0
 		for _, id := range ids {
-			if left[id] {
+			if passed[id] {
 				continue
 			}
-			tried++
+			begun++
 			if before != nil && !before(id) {
-				left[id] = true
+				passed[id] = true
 				continue
 			}
-			n, err := removeAll(ctx, p, id, remove)
-			if rows += n; err == nil {
-				continue
+			removed, err := drainOne(ctx, p, id, remove)
+			if rows += removed; removed == 0 {
+				passed[id] = true // another has it
 			}
-			if errs = append(errs, err); ctx.Err() != nil || len(errs) == maxPurgeErrors {
-				return rows, errors.Join(errs...)
+			if err != nil {
+				passed[id] = true
+				failed = append(failed, err)
 			}
-			left[id] = true
+			if ctx.Err() != nil {
+				return rows, errors.Join(append(failed, ctx.Err())...)
+			}
 		}
-		if tried == 0 || len(ids) < purgePage+len(left) && tried < purgePage {
-			return rows, errors.Join(errs...)
+		if begun < purgePage {
+			break
 		}
 	}
+	return rows, errors.Join(failed...)
 }
 
-// removeAll removes all rows of one thing, a few at a time.
-func removeAll[ID comparable](ctx context.Context, p Purge, id ID, remove func(context.Context, ID, int) (int, error)) (rows int, err error) {
+// drainOne removes all rows of one thing.
+func drainOne[ID comparable](ctx context.Context, p Purge, id ID, remove func(context.Context, ID, int) (int, error)) (rows int, err error) {
 	for n := -1; n != 0; {
 		if n, err = remove(ctx, id, p.Rows); err != nil {
 			return rows, err

@@ -5,43 +5,44 @@ import (
 	"errors"
 	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-// What fails, or is not to be begun, holds nothing else up, however much of it
-// there is in front.
-func TestPurgeGoesOn(t *testing.T) {
+// What cannot be purged, however much of it there is, keeps nothing else from
+// being purged, and is tried once in a purge.
+func TestDrainPassesOverWhatFails(t *testing.T) {
 	t.Parallel()
-	var things []int
-	for i := range 3*purgePage + 7 {
-		things = append(things, i)
+	const failing, skipped, all = 2*purgePage + 50, 30, 4 * purgePage
+	left := make([]int, all)
+	for i := range left {
+		left[i] = i
 	}
-	list := func(_ context.Context, n int) ([]int, error) { return slices.Clone(things[:min(n, len(things))]), nil }
-	broken := errors.New("broken")
-	remove := func(_ context.Context, id, _ int) (int, error) {
-		i := slices.Index(things, id)
-		switch {
-		case id < 10:
-			return 0, broken
-		case i < 0:
+	tries := make(map[int]int)
+	rows, err := drain(t.Context(), Purge{Rows: 10}, func(_ context.Context, n int) ([]int, error) {
+		return slices.Clone(left[:min(n, len(left))]), nil
+	}, func(_ context.Context, id, n int) (int, error) {
+		tries[id]++
+		if id < failing {
+			return 0, errors.New("refused")
+		}
+		if tries[id] > 1 { // nothing is left of it
+			left = slices.DeleteFunc(left, func(other int) bool { return other == id })
 			return 0, nil
 		}
-		things = slices.Delete(things, i, i+1)
-		return 1, nil
+		return n, nil
+	}, func(id int) bool { return id < failing || id >= failing+skipped })
+	if want := 10 * (all - failing - skipped); err == nil || rows != want {
+		t.Errorf("%d rows were removed, want %d and an error: %v", rows, want, err)
 	}
-	rows, err := drain(t.Context(), Purge{Rows: 1}, list, remove, func(id int) bool { return id < 10 || id >= 15 })
-	if !errors.Is(err, broken) {
-		t.Errorf("the error is %v", err)
+	want := make([]int, failing+skipped)
+	for i := range want {
+		want[i] = i
+		if n := tries[i]; i < failing && n != 1 || i >= failing && n != 0 {
+			t.Errorf("%d was tried %d times", i, n)
+		}
 	}
-	if want := 3*purgePage + 7 - 15; rows != want || len(things) != 15 {
-		t.Errorf("%d rows were removed, and %d things are left; want %d and 15", rows, len(things), want)
-	}
-	// A database that is away is not asked about each of them.
-	asked := 0
-	all := func(_ context.Context, n int) ([]int, error) {
-		return []int{1, 2, 3, 4, 5, 6, 7, 8, 9}[:min(n, 9)], nil
-	}
-	_, err = drain(t.Context(), Purge{Rows: 1}, all, func(context.Context, int, int) (int, error) { asked++; return 0, broken }, nil)
-	if err == nil || asked != 9 {
-		t.Errorf("asked %d times, %v", asked, err)
+	if diff := cmp.Diff(want, left); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
 	}
 }
