@@ -246,7 +246,7 @@ func TestUploadsTakeTurns(t *testing.T) {
 	(<-done).want(t, http.StatusOK)
 }
 
-// Whoever uploads slowly holds up themselves, and not for ever.
+// An owner who uploads slowly holds up themselves alone, and not for ever.
 func TestSlowUploads(t *testing.T) {
 	t.Parallel()
 	s := newService(t, nil)

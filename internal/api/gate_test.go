@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// An owner who takes all they can leaves a place for others; whoever waits too
-// long is told to come back, and nothing of them is kept.
+// An owner who takes all they can leaves a place for others; a client that waits
+// too long is told to come back, and nothing of them is kept.
 func TestGate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

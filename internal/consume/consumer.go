@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/hold"
 	"fusillade/internal/notify"
 	"fusillade/internal/slots"
 	"fusillade/internal/telemetry"
@@ -57,6 +58,7 @@ type Consumer struct {
 	cfg        Config
 	js         jetstream.JetStream
 	keeper     *slots.Keeper
+	holds      *hold.Registry
 	metrics    *metrics
 	starts     *batcher[*task]
 	finishes   *batcher[decision]
@@ -111,6 +113,10 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	c.starts = newBatcher(startBatch, flushWorkers, startLinger, c.flushStarts)
 	c.finishes = newBatcher(finishBatch, flushWorkers, finishLinger, c.flushFinishes)
 	c.finishes.weigh, c.finishes.maxBytes = func(d decision) int { return d.bytes() }, flushBytes
+	c.holds, err = hold.New(ctx, hold.Config{Conn: cfg.Conn, Max: cfg.MaxHold, Changed: c.dispatchAll, Ramp: true, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
 	c.keeper, err = slots.NewKeeper(ctx, slots.Config{
 		Conn: cfg.Conn, Daemon: cfg.Daemon, Capacity: cfg.MaxInFlight,
 		HeartbeatInterval: cfg.HeartbeatInterval, OnModel: c.openPool, Metrics: cfg.Metrics, Log: cfg.Log,
@@ -173,6 +179,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	unstored.Go(c.writeUnstored)
 	background, keeping := errgroup.WithContext(kept)
 	background.Go(func() error { return c.keeper.Run(keeping) })
+	background.Go(func() error { c.holds.Run(keeping); return nil })
 	background.Go(func() error { return c.renewLeases(keeping) })
 	background.Go(func() error { return c.logStatus(keeping) })
 	background.Go(func() error { return c.watchCancels(keeping) })

@@ -14,6 +14,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/dispatch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/slots"
 	"fusillade/internal/upstream"
 	"fusillade/streams"
 )
@@ -245,4 +246,17 @@ func TestPause(t *testing.T) {
 	if calls := begun.Load(); calls != n {
 		t.Errorf("%d calls, want %d", calls, n)
 	}
+}
+
+func (c *cluster) slots(m batch.Model) slots.Entry {
+	c.T.Helper()
+	kv, err := c.JS.KeyValue(c.T.Context(), streams.SlotsBucket)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	entries, err := slots.List(c.T.Context(), kv)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	return entries[m]
 }

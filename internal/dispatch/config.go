@@ -35,6 +35,8 @@ type Config struct {
 	// Escalations are those of models about which operators have decided
 	// nothing.
 	Escalations map[batch.Model]batch.Escalation
+	// MaxHold is the longest that a credential is held; 0: 10 min.
+	MaxHold time.Duration
 	// Lease is the AckWait of the stream's consumers.
 	Lease time.Duration
 	// ClaimTimeout and the two after it say when a request is looked after:

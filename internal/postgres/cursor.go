@@ -34,6 +34,7 @@ type Cursor struct {
 	CreatedAt time.Time
 	CreatedBy string
 	Weight    float64 // of the user who created it
+	HasOwnKey bool    // its calls have the batch's own API key
 }
 
 // Compare orders cursors by urgency: by deadline, then by age, then by kind.
@@ -64,7 +65,7 @@ routes AS MATERIALIZED (
 
 	cursorColumns = `
 c.batch_id, c.total - c.claimed - c.skipped AS remaining, c.expires_at,
-(extract(epoch FROM c.expires_at - now()) * 1e6)::bigint AS left_us, b.created_at, c.created_by`
+(extract(epoch FROM c.expires_at - now()) * 1e6)::bigint AS left_us, b.created_at, c.created_by, b.brings_key`
 
 	// Jumps from user to user in the index, and takes each one's most urgent
 	// batches: the cost follows the numbers that are asked for, however many
@@ -83,7 +84,7 @@ WITH RECURSIVE` + routesCTE + `, askers AS (
 ), found AS MATERIALIZED (
     SELECT count(name) AS n, COALESCE(min(name) FILTER (WHERE place = $5), '') AS next FROM askers
 )
-SELECT f.next, r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, COALESCE(u.weight, 1)
+SELECT f.next, r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, c.brings_key, COALESCE(u.weight, 1)
   FROM found f
   LEFT JOIN (askers a
        JOIN routes r ON r.route = a.route
@@ -98,7 +99,7 @@ SELECT f.next, r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.crea
 
 	urgentCursorsSQL = `
 WITH` + routesCTE + `
-SELECT '', r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, COALESCE(u.weight, 1)
+SELECT '', r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, c.brings_key, COALESCE(u.weight, 1)
   FROM routes r
  CROSS JOIN LATERAL (
       SELECT ` + cursorColumns + `
@@ -148,12 +149,13 @@ func (s *Store) cursors(ctx context.Context, via []Route, sql string, args ...an
 	var expires, created *time.Time
 	var left *int64
 	var name *string
+	var ownKey *bool
 	var weight float64
-	err = s.forEach(ctx, sql, args, []any{&next, &route, &id, &remaining, &expires, &left, &created, &name, &weight}, func() {
+	err = s.forEach(ctx, sql, args, []any{&next, &route, &id, &remaining, &expires, &left, &created, &name, &ownKey, &weight}, func() {
 		if id != nil {
 			cursors = append(cursors, Cursor{
 				Kind: Fresh, Batch: batch.ID(*id), Route: via[*route], Remaining: *remaining, ExpiresAt: *expires,
-				Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Weight: weight,
+				Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Weight: weight, HasOwnKey: *ownKey,
 			})
 		}
 	})

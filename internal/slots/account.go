@@ -28,17 +28,16 @@ type Account struct {
 	target   int // what the last plan allows once it is written
 	// pending is the revision that a write replaces whose outcome is unknown;
 	// 0: none is. Until a later revision is seen, what it lowered may be another's.
-	pending   uint64
-	inUse     int
-	restoring bool // a new bucket does not know yet of the calls in flight
-	ready     int  // requests that wait here for a slot
-	backlog   bool // more wait in the stream
-	closed    bool
-	hold      time.Time // no call begins before
+	pending    uint64
+	inUse      int
+	restoring  bool // a new bucket does not know yet of the calls in flight
+	ready      int  // requests that wait here for a slot
+	moreQueued bool // more wait in the stream
+	closed     bool
 
 	peak, lastPeak int       // highest need in this and the last window
 	window         time.Time // when this window began
-	pressed        time.Time // when work last waited for a slot with a backlog behind it
+	pressed        time.Time // when work last waited for a slot with more queued behind it
 	asked          time.Time // when it last asked for a slot without having work
 }
 
@@ -47,7 +46,7 @@ const (
 	peakWindow = time.Second
 	// contendedWindow is the same while another daemon waits for slots.
 	contendedWindow = 50 * time.Millisecond
-	// A daemon without work asks for one slot while others have a backlog, so
+	// A daemon without work asks for one slot while others have more queued, so
 	// that the next messages come to it too: so often, and it keeps the slot
 	// for so long if none comes.
 	askInterval = 2 * time.Second
@@ -66,7 +65,7 @@ func (a *Account) Escalation() *batch.Escalation { return a.escalation.Load() }
 func (a *Account) Acquire() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.inUse >= a.allowed || a.entry.Paused || time.Now().Before(a.hold) {
+	if a.inUse >= a.allowed || a.entry.Paused {
 		return false
 	}
 	a.inUse++
@@ -86,26 +85,11 @@ func (a *Account) Release() {
 	}
 }
 
-// Hold lets no call of the model begin before the given time, in any daemon:
-// here at once, elsewhere as soon as they see the bucket change.
-func (a *Account) Hold(until time.Time) {
-	a.mu.Lock()
-	until = until.Round(0) // as others will read it
-	longer := until.After(a.hold)
-	if longer {
-		a.hold = until
-	}
-	a.mu.Unlock()
-	if longer {
-		a.wake.Notify()
-	}
-}
-
 // Report says how many requests wait here for a slot, and whether more wait
 // in the stream.
-func (a *Account) Report(ready int, backlog bool) {
+func (a *Account) Report(ready int, moreQueued bool) {
 	a.mu.Lock()
-	a.ready, a.backlog = ready, backlog
+	a.ready, a.moreQueued = ready, moreQueued
 	need := a.inUse + ready
 	a.peak = max(a.peak, need)
 	short := need > a.allowed && a.entry.Holders[a.daemon].Want < min(max(need, a.capacity), a.entry.Limit)
@@ -121,11 +105,10 @@ type Standing struct {
 	Held    int // slots it holds of them
 	Allowed int // calls it may have in flight
 	InUse   int
-	Free    int           // slots that nobody holds
-	Share   int           // what it would hold if every daemon released what is beyond its share
-	Want    int           // slots that it has asked for; its Share knows of no others
-	Hold    time.Duration // how long no call may begin; 0: not held back
-	Paused  bool          // no call may begin until an operator resumes the model
+	Free    int  // slots that nobody holds
+	Share   int  // what it would hold if every daemon released what is beyond its share
+	Want    int  // slots that it has asked for; its Share knows of no others
+	Paused  bool // no call may begin until an operator resumes the model
 }
 
 // Standing returns the current numbers.
@@ -137,7 +120,7 @@ func (a *Account) Standing() Standing {
 		Limit: a.entry.Limit, Held: held.Held, Allowed: a.allowed, InUse: a.inUse,
 		Free:  max(a.entry.Limit-a.entry.others(a.daemon)-held.Held, 0),
 		Share: a.entry.share(a.daemon), Want: held.Want,
-		Hold: max(time.Until(a.hold), 0), Paused: a.entry.Paused,
+		Paused: a.entry.Paused,
 	}
 }
 
@@ -153,9 +136,6 @@ func (a *Account) observe(e Entry, revision uint64) {
 	a.escalation.Store(nil)
 	if to := e.Settings().Escalation; to.Model != "" {
 		a.escalation.Store(&to)
-	}
-	if e.HoldUntil.After(a.hold) {
-		a.hold = e.HoldUntil
 	}
 	// Another daemon may have dropped this one as dead.
 	a.allowed = min(a.allowed, e.Holders[a.daemon].Held)
@@ -184,9 +164,6 @@ func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revisio
 			entry, write = entry.with(id, Holder{}), true
 		}
 	}
-	if a.hold.After(entry.HoldUntil) && a.hold.After(now) {
-		entry.HoldUntil, write = a.hold, true
-	}
 	before := entry.Holders[a.daemon]
 	after, target := entry.settle(a.daemon, a.want(now, entry), a.inUse)
 	if a.restoring && after.Held < a.inUse {
@@ -213,9 +190,6 @@ func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revisio
 		a.pending = a.revision
 	}
 	raised := allowed > a.allowed
-	if held := a.hold; !held.IsZero() && now.After(held) {
-		a.hold, raised = time.Time{}, true
-	}
 	a.allowed = allowed
 	next, revision = entry.with(a.daemon, after), a.revision
 	a.mu.Unlock()
@@ -232,14 +206,14 @@ func (a *Account) worthLowering(e Entry, before Holder, target, want int) bool {
 }
 
 // want is how many calls this daemon would run: all it can while it has a
-// backlog, else the most that it needed of late.
+// more queued, else the most that it needed of late.
 func (a *Account) want(now time.Time, e Entry) int {
 	if a.closed {
 		return 0
 	}
-	short, backlogElsewhere := e.othersShort(a.daemon)
+	short, queuedElsewhere := e.othersShort(a.daemon)
 	need := a.inUse + a.ready
-	if a.ready > 0 && a.backlog && a.inUse >= a.allowed {
+	if a.ready > 0 && a.moreQueued && a.inUse >= a.allowed {
 		a.pressed = now
 	}
 	window := peakWindow
@@ -249,11 +223,11 @@ func (a *Account) want(now time.Time, e Entry) int {
 	if now.Sub(a.window) >= window {
 		a.lastPeak, a.peak, a.window = a.peak, need, now
 	}
-	if now.Sub(a.pressed) < window || (a.backlog && need > 0 && need >= a.allowed) {
+	if now.Sub(a.pressed) < window || (a.moreQueued && need > 0 && need >= a.allowed) {
 		return max(min(a.capacity, e.Limit), need)
 	}
 	recent := max(a.peak, a.lastPeak, need)
-	if recent == 0 && backlogElsewhere && now.Sub(a.asked) >= askInterval &&
+	if recent == 0 && queuedElsewhere && now.Sub(a.asked) >= askInterval &&
 		e.with(a.daemon, Holder{Want: 1}).share(a.daemon) > 0 {
 		a.asked = now
 	}
@@ -325,7 +299,7 @@ func (a *Account) nextLook() time.Duration {
 	defer a.mu.Unlock()
 	_, holds := a.entry.Holders[a.daemon]
 	switch {
-	case holds || a.inUse > 0 || a.ready > 0 || a.pending != 0 || a.restoring || a.closed || !a.hold.IsZero():
+	case holds || a.inUse > 0 || a.ready > 0 || a.pending != 0 || a.restoring || a.closed:
 		return settleInterval
 	case len(a.entry.Holders) > 0: // it may ask for a slot, or find their holders dead
 		return deathInterval

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"fusillade/internal/batch"
 )
@@ -19,19 +18,15 @@ type Entry struct {
 	Paused bool `json:"paused,omitempty"`
 	// EscalationModel is where requests go when less than that is left before
 	// their batch expires; empty: nowhere else.
-	EscalationModel   batch.Model `json:"escalation_model,omitempty"`
-	EscalationSeconds int64       `json:"escalation_threshold_seconds,omitempty"`
-	// HoldUntil is when calls may begin again after an upstream asked for a
-	// pause. It is the clock of the daemon that was asked: a difference between
-	// clocks makes the pause longer or shorter and breaks nothing.
-	HoldUntil time.Time         `json:"hold_until,omitzero"`
-	Holders   map[string]Holder `json:"holders,omitempty"` // key: daemon id
+	EscalationModel   batch.Model       `json:"escalation_model,omitempty"`
+	EscalationSeconds int64             `json:"escalation_threshold_seconds,omitempty"`
+	Holders           map[string]Holder `json:"holders,omitempty"` // key: daemon id
 }
 
 // Holder is one daemon's part.
 type Holder struct {
 	Held int `json:"held"` // calls it may have in flight
-	Want int `json:"want"` // calls it would have in flight if it could; at the limit: it has a backlog
+	Want int `json:"want"` // calls it would have in flight if it could; at the limit: it has more queued
 }
 
 func decode(raw []byte) (Entry, error) {
@@ -81,15 +76,15 @@ func (e Entry) others(daemon string) int {
 }
 
 // othersShort reports whether a daemon other than this one wants more than it
-// holds, and whether one of them has a backlog.
-func (e Entry) othersShort(daemon string) (short, backlog bool) {
+// holds, and whether one of them has more queued.
+func (e Entry) othersShort(daemon string) (short, queued bool) {
 	for id, h := range e.Holders {
 		if id != daemon {
 			short = short || h.Want > h.Held
-			backlog = backlog || h.Want >= e.Limit
+			queued = queued || h.Want >= e.Limit
 		}
 	}
-	return short, backlog
+	return short, queued
 }
 
 // share is a daemon's max-min fair part of the limit, given what all want:

@@ -16,8 +16,8 @@ import (
 // that do not see it find the entry missing when they next read the bucket.
 const markerAge = time.Minute
 
-// Retire removes a model's entry, unless a daemon holds or wants slots of it or
-// calls are held back. It reports whether there is none. Daemons close what they
+// Retire removes a model's entry, unless a daemon holds or wants slots of it. It
+// reports whether there is none. Daemons close what they
 // have open for the model; EnsureModel makes them open it again.
 func Retire(ctx context.Context, kv jetstream.KeyValue, model batch.Model) (retired bool, err error) {
 	key := streams.Token(model)
@@ -32,7 +32,7 @@ func Retire(ctx context.Context, kv jetstream.KeyValue, model batch.Model) (reti
 	if err != nil {
 		return false, fmt.Errorf("retiring slots of model %q: %w", model, err)
 	}
-	if len(e.Holders) > 0 || time.Now().Before(e.HoldUntil) {
+	if len(e.Holders) > 0 {
 		return false, nil
 	}
 	err = kv.Delete(ctx, key, jetstream.LastRevision(current.Revision()))
