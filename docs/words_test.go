@@ -70,7 +70,8 @@ func retiredWords(t *testing.T) (inGo, inText []retiredWord) {
 }
 
 // checkGo looks at the names that a file declares, its comments, and its
-// strings that read like messages.
+// strings that read like messages. Metrics as they are exposed are none: their
+// labels are an interface.
 func checkGo(t *testing.T, path string, inGo, inText []retiredWord) {
 	t.Helper()
 	set := token.NewFileSet()
@@ -116,7 +117,7 @@ func checkGo(t *testing.T, path string, inGo, inText []retiredWord) {
 				}
 			}
 		case *ast.BasicLit:
-			if text, err := strconv.Unquote(node.Value); node.Kind == token.STRING && err == nil && strings.Contains(text, " ") {
+			if text, err := strconv.Unquote(node.Value); node.Kind == token.STRING && err == nil && strings.Contains(text, " ") && !strings.Contains(text, "fusillade_") {
 				checkText(t, path, line(node), withoutCode(text), inText)
 			}
 		}

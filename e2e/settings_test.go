@@ -66,7 +66,7 @@ var statusLine = regexp.MustCompile(`"time":"([^"]+)","level":"INFO","msg":"stat
 
 // Settings do what they say, from the environment of the processes to what an
 // endpoint sees and the tables hold. Each value differs from the default in
-// what comes of it.
+// the effect.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	endpoint := newUpstream(t)

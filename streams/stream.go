@@ -15,6 +15,7 @@ const (
 	Stream        = "REQUESTS"
 	DaemonsBucket = "DAEMONS" // key: daemon id; gone when its heartbeats stop
 	SlotsBucket   = "SLOTS"   // key: model token; who may run how many calls
+	HoldsBucket   = "HOLDS"   // key: hash of a credential; until when it makes no call
 )
 
 // Config is what a deployment decides about its stream and buckets.
@@ -40,6 +41,7 @@ func (c Config) StreamConfig() jetstream.StreamConfig {
 		Storage:              c.storage(),
 		Discard:              jetstream.DiscardNew,
 		MaxMsgsPerSubject:    1,
+		MaxConsumers:         maxConsumers,
 		DiscardNewPerSubject: true,
 		AllowDirect:          true,
 		Replicas:             max(c.Replicas, 1),
@@ -82,10 +84,30 @@ func (c Config) SlotsConfig() jetstream.KeyValueConfig {
 	}
 }
 
+// HoldsConfig describes the bucket of holds. An entry vanishes some time after
+// the longest hold there may be.
+func (c Config) HoldsConfig() jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket:      HoldsBucket,
+		Description: "credentials whose endpoint asked for a pause",
+		TTL:         holdsTTL,
+		Storage:     c.storage(),
+		Replicas:    max(c.Replicas, 1),
+		History:     1,
+	}
+}
+
+// holdsTTL is above the longest hold that can be set, of a day.
+const holdsTTL = 25 * time.Hour
+
 // StreamNames are the names of the stream and of those behind the buckets.
 func (Config) StreamNames() []string {
-	return []string{Stream, "KV_" + DaemonsBucket, "KV_" + SlotsBucket}
+	return []string{Stream, "KV_" + DaemonsBucket, "KV_" + SlotsBucket, "KV_" + HoldsBucket}
 }
+
+// maxConsumers bounds the models with work at one time: the server's default of
+// 1,000 for streams that name none is refused to each model beyond it, for ever.
+const maxConsumers = 100_000
 
 // maxWaiting is the number of open pulls a consumer accepts. It cannot be
 // changed once the consumer exists.
@@ -124,7 +146,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, c Config) error {
 	if _, err := js.CreateOrUpdateStream(ctx, c.StreamConfig()); err != nil {
 		return fmt.Errorf("creating stream %s: %w", Stream, err)
 	}
-	for _, kv := range []jetstream.KeyValueConfig{c.DaemonsConfig(), c.SlotsConfig()} {
+	for _, kv := range []jetstream.KeyValueConfig{c.DaemonsConfig(), c.SlotsConfig(), c.HoldsConfig()} {
 		if _, err := js.CreateOrUpdateKeyValue(ctx, kv); err != nil {
 			return fmt.Errorf("creating bucket %s: %w", kv.Bucket, err)
 		}

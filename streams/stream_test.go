@@ -48,7 +48,7 @@ func TestEnsure(t *testing.T) {
 	if _, err := stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject("m", id)); err != nil {
 		t.Errorf("the message is gone: %v", err)
 	}
-	for _, bucket := range []string{streams.DaemonsBucket, streams.SlotsBucket} {
+	for _, bucket := range []string{streams.DaemonsBucket, streams.SlotsBucket, streams.HoldsBucket} {
 		kv, err := js.KeyValue(t.Context(), bucket)
 		if err != nil {
 			t.Fatal(err)
@@ -60,6 +60,9 @@ func TestEnsure(t *testing.T) {
 		want := time.Duration(0)
 		if bucket == streams.DaemonsBucket {
 			want = 400 * time.Millisecond
+		}
+		if bucket == streams.HoldsBucket {
+			want = 25 * time.Hour
 		}
 		if status.TTL() != want || status.BackingStore() != "JetStream" {
 			t.Errorf("bucket %s keeps keys for %v, want %v", bucket, status.TTL(), want)

@@ -57,8 +57,13 @@ func run(args []string, out, errOut io.Writer) int {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Help(help),
 	)
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case args[0] == "help": // as of other programs
+		args = append(args[1:], "--help")
+	case args[0] == "version":
+		args = []string{"--version"}
 	}
 	k, err := parser.Parse(args)
 	if code >= 0 { // help or version was printed

@@ -148,6 +148,31 @@ func TestBadSettingsAreAllNamed(t *testing.T) {
 	}
 }
 
+// The help of a command is found whichever way it is asked for.
+func TestHelp(t *testing.T) {
+	for want, ways := range map[string][][]string{
+		"Usage: fusillade <command>":          {{}, {"--help"}, {"help"}},
+		"Usage: fusillade run --output":       {{"run", "--help"}, {"help", "run"}},
+		"Usage: fusillade batches rerun <id>": {{"batches", "rerun", "--help"}, {"help", "batches", "rerun"}},
+	} {
+		for _, args := range ways {
+			code, out, _ := command(t, args...)
+			if code != 0 || !strings.Contains(out, want) {
+				t.Errorf("%v: exit code %d, without %q:\n%s", args, code, want, out)
+			}
+		}
+	}
+	if code, out, _ := command(t, "version"); code != 0 || strings.TrimSpace(out) == "" {
+		t.Errorf("version: exit code %d, %q", code, out)
+	}
+	if _, _, message := command(t, "batches", "create", "--no-such-flag"); !strings.Contains(message, "Try: fusillade batches create --help") {
+		t.Errorf("a bad flag: %s", message)
+	}
+	if _, out, _ := command(t, "--help"); strings.Contains(out, "retry") || strings.Count(out, "\n") > 80 {
+		t.Errorf("the help shows former names, or is too long:\n%s", out)
+	}
+}
+
 func TestMockPortInUse(t *testing.T) {
 	inUse, _ := taken(t)
 	code, _, message := command(t, "mock", "--listen", inUse)

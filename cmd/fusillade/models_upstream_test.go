@@ -41,7 +41,7 @@ func TestModelUpstreams(t *testing.T) {
 	t.Setenv("FUSILLADE_ENCRYPTION_KEY", hex.EncodeToString([]byte(key)))
 	t.Setenv("A_KEY", "sk-secret")
 	s := newServer(t, nil).Store
-	box, err := seal.New([]byte(key))
+	keyring, err := seal.New([]byte(key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestModelUpstreams(t *testing.T) {
 			t.Errorf("%v: the URL is sealed: %t", step.args, got.Key != nil)
 		}
 		if got.Key != nil {
-			if opened, err := box.Open(seal.ModelKey("m", step.url), got.Key); err != nil || opened != step.key {
+			if opened, err := keyring.Open(seal.ModelKey("m", step.url), got.Key); err != nil || opened != step.key {
 				t.Errorf("%v: the key is %q, %v", step.args, opened, err)
 			}
 		}

@@ -255,7 +255,7 @@ func TestOperatorsKey(t *testing.T) {
 
 // A batch brings a key of its own, and brings it again when it is retried after
 // its end.
-func TestBatchBringsItsKey(t *testing.T) {
+func TestBatchHasItsOwnKey(t *testing.T) {
 	t.Setenv("FUSILLADE_ENCRYPTION_KEY", strings.Repeat("a1", 32))
 	t.Setenv("TENANT_KEY", "sk-tenant")
 	r := newServer(t, nil)

@@ -93,13 +93,13 @@ func wantSecrets(t *testing.T, s *postgres.Store, key, batchID, model, webhook, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	box, err := seal.New(raw)
+	keyring, err := seal.New(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := func(about string, sealed []byte, secret string) {
 		t.Helper()
-		if got, err := box.Open(about, sealed); err != nil || got != secret {
+		if got, err := keyring.Open(about, sealed); err != nil || got != secret {
 			t.Errorf("%s: %v", about, err)
 		}
 	}

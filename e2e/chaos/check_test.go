@@ -53,14 +53,14 @@ func startWatcher(c *cluster) *watcher {
 // look reports whether it could.
 func (w *watcher) look(ctx context.Context) bool {
 	for _, id := range w.c.ids() {
-		if w.judge(checker.Check(ctx, w.c.db, id)) {
+		if w.report(checker.Check(ctx, w.c.db, id)) {
 			return false
 		}
-		if before := w.seen[id]; before != nil && w.judge(before.Unchanged(ctx, w.c.db)) {
+		if before := w.seen[id]; before != nil && w.report(before.Unchanged(ctx, w.c.db)) {
 			return false
 		}
 		now, err := checker.Snapshot(ctx, w.c.db, id)
-		if w.judge(err) {
+		if w.report(err) {
 			return false
 		}
 		w.seen[id] = now
@@ -68,9 +68,9 @@ func (w *watcher) look(ctx context.Context) bool {
 	return true
 }
 
-// judge fails the test for a contradiction, and reports whether the database
+// report fails the test for a contradiction, and reports whether the database
 // could not be read, which says nothing.
-func (w *watcher) judge(err error) (unread bool) {
+func (w *watcher) report(err error) (unread bool) {
 	if err == nil {
 		return false
 	}

@@ -251,7 +251,7 @@ func (c *cluster) awaitEnd() {
 	})
 }
 
-// live is a request in hand somewhere when a fault came.
+// live is a request in flight somewhere when a fault came.
 type live struct {
 	batch                          [16]byte
 	line, claim, delivery, attempt int32
@@ -281,7 +281,7 @@ SELECT count(*) FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int
   JOIN requests r ON r.batch_id = f.batch_id AND r.line = f.line
  WHERE NOT (r.attempt > f.attempt OR r.state = 'processing' AND (r.claim, r.delivery) <> (f.claim, f.delivery))`
 
-// awaitMoved waits until everything that was in hand has moved on, and returns
+// awaitMoved waits until everything that was in flight has moved on, and returns
 // how long after the given time that was.
 func (c *cluster) awaitMoved(held []live, since time.Time) time.Duration {
 	c.t.Helper()
@@ -291,7 +291,7 @@ func (c *cluster) awaitMoved(held []live, since time.Time) time.Duration {
 		batches, lines = append(batches, l.batch), append(lines, l.line)
 		claims, deliveries, attempts = append(claims, l.claim), append(deliveries, l.delivery), append(attempts, l.attempt)
 	}
-	poll(c.t, "what was in hand has moved on", func() bool {
+	poll(c.t, "what was in flight has moved on", func() bool {
 		return c.count(stuckSQL, batches, lines, claims, deliveries, attempts) == 0
 	})
 	return time.Since(since)

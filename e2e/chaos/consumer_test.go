@@ -58,7 +58,7 @@ func TestConsumer(t *testing.T) {
 	}
 }
 
-// awaitStrike waits until the failpoint has acted and what was in hand has
+// awaitStrike waits until the failpoint has acted and what was in flight has
 // moved on, and returns how long that took.
 func (c *cluster) awaitStrike(victim *pod, action string) time.Duration {
 	c.t.Helper()

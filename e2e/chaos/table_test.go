@@ -22,7 +22,7 @@ type table struct {
 
 type row struct{ fault, outcome, recovered, test string }
 
-// add notes what came of a fault, if the test has not failed.
+// add notes the outcome of a fault, if the test has not failed.
 func (t *table) add(test *testing.T, fault, outcome string, recovered time.Duration) {
 	test.Helper()
 	took := "-"

@@ -53,8 +53,8 @@ var mutations = []mutation{
 	{"request_finish.go", "retry: the delivery", "AND r.delivery = i.delivery\n   AND r.state", "AND r.state", ""},
 	{"request_finish.go", "retry: processing", "\n   AND r.state = 'processing' AND r.daemon_id = $1\nRETURNING", "\n   AND r.daemon_id = $1\nRETURNING", hasDaemon},
 	{"request_finish.go", "retry: the daemon", "\n   AND r.state = 'processing' AND r.daemon_id = $1\nRETURNING", "\n   AND r.state = 'processing' AND $1::uuid IS NOT NULL\nRETURNING", ""},
-	{"request_release.go", "unclaim: the claim", "r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery`", "r.ctid = i.place AND r.delivery = i.delivery`", ""},
-	{"request_release.go", "unclaim: the delivery", "r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery`", "r.ctid = i.place AND r.claim = i.claim`", ""},
+	{"request_release.go", "release: the claim", "r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery`", "r.ctid = i.place AND r.delivery = i.delivery`", ""},
+	{"request_release.go", "release: the delivery", "r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery`", "r.ctid = i.place AND r.claim = i.claim`", ""},
 	{"request_reclaim.go", "reclaim: processing", "WHERE state = 'processing' AND daemon_id = ANY ($1::uuid[])", "WHERE daemon_id = ANY ($1::uuid[])", hasDaemon},
 	{"daemon_dead.go", "death: the heartbeat", "AND last_heartbeat < now() - $1::interval`", "AND $1::interval IS NOT NULL`", ""},
 	{"daemon.go", "heartbeat: not of the dead", "\n WHERE id = $1 AND status <> 'dead'`\n\n\tendDaemonSQL", "\n WHERE id = $1`\n\n\tendDaemonSQL", ""},
@@ -66,10 +66,10 @@ var mutations = []mutation{
 	{"batch_finish.go", "status: expired", "WHEN b.expired + n.expired > 0 THEN", "WHEN n.expired > 0 THEN", ""},
 	{"batch_expire.go", "expiry: the deadline", "b.status = 'in_progress' AND b.expires_at <= now() - $1::interval AND", "b.status = 'in_progress' AND $1::interval IS NOT NULL AND", "it only lists candidates: each is asked again under its lock"},
 	{"batch_expire.go", "expiry: the deadline, under the lock", "SELECT status = 'in_progress' AND expires_at <= now() - $2::interval", "SELECT status = 'in_progress' AND $2::interval IS NOT NULL", "no statement moves a deadline that has passed but a retry, which needs a batch that has ended"},
-	{"batch_rerun.go", "manual retry: the states", "AND seq < $4 AND state = ANY ($5::text[]::request_state[])", "AND seq < $4 AND $5::text[] IS NOT NULL", ""},
-	{"batch_rerun.go", "manual retry of lines: not what completed", "AND line = ANY ($3::int[]) AND state IN ('failed', 'canceled', 'expired')", "AND line = ANY ($3::int[])", ""},
-	{"batch_rerun.go", "manual retry of lines: what was skipped", "AND model = t.model AND skipped > 0 AND last_line < t.line LIMIT 1", "AND model = t.model AND last_line < t.line LIMIT 1", ""},
-	{"batch_rerun.go", "manual retry of lines: what is not live", "       AND (SELECT 1 FROM requests WHERE batch_id = $1 AND line = t.line) IS NULL\n", "", ""},
+	{"batch_rerun.go", "rerun: the states", "AND seq < $4 AND state = ANY ($5::text[]::request_state[])", "AND seq < $4 AND $5::text[] IS NOT NULL", ""},
+	{"batch_rerun.go", "rerun of lines: not what completed", "AND line = ANY ($3::int[]) AND state IN ('failed', 'canceled', 'expired')", "AND line = ANY ($3::int[])", ""},
+	{"batch_rerun.go", "rerun of lines: what was skipped", "AND model = t.model AND skipped > 0 AND last_line < t.line LIMIT 1", "AND model = t.model AND last_line < t.line LIMIT 1", ""},
+	{"batch_rerun.go", "rerun of lines: what is not live", "       AND (SELECT 1 FROM requests WHERE batch_id = $1 AND line = t.line) IS NULL\n", "", ""},
 	{"request_reclaim.go", "reclaim: the dead", "AND daemon_id = ANY ($1::uuid[])", "AND $1::uuid[] IS NOT NULL", ""},
 }
 
@@ -98,7 +98,7 @@ func (m mutation) mutant(t *testing.T) (path, content string) {
 	return path, strings.Replace(string(source), m.from, m.to, 1)
 }
 
-// Every mutation has exactly one place: whoever changes a statement of the fence
+// Every mutation has exactly one place: who changes a statement of the fence
 // changes its mutations too.
 func TestMutationsHaveTheirPlaces(t *testing.T) {
 	t.Parallel()

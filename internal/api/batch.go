@@ -42,12 +42,16 @@ type requestCounts struct {
 
 // shownStatus is a batch's status as OpenAI would have it: there, a batch has
 // failed if its file was refused, and is completed if its requests were all
-// called, even if each of them failed.
-func shownStatus(s batch.Status) string {
-	if s == batch.StatusFailed {
-		s = batch.StatusCompleted
+// called, even if each of them failed. A large batch whose cancel is under way is
+// cancelling.
+func shownStatus(b postgres.Batch) string {
+	switch {
+	case b.Status == batch.StatusFailed:
+		return string(batch.StatusCompleted)
+	case !b.Status.Terminal() && !b.CancellingAt.IsZero():
+		return "cancelling"
 	}
-	return string(s)
+	return string(b.Status)
 }
 
 // asBatch shows a batch as OpenAI would. Files are validated when they are
@@ -56,7 +60,7 @@ func shownStatus(s batch.Status) string {
 func asBatch(b postgres.Batch) batchObject {
 	out := batchObject{
 		ID: b.ID.String(), Object: "batch", Endpoint: b.Endpoint, InputFileID: b.File.String(),
-		CompletionWindow: b.CompletionWindow, Status: shownStatus(b.Status),
+		CompletionWindow: b.CompletionWindow, Status: shownStatus(b),
 		CreatedAt: b.CreatedAt.Unix(), InProgressAt: unix(b.CreatedAt), ExpiresAt: unix(b.ExpiresAt),
 		CancellingAt: unix(b.CancellingAt), Metadata: b.Metadata,
 		RequestCounts: requestCounts{Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Counts.Failed}, Usage: asUsage(b.Usage),

@@ -25,7 +25,7 @@ func (s *Server) batchEvents(c *call, p batchParams) error {
 	if err != nil {
 		return err
 	}
-	leave, err := s.watchers.enter(c.Context())
+	leave, err := s.watchers.enter(c.Context(), c.owner)
 	if err != nil {
 		return err
 	}

@@ -110,7 +110,7 @@ func (s *service) dump() string {
 
 // A batch's key is used for its calls and no others, is nowhere to be read, and
 // is gone with the end of the batch; a retry brings it anew.
-func TestBatchBringsItsKey(t *testing.T) {
+func TestBatchHasItsOwnKey(t *testing.T) {
 	t.Parallel()
 	const first, second = "sk-batch-secret-1", "sk-batch-secret-2"
 	var log lockedBuffer

@@ -64,7 +64,7 @@ func (s *Server) batchResults(c *call, p resultListParams) error {
 	if err != nil {
 		return err
 	}
-	leave, err := s.downloads.enter(c.Context())
+	leave, err := s.downloads.enter(c.Context(), c.owner)
 	if err != nil {
 		return err
 	}

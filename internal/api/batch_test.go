@@ -117,7 +117,7 @@ func TestCreateBatchRefuses(t *testing.T) {
 	c.post("/batches", good).want(t, http.StatusOK)
 }
 
-// One key, one batch: whoever asks, and however often, at once.
+// One key, one batch, however many ask, and however often, at once.
 func TestIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	s := newService(t, func(cfg *api.Config) { cfg.Allowance.ActiveBatches = 2 })
@@ -154,7 +154,7 @@ func TestIdempotencyKey(t *testing.T) {
 	if id := bob.post("/batches", newBatch(bob.file(requests(3, "m"))), "Idempotency-Key", "k").want(t, 200).text("id"); id == ids[0] {
 		t.Error("another owner's key leads to this batch")
 	}
-	// What became of the file makes no difference, and a batch that is gone is
+	// The file may be deleted since, and a batch that is gone is
 	// not made again.
 	alice.do(http.MethodDelete, "/files/"+file, "", nil).want(t, http.StatusOK)
 	if id := alice.post("/batches", newBatch(file), "Idempotency-Key", "k").want(t, http.StatusOK).text("id"); id != ids[0] {

@@ -42,9 +42,9 @@ type Config struct {
 	// Owner owns everything, and no key is asked for, not even of operators. Empty: each request
 	// needs an API key, whose owner it acts for.
 	Owner string
-	// Loopback says that only this machine can connect. Without keys the Host
-	// of a request must then name it.
-	Loopback bool
+	// Hosts are the names, besides localhost and addresses, that the Host of a
+	// request may have where no key is asked for: *.example.com is every name below.
+	Hosts []string
 	// Keyring encrypts API keys of single batches; nil: they can have none.
 	Keyring *seal.Keyring
 	// Models are listed beside those of the owner's files.
@@ -52,12 +52,24 @@ type Config struct {
 
 	// Limits bound an input file.
 	Limits jsonl.Limits
+	// ModelLimits bound how many models files may name.
+	ModelLimits batch.ModelLimits
+	// AllowedModels are patterns of the models that files may name, as
+	// jsonl.Config has them; none: any.
+	AllowedModels []string
 	// Allowance is what an owner may have in progress whose key says nothing.
 	Allowance batch.Allowance
 	// MaxPartBytes is the largest part of an upload in parts; default 64 MiB.
 	MaxPartBytes int64
 	// MaxUploads is how many files are read at once; default 4. More wait.
 	MaxUploads int
+	// What an owner may have of the process's uploads, downloads and streams of
+	// events at once; defaults 2, 4 and 64. More wait. Without keys there is one
+	// owner, who may have all.
+	MaxUploadsPerOwner, MaxDownloadsPerOwner, MaxWatchersPerOwner int
+	// UploadTimeout is how long an upload, or a part of one, may take altogether;
+	// default 1 h.
+	UploadTimeout time.Duration
 	// RetryAfter is what a client is told that has to wait; default 5 s.
 	RetryAfter time.Duration
 	// ClientTimeout is how long a client may take to send or receive 64 KiB;
@@ -82,6 +94,10 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.MaxPartBytes = cmp.Or(c.MaxPartBytes, 64<<20)
 	c.MaxUploads = cmp.Or(c.MaxUploads, 4)
+	c.MaxUploadsPerOwner = cmp.Or(c.MaxUploadsPerOwner, 2)
+	c.MaxDownloadsPerOwner = cmp.Or(c.MaxDownloadsPerOwner, 4)
+	c.MaxWatchersPerOwner = cmp.Or(c.MaxWatchersPerOwner, 64)
+	c.UploadTimeout = cmp.Or(c.UploadTimeout, time.Hour)
 	c.RetryAfter = cmp.Or(c.RetryAfter, 5*time.Second)
 	c.ClientTimeout = cmp.Or(c.ClientTimeout, 30*time.Second)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)

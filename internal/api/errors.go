@@ -128,6 +128,7 @@ func (s *Server) translate(err error) (*apiError, bool) {
 	var known *apiError
 	var file *jsonl.InvalidFileError
 	var allowance *batch.AllowanceError
+	var models *batch.ModelLimitError
 	var change *control.InvalidChangeError
 	var size *http.MaxBytesError
 	switch {
@@ -137,6 +138,8 @@ func (s *Server) translate(err error) (*apiError, bool) {
 		return invalidFile(file), true
 	case errors.As(err, &allowance):
 		return s.overAllowance(allowance), true
+	case errors.As(err, &models):
+		return overModels(models), true
 	case errors.As(err, &change):
 		return invalid(change.Field, codeInvalid, "%s.", change), true
 	case errors.As(err, &size):
@@ -175,7 +178,7 @@ func sentence(err, sentinel error) string {
 	var tooMany *batch.TooManyError
 	switch {
 	case errors.As(err, &finished):
-		text = "the batch is already " + shownStatus(finished.Status)
+		text = "the batch is already " + shownStatus(postgres.Batch{Status: finished.Status})
 	case errors.As(err, &upload):
 		text = upload.Error()
 	case errors.As(err, &tooMany):
@@ -210,6 +213,14 @@ func (s *Server) overAllowance(e *batch.AllowanceError) *apiError {
 		message: "Too much is in progress: " + e.Error() + ".", retryAfter: s.cfg.RetryAfter}
 }
 
+func overModels(e *batch.ModelLimitError) *apiError {
+	out := invalid("file", "too_many_models", "The file was refused, and nothing of it was kept: %s. Delete files whose models are not used any more.", e)
+	if e.Total {
+		out.message = fmt.Sprintf("The file was refused, and nothing of it was kept: %s. The server's operators can raise FUSILLADE_MAX_MODELS.", e)
+	}
+	return out
+}
+
 // fail is where errors become responses, and the only place.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, errGone) || (r.Context().Err() != nil && errors.Is(err, context.Canceled)) {
@@ -224,7 +235,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if answer.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(answer.retryAfter.Seconds()))))
 	}
-	if answer.status == http.StatusConflict {
+	if answer.status == http.StatusConflict || answer.status == http.StatusRequestTimeout {
 		h.Set("X-Should-Retry", "false") // the SDKs would: trying again changes nothing
 	}
 	if answer.status == http.StatusUnauthorized {

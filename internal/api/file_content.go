@@ -50,7 +50,7 @@ func (p *contentParams) read(in *input) {
 
 // fileContent sends the lines of a file from offset on, at most limit.
 func (s *Server) fileContent(c *call, p contentParams) error {
-	leave, err := s.downloads.enter(c.Context())
+	leave, err := s.downloads.enter(c.Context(), c.owner)
 	if err != nil {
 		return err
 	}

@@ -35,14 +35,16 @@ func (*uploadParams) read(*input) {}
 // uploadFile stores the file as it arrives. The fields of the form may come
 // before or after it: the file is made ready when all are known to be good.
 func (s *Server) uploadFile(c *call, _ uploadParams) error {
-	leave, err := s.uploads.enter(c.Context())
+	ctx, cancel := s.uploadTime(c.Context())
+	defer cancel()
+	leave, err := s.uploads.enter(ctx, c.owner)
 	if err != nil {
-		return err
+		return orTooLong(ctx, err)
 	}
 	defer leave()
-	id, err := s.receive(c)
+	id, err := s.receive(ctx, c)
 	if err != nil {
-		return err
+		return orTooLong(ctx, err)
 	}
 	f, err := s.cfg.Store.GetFile(c.Context(), c.owner, id)
 	if err != nil {
@@ -52,7 +54,23 @@ func (s *Server) uploadFile(c *call, _ uploadParams) error {
 	return nil
 }
 
-func (s *Server) receive(c *call) (batch.FileID, error) {
+// uploadTime bounds how long an upload, or a part of one, has a place: a client
+// may be slow, but not for ever.
+func (s *Server) uploadTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.cfg.UploadTimeout)
+}
+
+// orTooLong says that an upload failed because its time was over.
+func orTooLong(ctx context.Context, err error) error {
+	// The read that fails may do so an instant before the context ends.
+	if deadline, _ := ctx.Deadline(); time.Now().Before(deadline) {
+		return err
+	}
+	return &apiError{status: http.StatusRequestTimeout, kind: invalidRequest, code: "upload_timeout",
+		message: "The upload took too long, and nothing of it was kept. Send less at once, or in parts with POST /v1/uploads."}
+}
+
+func (s *Server) receive(ctx context.Context, c *call) (batch.FileID, error) {
 	media, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
 		return batch.FileID{}, unsupportedMedia("multipart/form-data with a boundary")
@@ -61,7 +79,7 @@ func (s *Server) receive(c *call) (batch.FileID, error) {
 	if c.ContentLength > limit {
 		return batch.FileID{}, tooLarge("The upload is larger than %d bytes.", limit)
 	}
-	paced := &pacedReader{Reader: c.Body, control: http.NewResponseController(c.w), timeout: s.cfg.ClientTimeout}
+	paced := s.pacedReader(ctx, c)
 	u := &upload{
 		body:   &bodyReader{r: http.MaxBytesReader(c.w, io.NopCloser(paced), limit)},
 		fields: make(map[string]string),
@@ -74,11 +92,11 @@ func (s *Server) receive(c *call) (batch.FileID, error) {
 	if file == nil {
 		return batch.FileID{}, invalid("file", codeMissing, "The form has no file.")
 	}
-	lines, err := jsonl.NewReader(u.content(file), jsonl.Config{Limits: s.cfg.Limits})
+	lines, err := jsonl.NewReader(u.content(file), jsonl.Config{Limits: s.cfg.Limits, Models: s.cfg.AllowedModels})
 	if err != nil {
 		return batch.FileID{}, err
 	}
-	id, _, err := jsonl.Load(c.Context(), s.cfg.Store, lines, filename(file), c.owner, s.finishUpload(u))
+	id, _, err := jsonl.Load(ctx, s.cfg.Store, lines, filename(file), c.owner, s.finishUpload(u))
 	return id, u.explain(err)
 }
 
@@ -255,6 +273,7 @@ func (s *Server) finishUpload(form *upload) jsonl.Finish {
 				return err
 			}
 		}
+		summary.ModelLimits = s.cfg.ModelLimits
 		return s.cfg.Store.FinishFile(ctx, id, summary)
 	}
 }

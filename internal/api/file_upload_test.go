@@ -245,3 +245,50 @@ func TestUploadsTakeTurns(t *testing.T) {
 	}
 	(<-done).want(t, http.StatusOK)
 }
+
+// An owner who uploads slowly holds up themselves alone, and not for ever.
+func TestSlowUploads(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	alice, bob := s.client("alice"), s.client("bob")
+	for range 4 {
+		alice.rawUpload()
+	}
+	until(t, "alice has the places she can have", func() bool { return s.count(`SELECT count(*) FROM files`) == 2 })
+	bob.file(requests(3, "m"))
+}
+
+// An upload whose time is over is ended, however steadily it goes on.
+func TestUploadTimeout(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(cfg *api.Config) { cfg.UploadTimeout = time.Second })
+	conn := s.client("alice").rawUpload()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() { // as slowly as is allowed
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-tick.C:
+			case <-stop:
+				return
+			}
+			if _, err := io.WriteString(conn, request(fmt.Sprint(i), "m")); err != nil {
+				return
+			}
+		}
+	}()
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestTimeout || resp.Header.Get("X-Should-Retry") != "false" {
+		t.Errorf("status %d, headers %v", resp.StatusCode, resp.Header)
+	}
+	until(t, "nothing remains", func() bool { return s.count(`SELECT count(*) FROM files`) == 0 })
+}

@@ -66,7 +66,7 @@ var crossOrigin = http.NewCrossOriginProtection()
 
 // admit refuses what a web page sends through its visitor's browser. Only where
 // no key is asked for would it be let in: by a form, or under a name of its own
-// that leads to this machine.
+// that leads to this server.
 func (s *Server) admit(r *http.Request) error {
 	if s.cfg.Owner == "" {
 		return nil
@@ -74,23 +74,30 @@ func (s *Server) admit(r *http.Request) error {
 	if err := crossOrigin.Check(r); err != nil {
 		return forbidden("Requests from web pages of other origins are refused.")
 	}
-	if s.cfg.Loopback && !isLoopbackHost(r.Host) {
-		return forbidden("The Host header must name this machine, as localhost does.")
+	if !s.knownHost(r.Host) {
+		return forbidden(fmt.Sprintf("The Host header is %s. Without API keys it must be localhost, an IP address, or a name that FUSILLADE_API_HOSTS lists.", quote(r.Host)))
 	}
 	return nil
 }
 
-func isLoopbackHost(hostport string) bool {
+// knownHost reports whether a Host header is one that no web page can have for
+// its own: an address, a name of this machine, or one that is configured.
+func (s *Server) knownHost(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
 		host = h
 	}
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return true
 	}
-	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil && address.IsLoopback()
+	for _, name := range append([]string{"localhost", "*.localhost"}, s.cfg.Hosts...) {
+		name = strings.TrimSuffix(strings.ToLower(name), ".")
+		if suffix, below := strings.CutPrefix(name, "*"); host == name || below && strings.HasSuffix(host, suffix) {
+			return true
+		}
+	}
+	return false
 }
 
 // unknownRoute asks the mux's own handler whether another method would do.

@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"bufio"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -48,23 +50,18 @@ func TestKeys(t *testing.T) {
 // Without keys everything is one owner's, and web pages are kept out.
 func TestNoKeys(t *testing.T) {
 	t.Parallel()
-	s := newService(t, func(cfg *api.Config) { cfg.Owner, cfg.Loopback = "local", true })
+	s := newService(t, func(cfg *api.Config) { cfg.Owner, cfg.Hosts = "local", []string{"api.internal", "*.lan"} })
 	c := &client{service: s}
 	file := c.file(request("a", "m"))
 	c.get("/files/"+file).want(t, http.StatusOK)
-	for _, host := range []string{"evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example"} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url+"/files", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Host = host
-		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusForbidden {
-			t.Errorf("host %s: status %d", host, resp.StatusCode)
+	for host, want := range map[string]int{
+		"evil.example": 403, "evil.example:80": 403, "127.0.0.1.evil.example": 403, "localhost.evil.example": 403, "evil.lan.example": 403,
+		"evillan": 403, "api.internal.evil.example": 403, "internal": 403, "": 403,
+		"localhost": 200, "localhost:8080": 200, "LOCALHOST.": 200, "x.localhost": 200, "127.0.0.1": 200, "10.1.2.3:80": 200, "[::1]:8080": 200,
+		"[2001:db8::1]": 200, "api.internal": 200, "API.internal:8000": 200, "a.b.lan": 200,
+	} {
+		if got := c.statusFor(host); got != want {
+			t.Errorf("host %q: status %d, want %d", host, got, want)
 		}
 	}
 	contentType, body := form(field{"purpose", "", "batch"}, field{"file", "a.jsonl", request("b", "m")})
@@ -74,4 +71,19 @@ func TestNoKeys(t *testing.T) {
 	if n := s.count(`SELECT count(*) FROM files`); n != 1 {
 		t.Errorf("%d files, want one", n)
 	}
+}
+
+// statusFor asks for the files under a Host header, which is sent as it is.
+func (c *client) statusFor(host string) int {
+	c.t.Helper()
+	conn := c.dial()
+	if _, err := fmt.Fprintf(conn, "GET /v1/files HTTP/1.1\r\nHost: %s\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\n\r\n", host); err != nil {
+		c.t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
 }

@@ -59,22 +59,24 @@ func (s *Server) completeUpload(ctx context.Context, who caller, p completeParam
 	if err != nil {
 		return uploadObject{}, err
 	}
+	ctx, cancel := s.uploadTime(ctx)
+	defer cancel()
 	content := &partsReader{ctx: ctx, store: s.cfg.Store, sum: md5.New()}
 	if content.parts, err = s.wantedParts(ctx, u, p.parts); err != nil {
 		return uploadObject{}, err
 	}
-	leave, err := s.uploads.enter(ctx)
+	leave, err := s.uploads.enter(ctx, who.owner)
 	if err != nil {
 		return uploadObject{}, err
 	}
 	defer leave()
-	lines, err := jsonl.NewReader(content, jsonl.Config{Limits: s.cfg.Limits})
+	lines, err := jsonl.NewReader(content, jsonl.Config{Limits: s.cfg.Limits, Models: s.cfg.AllowedModels})
 	if err != nil {
 		return uploadObject{}, err
 	}
 	_, _, err = jsonl.Load(ctx, s.cfg.Store, lines, u.Filename, who.owner, s.finishParts(u, content, p.md5))
 	if err != nil {
-		return uploadObject{}, err
+		return uploadObject{}, orTooLong(ctx, err)
 	}
 	return s.showUpload(ctx, who, p.id)
 }
@@ -91,6 +93,7 @@ func (s *Server) finishParts(u postgres.Upload, content *partsReader, want []byt
 				return err
 			}
 		}
+		summary.ModelLimits = s.cfg.ModelLimits
 		return s.cfg.Store.FinishUpload(ctx, u.ID, id, summary)
 	}
 }

@@ -36,23 +36,25 @@ func (s *Server) addPart(c *call, p uploadIDParams) error {
 	if err != nil {
 		return err
 	}
-	leave, err := s.uploads.enter(c.Context())
+	ctx, cancel := s.uploadTime(c.Context())
+	defer cancel()
+	leave, err := s.uploads.enter(ctx, c.owner)
 	if err != nil {
-		return err
+		return orTooLong(ctx, err)
 	}
 	defer leave()
-	data, form, err := s.partForm(c)
+	data, form, err := s.partForm(ctx, c)
+	if err != nil {
+		return orTooLong(ctx, err)
+	}
+	part, err := s.cfg.Store.BeginPart(ctx, u.ID)
 	if err != nil {
 		return err
 	}
-	part, err := s.cfg.Store.BeginPart(c.Context(), u.ID)
-	if err != nil {
-		return err
-	}
-	if err := s.storePart(c.Context(), u.ID, part, form.content(data)); err != nil {
+	if err := s.storePart(ctx, u.ID, part, form.content(data)); err != nil {
 		removing, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), removingPart)
 		defer cancel()
-		return errors.Join(form.explain(err), s.cfg.Store.RemovePart(removing, part))
+		return errors.Join(orTooLong(ctx, form.explain(err)), s.cfg.Store.RemovePart(removing, part))
 	}
 	s.writeJSON(c.w, http.StatusOK, partObject{
 		ID: partName(part), Object: "upload.part", CreatedAt: time.Now().Unix(), UploadID: uploadName(u.ID),
@@ -61,7 +63,7 @@ func (s *Server) addPart(c *call, p uploadIDParams) error {
 }
 
 // partForm reads on to the data of a form.
-func (s *Server) partForm(c *call) (*multipart.Part, *upload, error) {
+func (s *Server) partForm(ctx context.Context, c *call) (*multipart.Part, *upload, error) {
 	media, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
 		return nil, nil, unsupportedMedia("multipart/form-data with a boundary")
@@ -70,7 +72,7 @@ func (s *Server) partForm(c *call) (*multipart.Part, *upload, error) {
 	if c.ContentLength > limit {
 		return nil, nil, tooLarge("The part is larger than %d bytes.", s.cfg.MaxPartBytes)
 	}
-	paced := &pacedReader{Reader: c.Body, control: http.NewResponseController(c.w), timeout: s.cfg.ClientTimeout}
+	paced := s.pacedReader(ctx, c)
 	form := &upload{body: &bodyReader{r: http.MaxBytesReader(c.w, io.NopCloser(paced), limit)}}
 	form.parts = multipart.NewReader(form.body, params["boundary"])
 	data, err := form.parts.NextRawPart()

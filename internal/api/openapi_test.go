@@ -302,7 +302,7 @@ func TestAdminRoutes(t *testing.T) {
 	}
 }
 
-// The demand is what waits, whoever owns it, by model and window.
+// The demand is what waits, of all owners, by model and window.
 func TestDemand(t *testing.T) {
 	t.Parallel()
 	s := newService(t, nil) // and nothing is claimed

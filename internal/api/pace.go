@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"time"
@@ -15,10 +16,17 @@ type pacedReader struct {
 	io.Reader
 	control *http.ResponseController
 	timeout time.Duration
-	left    int // to come before the deadline
+	left    int       // to come before the deadline
+	last    time.Time // that any deadline may be
 
 	deadline time.Time
 	returned time.Time // when the last Read did
+}
+
+// pacedReader reads the body of a call until the context's deadline.
+func (s *Server) pacedReader(ctx context.Context, c *call) *pacedReader {
+	last, _ := ctx.Deadline()
+	return &pacedReader{Reader: c.Body, control: http.NewResponseController(c.w), timeout: s.cfg.ClientTimeout, last: last}
 }
 
 // Read does not hold against the client what passed between two reads: that
@@ -27,15 +35,23 @@ func (p *pacedReader) Read(b []byte) (int, error) {
 	now := time.Now()
 	if p.left <= 0 {
 		p.left, p.deadline = paceBytes, now.Add(p.timeout)
-		_ = p.control.SetReadDeadline(p.deadline)
+		p.setDeadline()
 	} else if away := now.Sub(p.returned); away > p.timeout/100 {
 		p.deadline = p.deadline.Add(away)
-		_ = p.control.SetReadDeadline(p.deadline)
+		p.setDeadline()
 	}
 	n, err := p.Reader.Read(b)
 	p.left -= n
 	p.returned = time.Now()
 	return n, err
+}
+
+func (p *pacedReader) setDeadline() {
+	deadline := p.deadline
+	if deadline.After(p.last) {
+		deadline = p.last
+	}
+	_ = p.control.SetReadDeadline(deadline)
 }
 
 // pacedWriter writes for as long as the client takes it.

@@ -22,9 +22,9 @@ const (
 type Server struct {
 	cfg       Config
 	mux       *http.ServeMux
-	uploads   gate
-	downloads gate
-	watchers  gate
+	uploads   *gate
+	downloads *gate
+	watchers  *gate
 	// streams ends when responses that go on for long are to end.
 	streams    context.Context
 	endStreams context.CancelFunc
@@ -39,9 +39,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuring the API: %w", err)
 	}
+	newGate := func(n, perOwner int) *gate { return newGate(n, perOwner, cfg.Owner != "", cfg.RetryAfter) }
 	s := &Server{
-		cfg: cfg, mux: http.NewServeMux(), uploads: newGate(cfg.MaxUploads, cfg.RetryAfter),
-		downloads: newGate(maxDownloads, cfg.RetryAfter), watchers: newGate(maxWatchers, cfg.RetryAfter),
+		cfg: cfg, mux: http.NewServeMux(), uploads: newGate(cfg.MaxUploads, cfg.MaxUploadsPerOwner),
+		downloads: newGate(maxDownloads, cfg.MaxDownloadsPerOwner), watchers: newGate(maxWatchers, cfg.MaxWatchersPerOwner),
 	}
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	for _, route := range s.routes() {

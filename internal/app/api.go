@@ -26,6 +26,11 @@ func Listen(ctx context.Context, s config.Server) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", s.Listen, err)
 	}
+	// That no keys are asked for follows from the address in the settings, of
+	// which a name may lead anywhere.
+	if addr, ok := listener.Addr().(*net.TCPAddr); ok && s.Auth == "" && !s.NeedsKeys() && !addr.IP.IsLoopback() {
+		return nil, errors.Join(fmt.Errorf("%s leads to %s, which other machines can reach: set FUSILLADE_API_AUTH to keys, or to none", s.Listen, addr), listener.Close())
+	}
 	return listener, nil
 }
 
@@ -55,10 +60,12 @@ func APIConfig(r Resources, o *config.API, models ...string) (api.Config, error)
 	return api.Config{
 		Store: r.Store, Controller: controller, Log: r.Log, ParseWindow: config.ParseWindow,
 		Wake:  func() { _ = r.Conn.Publish(streams.HintWork, nil) }, // a hint that is lost costs one claim interval
-		Owner: owner, Loopback: o.Loopback(), Models: models, Keyring: r.Keyring,
-		Limits:     jsonl.Limits{MaxRequests: o.MaxFileRequests, MaxRequestBytes: o.MaxRequestBytes, MaxFileBytes: int64(o.MaxFileBytes)},
+		Owner: owner, Hosts: o.KnownHosts(), Models: models, Keyring: r.Keyring,
+		Limits:      jsonl.Limits{MaxRequests: o.MaxFileRequests, MaxRequestBytes: o.MaxRequestBytes, MaxFileBytes: int64(o.MaxFileBytes)},
+		ModelLimits: batch.ModelLimits{PerOwner: amount(o.MaxModelsPerOwner), Total: amount(o.MaxModels)}, AllowedModels: o.ModelsAllowed,
 		Allowance:  batch.Allowance{ActiveBatches: amount(o.MaxActiveBatches), QueuedRequests: int64(amount(o.MaxQueuedRequests))},
-		MaxUploads: o.MaxUploads, DrainTimeout: o.DrainTimeout.Duration(),
+		MaxUploads: o.MaxUploads, MaxUploadsPerOwner: o.MaxUploadsPerOwner, MaxDownloadsPerOwner: o.MaxDownloadsPerOwner,
+		MaxWatchersPerOwner: o.MaxEventStreamsPerOwner, UploadTimeout: o.UploadTimeout.Duration(), DrainTimeout: o.DrainTimeout.Duration(),
 	}, nil
 }
 

@@ -78,7 +78,7 @@ func TestManyModels(t *testing.T) {
 	}
 }
 
-// Work for a model that has been idle for long: its slots are given back, and
+// Work for a model that has been idle for long: its slots are released, and
 // its consumers ask seldom.
 func TestWorkAfterAnIdleTime(t *testing.T) {
 	t.Parallel()

@@ -38,7 +38,7 @@ func TestLocal(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := c.local(cfg)
-	// Those that the first run unclaimed when it stopped need no recovery.
+	// Those that the first run released when it stopped need no recovery.
 	if claimed := c.Batch(id).Counts.InProgress; second.Recovered == 0 || int64(second.Recovered) > claimed {
 		t.Errorf("%d requests were recovered, %d had been claimed", second.Recovered, claimed)
 	}

@@ -248,7 +248,7 @@ func TestMetricsOutliveADaemon(t *testing.T) {
 	r.awaitSample(t, `fusillade_requests_finished_total{model="m",reason="",status="completed",status_code="200"}`, 7)
 	samples := r.scrape(t)
 	checkSamples(t, samples, []expectation{about(`heartbeat_failures_total`, 1, many)})
-	// Each of the three was given back by the daemon as it ended, or taken back
+	// Each of the three was released by the daemon as it ended, or taken back
 	// from it by the leader, whichever came first.
 	again := samples[`fusillade_redeliveries_total`] + samples[`fusillade_stale_requests_reclaimed_total{cause="stale_daemon"}`]
 	if again < 3 {

@@ -7,5 +7,5 @@
 //	pending ───────▶ claimed ───────▶ processing ───────▶ completed | failed
 //	   ▲                │                 │
 //	   └────────────────┴─────────────────┘               canceled | expired
-//	     unclaim, retry, dead daemon           (from any live state)
+//	     release, retry, dead daemon           (from any live state)
 package batch

@@ -197,7 +197,7 @@ func (m *measurement) pickups(ctx context.Context, arrivals *arrivals, finished 
 		}
 	}
 	slices.Sort(times)
-	return pickup{P50: ms(times[len(times)/2]), P99: ms(times[(len(times)-1)*99/100])}, nil
+	return pickup{P50: ms(times[(len(times)-1)/2]), P99: ms(times[(len(times)-1)*99/100])}, nil
 }
 
 // arrivals tells when calls arrive at a server in this process.

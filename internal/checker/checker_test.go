@@ -31,7 +31,7 @@ INSERT INTO results (batch_id, line, seq, state, attempts, routed_model, reason)
 UPDATE results SET prompt_tokens = 10, completion_tokens = 20 WHERE line IN (1, 3);
 INSERT INTO batch_usage VALUES (b(), 'a', 10, 20, 0, 0);`
 
-const resetSQL = `TRUNCATE files, file_models, templates, batches, batch_usage, batch_keys, cursors, requests, results`
+const resetSQL = `TRUNCATE files, file_models, templates, batches, batch_usage, batch_keys, cursors, requests, results CASCADE`
 
 // cancelSQL ends the same batch as a cancel does.
 const cancelSQL = `

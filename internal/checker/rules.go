@@ -36,8 +36,8 @@ func (t *tables) checkCursors(p *problems) {
 		}
 		p.want(name+"total", c.total, totals[model])
 		p.want(name+"claimed", c.claimed, upto[model]+beyond[model])
-		if beyond[model] > c.holes {
-			p.addf("%s%d lines beyond it have rows, of %d holes", name, beyond[model], c.holes)
+		if beyond[model] > c.claimedOutOfOrder {
+			p.addf("%s%d lines beyond it have rows, of %d claimed out of order", name, beyond[model], c.claimedOutOfOrder)
 		}
 		if c.last != 0 && !isLine[model] {
 			p.addf("%slast_line %d is no line of its model", name, c.last)
@@ -52,8 +52,8 @@ func (t *tables) checkCursors(p *problems) {
 }
 
 // checkLines: a line up to its cursor is live or has ended, and is not both; a
-// line beyond it is neither, unless the cursor has holes; and what is live or
-// has ended is a line.
+// line beyond it is neither, unless the cursor counts lines claimed out of
+// order; and what is live or has ended is a line.
 func (t *tables) checkLines(p *problems) {
 	live, ended := make(map[int32]request, len(t.requests)), make(map[int32]int, len(t.results))
 	for _, r := range t.requests {
@@ -73,7 +73,7 @@ func (t *tables) checkLines(p *problems) {
 			p.addf("line %d is %s and has a result", l.line, r.state)
 		case claimed && !isLive && n == 0:
 			p.addf("line %d is lost: claimed, neither live nor ended", l.line)
-		case !claimed && (isLive || n > 0) && t.cursors[l.model].holes == 0:
+		case !claimed && (isLive || n > 0) && t.cursors[l.model].claimedOutOfOrder == 0:
 			p.addf("line %d is beyond its cursor and has a row", l.line)
 		}
 		if isLive {

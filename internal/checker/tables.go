@@ -33,7 +33,7 @@ type cursor struct {
 	file                    [16]byte
 	total, claimed, skipped int64
 	last                    int32
-	holes                   int64
+	claimedOutOfOrder       int64
 	open                    bool
 }
 
@@ -88,7 +88,7 @@ func (t *tables) load(ctx context.Context, tx pgx.Tx, id batch.ID) error {
 	var model string
 	var c cursor
 	each(b.Queue(cursorsSQL, key), func() { t.cursors[model] = c },
-		&model, &c.file, &c.total, &c.claimed, &c.skipped, &c.last, &c.holes, &c.open)
+		&model, &c.file, &c.total, &c.claimed, &c.skipped, &c.last, &c.claimedOutOfOrder, &c.open)
 	var l template
 	each(b.Queue(templatesSQL, key), func() { t.lines = append(t.lines, l) }, &l.line, &l.model)
 	var r request

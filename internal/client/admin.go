@@ -19,7 +19,7 @@ type ModelStatus struct {
 	Daemons          int    `json:"daemons"` // that hold slots
 	Pending          int64  `json:"pending"` // requests that were never claimed
 	Queued           int64  `json:"queued"`  // messages that no consumer has taken
-	Taken            int64  `json:"taken"`   // messages in hand or in backoff
+	Taken            int64  `json:"taken"`   // messages in flight or in backoff
 	EscalatesTo      string `json:"escalates_to"`
 	EscalatesSeconds int64  `json:"escalates_before_seconds"`
 	EscalationSource string `json:"escalation_source"`

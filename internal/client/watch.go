@@ -17,15 +17,15 @@ const (
 	maxEventLine     = 1 << 20
 )
 
-// errStreamEnded: the server ended the stream before the batch ended, as it
-// does when it is stopped.
+// errStreamEnded is returned when the server ended the stream before the batch
+// finished, as it does when it is stopped.
 var errStreamEnded = errors.New("the stream of events ended")
 
 // Watch calls each with the batch, now and whenever its counts have changed,
 // and returns it once it has ended. Before it takes up a stream that broke it
-// calls trouble with the reason. A first attempt that fails is an error, and
+// calls broken with the reason. A first attempt that fails is an error, and
 // so is what the server refuses.
-func (c *Client) Watch(ctx context.Context, id string, each func(Batch), trouble func(error)) (last Batch, err error) {
+func (c *Client) Watch(ctx context.Context, id string, each func(Batch), broken func(error)) (last Batch, err error) {
 	pause := c.pause()
 	for heard := false; ; {
 		err := c.events(ctx, id, func(b Batch) {
@@ -41,7 +41,7 @@ func (c *Client) Watch(ctx context.Context, id string, each func(Batch), trouble
 		case !heard || Refused(err):
 			return last, err
 		}
-		trouble(err)
+		broken(err)
 		if err := pause.Wait(ctx); err != nil {
 			return last, err
 		}

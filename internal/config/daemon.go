@@ -22,10 +22,10 @@ const (
 	heartbeatsToMiss = 3
 )
 
-// Daemon is what governs claims, retries, timeouts and upkeep. Dispatchers
+// Daemon is what governs claims, retries, timeouts and the leader's work. Dispatchers
 // and consumers must agree on it.
 type Daemon struct {
-	ClaimBatchSize           int                  `envconfig:"FUSILLADE_CLAIM_BATCH_SIZE" default:"100" min:"1" max:"10000" unit:"requests" desc:"most requests claimed in one iteration; with a backlog the next iteration starts at once"`
+	ClaimBatchSize           int                  `envconfig:"FUSILLADE_CLAIM_BATCH_SIZE" default:"100" min:"1" max:"10000" unit:"requests" desc:"most requests claimed in one iteration; while more is pending the next iteration starts at once"`
 	DefaultModelConcurrency  int                  `envconfig:"FUSILLADE_DEFAULT_MODEL_CONCURRENCY" default:"10" min:"1" max:"1000000" unit:"calls" desc:"most calls in flight, in the whole cluster, to a model without a limit of its own"`
 	ModelConcurrencyLimits   ModelLimits          `envconfig:"FUSILLADE_MODEL_CONCURRENCY_LIMITS" allowed:"model=limit,… such as gpt-4=5,llama3:70b=20, or JSON such as {\"gpt-4\":5}" desc:"limits of single models, as model=limit,… or JSON"`
 	ModelEscalations         ModelEscalations     `envconfig:"FUSILLADE_MODEL_ESCALATIONS" allowed:"model=other@threshold,… such as gpt-4=o1-preview@900s, or JSON such as {\"gpt-4\":{\"escalation_model\":\"o1-preview\",\"escalation_threshold_seconds\":900}}" desc:"models to switch to near the deadline, as model=other@threshold,… or JSON; threshold 900s if left out"`
@@ -49,6 +49,7 @@ type Daemon struct {
 	BatchMetadataFields      MetadataFields       `envconfig:"FUSILLADE_BATCH_METADATA_FIELDS" default:"id,endpoint,created_at,completion_window" allowed:"names of letters, digits, _ and -, separated by commas" desc:"batch columns and metadata keys sent as x-fusillade-batch-… headers; empty: none"`
 	PurgeInterval            Milliseconds         `envconfig:"FUSILLADE_PURGE_INTERVAL_MS" default:"3600000" min:"0" unit:"ms" desc:"pause between purges of the rows of deleted files and batches; 0: no purge"`
 	PurgeBatchSize           int                  `envconfig:"FUSILLADE_PURGE_BATCH_SIZE" default:"1000" min:"1" max:"100000" unit:"rows" desc:"most rows removed by one delete of a purge"`
+	ModelIdle                Milliseconds         `envconfig:"FUSILLADE_MODEL_IDLE_MS" default:"600000" min:"0" unit:"ms" desc:"a model that has had no work for this long gives up its queue, slots and loops, which come back with its next request; 0: never"`
 	PurgeThrottle            Milliseconds         `envconfig:"FUSILLADE_PURGE_THROTTLE_MS" default:"100" min:"0" unit:"ms" desc:"pause between the deletes of a purge"`
 }
 

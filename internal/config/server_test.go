@@ -46,6 +46,16 @@ func TestAPIRefusesBadValues(t *testing.T) {
 		{"MAX_FILE_BYTES", "1GB", "not a whole number"},
 		{"MAX_REQUEST_BYTES", "0", "out of range"},
 		{"MAX_UPLOADS", "0", "out of range"},
+		{"MAX_UPLOADS_PER_OWNER", "0", "out of range"},
+		{"MAX_DOWNLOADS_PER_OWNER", "17", "out of range"},
+		{"MAX_EVENT_STREAMS_PER_OWNER", "257", "out of range"},
+		{"UPLOAD_TIMEOUT_MS", "10", "1000"},
+		{"API_HOSTS", "a.example,b c", "no host name"},
+		{"API_HOSTS", "a.example,", "no host name"},
+		{"API_HOSTS", "*", "no host name"},
+		{"MAX_MODELS", "0", "or none"},
+		{"MODELS_ALLOWED", "a,,b", "empty element, number 2"},
+		{"API_HOSTS", "http://a.example", "no host name"},
 	} {
 		t.Run(tt.variable+"="+tt.value, func(t *testing.T) {
 			setenv(t, database, broker, "FUSILLADE_"+tt.variable+"="+tt.value)

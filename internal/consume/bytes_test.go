@@ -74,9 +74,9 @@ func TestFlushesAreBoundedByBytes(t *testing.T) {
 			t.Errorf("a %s carried %d bytes, want at most %d and one body", what, most, bound)
 		}
 	}
-	until(t, "no bytes are in hand", func() bool { return r.inflight.count() == 0 })
+	until(t, "no bytes are in flight", func() bool { return r.inflight.count() == 0 })
 	if r.inflight.bytes != 0 {
-		t.Errorf("%d bytes are counted with nothing in hand", r.inflight.bytes)
+		t.Errorf("%d bytes are counted with nothing in flight", r.inflight.bytes)
 	}
 }
 
@@ -99,7 +99,7 @@ func (s *deferring) Start(ctx context.Context, rules postgres.StartRules, delive
 }
 
 // With enough bodies in memory no more are fetched, and what was taken already
-// is given back.
+// is released.
 func TestBodiesInHandAreBounded(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -113,7 +113,7 @@ func TestBodiesInHandAreBounded(t *testing.T) {
 	c.startTuned(func(consumer *Consumer) { r = consumer }, func(cfg *Config) {
 		cfg.Store = &deferring{store: cfg.Store, then: func() { weigh(maxBodies) }}
 	})
-	until(t, "it is given back", func() bool {
+	until(t, "it is released", func() bool {
 		return c.Count(`SELECT count(*) FROM requests WHERE state = 'pending' AND delivery = 1 AND attempt = 0`) == 1
 	})
 	if room := r.room(); room != 0 {

@@ -9,6 +9,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/failpoint"
+	"fusillade/internal/hold"
 	"fusillade/internal/postgres"
 	"fusillade/internal/upstream"
 )
@@ -18,31 +19,79 @@ import (
 const credentialPause = 5 * time.Second
 
 // call makes one call and decides about its request. The capacity is not freed
-// before the decision, which may hold the model back.
+// before the decision, and before a hold that the call has earned. healthy tells
+// a ramp that the endpoint can take more.
 //
 // A process that was frozen may hold tasks and slots that are others' by now.
 // It makes no call that it had not begun.
-func (c *Consumer) call(t *task) decision {
+func (c *Consumer) call(t *task) (d decision, healthy bool) {
 	if c.cfg.Lapsed != nil && c.cfg.Lapsed() {
-		return released(t, 0)
+		return released(t, 0), false
 	}
 	t.pool.metrics.calling(t)
-	outcome := c.do(t)
+	to, outcome := c.do(t)
 	c.callTime.Add(int64(outcome.Elapsed))
-	d := c.decide(t, outcome)
+	d = c.decide(t, outcome)
 	c.refusals.add(t.pool.account.Model(), &outcome, d.kind == fail, time.Now())
+	if pause := askedPause(outcome); pause > 0 && d.kind != abandon {
+		h := hold.Hold{Models: []batch.Model{t.pool.account.Model()}, Status: outcome.Response.StatusCode}
+		if t.start.HasOwnKey {
+			h.Batch = t.delivery.ID.Batch
+		}
+		c.holds.Place(credentialAt(t, to), h, pause)
+	}
 	t.pool.metrics.called(outcome, d)
-	return d
+	return d, outcome.Response.StatusCode > 0 && outcome.Response.StatusCode < 500 && outcome.Response.StatusCode != http.StatusTooManyRequests
 }
 
-func (c *Consumer) do(t *task) upstream.Outcome {
+// statusOverloaded is what some endpoints answer where others answer 503.
+const statusOverloaded = 529
+
+// askedPause is for how long the endpoint asked to leave it alone; 0: it did not.
+func askedPause(o upstream.Outcome) time.Duration {
+	switch o.Response.StatusCode {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, statusOverloaded:
+		return o.RetryAfter
+	}
+	return 0
+}
+
+// credentialOf is the credential that the task's call would have now.
+func (c *Consumer) credentialOf(t *task) hold.Key {
+	to, ok := c.cfg.Resolve(t.pool.account.Model())
+	if !ok {
+		return ""
+	}
+	return credentialAt(t, to)
+}
+
+func credentialAt(t *task, to upstream.Target) hold.Key {
+	if t.start.HasOwnKey {
+		return hold.BatchKey(t.delivery.ID.Batch, to.BaseURL)
+	}
+	known := t.pool.credential.Load()
+	if known == nil || known.baseURL != to.BaseURL || known.apiKey != to.APIKey {
+		known = &credential{to.BaseURL, to.APIKey, hold.EndpointKey(to.BaseURL, to.APIKey)}
+		t.pool.credential.Store(known)
+	}
+	return known.key
+}
+
+// credential is what the requests of a pool without a key of their own are
+// called with, as it was last looked up.
+type credential struct {
+	baseURL, apiKey string
+	key             hold.Key
+}
+
+func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 	to, failed := c.resolve(t)
 	if failed != nil {
-		return *failed
+		return to, *failed
 	}
 	body, err := t.body()
 	if err != nil {
-		return upstream.Outcome{Reason: batch.BuilderError, Detail: err.Error()}
+		return to, upstream.Outcome{Reason: batch.BuilderError, Detail: err.Error()}
 	}
 	ctx, cancel := context.WithCancel(c.doing)
 	// Beyond the processing timeout the lease is not renewed and another may
@@ -53,10 +102,10 @@ func (c *Consumer) do(t *task) upstream.Outcome {
 	}
 	defer cancel()
 	if !t.mayCall(cancel) {
-		return upstream.Outcome{Reason: batch.TaskTerminated}
+		return to, upstream.Outcome{Reason: batch.TaskTerminated}
 	}
 	failpoint.Hit(failpoint.Calling)
-	return c.cfg.Caller.Do(ctx, upstream.Request{
+	return to, c.cfg.Caller.Do(ctx, upstream.Request{
 		ID:         t.delivery.ID,
 		CustomID:   t.start.Template.CustomID,
 		Attempt:    t.start.Attempt,
@@ -141,9 +190,6 @@ func (c *Consumer) decide(t *task, o upstream.Outcome) decision {
 	now := time.Now()
 	c.lastError.Store(&LastError{At: now, Model: t.pool.account.Model(), Detail: o.Detail})
 	retryAfter := min(o.RetryAfter, c.cfg.MaxHold)
-	if retryAfter > 0 && (o.Response.StatusCode == http.StatusTooManyRequests || o.Response.StatusCode == http.StatusServiceUnavailable) {
-		t.pool.account.Hold(now.Add(retryAfter))
-	}
 	delay, denied := c.cfg.Retry.Next(o.Reason, t.start.Attempt, t.deadline.Sub(now), retryAfter, rand.Float64())
 	if denied != batch.Granted {
 		d.kind, d.denied, d.completion.State = fail, denied, batch.Failed

@@ -47,7 +47,7 @@ func neverPoll(cfg *Config) { cfg.CancelPoll = never }
 // aborted.
 func (r *running) wantNothingOf(aborted, completed int64) {
 	r.t.Helper()
-	until(r.t, "nothing is in hand", func() bool { return r.inflight.count() == 0 })
+	until(r.t, "nothing is in flight", func() bool { return r.inflight.count() == 0 })
 	s := r.Stats()
 	if s.Aborted != aborted || s.Completed != completed || s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.LastError != nil {
 		r.t.Errorf("stats are %+v, want %d aborted, %d completed and nothing else", s, aborted, completed)
@@ -74,7 +74,7 @@ func TestCancelledBatchIsAborted(t *testing.T) {
 			}
 			until(t, "the endpoint sees its clients gone", func() bool { return c.endpoint.inFlight() == 0 })
 			until(t, "no message is left", func() bool { return c.Queued() == 0 })
-			until(t, "nothing is in hand", func() bool { return r.inflight.count() == 0 })
+			until(t, "nothing is in flight", func() bool { return r.inflight.count() == 0 })
 			s := r.Stats()
 			if s.Aborted < limit || s.Completed+s.Failed+s.Retried+s.Fenced != 0 || s.InFlight != 0 || s.LastError != nil {
 				t.Errorf("stats are %+v, want at least %d aborted and nothing else", s, limit)
@@ -113,7 +113,7 @@ func TestCancelledRequestsAreAborted(t *testing.T) {
 	r.wantNothingOf(2, 2)
 }
 
-// What waits for a slot is dropped before one is free: its place in hand is
+// What waits for a slot is dropped before one is free: its place in flight is
 // another's.
 func TestCancelledWhileReady(t *testing.T) {
 	t.Parallel()

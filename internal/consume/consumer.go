@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/hold"
 	"fusillade/internal/notify"
 	"fusillade/internal/slots"
 	"fusillade/internal/telemetry"
@@ -57,6 +58,7 @@ type Consumer struct {
 	cfg        Config
 	js         jetstream.JetStream
 	keeper     *slots.Keeper
+	holds      *hold.Registry
 	metrics    *metrics
 	starts     *batcher[*task]
 	finishes   *batcher[decision]
@@ -79,7 +81,7 @@ type Consumer struct {
 	lastError atomic.Pointer[LastError]
 	refusals  refusals
 
-	// Counted by whoever does it, and read by Stats and the status log.
+	// Counted where it is done, and read by Stats and the status log.
 	completed, failed, retried, fenced, aborted atomic.Int64
 	callTime                                    atomic.Int64 // nanoseconds
 
@@ -111,6 +113,10 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	c.starts = newBatcher(startBatch, flushWorkers, startLinger, c.flushStarts)
 	c.finishes = newBatcher(finishBatch, flushWorkers, finishLinger, c.flushFinishes)
 	c.finishes.weigh, c.finishes.maxBytes = func(d decision) int { return d.bytes() }, flushBytes
+	c.holds, err = hold.New(ctx, hold.Config{Conn: cfg.Conn, Max: cfg.MaxHold, Changed: c.dispatchAll, Ramp: true, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
 	c.keeper, err = slots.NewKeeper(ctx, slots.Config{
 		Conn: cfg.Conn, Daemon: cfg.Daemon, Capacity: cfg.MaxInFlight,
 		HeartbeatInterval: cfg.HeartbeatInterval, OnModel: c.openPool, Metrics: cfg.Metrics, Log: cfg.Log,
@@ -173,6 +179,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	unstored.Go(c.writeUnstored)
 	background, keeping := errgroup.WithContext(kept)
 	background.Go(func() error { return c.keeper.Run(keeping) })
+	background.Go(func() error { c.holds.Run(keeping); return nil })
 	background.Go(func() error { return c.renewLeases(keeping) })
 	background.Go(func() error { return c.logStatus(keeping) })
 	background.Go(func() error { return c.watchCancels(keeping) })
@@ -222,17 +229,30 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	return err
 }
 
-// openPool begins to consume a model.
-func (c *Consumer) openPool(a *slots.Account) func() {
+// openPool begins to consume a model, until it is retired.
+func (c *Consumer) openPool(a *slots.Account) (changed, retired func()) {
 	p := &pool{c: c, account: a, metrics: c.metrics.model(a.Model()), room: notify.New()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return func() {}
+		return func() {}, func() {}
 	}
 	c.pools = append(c.pools, p)
-	c.pulls.Go(func() { p.pull(c.taking) })
-	return p.dispatchReady
+	pulling, stopPulling := context.WithCancel(c.taking)
+	c.pulls.Go(func() { p.pull(pulling) })
+	return p.dispatchReady, func() {
+		stopPulling()
+		c.closePool(p)
+	}
+}
+
+// closePool ends a pool whose model was retired. Nobody had a slot of the model,
+// so no call is in flight; what came in the last moment goes back to the stream.
+func (c *Consumer) closePool(p *pool) {
+	c.mu.Lock()
+	c.pools = slices.DeleteFunc(c.pools, func(other *pool) bool { return other == p })
+	c.mu.Unlock()
+	p.close()
 }
 
 func (c *Consumer) closePools() {

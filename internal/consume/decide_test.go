@@ -2,7 +2,6 @@ package consume
 
 import (
 	"context"
-	"net/http"
 	"testing"
 	"time"
 
@@ -180,29 +179,16 @@ func TestDecideLosesNothing(t *testing.T) {
 	})
 }
 
-func TestRetryAfterHoldsTheModel(t *testing.T) {
+func TestAskedPause(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct {
-		status int
-		reason batch.Reason
-		after  time.Duration
-		held   bool
-	}{
-		"429":                   {http.StatusTooManyRequests, batch.RetriableHTTPStatus, time.Hour, true},
-		"503":                   {http.StatusServiceUnavailable, batch.RetriableHTTPStatus, time.Hour, true},
-		"429, never retried":    {http.StatusTooManyRequests, batch.NonRetriableHTTPStatus, time.Hour, true},
-		"429 without a time":    {http.StatusTooManyRequests, batch.RetriableHTTPStatus, 0, false},
-		"500":                   {http.StatusInternalServerError, batch.RetriableHTTPStatus, time.Hour, false},
-		"408":                   {http.StatusRequestTimeout, batch.RetriableHTTPStatus, time.Hour, false},
-		"no answer: no request": {0, batch.NetworkError, 0, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			outcome := upstream.Outcome{Response: upstream.Response{StatusCode: tt.status}, Reason: tt.reason, RetryAfter: tt.after}
-			_, task := decide(t, outcome, 0, 0, nil, false)
-			if hold := task.pool.account.Standing().Hold; (hold > 0) != tt.held || hold > tt.after {
-				t.Errorf("the model is held for %v; asked for %v, want held: %t", hold, tt.after, tt.held)
-			}
-		})
+	for status, pauses := range map[int]bool{0: false, 200: false, 404: false, 408: false, 429: true, 500: false, 502: false, 503: true, 504: false, 529: true} {
+		o := upstream.Outcome{Response: upstream.Response{StatusCode: status}, RetryAfter: time.Hour}
+		if got := askedPause(o); (got == time.Hour) != pauses {
+			t.Errorf("status %d with Retry-After asks for a pause of %v", status, got)
+		}
+		o.RetryAfter = 0
+		if got := askedPause(o); got != 0 {
+			t.Errorf("status %d without Retry-After asks for a pause of %v", status, got)
+		}
 	}
 }

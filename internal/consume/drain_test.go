@@ -42,7 +42,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// What has no slot is given back too: another model waits for this consumer's
+// What has no slot is released too: another model waits for this consumer's
 // only place while it drains.
 func TestDrainGivesBackWhatIsStarted(t *testing.T) {
 	t.Parallel()
@@ -55,7 +55,7 @@ func TestDrainGivesBackWhatIsStarted(t *testing.T) {
 		return c.endpoint.inFlight() == 1 && c.Count(`SELECT count(*) FROM requests WHERE state = 'processing'`) == 2
 	})
 	first.takeNone()
-	until(t, "the other is given back", func() bool {
+	until(t, "the other is released", func() bool {
 		return c.Count(`SELECT count(*) FROM requests WHERE state = 'pending' AND attempt = 0 AND due_at IS NULL`) == 1
 	})
 	close(hold)
@@ -100,7 +100,7 @@ func TestCutOff(t *testing.T) {
 				t.Errorf("stats are %+v, want nothing to have come of the calls", s)
 			}
 			if kept := c.Count(`SELECT count(*) FROM requests WHERE state <> 'processing' AND attempt = 0 AND takeovers = 0`); kept < limit {
-				t.Errorf("%d requests are given back as they were, want at least %d", kept, limit)
+				t.Errorf("%d requests are released as they were, want at least %d", kept, limit)
 			}
 			close(hold)
 			c.start(func(cfg *Config) { cfg.Retry.MaxRetries = &retries })
@@ -143,9 +143,9 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 	until(t, "all calls are in flight", func() bool { return c.endpoint.inFlight() == n })
 	close(hold)
 	until(t, "all calls were made", func() bool { return len(c.endpoint.all()) == n })
-	until(t, "the trouble is known", func() bool {
-		trouble := r.Stats().LastError
-		return trouble != nil && errors.Is(trouble.Err, errAway)
+	until(t, "the last error is known", func() bool {
+		lastErr := r.Stats().LastError
+		return lastErr != nil && errors.Is(lastErr.Err, errAway)
 	})
 	r.takeNone()
 	r.doNone()
@@ -155,7 +155,7 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 	}
 }
 
-// While results cannot be written no more is taken than can be kept in hand.
+// While results cannot be written no more is taken than can be kept in flight.
 func TestPullingStopsWhileResultsWait(t *testing.T) {
 	t.Parallel()
 	c := &Consumer{
@@ -163,16 +163,16 @@ func TestPullingStopsWhileResultsWait(t *testing.T) {
 	}
 	for i := range 10 + unwritten {
 		if room := c.room(); room != 10+unwritten-i {
-			t.Fatalf("room is %d with %d in hand", room, i)
+			t.Fatalf("room is %d with %d in flight", room, i)
 		}
 		c.inflight.add(newTestTask(int32(i + 1)))
 	}
 	if room := c.room(); room != 0 {
-		t.Errorf("room is %d with everything in hand", room)
+		t.Errorf("room is %d with everything in flight", room)
 	}
 	c.inflight.add(newTestTask(1 << 30))
 	if room := c.room(); room != 0 {
-		t.Errorf("room is %d with more in hand than there should be", room)
+		t.Errorf("room is %d with more in flight than there should be", room)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/dispatch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/slots"
 	"fusillade/internal/upstream"
 	"fusillade/streams"
 )
@@ -131,14 +132,14 @@ func TestEscalationAfterTheClaim(t *testing.T) {
 	}
 }
 
-// unclaimingStore fails to unclaim, twice.
-type unclaimingStore struct {
+// releasingStore fails to release claims, twice.
+type releasingStore struct {
 	store
 	fault fault
 	calls atomic.Int64
 }
 
-func (s *unclaimingStore) ReleaseClaims(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error) {
+func (s *releasingStore) ReleaseClaims(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error) {
 	f := func(n int64) fault {
 		if n < 2 {
 			return s.fault
@@ -157,20 +158,20 @@ func TestEscalationWhilePostgresFails(t *testing.T) {
 			c.queue()
 			c.told()
 			c.Exec(`UPDATE batches SET expires_at = now() + interval '59 min'`)
-			s := &unclaimingStore{store: c.Store, fault: f}
+			s := &releasingStore{store: c.Store, fault: f}
 			c.start(func(cfg *Config) { cfg.Store = s })
 			until(t, "the batch has ended", func() bool { return c.Count(`SELECT count(*) FROM batches WHERE status = 'completed'`) == 1 })
 			if calls := c.endpoint.all(); len(calls) != 1 || calls[0].model != string(otherModel) {
 				t.Errorf("%d calls, want one of the escalation model", len(calls))
 			}
 			if s.calls.Load() < 1 {
-				t.Error("nothing was unclaimed")
+				t.Error("nothing was released")
 			}
 		})
 	}
 }
 
-// A pause lets calls in flight end, hands back what is fetched ahead, and
+// A pause lets calls in flight end, releases what is fetched ahead, and
 // begins no call in any consumer until the model is resumed.
 func TestPause(t *testing.T) {
 	t.Parallel()
@@ -220,7 +221,7 @@ func TestPause(t *testing.T) {
 		}
 		return true
 	})
-	until(t, "what is fetched ahead is handed back", func() bool { return inHand() == limit })
+	until(t, "what is fetched ahead is released", func() bool { return inHand() == limit })
 	if n := c.Count(`SELECT count(*) FROM requests WHERE state = 'processing'`); n != limit {
 		t.Errorf("%d requests are processing, want the %d that are called", n, limit)
 	}
@@ -245,4 +246,17 @@ func TestPause(t *testing.T) {
 	if calls := begun.Load(); calls != n {
 		t.Errorf("%d calls, want %d", calls, n)
 	}
+}
+
+func (c *cluster) slots(m batch.Model) slots.Entry {
+	c.T.Helper()
+	kv, err := c.JS.KeyValue(c.T.Context(), streams.SlotsBucket)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	entries, err := slots.List(c.T.Context(), kv)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	return entries[m]
 }

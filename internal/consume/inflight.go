@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/hold"
 	"fusillade/internal/postgres"
 	"fusillade/internal/upstream"
 	"fusillade/streams"
@@ -34,6 +35,10 @@ type task struct {
 	// Guarded by inflight.mu once the task is in the registry.
 	renewed time.Time // when its lease was
 	result  int       // bytes of the result that waits to be stored, and one more; 0: none does
+	// credential is the one of its call: written before the task is ready. Empty:
+	// there is nowhere to call.
+	credential hold.Key
+
 	// Owned by the flush of starts that has the task: it is started in Postgres,
 	// and lacks only its body.
 	deferred bool

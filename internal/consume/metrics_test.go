@@ -131,7 +131,7 @@ func TestWrittenCountsOnce(t *testing.T) {
 		"not worth a retry": {decision: decision{kind: fail, completion: completion(batch.Failed, batch.BuilderError, 0), denied: batch.DeniedNotRetriable},
 			want: append(tokens, completed("failed", "builder_error", ""))},
 		"retried":       {decision: decision{kind: retry}, want: []string{fmt.Sprintf(`requests_retried_total{model=%q} 1`, model)}},
-		"given back":    {decision: decision{kind: release}},
+		"released":      {decision: decision{kind: release}},
 		"fenced result": {decision: decision{kind: complete, completion: completion(batch.Completed, "", 200)}, lost: true, want: []string{`fenced_writes_total{write="result"} 1`}},
 		"fenced retry":  {decision: decision{kind: retry}, lost: true, want: []string{`fenced_writes_total{write="retry"} 1`}},
 		"fenced return": {decision: decision{kind: release}, lost: true, want: []string{`fenced_writes_total{write="return"} 1`}},

@@ -165,7 +165,7 @@ func (p *pool) roomFor() int {
 	standing := p.account.Standing()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if standing.Hold > 0 || standing.Paused {
+	if standing.Paused {
 		return 0
 	}
 	here := p.starting + len(p.ready) + standing.InUse

@@ -11,8 +11,6 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
-	"fusillade/internal/slots"
-	"fusillade/streams"
 )
 
 func TestRetries(t *testing.T) {
@@ -111,83 +109,4 @@ func TestRetriesEndAtTheDeadline(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A model whose upstream asks for a pause is left alone by all consumers, and
-// others go on. With one slot, the call that was asked to wait is the last.
-func TestRetryAfterHoldsEveryConsumer(t *testing.T) {
-	t.Parallel()
-	const n = 300
-	c := newCluster(t, limits(map[batch.Model]int{testModel: 1, otherModel: 4}))
-	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) {
-		if c.customID == "r150" && c.model == string(testModel) {
-			w.Header().Set("Retry-After", "3600")
-			w.WriteHeader(http.StatusTooManyRequests)
-		}
-	})
-	c.start()
-	c.start()
-	held := c.Begin(lines(n, testModel))
-	until(t, "the model is held in the bucket", func() bool { return c.slots(testModel).HoldUntil.After(time.Now()) })
-	c.AwaitEnd(c.Begin(lines(200, otherModel)))
-	if done := c.Batch(held).Counts.Done(); done == n {
-		t.Errorf("all %d requests of the held model have ended", done)
-	}
-	if _, later := c.afterPause("r150"); len(later) > 0 {
-		t.Errorf("%d calls were made after the upstream had asked for a pause", len(later))
-	}
-}
-
-// By the endpoint's own record no call begins before the pause is over, and
-// then they do, all by themselves.
-func TestCallsGoOnAfterRetryAfter(t *testing.T) {
-	t.Parallel()
-	const pause = 2 * time.Second
-	c := newCluster(t, limits(map[batch.Model]int{testModel: 1}))
-	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) {
-		if c.customID == "r50" && c.nth == 0 {
-			w.Header().Set("Retry-After-Ms", fmt.Sprint(pause.Milliseconds()))
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-	})
-	c.start()
-	c.start()
-	c.AwaitEnd(c.Begin(lines(100, testModel)))
-	asked, later := c.afterPause("r50")
-	for i, call := range later {
-		if since := call.at.Sub(asked.at); since < pause {
-			t.Errorf("call %d after the one that was asked to wait %v began %v after it", i+1, pause, since)
-		}
-	}
-	if calls := c.endpoint.of("r50"); len(calls) != 2 || calls[1].attempt != 1 {
-		t.Errorf("%d calls of the request that was asked to wait, want 2", len(calls))
-	}
-}
-
-// afterPause returns the first call of a custom id, which was asked to wait,
-// and those of its model that came after it.
-func (c *cluster) afterPause(customID string) (asked call, later []call) {
-	c.T.Helper()
-	for _, call := range c.endpoint.all() {
-		switch {
-		case asked.customID == "" && call.customID == customID && call.model == string(testModel):
-			asked = call
-		case asked.customID != "" && call.model == asked.model:
-			later = append(later, call)
-		}
-	}
-	return asked, later
-}
-
-func (c *cluster) slots(m batch.Model) slots.Entry {
-	c.T.Helper()
-	kv, err := c.JS.KeyValue(c.T.Context(), streams.SlotsBucket)
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	entries, err := slots.List(c.T.Context(), kv)
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	return entries[m]
 }

@@ -1,10 +1,13 @@
 package consume
 
 import (
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"fusillade/internal/hold"
 	"fusillade/internal/notify"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
@@ -102,17 +105,19 @@ type pool struct {
 	room    notify.Signal // there may be room for more messages
 
 	// Safe for concurrent use by itself.
-	waiting share
+	waiting    share
+	credential atomic.Pointer[credential] // by which its calls are made; nil: not known yet
 
 	// Owned by the pull loop.
 	pulling *watchdog.Loop
 
 	mu       sync.Mutex
-	starting int     // messages on their way through the start
-	ready    []*task // started, waiting for a slot
-	backlog  bool    // more waited in the stream when the last message came
-	closed   bool    // takes no message and begins no call any more
-	rate     rate    // of calls
+	starting int        // messages on their way through the start
+	ready    []*task    // started, waiting for a slot
+	held     []heldTask // set apart by next, for whoever has the lock to release after it
+	backlog  bool       // more waited in the stream when the last message came
+	closed   bool       // takes no message and begins no call any more
+	rate     rate       // of calls
 }
 
 // wake makes the pull loop look again whether there is room.
@@ -150,6 +155,7 @@ func (p *pool) dispatchReady() {
 		p.c.calls.Add(1) // under the lock: a drain waits for calls once the pool is closed
 		run = append(run, t)
 	}
+	held := p.takeHeld()
 	ready, backlog := len(p.ready), p.backlog
 	p.mu.Unlock()
 	p.account.Report(ready, backlog)
@@ -159,6 +165,7 @@ func (p *pool) dispatchReady() {
 			p.work(t)
 		}()
 	}
+	p.releaseHeld(held)
 	p.wake()
 }
 
@@ -172,23 +179,91 @@ func (c *Consumer) dispatchAll() {
 	}
 }
 
-// next takes a ready task and reserves its call, if there is one and it can be.
-// The caller holds the lock.
+const (
+	// gentlePause is how long a request waits that is one too many after a hold.
+	gentlePause = 2 * time.Second
+	// maxSpread spreads what a hold keeps waiting over the time after its end.
+	maxSpread = 5 * time.Second
+)
+
+// heldTask is one that may not be called for so long.
+type heldTask struct {
+	task *task
+	wait time.Duration
+}
+
+// next takes the first ready task whose credential is not held and reserves its
+// call, if there is one and it can be. Tasks that are held are set apart for
+// takeHeld: they neither wait in others' places nor keep a slot. The caller holds
+// the lock.
 func (p *pool) next() *task {
-	if len(p.ready) == 0 || p.closed || !p.c.capacity.reserve(p.account) {
-		return nil
+	var gentle map[hold.Key]int // that wait until one more call may begin
+	for i := 0; i < len(p.ready) && !p.closed; {
+		t := p.ready[i]
+		switch a := p.c.holds.Admit(t.credential, p.account.Model()); {
+		case a.Admitted:
+			if !p.c.capacity.reserve(p.account) {
+				p.c.holds.Cancel(t.credential)
+				return nil
+			}
+			p.takeReady(i)
+			return t
+		case a.Wait > 0:
+			p.takeReady(i)
+			p.held = append(p.held, heldTask{t, a.Wait + rand.N(min(a.Wait, maxSpread))})
+		case gentle[t.credential] > 2*a.Width:
+			p.takeReady(i)
+			p.held = append(p.held, heldTask{t, gentlePause + rand.N(gentlePause)})
+		default:
+			if gentle == nil {
+				gentle = make(map[hold.Key]int)
+			}
+			gentle[t.credential]++
+			i++
+		}
 	}
-	t := p.ready[0]
+	return nil
+}
+
+// takeReady removes a task from the queue. The caller holds the lock.
+func (p *pool) takeReady(i int) {
+	if i > 0 {
+		p.ready = slices.Delete(p.ready, i, i+1)
+		return
+	}
 	p.ready[0] = nil
 	p.ready = p.ready[1:]
-	return t
+}
+
+// takeHeld takes the tasks that next has set apart, for releaseHeld. The caller
+// holds the lock.
+func (p *pool) takeHeld() []heldTask {
+	held := p.held
+	p.held = nil
+	p.c.calls.Add(len(held)) // so that a drain waits for these too
+	return held
+}
+
+// releaseHeld releases them without waiting: whoever wakes a pool, such as a
+// flush of results, must not wait for room in the queue of results.
+func (p *pool) releaseHeld(held []heldTask) {
+	if len(held) == 0 {
+		return
+	}
+	go func() { // as one of c.calls
+		for _, h := range held {
+			p.c.release(h.task, h.wait)
+			p.c.calls.Done()
+		}
+	}()
 }
 
 // work makes a call, and those after it as long as there are some: a goroutine
 // that goes on has its stack already.
 func (p *pool) work(t *task) {
 	for t != nil {
-		d := p.c.call(t)
+		d, healthy := p.c.call(t)
+		p.c.holds.Done(t.credential, healthy)
 		t = p.callDone()
 		p.c.finish(d)
 	}
@@ -205,27 +280,26 @@ func (p *pool) callDone() *task {
 	if !wakeAll {
 		t = p.next()
 	}
+	held := p.takeHeld()
 	ready, backlog := len(p.ready), p.backlog
 	p.mu.Unlock()
 	p.account.Report(ready, backlog)
 	if wakeAll {
 		p.c.dispatchAll() // other models waited for this consumer's capacity
 	}
+	p.releaseHeld(held)
 	p.wake()
 	return t
 }
 
 // releaseWaiting releases the tasks that wait here in vain: this daemon is due no
-// slot of the model and others have them, the endpoint asked for a pause, or
-// an operator did.
+// slot of the model and others have them, or an operator paused it.
 func (p *pool) releaseWaiting() {
 	s := p.account.Standing()
 	switch {
 	case s.Paused:
 		p.releaseReady(0) // to wait in the stream, without a lease
-	case s.Hold > time.Second:
-		p.releaseReady(s.Hold)
-	case s.Hold == 0 && s.Allowed == 0 && s.Want > 0 && s.Share == 0:
+	case s.Allowed == 0 && s.Want > 0 && s.Share == 0:
 		p.releaseReady(0)
 	}
 }

@@ -45,7 +45,7 @@ func TestInflightTakeEachRequestOnce(t *testing.T) {
 	h := inflight{tasks: make(map[batch.RequestID]*task)}
 	first, again := newTestTask(1), newTestTask(1)
 	if !h.add(first) || h.add(again) || h.count() != 1 {
-		t.Errorf("%d tasks in hand, want the first alone", h.count())
+		t.Errorf("%d tasks in flight, want the first alone", h.count())
 	}
 	h.remove(first)
 	if h.count() != 0 || !h.add(again) {

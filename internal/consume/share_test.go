@@ -14,7 +14,7 @@ import (
 	"fusillade/streams"
 )
 
-// However the limit is divided among consumers and whoever's requests fail, half
+// However the limit is divided among consumers and whichever owner's requests fail, half
 // of the model's places in the stream are free of what waits, and of the rest
 // one owner has an eighth.
 func TestShareLeavesPlaces(t *testing.T) {

@@ -158,7 +158,7 @@ func TestLapsedDaemonMakesNoCall(t *testing.T) {
 	var lapsed atomic.Bool
 	lapsed.Store(true)
 	c.start(func(cfg *Config) { cfg.Lapsed = lapsed.Load })
-	until(t, "the request was handed back, again and again", func() bool { return c.delivered() >= 3 })
+	until(t, "the request was released, again and again", func() bool { return c.delivered() >= 3 })
 	if calls := len(c.endpoint.all()); calls != 0 {
 		t.Errorf("%d calls of a daemon that has lapsed", calls)
 	}

@@ -54,7 +54,7 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	backlog, err := c.cfg.Store.Backlog(ctx)
+	pending, err := c.cfg.Store.PendingByModel(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 		return nil, err
 	}
 	known := make(map[batch.Model]bool)
-	for _, models := range [][]batch.Model{slices.Collect(maps.Keys(set)), slices.Collect(maps.Keys(backlog)), slices.Collect(maps.Keys(entries))} {
+	for _, models := range [][]batch.Model{slices.Collect(maps.Keys(set)), slices.Collect(maps.Keys(pending)), slices.Collect(maps.Keys(entries))} {
 		for _, m := range models {
 			known[m] = true
 		}
@@ -83,7 +83,7 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 		e, s, q := entries[model], set[model], queues[streams.ConsumerName(model)]
 		m := ModelStatus{
 			Model: model, Limit: e.Limit, LimitSource: FromEnvironment, Paused: s.Paused, Held: e.Held(), Daemons: len(e.Holders),
-			Pending: backlog[model], Queued: int64(q.NumPending), Taken: int64(q.NumAckPending),
+			Pending: pending[model], Queued: int64(q.NumPending), Taken: int64(q.NumAckPending),
 			Upstream: upstreams[model].URL, UpstreamKey: seal.HoldsSecret(upstreams[model].Key),
 		}
 		if s.Limit > 0 {

@@ -35,6 +35,8 @@ type Config struct {
 	// Escalations are those of models about which operators have decided
 	// nothing.
 	Escalations map[batch.Model]batch.Escalation
+	// MaxHold is the longest that a credential is held; 0: 10 min.
+	MaxHold time.Duration
 	// Lease is the AckWait of the stream's consumers.
 	Lease time.Duration
 	// ClaimTimeout and the two after it say when a request is looked after:
@@ -48,6 +50,9 @@ type Config struct {
 	// ReclaimBatchSize is the most requests of dead daemons, or without a
 	// message, that one statement takes back; 0: 100.
 	ReclaimBatchSize int
+	// ModelIdle is how long a model may have no work before all that it costs is
+	// retired; 0: for ever.
+	ModelIdle time.Duration
 	// ExpiryInterval is how often the leader looks for batches whose deadline
 	// has passed; 0: never.
 	ExpiryInterval time.Duration

@@ -122,7 +122,7 @@ func TestMostUrgentFirst(t *testing.T) {
 }
 
 // A message of an earlier claim makes way; one of this claim is as good as a
-// new one; one of a later claim is that of whoever has the request now.
+// new one; one of a later claim belongs to the daemon that has the request now.
 func TestSubjectIsTaken(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

@@ -12,6 +12,7 @@ import (
 
 	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
+	"fusillade/internal/hold"
 	"fusillade/internal/notify"
 	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
@@ -32,6 +33,7 @@ type Dispatcher struct {
 	js       jetstream.JetStream
 	stream   jetstream.Stream
 	slots    jetstream.KeyValue
+	holds    *hold.Registry
 	metadata *metadataCache
 	metrics  *metrics
 
@@ -66,6 +68,9 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	if d.slots, err = js.KeyValue(ctx, streams.SlotsBucket); err != nil {
 		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
 	}
+	if d.holds, err = hold.New(ctx, hold.Config{Conn: cfg.Conn, Max: cfg.MaxHold, Changed: d.holdsChanged, Log: cfg.Log}); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -87,6 +92,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer lanes.Wait()
 	defer func() { _ = drained.Unsubscribe() }() // first: hints are for those who go on
 	lanes.Go(func() { d.lead(ctx) })
+	lanes.Go(func() { d.holds.Run(ctx) })
 	loop := d.cfg.Watch.Loop("looking for work")
 	defer loop.End()
 	for {
@@ -101,6 +107,16 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		case <-d.work.C():
 		case <-time.After(backoff.Jitter(d.cfg.ClaimInterval)):
 		}
+	}
+}
+
+// holdsChanged makes every lane read again what waits: some of it was held.
+func (d *Dispatcher) holdsChanged() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.lanes {
+		l.stale.Store(true)
+		l.wake.Notify()
 	}
 }
 
@@ -157,7 +173,7 @@ func (d *Dispatcher) releaseClaims(ctx context.Context, requests []postgres.Clai
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
 	n, err := d.cfg.Store.ReleaseClaims(ctx, requests, delay)
-	d.metrics.unclaimed(len(requests), n, err)
+	d.metrics.released(len(requests), n, err)
 	if err != nil {
 		d.cfg.Log.Warn("claims could not be released; their requests return after the claim timeout", "requests", len(requests), "err", err)
 	}

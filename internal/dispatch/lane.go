@@ -14,7 +14,6 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/notify"
 	"fusillade/internal/postgres"
-	"fusillade/internal/slots"
 	"fusillade/internal/watchdog"
 	"fusillade/streams"
 )
@@ -43,6 +42,7 @@ type lane struct {
 	refused   atomic.Bool // requests could not be published and are due after republishPause
 	misrouted atomic.Bool // requests that wait for a claim may belong to another model
 	ensured   atomic.Bool // the model has a stream consumer; read by the leader
+	lost      atomic.Bool // the stream consumer was removed
 
 	// Owned by run.
 	loop           *watchdog.Loop
@@ -76,6 +76,7 @@ func newLane(d *Dispatcher, model batch.Model) *lane {
 // after the claim interval, as long as there is something to claim.
 func (l *lane) run(ctx context.Context) {
 	defer l.publishing.Wait()
+	worked := time.Now() // when it last had something to do
 	log := l.d.cfg.Log.With("model", l.model)
 	failed := backoff.New(minPause, maxPause)
 	var again time.Time // when refused requests are due; zero: there are none
@@ -108,6 +109,16 @@ func (l *lane) run(ctx context.Context) {
 			wait = failed.Next()
 		default:
 			failed.Reset()
+			if !l.scheduler.empty() || l.d.decided().paused(l.model) || l.unconfirmed.Load() > 0 {
+				worked = time.Now()
+			} else {
+				if l.d.retireLane(l, worked) {
+					return
+				}
+				if again.IsZero() { // else it looks again soon
+					wait = l.d.idleWait(worked)
+				}
+			}
 			if !l.nextEscalation.IsZero() {
 				wait = min(wait, max(time.Until(l.nextEscalation), time.Millisecond))
 			}
@@ -177,6 +188,10 @@ func (l *lane) roomFor(ctx context.Context) (int, error) {
 // ensureConsumer creates what the model needs, in the order in which it is
 // needed: consumers look for a model's stream consumer once its slots exist.
 func (l *lane) ensureConsumer(ctx context.Context, limit int) error {
+	if l.lost.Swap(false) {
+		l.consumer = nil
+		l.ensured.Store(false)
+	}
 	if l.consumer != nil && l.applied == limit {
 		return nil
 	}
@@ -186,14 +201,8 @@ func (l *lane) ensureConsumer(ctx context.Context, limit int) error {
 	if err != nil {
 		return fmt.Errorf("creating consumer: %w", err)
 	}
-	restored, err := l.d.slotsRestored(ctx)
-	if err != nil {
+	if err := l.d.ensureModel(ctx, l.model); err != nil {
 		return err
-	}
-	if restored { // else the leader does it
-		if err := slots.EnsureModel(ctx, l.d.slots, l.model, l.d.decided().slots(l.model)); err != nil {
-			return err
-		}
 	}
 	l.consumer, l.applied = consumer, limit
 	l.ensured.Store(true)

@@ -42,6 +42,8 @@ type term struct {
 	applied map[batch.Model]slots.Settings // settings written to the bucket
 	reaped  map[batch.DaemonID]bool        // dead daemons of which nothing is left
 	stood   map[string]progress            // when each full stream consumer last moved
+	idle    map[batch.Model]idleness       // models that had no work when last looked at
+	retired map[batch.Model]time.Time      // models that were retired a short time ago
 }
 
 func (d *Dispatcher) runAsLeader(ctx context.Context) error {
@@ -49,6 +51,7 @@ func (d *Dispatcher) runAsLeader(ctx context.Context) error {
 	t := &term{
 		Dispatcher: d, loop: d.cfg.Watch.Loop("leading"),
 		applied: make(map[batch.Model]slots.Settings), reaped: make(map[batch.DaemonID]bool), stood: make(map[string]progress),
+		idle: make(map[batch.Model]idleness), retired: make(map[batch.Model]time.Time),
 	}
 	defer t.loop.End()
 	var background sync.WaitGroup
@@ -73,6 +76,12 @@ func (t *term) run(ctx context.Context) {
 	defer stuck.Stop()
 	sweeps := time.NewTicker(t.sweepInterval())
 	defer sweeps.Stop()
+	var retires <-chan time.Time
+	if t.cfg.ModelIdle > 0 {
+		ticker := time.NewTicker(t.retireInterval())
+		defer ticker.Stop()
+		retires = ticker.C
+	}
 	for {
 		t.loop.Idle()
 		select {
@@ -95,6 +104,9 @@ func (t *term) run(ctx context.Context) {
 		case <-stuck.C:
 			t.loop.Busy()
 			t.report(ctx, "stuck consumers of the stream could not be looked for", t.recreateStuckConsumers(ctx))
+		case <-retires:
+			t.loop.Busy()
+			t.report(ctx, "idle models could not be retired", t.retire(ctx))
 		case <-sweeps.C:
 			t.loop.Busy()
 			t.report(ctx, "records of dead daemons could not be removed", t.removeDeadRecords(ctx))

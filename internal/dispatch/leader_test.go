@@ -174,8 +174,8 @@ func (c *cluster) end(msg jetstream.Msg) {
 	if starts[0].Verdict != postgres.Started {
 		return
 	}
-	ending := postgres.Completion{Delivery: delivery, State: batch.Completed, Attempts: 1, StatusCode: 200}
-	if _, err := c.Store.Finish(ctx, d, []postgres.Completion{ending}, nil); err != nil {
+	completion := postgres.Completion{Delivery: delivery, State: batch.Completed, Attempts: 1, StatusCode: 200}
+	if _, err := c.Store.Finish(ctx, d, []postgres.Completion{completion}, nil); err != nil {
 		c.T.Fatal(err)
 	}
 }

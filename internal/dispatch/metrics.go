@@ -14,12 +14,12 @@ import (
 // metrics is what a dispatcher measures. It outlives the dispatcher: the next
 // one in the process with the same registerer goes on with it.
 type metrics struct {
-	claimTime, claimSize, sweepTime       prometheus.Histogram
-	escalations                           *prometheus.CounterVec
-	purgedRows, purgeErrors               prometheus.Counter
-	reclaims                              *prometheus.CounterVec
-	fencedUnclaims                        prometheus.Counter
-	lostHints, lostPublishes, lostUnclaim prometheus.Counter
+	claimTime, claimSize, sweepTime        prometheus.Histogram
+	escalations                            *prometheus.CounterVec
+	purgedRows, purgeErrors                prometheus.Counter
+	reclaims                               *prometheus.CounterVec
+	fencedReleases                         prometheus.Counter
+	lostHints, lostPublishes, lostReleases prometheus.Counter
 
 	models telemetry.Models
 	queue  queueGauges
@@ -36,11 +36,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Requests claimed for another model than their own, because their deadline is near.", "original_model", "escalation_model"),
 		purgedRows:     telemetry.Counter(reg, "rows_purged_total", "Rows of deleted files and batches that were removed."),
 		purgeErrors:    telemetry.Counter(reg, "purge_errors_total", "Purges that failed and are tried again."),
-		fencedUnclaims: telemetry.FencedWrites(reg).WithLabelValues(telemetry.FencedClaimRelease),
+		fencedReleases: telemetry.FencedWrites(reg).WithLabelValues(telemetry.FencedClaimRelease),
 		reclaims:       telemetry.Reclaimed(reg),
 		lostHints:      drops.WithLabelValues(telemetry.DroppedHint),
 		lostPublishes:  drops.WithLabelValues(telemetry.DroppedPublish),
-		lostUnclaim:    drops.WithLabelValues(telemetry.DroppedClaimRelease),
+		lostReleases:   drops.WithLabelValues(telemetry.DroppedClaimRelease),
 	}
 }
 
@@ -76,14 +76,14 @@ func (m *metrics) purged(ctx context.Context, rows int, err error) {
 	}
 }
 
-// unclaimed notes an unclaim of so many requests and how many it returned. The
+// released notes a release of so many requests and how many it returned. The
 // others had moved on by themselves.
-func (m *metrics) unclaimed(requests, returned int, err error) {
+func (m *metrics) released(requests, returned int, err error) {
 	if err != nil {
-		m.lostUnclaim.Add(float64(requests))
+		m.lostReleases.Add(float64(requests))
 		return
 	}
-	m.fencedUnclaims.Add(float64(requests - returned))
+	m.fencedReleases.Add(float64(requests - returned))
 }
 
 // reclaimed counts requests that were returned to pending for the cause.

@@ -16,7 +16,7 @@ import (
 	"fusillade/internal/testenv"
 )
 
-func TestMetricsOfUpkeep(t *testing.T) {
+func TestMetricsOfTheLeader(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
 	m := newMetrics(reg)
@@ -27,8 +27,8 @@ func TestMetricsOfUpkeep(t *testing.T) {
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	m.purged(stopped, 0, context.Canceled)
-	m.unclaimed(5, 3, nil)
-	m.unclaimed(4, 0, errors.New("away"))
+	m.released(5, 3, nil)
+	m.released(4, 0, errors.New("away"))
 	m.claimed(time.Now(), 10)
 	m.claimed(time.Now(), 0)
 	err := testutil.GatherAndCompare(reg, strings.NewReader(`
@@ -49,8 +49,8 @@ fusillade_rows_purged_total 1007
 	if err != nil {
 		t.Error(err)
 	}
-	if n := testutil.ToFloat64(m.lostUnclaim); n != 4 {
-		t.Errorf("%v lost unclaims are counted, want 4", n)
+	if n := testutil.ToFloat64(m.lostReleases); n != 4 {
+		t.Errorf("%v lost releases of claims are counted, want 4", n)
 	}
 	if n, err := testutil.GatherAndCount(reg, "fusillade_claim_size"); n != 1 || err != nil {
 		t.Errorf("%d, %v", n, err)

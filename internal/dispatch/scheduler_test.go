@@ -142,7 +142,8 @@ func TestPolicyOrdersTheBatchesOfAUser(t *testing.T) {
 	}
 }
 
-// Who waits all the time gets his weight's part, however many batches he has.
+// An owner with work all the time gets the share of their weight, however many
+// batches they have.
 func TestSharesConvergeToWeights(t *testing.T) {
 	t.Parallel()
 	for _, claim := range []int{1, 7, 100} {
@@ -176,7 +177,7 @@ func TestSharesConvergeToWeights(t *testing.T) {
 	}
 }
 
-// Whoever used a model alone owes nothing for it, and whoever did not use it
+// An owner who used a model alone owes nothing for it, and one who did not use it
 // has saved nothing up.
 func TestThePastCountsForLittle(t *testing.T) {
 	t.Parallel()
@@ -214,12 +215,12 @@ func TestUrgentBatchMeetsItsDeadline(t *testing.T) {
 			t.Errorf("%s waited for %d claims", owner, s.longest[owner])
 		}
 	}
-	// He pays for it, and not for long.
+	// They pay for it, and not for long.
 	s.add("late", 1, 100_000, 1000*time.Hour)
 	before := s.served["late"]
 	s.run(20 * time.Minute)
 	if got, part := s.served["late"]-before, 20*60*100/100; got < part-maxDebt-60 || got > part+60 {
-		t.Errorf("afterwards he got %d, want their share of %d less at most %d", got, part, maxDebt)
+		t.Errorf("afterwards they got %d, want their share of %d less at most %d", got, part, maxDebt)
 	}
 }
 
@@ -239,7 +240,7 @@ func TestNotUrgent(t *testing.T) {
 	}
 }
 
-// Whatever comes, whoever has work is served within a bounded time, and nothing
+// Whatever comes, every owner with work is served within a bounded time, and nothing
 // is left undone while there is room.
 func TestNobodyStarves(t *testing.T) {
 	t.Parallel()

@@ -32,7 +32,7 @@ func (c *cluster) waiting(m batch.Model) int {
 	return int(consumer.CachedInfo().NumPending)
 }
 
-func ending(d time.Duration) func(*postgres.NewBatch) {
+func ends(d time.Duration) func(*postgres.NewBatch) {
 	return func(n *postgres.NewBatch) { n.CompletionWindow = d }
 }
 
@@ -49,7 +49,7 @@ func TestBatchCrossesItsThreshold(t *testing.T) {
 	const lead = 3 * time.Second
 	c := newCluster(t)
 	d, _ := c.start(escalating(otherModel, time.Hour), func(cfg *Config) { cfg.DefaultLimit = 1 })
-	id := c.Begin(lines(60, testModel), ending(time.Hour+lead))
+	id := c.Begin(lines(60, testModel), ends(time.Hour+lead))
 	until(t, "requests go to the escalation model", func() bool { return c.waiting(otherModel) >= 1+minDepth })
 	if n := c.waiting(testModel); n < 1+minDepth {
 		t.Errorf("%d messages wait for the model itself, want a full window, %d", n, 1+minDepth)
@@ -83,7 +83,7 @@ func TestWaitingRequestsEscalate(t *testing.T) {
 			const n = 3
 			c := newCluster(t)
 			c.change(testModel, postgres.ModelChange{Paused: &paused})
-			id := c.Begin(lines(n, testModel), ending(time.Minute))
+			id := c.Begin(lines(n, testModel), ends(time.Minute))
 			claimed, err := c.Store.Claim(t.Context(), testModel, []postgres.Quota{{Batch: id, N: n}})
 			if err != nil {
 				t.Fatal(err)
@@ -109,7 +109,7 @@ func TestEscalationsChange(t *testing.T) {
 	none, to := batch.Model(""), third
 	c.change(testModel, postgres.ModelChange{EscalateTo: &none})
 	c.start(escalating(otherModel, time.Hour), func(cfg *Config) { cfg.DefaultLimit = 1 })
-	c.Begin(lines(100, testModel), ending(30*time.Minute))
+	c.Begin(lines(100, testModel), ends(30*time.Minute))
 	until(t, "they stay with the model", func() bool { return c.waiting(testModel) >= 1+minDepth })
 	if n := c.Count(`SELECT count(*) FROM requests WHERE routed_model <> model`); n != 0 {
 		t.Errorf("%d requests went elsewhere", n)
@@ -141,7 +141,7 @@ func TestEscalationsInACircle(t *testing.T) {
 			testModel: {Model: otherModel, Threshold: time.Hour}, otherModel: {Model: testModel, Threshold: time.Hour},
 		}
 	})
-	c.Begin(lines(n, testModel, otherModel), ending(time.Minute))
+	c.Begin(lines(n, testModel, otherModel), ends(time.Minute))
 	c.queued(n)
 	if got := c.Count(`SELECT count(*) FROM requests WHERE model <> routed_model AND claim = 1`); got != n {
 		t.Errorf("%d requests are with the other model, want %d", got, n)

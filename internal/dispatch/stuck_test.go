@@ -107,7 +107,7 @@ func TestStuckConsumerIsCreatedAnew(t *testing.T) {
 	}
 }
 
-// A model that is down has its messages in backoff or in hand, and its consumer
+// A model that is down has its messages in backoff or in flight, and its consumer
 // is left alone; so is one that has not moved for less than two leases.
 func TestBusyConsumerIsLeftAlone(t *testing.T) {
 	t.Parallel()
@@ -126,7 +126,7 @@ func TestBusyConsumerIsLeftAlone(t *testing.T) {
 		}
 	}
 	if len(leader.stood) != 1 || !c.created().Equal(before) {
-		t.Errorf("a consumer was created anew while a request of its model is in hand; full consumers are %v", leader.stood)
+		t.Errorf("a consumer was created anew while a request of its model is in flight; full consumers are %v", leader.stood)
 	}
 	leader.Dispatcher = c.onlooker(never)
 	c.Exec(`UPDATE requests SET state = 'claimed', daemon_id = NULL, started_at = NULL WHERE line = 1`)

@@ -53,6 +53,7 @@ func (t *term) sweep(ctx context.Context) {
 func (t *term) sweepPage(ctx context.Context, overdue []postgres.Overdue) error {
 	var lost []postgres.ClaimedRequest
 	var errs []error
+	served := make(map[batch.Model]bool)
 	for _, o := range overdue {
 		if len(errs) == maxLookupErrors || ctx.Err() != nil {
 			break
@@ -66,6 +67,10 @@ func (t *term) sweepPage(ctx context.Context, overdue []postgres.Overdue) error 
 			t.releaseUnreached(ctx, o, unreached)
 		case missing:
 			lost = append(lost, o.ClaimedRequest)
+		case !served[o.Model]:
+			// It waits for a consumer, or there is none: see retire.go.
+			served[o.Model] = true
+			t.report(ctx, "a model with messages could not be served", t.serveIfLost(ctx, o.Model))
 		}
 	}
 	if len(lost) > 0 {
@@ -101,8 +106,8 @@ func (d *Dispatcher) missing(ctx context.Context, o postgres.Overdue) (missing b
 
 // releaseUnreached returns a request to pending and removes a message of a claim that
 // it has not reached, which publishes of lower claims would leave in its place.
-// There is one after the database was restored from a backup. That the request
-// is unclaimed shows that it was not another dispatcher's message, of a claim
+// There is one after the database was restored from a backup. That the release
+// applies shows that it was not another dispatcher's message, of a claim
 // made in the meantime. A crash before the message is removed leaves it to
 // the consumer that receives it.
 func (d *Dispatcher) releaseUnreached(ctx context.Context, o postgres.Overdue, unreached uint64) {

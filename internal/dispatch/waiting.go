@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"fusillade/internal/batch"
@@ -67,7 +68,10 @@ func (l *lane) readWaiting(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cursors = append(cursors, due...)
+	// What is held would only be called to be told so, and would crowd out others.
+	cursors = slices.DeleteFunc(append(cursors, due...), func(c postgres.Cursor) bool {
+		return l.d.holds.Held(l.model, c.Batch, c.HasOwnKey)
+	})
 	l.scheduler.load(cursors, l.window.rate)
 	l.listed = len(cursors)
 	l.next, l.nextDue, l.read, l.nextEscalation = next, nextDue, time.Now(), escalation

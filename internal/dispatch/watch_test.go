@@ -19,7 +19,7 @@ func TestStuckLoopsAreNamed(t *testing.T) {
 		t.Run(table, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
-			dog := watchdog.New(300 * time.Millisecond)
+			watch := watchdog.New(300 * time.Millisecond)
 			c.Begin(lines(4, testModel))
 			tx, err := c.DB.Begin(t.Context())
 			if err != nil {
@@ -28,13 +28,13 @@ func TestStuckLoopsAreNamed(t *testing.T) {
 			if _, err := tx.Exec(t.Context(), `LOCK TABLE `+table); err != nil {
 				t.Fatal(err)
 			}
-			c.start(func(cfg *Config) { cfg.Watch = dog })
-			until(t, "it is stuck", func() bool { return slices.Contains(dog.Stuck(), name) })
+			c.start(func(cfg *Config) { cfg.Watch = watch })
+			until(t, "it is stuck", func() bool { return slices.Contains(watch.Stuck(), name) })
 			if err := tx.Rollback(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			c.queued(4)
-			until(t, "nothing is stuck", func() bool { return len(dog.Stuck()) == 0 })
+			until(t, "nothing is stuck", func() bool { return len(watch.Stuck()) == 0 })
 		})
 	}
 }

@@ -97,7 +97,7 @@ func (r release) download(ctx context.Context, cfg PostgresConfig, home string) 
 	return install(unpacked, home)
 }
 
-// install moves a complete server to its place. Whoever else did so first wins.
+// install moves a complete server to its place. A process that did so first wins.
 func install(from, to string) error {
 	// Readable by the user that the server will run as.
 	if err := os.Chmod(from, 0o755); err != nil {

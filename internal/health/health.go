@@ -10,8 +10,9 @@ import (
 // checkTimeout bounds all checks of one /readyz together.
 const checkTimeout = 3 * time.Second
 
-// Check is one condition of being ready. Its error is shown to whoever asks,
-// so it must hold nothing secret; it must return soon after its context ends.
+// Check is one condition of being ready. Its error is shown to everyone who
+// asks, so it must hold nothing secret; it must return soon after its context
+// ends.
 type Check struct {
 	Name string
 	Do   func(context.Context) error

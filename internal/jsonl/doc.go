@@ -4,7 +4,7 @@
 //
 // A Reader is all or nothing from the caller's side. It yields templates until
 // the first bad line, then keeps scanning so that one error names every bad
-// line; whoever stores templates as they come must drop them when Next ends in
+// line; who stores templates as they come must drop them when Next ends in
 // anything but io.EOF.
 //
 //	good ─ good ─ good ─ end of file            → io.EOF: keep

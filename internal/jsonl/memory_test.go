@@ -68,7 +68,7 @@ func TestCustomIDsTakeFewBytes(t *testing.T) {
 }
 
 func BenchmarkReader(b *testing.B) {
-	english := strings.Repeat(`The quick brown fox jumps over the lazy dog, and says \"hello\".\n`, 12)
+	english := strings.Repeat(`The quick brown fox jumps over the lazy watch, and says \"hello\".\n`, 12)
 	for name, content := range map[string]string{
 		"200 B":        "Why is the sky blue?",
 		"1 KB":         english,

@@ -59,7 +59,7 @@ func NewReader(source io.Reader, cfg Config) (*Reader, error) {
 //   - else what the source returned, wrapped. It is never io.EOF.
 //
 // The template may be kept: its Body is not copied or overwritten, but shares
-// a buffer of at least 256 KiB with its neighbours, so whoever keeps a few out
+// a buffer of at least 256 KiB with its neighbours, so a caller that keeps a few out
 // of many should clone it. Appending to Body copies it.
 func (r *Reader) Next() (batch.Template, error) {
 	for r.err == nil {

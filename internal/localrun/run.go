@@ -150,8 +150,15 @@ func state(b postgres.Batch, s consume.Stats) string {
 	if s.Retried > 0 {
 		text += fmt.Sprintf(", retried %d", s.Retried)
 	}
-	if last := s.LastError; last != nil && time.Since(last.At) < errorAge {
-		text += " (" + last.Detail + ")"
+	last := s.LastError
+	switch {
+	case s.Refusal != nil && s.Refusal.Message != "":
+		text += fmt.Sprintf("; last failure, of %s: %s, %q", s.Refusal.Model, s.Refusal.Cause, cli.Plain(s.Refusal.Message))
+	case last == nil || time.Since(last.At) >= errorAge:
+	case last.Model == "":
+		text += "; " + last.Detail
+	default:
+		text += fmt.Sprintf("; last failure, of %s: %s", last.Model, last.Detail)
 	}
 	return text
 }

@@ -2,7 +2,7 @@ package mock
 
 import "strings"
 
-const sentence = "the quick brown fox jumps over a lazy dog while several bright parrots watch from " +
+const sentence = "the quick brown fox jumps over a lazy watch while several bright parrots watch from " +
 	"their branch and wonder which of these many words will come next in this answer that nobody reads"
 
 // words is the text that answers are cut from.

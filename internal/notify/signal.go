@@ -9,7 +9,7 @@ type Signal struct{ c chan struct{} }
 // New returns a Signal that nobody has notified yet.
 func New() Signal { return Signal{c: make(chan struct{}, 1)} }
 
-// Notify wakes whoever waits on C, or the next one to do so. It never blocks.
+// Notify wakes the goroutine that waits on C, or the next one to do so. It never blocks.
 func (s Signal) Notify() {
 	select {
 	case s.c <- struct{}{}:

@@ -43,7 +43,7 @@ func varied(t testing.TB, s *Store, d batch.DaemonID) (id batch.ID, processing [
 	}
 	unclaimed := ClaimedRequest{ID: deliveries[3].ID, Claim: 1, Delivery: 1}
 	if n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{unclaimed}, 0); err != nil || n != 1 {
-		t.Fatalf("%d unclaimed, %v", n, err)
+		t.Fatalf("%d released, %v", n, err)
 	}
 	claimed(t, s, id, 3)
 	check(t, s)

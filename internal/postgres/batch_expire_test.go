@@ -50,7 +50,7 @@ func TestExpireBatches(t *testing.T) {
 	if claims, err := s.Claim(t.Context(), testModel, []Quota{{Batch: id, N: 5}}); err != nil || len(claims) != 0 {
 		t.Errorf("%d claimed, %v", len(claims), err)
 	}
-	// Calls in flight end as they do; what is given back expires.
+	// Calls in flight end as they do; what is released expires.
 	if got, err := s.ExpireBatches(t.Context(), 0, 100); err != nil || len(got) != 0 {
 		t.Errorf("expired %+v once more, %v", got, err)
 	}
@@ -59,7 +59,7 @@ func TestExpireBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := s.ExpireBatches(t.Context(), 0, 100); err != nil || len(got) != 1 || got[0] != (Expiry{Batch: id, Requests: 1}) {
-		t.Errorf("expired %+v of what was given back, %v", got, err)
+		t.Errorf("expired %+v of what was released, %v", got, err)
 	}
 	finish(t, s, d, endings(completed, processing[3:])...)
 	b, err := s.GetBatch(t.Context(), id, nil)

@@ -34,6 +34,7 @@ type Cursor struct {
 	CreatedAt time.Time
 	CreatedBy string
 	Weight    float64 // of the user who created it
+	HasOwnKey bool    // its calls have the batch's own API key
 }
 
 // Compare orders cursors by urgency: by deadline, then by age, then by kind.
@@ -48,7 +49,7 @@ const (
 	maxUsers     = 512
 	minCursors   = 4
 	cursorsInAll = 1024
-	// urgentCursors are the most urgent batches beside, whoever created them.
+	// urgentCursors are the most urgent batches beside, of all owners.
 	urgentCursors = 128
 )
 
@@ -64,7 +65,7 @@ routes AS MATERIALIZED (
 
 	cursorColumns = `
 c.batch_id, c.total - c.claimed - c.skipped AS remaining, c.expires_at,
-(extract(epoch FROM c.expires_at - now()) * 1e6)::bigint AS left_us, b.created_at, c.created_by`
+(extract(epoch FROM c.expires_at - now()) * 1e6)::bigint AS left_us, b.created_at, c.created_by, b.brings_key`
 
 	// Jumps from user to user in the index, and takes each one's most urgent
 	// batches: the cost follows the numbers that are asked for, however many
@@ -83,7 +84,7 @@ WITH RECURSIVE` + routesCTE + `, askers AS (
 ), found AS MATERIALIZED (
     SELECT count(name) AS n, COALESCE(min(name) FILTER (WHERE place = $5), '') AS next FROM askers
 )
-SELECT f.next, r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, COALESCE(u.weight, 1)
+SELECT f.next, r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, c.brings_key, COALESCE(u.weight, 1)
   FROM found f
   LEFT JOIN (askers a
        JOIN routes r ON r.route = a.route
@@ -98,7 +99,7 @@ SELECT f.next, r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.crea
 
 	urgentCursorsSQL = `
 WITH` + routesCTE + `
-SELECT '', r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, COALESCE(u.weight, 1)
+SELECT '', r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, c.brings_key, COALESCE(u.weight, 1)
   FROM routes r
  CROSS JOIN LATERAL (
       SELECT ` + cursorColumns + `
@@ -109,11 +110,11 @@ SELECT '', r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_
   LEFT JOIN users u ON u.name = c.created_by`
 )
 
-// OpenCursors lists batches that have unclaimed requests that come to the
-// model by one of the routes, most urgent first: of each user some, and these
-// are his most urgent ones. If there are too many users, next is where to go
-// on with the next call, so that each has his turn, and the list has the most
-// urgent batches of all users beside. Begin with an empty from.
+// OpenCursors lists batches that have pending requests which come to the
+// model by one of the routes, most urgent first: of each owner some, and these
+// are their most urgent ones. If there are too many owners, next is where to go
+// on with the next call, so that each has their turn, and the list has the most
+// urgent batches of all owners beside. Begin with an empty from.
 func (s *Store) OpenCursors(ctx context.Context, model batch.Model, via []Route, from string) (cursors []Cursor, next string, err error) {
 	r := newRoutes(len(via))
 	for _, route := range via {
@@ -148,12 +149,13 @@ func (s *Store) cursors(ctx context.Context, via []Route, sql string, args ...an
 	var expires, created *time.Time
 	var left *int64
 	var name *string
+	var ownKey *bool
 	var weight float64
-	err = s.forEach(ctx, sql, args, []any{&next, &route, &id, &remaining, &expires, &left, &created, &name, &weight}, func() {
+	err = s.forEach(ctx, sql, args, []any{&next, &route, &id, &remaining, &expires, &left, &created, &name, &ownKey, &weight}, func() {
 		if id != nil {
 			cursors = append(cursors, Cursor{
 				Kind: Fresh, Batch: batch.ID(*id), Route: via[*route], Remaining: *remaining, ExpiresAt: *expires,
-				Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Weight: weight,
+				Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Weight: weight, HasOwnKey: *ownKey,
 			})
 		}
 	})

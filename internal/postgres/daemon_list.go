@@ -62,7 +62,7 @@ SELECT COALESCE((extract(epoch FROM now() - min(started_at)) * 1e6)::bigint, 0) 
 }
 
 // Working reports whether a daemon that lives has a request of the model in
-// hand, or one waits out its backoff in the stream.
+// flight, or one waits out its backoff in the stream.
 func (s *Store) Working(ctx context.Context, model batch.Model, stale time.Duration) (bool, error) {
 	var working bool
 	err := s.queryRow(ctx, `
@@ -72,7 +72,7 @@ SELECT EXISTS (
            SELECT FROM daemons d WHERE d.id = r.daemon_id AND d.status <> 'dead' AND d.last_heartbeat > now() - $2::interval)))`,
 		[]any{string(model), stale}, &working)
 	if err != nil {
-		return false, fmt.Errorf("looking for work in hand: %w", err)
+		return false, fmt.Errorf("looking for work in flight: %w", err)
 	}
 	return working, nil
 }

@@ -53,20 +53,20 @@ func (s *Store) Demand(ctx context.Context) ([]Demand, error) {
 	return demand, nil
 }
 
-const backlogSQL = `
+const pendingByModelSQL = `
 SELECT c.model, sum(c.total - c.claimed - c.skipped)::bigint
   FROM cursors c JOIN batches b ON b.id = c.batch_id
  WHERE c.open AND b.status = 'in_progress' GROUP BY c.model`
 
-// Backlog returns how many requests wait for their first claim, by the model
+// PendingByModel returns how many requests wait for their first claim, by the model
 // that they name. It reads every open cursor: for people, not for a hot path.
-func (s *Store) Backlog(ctx context.Context) (map[batch.Model]int64, error) {
-	backlog := make(map[batch.Model]int64)
+func (s *Store) PendingByModel(ctx context.Context) (map[batch.Model]int64, error) {
+	pending := make(map[batch.Model]int64)
 	var model string
 	var n int64
-	err := s.forEach(ctx, backlogSQL, nil, []any{&model, &n}, func() { backlog[batch.Model(model)] = n })
+	err := s.forEach(ctx, pendingByModelSQL, nil, []any{&model, &n}, func() { pending[batch.Model(model)] = n })
 	if err != nil {
-		return nil, fmt.Errorf("reading the backlog: %w", err)
+		return nil, fmt.Errorf("counting pending requests: %w", err)
 	}
-	return backlog, nil
+	return pending, nil
 }

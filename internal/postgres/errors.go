@@ -27,7 +27,7 @@ func translate(err error) error {
 // Class says what a failed call means for the one who made it.
 type Class int
 
-// The classes of failures. Whoever writes several items in one call acts on
+// The classes of failures. A caller that writes several items in one call acts on
 // them so that no item holds up the others, and none that was paid for is lost.
 const (
 	// Refused: the call did what it does, and this is its answer, such as

@@ -13,16 +13,16 @@ import (
 	"fusillade/internal/testenv"
 )
 
-// reign is a call of Lead, made again until it leads or fails.
-type reign struct {
+// term is a call of Lead, made again until it leads or fails.
+type term struct {
 	began chan context.Context // what f got
 	end   chan error           // f returns what is sent
 	done  chan error           // what Lead returned
 	led   bool                 // once done
 }
 
-func lead(ctx context.Context, s *Store) *reign {
-	r := &reign{began: make(chan context.Context, 1), end: make(chan error), done: make(chan error, 1)}
+func lead(ctx context.Context, s *Store) *term {
+	r := &term{began: make(chan context.Context, 1), end: make(chan error), done: make(chan error, 1)}
 	go func() {
 		for {
 			led, err := s.Lead(ctx, func(ctx context.Context) error {
@@ -84,7 +84,7 @@ func TestOneLeads(t *testing.T) {
 	}
 }
 
-func TestLostConnectionEndsTheReign(t *testing.T) {
+func TestLostConnectionEndsTheTerm(t *testing.T) {
 	t.Parallel()
 	url := testenv.DatabaseURL(t)
 	a, b := openStore(t, url), openStore(t, url)
@@ -111,7 +111,7 @@ SELECT pg_terminate_backend(pid, 10000) FROM pg_locks
 	}
 }
 
-func TestReignEndsWithItsContext(t *testing.T) {
+func TestTermEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	url := testenv.DatabaseURL(t)
 	a, b := openStore(t, url), openStore(t, url)

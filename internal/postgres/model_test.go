@@ -106,13 +106,13 @@ func TestUserWeights(t *testing.T) {
 	}
 }
 
-func TestBacklog(t *testing.T) {
+func TestPendingByModel(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	id := newBatch(t, s, 10, testModel, otherName)
 	newBatch(t, s, 3)
 	claimed(t, s, id, 2)
-	got, err := s.Backlog(t.Context())
+	got, err := s.PendingByModel(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

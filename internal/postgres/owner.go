@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// Weights of users, as the table's constraint has them. Who has none of his
-// own has 1.
+// Weights of owners, as the table's constraint has them. An owner without one of
+// their own has 1.
 const MinWeight, MaxWeight = 0.01, 1000.0
 
-// SetOwnerWeight changes a user's weight: his part of each model, relative to
+// SetOwnerWeight changes an owner's weight: their share of each model, relative to
 // that of the others who wait for it. Zero removes it, so that it is 1 again.
 func (s *Store) SetOwnerWeight(ctx context.Context, name string, weight float64) error {
 	sql, args := `

@@ -176,7 +176,7 @@ func hot(d batch.DaemonID, id batch.ID, deliveries []Delivery) []statement {
 		{"refused", refusedSQL, []any{k.batches, k.lines, k.claims, k.deliveries, r.ProcessingTimeout, r.StaleThreshold}},
 		{"lock requests", lockRequestsSQL, []any{k.batches, k.lines}},
 		{"live", liveSQL, []any{k.batches, k.lines, k.claims, k.deliveries}},
-		{"unclaim", unclaimSQL, []any{k.batches, k.lines, k.claims, k.deliveries, time.Minute}},
+		{"unclaim", releaseClaimsSQL, []any{k.batches, k.lines, k.claims, k.deliveries, time.Minute}},
 		{"results", resultsSQL, []any{[16]byte(id), 0, nil, 0, n, resultsPageBytes}},
 	}
 	for i, name := range []string{"lock batches", "end", "return"} {

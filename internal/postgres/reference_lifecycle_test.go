@@ -128,8 +128,8 @@ func (w *world) cancelLines(t *rapid.T) {
 	}
 }
 
-// revive makes a request that has ended due.
-func (w *world) revive(key batch.RequestID) {
+// makeDue makes a request that has ended due.
+func (w *world) makeDue(key batch.RequestID) {
 	claim := 1
 	if r := w.requests[key]; r != nil {
 		claim = max(r.Claim, 1)
@@ -152,7 +152,7 @@ func (w *world) retry(t *rapid.T) {
 	for line := range int32(w.size) {
 		key := batch.RequestID{Batch: id, Line: line + 1}
 		if r := w.requests[key]; r != nil && slices.Contains(states, r.State) {
-			w.revive(key)
+			w.makeDue(key)
 			want++
 		}
 	}
@@ -176,7 +176,7 @@ func (w *world) retryLines(t *rapid.T) {
 		if !slices.Contains([]batch.State{batch.Failed, batch.Canceled, batch.Expired}, state) {
 			return false
 		}
-		w.revive(key)
+		w.makeDue(key)
 		return true
 	})
 	if len(w.beyond(id)) == 0 {

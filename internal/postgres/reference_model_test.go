@@ -244,7 +244,7 @@ func (w *world) finish(t *rapid.T) {
 	}
 }
 
-func (w *world) unclaim(t *rapid.T) {
+func (w *world) release(t *rapid.T) {
 	delay := time.Duration(rapid.IntRange(0, 1).Draw(t, "hours")) * time.Hour
 	var set []ClaimedRequest
 	for _, m := range some(t, w.sent, func(m Delivery) batch.RequestID { return m.ID }, "message") {
@@ -261,7 +261,7 @@ func (w *world) unclaim(t *rapid.T) {
 	}
 	got, err := w.s.ReleaseClaims(t.Context(), set, delay)
 	if must(t, got, err) != want {
-		t.Fatalf("%d unclaimed, want %d", got, want)
+		t.Fatalf("%d released, want %d", got, want)
 	}
 }
 
@@ -381,7 +381,7 @@ func TestStoreAgreesWithModel(t *testing.T) {
 		w.batches = []batch.ID{batchOf(t, s, file), batchOf(t, s, file)}
 		w.daemons = []batch.DaemonID{w.begin(rt), w.begin(rt), w.begin(rt)}
 		rt.Repeat(map[string]func(*rapid.T){
-			"claim": w.claim, "claimDue": w.claimDue, "unclaim": w.unclaim, "silence": w.silence, "end": w.end, "hang": w.hang, "elapse": w.elapse, "": w.check,
+			"claim": w.claim, "claimDue": w.claimDue, "release": w.release, "silence": w.silence, "end": w.end, "hang": w.hang, "elapse": w.elapse, "": w.check,
 			"cancel lines": w.cancelLines, "expire": w.expire, "cancel": w.cancel, "retry": w.retry, "retry lines": w.retryLines,
 			// More often than what disturbs them.
 			"start": w.start, "start 2": w.start, "start 3": w.start, "finish": w.finish, "finish 2": w.finish, "finish 3": w.finish,

@@ -13,8 +13,8 @@ import (
 // MaxLines is the most single requests that one call may name.
 const MaxLines = 10_000
 
-// Lines says what became of single requests of a batch that were named by
-// their lines. Each named line is in one of the two, in order.
+// Lines says which single requests of a batch have changed, of those that were
+// named by their lines. Each named line is in one of the two, in order.
 type Lines struct {
 	Changed []int32
 	// Unchanged are those whose state forbids the move: a cancel of what has

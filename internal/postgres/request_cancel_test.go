@@ -109,7 +109,7 @@ func TestStatusOfTheLast(t *testing.T) {
 }
 
 // A claim that passes over holes reads no more than those.
-func TestPlanOfAClaimWithHoles(t *testing.T) {
+func TestPlanOfAClaimPastRowsOutOfOrder(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	d := newDaemon(t, s)
@@ -128,7 +128,7 @@ func TestPlanOfAClaimWithHoles(t *testing.T) {
 
 // Lines are canceled one by one under claims that are under way: each line is
 // claimed or canceled, and none is both.
-func TestHolesMeetClaims(t *testing.T) {
+func TestRowsOutOfOrderMeetClaims(t *testing.T) {
 	t.Parallel()
 	const lines = 300
 	s := newStore(t)

@@ -9,7 +9,7 @@ import (
 	"fusillade/internal/batch"
 )
 
-// ClaimedRequest is a request that the caller must now publish or give back
+// ClaimedRequest is a request that the caller must now publish or release
 // by ReleaseClaims.
 type ClaimedRequest struct {
 	ID       batch.RequestID

@@ -249,7 +249,7 @@ func TestConcurrentClaims(t *testing.T) {
 	}
 }
 
-// unclaimed claims n requests and gives them back, due after the delay.
+// released claims n requests and gives them back, due after the delay.
 func unclaimed(t testing.TB, s *Store, id batch.ID, n int, delay time.Duration) []ClaimedRequest {
 	t.Helper()
 	got, err := s.Claim(t.Context(), testModel, []Quota{{Batch: id, N: n}})
@@ -257,7 +257,7 @@ func unclaimed(t testing.TB, s *Store, id batch.ID, n int, delay time.Duration) 
 		t.Fatal(err)
 	}
 	if returned, err := s.ReleaseClaims(t.Context(), got, delay); err != nil || returned != n {
-		t.Fatalf("%d unclaimed, %v, want %d", returned, err, n)
+		t.Fatalf("%d released, %v, want %d", returned, err, n)
 	}
 	return got
 }
@@ -336,7 +336,7 @@ func TestConcurrentClaimsOfDueRequests(t *testing.T) {
 	check(t, s)
 }
 
-func TestUnclaimIsFenced(t *testing.T) {
+func TestReleaseOfClaimsIsFenced(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	d := newDaemon(t, s)
@@ -348,7 +348,7 @@ func TestUnclaimIsFenced(t *testing.T) {
 		}
 		return got[0]
 	}
-	unclaim := func(r ClaimedRequest) int {
+	release := func(r ClaimedRequest) int {
 		n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{r}, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -363,33 +363,33 @@ func TestUnclaimIsFenced(t *testing.T) {
 		"another line":     {ID: batch.RequestID{Batch: id, Line: 9}, Claim: r.Claim},
 		"another batch":    {ID: batch.RequestID{Batch: batch.ID{1}, Line: r.ID.Line}, Claim: r.Claim},
 	} {
-		if unclaim(stale) != 0 {
-			t.Errorf("%s: it was unclaimed", name)
+		if release(stale) != 0 {
+			t.Errorf("%s: it was released", name)
 		}
 	}
 	start(t, s, rules(d), delivered([]ClaimedRequest{r}, 1)...)
-	if unclaim(r) != 0 {
-		t.Error("a started request was unclaimed")
+	if release(r) != 0 {
+		t.Error("a started request was released")
 	}
 	overdue := r
 	overdue.Delivery = 1 // as the sweep reads it
-	if unclaim(overdue) != 1 {
-		t.Error("an overdue request was not unclaimed")
+	if release(overdue) != 1 {
+		t.Error("an overdue request was not released")
 	}
 	if finish(t, s, d, completed(Delivery{ID: r.ID, Claim: 1, Number: 1})) != 0 {
-		t.Error("a result was written after the unclaim")
+		t.Error("a result was written after the release")
 	}
 	again, err := s.claimAnyDue(t.Context(), testModel, 1, nil)
 	if err != nil || len(again) != 1 || again[0].Claim != 2 {
 		t.Fatalf("claimed again: %v, %v", again, err)
 	}
-	if unclaim(overdue) != 0 {
-		t.Error("a request was unclaimed that has been claimed anew")
+	if release(overdue) != 0 {
+		t.Error("a request was released that has been claimed anew")
 	}
 }
 
 // A publish that is reported as failed may have been stored. The request is
-// given back all the same, and its message then reaches a consumer together
+// released all the same, and its message then reaches a consumer together
 // with others.
 func TestMessageOfAnUnclaimedRequestIsStale(t *testing.T) {
 	t.Parallel()

@@ -59,7 +59,7 @@ func TestFinishIsFenced(t *testing.T) {
 			}
 		}},
 		{name: "ended", before: func(daemon batch.DaemonID, d Delivery) { finish(t, s, daemon, failed(d)) }},
-		{name: "unclaimed", before: func(_ batch.DaemonID, d Delivery) {
+		{name: "released", before: func(_ batch.DaemonID, d Delivery) {
 			r := ClaimedRequest{ID: d.ID, Claim: d.Claim, Delivery: d.Number}
 			if n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{r}, 0); err != nil || n != 1 {
 				t.Fatal(n, err)

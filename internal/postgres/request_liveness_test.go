@@ -23,13 +23,13 @@ func TestLive(t *testing.T) {
 	}
 	unclaimed := []ClaimedRequest{{ID: in[4].ID, Claim: 1, Delivery: 1}, {ID: in[5].ID, Claim: 1, Delivery: 1}}
 	if n, err := s.ReleaseClaims(t.Context(), unclaimed[:1], 0); err != nil || n != 1 {
-		t.Fatalf("%d unclaimed, %v", n, err)
+		t.Fatalf("%d released, %v", n, err)
 	}
 	if again, err := s.claimAnyDue(t.Context(), testModel, 1, nil); err != nil || len(again) != 1 {
 		t.Fatalf("claimed again: %v, %v", again, err)
 	}
 	if n, err := s.ReleaseClaims(t.Context(), unclaimed[1:], 0); err != nil || n != 1 {
-		t.Fatalf("%d unclaimed, %v", n, err)
+		t.Fatalf("%d released, %v", n, err)
 	}
 	silence(t, s, d)
 	later := in[6]

@@ -10,7 +10,7 @@ import (
 
 // Fenced by claim and delivery: a request that was started or claimed anew in
 // the meantime is left alone.
-const unclaimSQL = `
+const releaseClaimsSQL = `
 WITH i AS (
     SELECT i.claim, i.delivery, r.ctid AS place
       FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS i (batch_id, line, claim, delivery)
@@ -29,7 +29,7 @@ func (s *Store) ReleaseClaims(ctx context.Context, requests []ClaimedRequest, de
 	for _, r := range inOrder(requests, func(r *ClaimedRequest) batch.RequestID { return r.ID }) {
 		k.add(r.ID, r.Claim, r.Delivery)
 	}
-	n, err := s.exec(ctx, unclaimSQL, k.batches, k.lines, k.claims, k.deliveries, delay)
+	n, err := s.exec(ctx, releaseClaimsSQL, k.batches, k.lines, k.claims, k.deliveries, delay)
 	if err != nil {
 		return 0, fmt.Errorf("unclaiming requests: %w", err)
 	}

@@ -163,13 +163,13 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 	if started == len(deliveries) {
 		return out, nil
 	}
-	if err := s.judgeRefused(ctx, rules, k, index, out); err != nil {
+	if err := s.explainRefused(ctx, rules, k, index, out); err != nil {
 		return nil, fmt.Errorf("starting requests: %w", err)
 	}
 	return out, nil
 }
 
-func (s *Store) judgeRefused(ctx context.Context, rules StartRules, k *keys, index map[batch.RequestID]int, out []Start) error {
+func (s *Store) explainRefused(ctx context.Context, rules StartRules, k *keys, index map[batch.RequestID]int, out []Start) error {
 	rows, err := s.pool.Query(ctx, refusedSQL, k.batches, k.lines, k.claims, k.deliveries,
 		rules.ProcessingTimeout, rules.StaleThreshold)
 	if err != nil {

@@ -104,7 +104,7 @@ func TestStartVerdict(t *testing.T) {
 			back(sc, sc.first, time.Hour)
 			set(sc, "not_before", "now() - interval '1 ms'")
 		}},
-		{name: "given back", number: 2, want: Started, before: func(sc scene) {
+		{name: "released", number: 2, want: Started, before: func(sc scene) {
 			start(sc.t, s, rules(sc.a), sc.first)
 			back(sc, sc.first, 0)
 		}},

@@ -194,7 +194,7 @@ func TestReroute(t *testing.T) {
 	}
 }
 
-// With more users than one list takes, each has his turn, and the most urgent
+// With more owners than one list takes, each has their turn, and the most urgent
 // batch of all is in every list.
 func TestOpenCursorsOfManyUsers(t *testing.T) {
 	t.Parallel()

@@ -22,7 +22,7 @@ type WebhookDelivery struct {
 	event, webhook [16]byte
 }
 
-// DeliveryResult is what came of an attempt.
+// DeliveryResult is the outcome of an attempt.
 type DeliveryResult struct {
 	Delivered bool
 	Retry     time.Duration // until the next attempt; 0: there is none
@@ -84,7 +84,7 @@ func (s *Store) ClaimDeliveries(ctx context.Context, busy [][16]byte, perWebhook
 // Endpoint identifies the endpoint to ClaimDeliveries.
 func (d *WebhookDelivery) Endpoint() [16]byte { return d.webhook }
 
-// RecordDelivery records what came of an attempt. It changes nothing if
+// RecordDelivery records the outcome of an attempt. It changes nothing if
 // another attempt was begun meanwhile, or the endpoint was deleted.
 func (s *Store) RecordDelivery(ctx context.Context, d WebhookDelivery, o DeliveryResult) error {
 	_, err := s.exec(ctx, settleDeliverySQL, d.webhook, d.event, d.Attempt, o.Delivered, o.Retry.Microseconds(), o.Status, o.Error)

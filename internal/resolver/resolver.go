@@ -129,8 +129,8 @@ func (r *Resolver) Load(ctx context.Context) error {
 	return nil
 }
 
-// open decrypts a model's API key. Whoever can write to the database can put any
-// URL there; only one that was sealed, with a key or without, was chosen by
+// open decrypts a model's API key. Someone who can write to the database can put
+// any URL there; only one that was sealed, with a key or without, was chosen by
 // somebody who has the encryption key, and is sent the keys of batches.
 func (r *Resolver) open(model batch.Model, u postgres.ModelUpstream) upstream.Target {
 	to := upstream.Target{BaseURL: u.URL}

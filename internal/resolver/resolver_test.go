@@ -20,9 +20,9 @@ import (
 func TestMain(m *testing.M) { testenv.Main(m) }
 
 type fixture struct {
-	store *postgres.Store
-	conn  *nats.Conn
-	box   *seal.Keyring
+	store   *postgres.Store
+	conn    *nats.Conn
+	keyring *seal.Keyring
 }
 
 func newFixture(t *testing.T) fixture {
@@ -32,10 +32,10 @@ func newFixture(t *testing.T) fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	return fixture{s, testenv.Connect(t, testenv.NATS(t)), box(t, 1)}
+	return fixture{s, testenv.Connect(t, testenv.NATS(t)), keyring(t, 1)}
 }
 
-func box(t *testing.T, fill byte) *seal.Keyring {
+func keyring(t *testing.T, fill byte) *seal.Keyring {
 	t.Helper()
 	b, err := seal.New(bytes.Repeat([]byte{fill}, seal.KeyBytes))
 	if err != nil {
@@ -44,10 +44,10 @@ func box(t *testing.T, fill byte) *seal.Keyring {
 	return b
 }
 
-// book polls so seldom that only hints can tell it of changes in a test.
-func (f fixture) book(t *testing.T, b *seal.Keyring) *Resolver {
+// endpoints polls so seldom that only hints can tell it of changes in a test.
+func (f fixture) endpoints(t *testing.T, b *seal.Keyring) *Resolver {
 	t.Helper()
-	book, err := New(Config{
+	endpoints, err := New(Config{
 		Store: f.store, Conn: f.conn, Keyring: b, Interval: time.Hour, Log: testenv.Logger(t),
 		Default: func(m batch.Model) upstream.Target {
 			if m == "unknown" {
@@ -59,10 +59,10 @@ func (f fixture) book(t *testing.T, b *seal.Keyring) *Resolver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := book.Load(t.Context()); err != nil {
+	if err := endpoints.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return book
+	return endpoints
 }
 
 // set stores a key that was encrypted for a URL; it may be empty. Without forURL
@@ -72,7 +72,7 @@ func (f fixture) set(t *testing.T, model, url, forURL, key string) {
 	u := postgres.ModelUpstream{URL: url}
 	if key != "" || forURL != "" {
 		var err error
-		if u.Key, err = f.box.Seal(seal.ModelKey(model, forURL), key); err != nil {
+		if u.Key, err = f.keyring.Seal(seal.ModelKey(model, forURL), key); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -97,20 +97,20 @@ func TestResolve(t *testing.T) {
 	unproven := func(why string) string {
 		return "the model's endpoint in the database is not authenticated (" + why + "): set it again, with fusillade models set and FUSILLADE_ENCRYPTION_KEY"
 	}
-	book, wrong, none := f.book(t, f.box), f.book(t, box(t, 2)), f.book(t, nil)
+	endpoints, wrong, none := f.endpoints(t, f.keyring), f.endpoints(t, keyring(t, 2)), f.endpoints(t, nil)
 	for _, test := range []struct {
-		book  *Resolver
-		model batch.Model
-		want  upstream.Target
+		endpoints *Resolver
+		model     batch.Model
+		want      upstream.Target
 	}{
-		{book, "env", upstream.Target{BaseURL: "http://env", APIKey: "env-key"}},
-		{book, "reset", upstream.Target{BaseURL: "http://env", APIKey: "env-key"}},
-		{book, "url", upstream.Target{BaseURL: "http://own"}}, // the environment's key is not for it
-		{book, "both", upstream.Target{BaseURL: "http://own", APIKey: "own-key"}},
-		{book, "key", upstream.Target{BaseURL: "http://env", APIKey: "own-key"}},
-		{book, "redirected", upstream.Target{BaseURL: "http://evil", Unusable: corrupt, Unproven: unproven("it was not encrypted for this, or was changed")}},
-		{book, "inserted", upstream.Target{BaseURL: "http://own", Unproven: unproven("it was set without an encryption key")}},
-		{book, "moved", upstream.Target{BaseURL: "http://evil", Unproven: unproven("it was not encrypted for this, or was changed")}},
+		{endpoints, "env", upstream.Target{BaseURL: "http://env", APIKey: "env-key"}},
+		{endpoints, "reset", upstream.Target{BaseURL: "http://env", APIKey: "env-key"}},
+		{endpoints, "url", upstream.Target{BaseURL: "http://own"}}, // the environment's key is not for it
+		{endpoints, "both", upstream.Target{BaseURL: "http://own", APIKey: "own-key"}},
+		{endpoints, "key", upstream.Target{BaseURL: "http://env", APIKey: "own-key"}},
+		{endpoints, "redirected", upstream.Target{BaseURL: "http://evil", Unusable: corrupt, Unproven: unproven("it was not encrypted for this, or was changed")}},
+		{endpoints, "inserted", upstream.Target{BaseURL: "http://own", Unproven: unproven("it was set without an encryption key")}},
+		{endpoints, "moved", upstream.Target{BaseURL: "http://evil", Unproven: unproven("it was not encrypted for this, or was changed")}},
 		{wrong, "both", upstream.Target{BaseURL: "http://own", Unusable: other, Unproven: unproven("it was encrypted with another key")}},
 		{wrong, "url", upstream.Target{BaseURL: "http://own", Unproven: unproven("it was encrypted with another key")}},
 		{none, "url", upstream.Target{BaseURL: "http://own", Unproven: unproven("no encryption key is set")}},
@@ -119,12 +119,12 @@ func TestResolve(t *testing.T) {
 			Unproven: unproven("no encryption key is set"),
 		}},
 	} {
-		got, ok := test.book.Resolve(test.model)
+		got, ok := test.endpoints.Resolve(test.model)
 		if diff := cmp.Diff(test.want, got); diff != "" || !ok {
 			t.Errorf("%s, %t (-want +got):\n%s", test.model, ok, diff)
 		}
 	}
-	if got, ok := book.Resolve("unknown"); ok {
+	if got, ok := endpoints.Resolve("unknown"); ok {
 		t.Errorf("unknown: %+v", got)
 	}
 }
@@ -133,12 +133,12 @@ func TestResolve(t *testing.T) {
 func TestChangesAreSeen(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	book := f.book(t, f.box)
+	endpoints := f.endpoints(t, f.keyring)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		book.Run(ctx)
+		endpoints.Run(ctx)
 	}()
 	t.Cleanup(func() {
 		stop()
@@ -149,10 +149,10 @@ func TestChangesAreSeen(t *testing.T) {
 		if err := f.conn.Publish(streams.HintUpstreams, nil); err != nil {
 			t.Fatal(err)
 		}
-		to, _ := book.Resolve("m")
+		to, _ := endpoints.Resolve("m")
 		return to.APIKey == "own-key"
 	})
-	lone := f.book(t, f.box)
+	lone := f.endpoints(t, f.keyring)
 	f.set(t, "unknown", "http://own", "", "")
 	testenv.Until(t, time.Minute, "a model without an endpoint is looked up", func() bool {
 		_, ok := lone.Resolve("unknown")

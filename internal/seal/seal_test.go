@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func newBox(t interface{ Fatal(...any) }, fills ...byte) *Keyring {
+func newKeyring(t interface{ Fatal(...any) }, fills ...byte) *Keyring {
 	var keys [][]byte
 	for _, fill := range fills {
 		keys = append(keys, bytes.Repeat([]byte{fill}, KeyBytes))
@@ -24,7 +24,7 @@ func newBox(t interface{ Fatal(...any) }, fills ...byte) *Keyring {
 // key, and no other; and only as it was.
 func TestSealAndOpen(t *testing.T) {
 	t.Parallel()
-	b, other := newBox(t, 1), newBox(t, 2)
+	b, other := newKeyring(t, 1), newKeyring(t, 2)
 	rapid.Check(t, func(t *rapid.T) {
 		about, secret := rapid.String().Draw(t, "about"), rapid.String().Draw(t, "secret")
 		sealed, err := b.Seal(about, secret)
@@ -63,7 +63,7 @@ func TestSealAndOpen(t *testing.T) {
 // After a rotation what the old key sealed opens, and is sealed anew once.
 func TestRotation(t *testing.T) {
 	t.Parallel()
-	old, both, fresh := newBox(t, 1), newBox(t, 2, 1), newBox(t, 2)
+	old, both, fresh := newKeyring(t, 1), newKeyring(t, 2, 1), newKeyring(t, 2)
 	sealed, err := old.Seal("a", "secret")
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ type Account struct {
 	daemon   string
 	capacity int           // calls this daemon can run at most
 	changed  func()        // called, without the lock, when more may be acquired
+	gone     func()        // called once, without the lock, when the model was retired
 	wake     notify.Signal // to the keeper's goroutine: settle may have something to do
 	// escalation is the entry's, for those who ask with every request; nil: none.
 	escalation atomic.Pointer[batch.Escalation]
@@ -33,7 +34,6 @@ type Account struct {
 	ready     int  // requests that wait here for a slot
 	backlog   bool // more wait in the stream
 	closed    bool
-	hold      time.Time // no call begins before
 
 	peak, lastPeak int       // highest need in this and the last window
 	window         time.Time // when this window began
@@ -65,7 +65,7 @@ func (a *Account) Escalation() *batch.Escalation { return a.escalation.Load() }
 func (a *Account) Acquire() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.inUse >= a.allowed || a.entry.Paused || time.Now().Before(a.hold) {
+	if a.inUse >= a.allowed || a.entry.Paused {
 		return false
 	}
 	a.inUse++
@@ -78,23 +78,9 @@ func (a *Account) Release() {
 	a.mu.Lock()
 	a.inUse--
 	lowering := a.allowed < a.entry.Holders[a.daemon].Held && a.inUse <= a.allowed
+	last := a.inUse == 0 && a.entry.Model == ""
 	a.mu.Unlock()
-	if lowering {
-		a.wake.Notify()
-	}
-}
-
-// Hold lets no call of the model begin before the given time, in any daemon:
-// here at once, elsewhere as soon as they see the bucket change.
-func (a *Account) Hold(until time.Time) {
-	a.mu.Lock()
-	until = until.Round(0) // as others will read it
-	longer := until.After(a.hold)
-	if longer {
-		a.hold = until
-	}
-	a.mu.Unlock()
-	if longer {
+	if lowering || last {
 		a.wake.Notify()
 	}
 }
@@ -119,11 +105,10 @@ type Standing struct {
 	Held    int // slots it holds of them
 	Allowed int // calls it may have in flight
 	InUse   int
-	Free    int           // slots that nobody holds
-	Share   int           // what it would hold if every daemon released what is beyond its share
-	Want    int           // slots that it has asked for; its Share knows of no others
-	Hold    time.Duration // how long no call may begin; 0: not held back
-	Paused  bool          // no call may begin until an operator resumes the model
+	Free    int  // slots that nobody holds
+	Share   int  // what it would hold if every daemon released what is beyond its share
+	Want    int  // slots that it has asked for; its Share knows of no others
+	Paused  bool // no call may begin until an operator resumes the model
 }
 
 // Standing returns the current numbers.
@@ -135,7 +120,7 @@ func (a *Account) Standing() Standing {
 		Limit: a.entry.Limit, Held: held.Held, Allowed: a.allowed, InUse: a.inUse,
 		Free:  max(a.entry.Limit-a.entry.others(a.daemon)-held.Held, 0),
 		Share: a.entry.share(a.daemon), Want: held.Want,
-		Hold: max(time.Until(a.hold), 0), Paused: a.entry.Paused,
+		Paused: a.entry.Paused,
 	}
 }
 
@@ -151,9 +136,6 @@ func (a *Account) observe(e Entry, revision uint64) {
 	a.escalation.Store(nil)
 	if to := e.Settings().Escalation; to.Model != "" {
 		a.escalation.Store(&to)
-	}
-	if e.HoldUntil.After(a.hold) {
-		a.hold = e.HoldUntil
 	}
 	// Another daemon may have dropped this one as dead.
 	a.allowed = min(a.allowed, e.Holders[a.daemon].Held)
@@ -182,9 +164,6 @@ func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revisio
 			entry, write = entry.with(id, Holder{}), true
 		}
 	}
-	if a.hold.After(entry.HoldUntil) && a.hold.After(now) {
-		entry.HoldUntil, write = a.hold, true
-	}
 	before := entry.Holders[a.daemon]
 	after, target := entry.settle(a.daemon, a.want(now, entry), a.inUse)
 	if a.restoring && after.Held < a.inUse {
@@ -211,9 +190,6 @@ func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revisio
 		a.pending = a.revision
 	}
 	raised := allowed > a.allowed
-	if held := a.hold; !held.IsZero() && now.After(held) {
-		a.hold, raised = time.Time{}, true
-	}
 	a.allowed = allowed
 	next, revision = entry.with(a.daemon, after), a.revision
 	a.mu.Unlock()
@@ -294,6 +270,41 @@ func (a *Account) settled() bool {
 	defer a.mu.Unlock()
 	_, holds := a.entry.Holders[a.daemon]
 	return !holds && a.pending == 0 && !a.restoring
+}
+
+// removed takes over that the bucket has no entry at this revision. An entry that
+// was never seen in this bucket may still be made, by this daemon too.
+func (a *Account) removed(revision uint64) {
+	a.mu.Lock()
+	known := a.revision != 0
+	a.mu.Unlock()
+	if known {
+		a.observe(Entry{}, revision)
+		a.wake.Notify()
+	}
+}
+
+// retired reports whether the model's entry was removed from the bucket, and
+// nothing of it is left here.
+func (a *Account) retired() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.revision != 0 && a.entry.Model == "" && a.inUse == 0 && a.pending == 0 && !a.restoring
+}
+
+// nextLook is how long nothing needs to be done for the account unless it is
+// woken: it holds nothing and nothing waits here.
+func (a *Account) nextLook() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, holds := a.entry.Holders[a.daemon]
+	switch {
+	case holds || a.inUse > 0 || a.ready > 0 || a.pending != 0 || a.restoring || a.closed:
+		return settleInterval
+	case len(a.entry.Holders) > 0: // it may ask for a slot, or find their holders dead
+		return deathInterval
+	}
+	return idleInterval
 }
 
 // forget drops what is known of a bucket that is no more. Calls in flight are

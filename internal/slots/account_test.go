@@ -341,32 +341,3 @@ func TestAccountShortJudgesTheDead(t *testing.T) {
 		})
 	}
 }
-
-func TestAccountHold(t *testing.T) {
-	t.Parallel()
-	c := newCluster(8, 2)
-	c.now = time.Now()
-	a, b := c.parties[0], c.parties[1]
-	c.pass(t, 5, func(p *party) { p.Report(1, false) })
-	a.Hold(time.Now().Add(time.Hour))
-	if a.Acquire() {
-		t.Error("a call begins while the model is on hold")
-	}
-	c.pass(t, 1, func(*party) {})
-	if b.Acquire() || b.Standing().Hold <= 0 {
-		t.Error("the hold is not seen by another daemon")
-	}
-	a.Hold(time.Now().Add(time.Minute)) // shorter: no news
-	if got := a.Standing().Hold; got < 50*time.Minute {
-		t.Errorf("a shorter hold replaced a longer one: %v", got)
-	}
-	woken := b.woken
-	c.now = c.now.Add(2 * time.Hour)
-	b.begin()
-	if b.woken == woken {
-		t.Error("nobody is told that the hold is over")
-	}
-	if !b.Acquire() {
-		t.Error("no slot after the hold")
-	}
-}

@@ -12,12 +12,17 @@ import (
 
 // ReleaseDead releases what these daemons hold. They must be dead, their calls over.
 func ReleaseDead(ctx context.Context, kv jetstream.KeyValue, dead map[batch.DaemonID]bool) error {
-	keys, err := kv.Keys(ctx)
-	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+	entries, err := readAll(ctx, kv)
+	if err != nil {
 		return fmt.Errorf("listing slots: %w", err)
 	}
-	for _, key := range keys {
-		err := change(ctx, kv, key, func(e Entry) (Entry, bool) { return e.without(dead) })
+	for _, entry := range entries {
+		e, err := decode(entry.Value())
+		if _, holds := e.without(dead); err == nil && !holds {
+			continue
+		}
+		key := entry.Key()
+		err = change(ctx, kv, key, func(e Entry) (Entry, bool) { return e.without(dead) })
 		if err != nil && !errors.Is(err, batch.ErrNotFound) {
 			return fmt.Errorf("releasing slots of dead daemons: %w", err)
 		}

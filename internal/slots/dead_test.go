@@ -8,7 +8,7 @@ import (
 	"fusillade/internal/batch"
 )
 
-func TestBury(t *testing.T) {
+func TestReleaseDead(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	alive, dead := batch.DaemonID{1}, batch.DaemonID{2}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"fusillade/internal/batch"
 )
@@ -19,13 +18,9 @@ type Entry struct {
 	Paused bool `json:"paused,omitempty"`
 	// EscalationModel is where requests go when less than that is left before
 	// their batch expires; empty: nowhere else.
-	EscalationModel   batch.Model `json:"escalation_model,omitempty"`
-	EscalationSeconds int64       `json:"escalation_threshold_seconds,omitempty"`
-	// HoldUntil is when calls may begin again after an upstream asked for a
-	// pause. It is the clock of the daemon that was asked: a difference between
-	// clocks makes the pause longer or shorter and breaks nothing.
-	HoldUntil time.Time         `json:"hold_until,omitzero"`
-	Holders   map[string]Holder `json:"holders,omitempty"` // key: daemon id
+	EscalationModel   batch.Model       `json:"escalation_model,omitempty"`
+	EscalationSeconds int64             `json:"escalation_threshold_seconds,omitempty"`
+	Holders           map[string]Holder `json:"holders,omitempty"` // key: daemon id
 }
 
 // Holder is one daemon's part.

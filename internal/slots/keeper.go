@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,8 +31,10 @@ type Config struct {
 	// are not judged, because they may just not have been renewed yet.
 	HeartbeatInterval time.Duration
 	// OnModel is called for each model that appears, one at a time. It returns
-	// what to call when more slots may be acquired. It must not call the Keeper.
-	OnModel func(*Account) (changed func())
+	// what to call when more slots may be acquired, and what to call once when the
+	// model is retired: the account has no slots any more. A model that comes back
+	// has another account. It must not call the Keeper.
+	OnModel func(*Account) (changed, retired func())
 	// Metrics is where what is dropped is counted; nil: nowhere.
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
@@ -43,6 +46,8 @@ type Keeper struct {
 	slots   jetstream.KeyValue
 	daemons jetstream.KeyValue
 	created time.Time     // when the bucket of slots was; owned by poll once it runs
+	read    uint64        // the bucket's last sequence when poll read it; owned by poll
+	watched atomic.Uint64 // the revision of the last entry that the watch delivered
 	anew    notify.Signal // to watch: the bucket is another one than before
 	dropped prometheus.Counter
 
@@ -59,8 +64,10 @@ const (
 	// reconnect, the bucket is read sooner.
 	pollInterval = 2 * time.Second
 	pollAgain    = 200 * time.Millisecond
-	// settleInterval is how often an account looks whether to give slots back.
+	// settleInterval is how often an account looks whether to release slots, and
+	// idleInterval the same while it has none.
 	settleInterval = 100 * time.Millisecond
+	idleInterval   = 10 * time.Second
 	// deathInterval is how often heartbeats of others are looked up while
 	// slots are short.
 	deathInterval = 500 * time.Millisecond
@@ -173,6 +180,7 @@ func (k *Keeper) follow(ctx context.Context, g *errgroup.Group, connected <-chan
 			}
 			if update != nil { // nil marks the end of the initial values
 				k.observe(ctx, g, update, generation)
+				k.watched.Store(update.Revision())
 			}
 		}
 	}
@@ -200,36 +208,49 @@ func (k *Keeper) poll(ctx context.Context, g *errgroup.Group) error {
 	}
 }
 
+// readAll reads the bucket unless the watch has delivered all that is in it.
 func (k *Keeper) readAll(ctx context.Context, g *errgroup.Group) error {
-	listCtx, cancel := context.WithTimeout(ctx, opTimeout)
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	created, err := k.bucketCreated(listCtx)
+	info, err := bucketInfo(ctx, k.slots)
 	if err != nil {
 		return err
 	}
-	if !created.Equal(k.created) {
+	if !info.Created.Equal(k.created) {
 		k.cfg.Log.Warn("the bucket of slots was lost and made anew")
-		k.created = created
+		k.created, k.read = info.Created, 0
+		k.watched.Store(0)
 		k.forget()
 	}
-	generation := k.bucket()
-	keys, err := k.slots.Keys(listCtx)
-	if errors.Is(err, jetstream.ErrNoKeysFound) {
+	last := info.State.LastSeq
+	if last == max(k.read, k.watched.Load()) {
 		return nil
 	}
+	generation := k.bucket()
+	entries, err := readAll(ctx, k.slots)
 	if err != nil {
 		return err
 	}
-	for _, key := range keys {
-		getCtx, cancel := context.WithTimeout(ctx, opTimeout)
-		entry, err := k.slots.Get(getCtx, key)
-		cancel()
-		if err != nil {
-			return err
-		}
+	found := make(map[string]bool, len(entries))
+	for _, entry := range entries {
+		found[entry.Key()] = true
 		k.observe(ctx, g, entry, generation)
 	}
+	k.removed(found, last, generation)
+	k.read = last
 	return nil
+}
+
+// removed takes over that the bucket had, at its sequence last, only the keys
+// that were found.
+func (k *Keeper) removed(found map[string]bool, last uint64, generation int) {
+	k.during(generation, func() {
+		for key, a := range k.accounts {
+			if !found[key] {
+				a.removed(last)
+			}
+		}
+	})
 }
 
 func (k *Keeper) bucketCreated(ctx context.Context) (time.Time, error) {
@@ -287,10 +308,10 @@ func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstrea
 	}
 	if !known {
 		a = &Account{model: e.Model, daemon: k.cfg.Daemon.String(), capacity: k.cfg.Capacity,
-			wake: notify.New(), changed: func() {}}
+			wake: notify.New(), changed: func() {}, gone: func() {}}
 		// Under the lock: others may use the account once they can see it.
 		if k.cfg.OnModel != nil {
-			a.changed = k.cfg.OnModel(a)
+			a.changed, a.gone = k.cfg.OnModel(a)
 		}
 		k.accounts[update.Key()] = a
 	}
@@ -303,17 +324,18 @@ func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstrea
 	a.changed()
 }
 
-// settle brings one account's entry in line with its needs.
+// settle brings one account's entry in line with its needs, until ctx ends or the
+// model is retired.
 func (k *Keeper) settle(ctx context.Context, key string, a *Account) error {
-	tick := time.NewTicker(settleInterval)
-	defer tick.Stop()
+	timer := time.NewTimer(settleInterval)
+	defer timer.Stop()
 	var judged time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.wake.C():
-		case <-tick.C:
+		case <-timer.C:
 		}
 		for ctx.Err() == nil {
 			var dead map[string]bool
@@ -326,7 +348,24 @@ func (k *Keeper) settle(ctx context.Context, key string, a *Account) error {
 				break
 			}
 		}
+		if k.drop(key, a) {
+			a.gone()
+			return nil
+		}
+		timer.Reset(a.nextLook())
 	}
+}
+
+// drop forgets an account whose model was retired. Should its entry come back
+// before, it is not.
+func (k *Keeper) drop(key string, a *Account) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.accounts[key] != a || !a.retired() || k.closing {
+		return false
+	}
+	delete(k.accounts, key)
+	return true
 }
 
 // write applies a plan for a bucket of that generation. False means that the

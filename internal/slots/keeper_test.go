@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"time"
 
 	"fusillade/internal/batch"
 	"fusillade/streams"
@@ -180,38 +179,6 @@ func TestKeeperGivesEverythingBack(t *testing.T) {
 	until(t, "all slots are used by the other", func() bool { return e.running.Load() == 6 })
 }
 
-func TestKeepersSeeAHold(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t)
-	e.ensureModel(t, 6)
-	workers := e.workers(t, 3, 100)
-	var accounts []*Account
-	for _, w := range workers {
-		accounts = append(accounts, <-w.accounts)
-	}
-	accounts[0].Hold(time.Now().Add(time.Hour))
-	for _, w := range workers {
-		w.work(0, true)
-	}
-	for _, a := range accounts {
-		until(t, "the hold is seen", func() bool { return a.Standing().Hold > 0 })
-		if a.Acquire() {
-			t.Error("a slot was handed out during a hold")
-		}
-	}
-}
-
-// A hold that ends lets calls begin without another word.
-func TestKeeperResumesAfterAHold(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t)
-	e.ensureModel(t, 6)
-	w := e.worker(t, 1, 100)
-	(<-w.accounts).Hold(time.Now().Add(50 * time.Millisecond))
-	w.work(20, false)
-	until(t, "calls are made after the hold", func() bool { return w.made.Load() == 20 })
-}
-
 func TestKeepersOutliveTheServer(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
@@ -261,7 +228,7 @@ func TestKeepersOutliveTheBucket(t *testing.T) {
 
 // Calls that were in flight when the bucket was lost hold slots of the new one,
 // so that nobody else is given them.
-func TestKeepersCarryCallsIntoANewBucket(t *testing.T) {
+func TestKeepersRestoreCallsInANewBucket(t *testing.T) {
 	t.Parallel()
 	for name, limit := range map[string]int{"the same limit": 4, "a lower limit": 2} {
 		t.Run(name, func(t *testing.T) {

@@ -98,30 +98,3 @@ func lostRace(err error) bool {
 // wrongLastSequenceReplicated is what a replicated stream answers to a
 // compare-and-set that races with another one still in flight.
 const wrongLastSequenceReplicated = 10164
-
-// List returns all entries, by model.
-func List(ctx context.Context, kv jetstream.KeyValue) (map[batch.Model]Entry, error) {
-	entries := make(map[batch.Model]Entry)
-	keys, err := kv.Keys(ctx)
-	if errors.Is(err, jetstream.ErrNoKeysFound) {
-		return entries, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listing slots: %w", err)
-	}
-	for _, key := range keys {
-		current, err := kv.Get(ctx, key)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading slots: %w", err)
-		}
-		e, err := decode(current.Value())
-		if err != nil {
-			return nil, err
-		}
-		entries[e.Model] = e
-	}
-	return entries, nil
-}

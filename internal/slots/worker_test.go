@@ -100,6 +100,8 @@ type worker struct {
 
 	calls sync.WaitGroup
 	made  atomic.Int64
+	// retired counts the accounts that ended.
+	retired atomic.Int64
 	// accounts gets the one account when it appears.
 	accounts chan *Account
 
@@ -114,7 +116,7 @@ const ready = 2 // requests at hand, at most
 
 func (e *env) worker(t *testing.T, n byte, capacity int) *worker {
 	t.Helper()
-	w := &worker{env: e, id: batch.DaemonID{n}, conn: testenv.Connect(t, e.server), accounts: make(chan *Account, 1)}
+	w := &worker{env: e, id: batch.DaemonID{n}, conn: testenv.Connect(t, e.server), accounts: make(chan *Account, 16)}
 	daemons, err := e.js.KeyValue(t.Context(), streams.DaemonsBucket)
 	if err != nil {
 		t.Fatal(err)
@@ -143,12 +145,12 @@ func (e *env) worker(t *testing.T, n byte, capacity int) *worker {
 	return w
 }
 
-func (w *worker) open(a *Account) func() {
+func (w *worker) open(a *Account) (changed, retired func()) {
 	w.mu.Lock()
 	w.account = a
 	w.mu.Unlock()
 	w.accounts <- a
-	return w.pump
+	return w.pump, func() { w.retired.Add(1) }
 }
 
 // work sets what waits. Endless work is taken as slots allow.

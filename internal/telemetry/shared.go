@@ -2,8 +2,8 @@ package telemetry
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// The values of the label item: what was dropped. Whatever adds to one of them
-// logs it too. None of them is lost for good: the comment says what brings it
+// The values of the label item: what was dropped. The code that adds to one of
+// them logs it too. None of them is lost for good: the comment says what brings it
 // back.
 const (
 	DroppedMessage      = "message"  // malformed; nothing does if it was a stranger's, else the claim timeout

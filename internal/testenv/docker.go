@@ -42,7 +42,8 @@ func startContainer(ctx context.Context) (_ backend, err error) {
 	for name, value := range localSettings {
 		args = append(args, "-c", name+"="+value)
 	}
-	container, err := postgres.Run(ctx, image, postgres.BasicWaitStrategies(), testcontainers.WithCmd(args...))
+	container, err := postgres.Run(ctx, image, postgres.BasicWaitStrategies(), testcontainers.WithCmd(args...),
+		testcontainers.WithTmpfs(map[string]string{"/var/lib/postgresql/data": "rw"}))
 	stop := func(ctx context.Context) error {
 		return testcontainers.TerminateContainer(container, testcontainers.StopContext(ctx), testcontainers.StopTimeout(0))
 	}

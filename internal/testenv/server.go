@@ -77,7 +77,7 @@ func startLocal(ctx context.Context) (backend, error) {
 	if err := removeAbandoned(ctx); err != nil {
 		return backend{}, err
 	}
-	dir, err := os.MkdirTemp("", dataPattern)
+	dir, err := os.MkdirTemp(dataRoot(), dataPattern)
 	if err != nil {
 		return backend{}, err
 	}
@@ -101,9 +101,13 @@ func startLocal(ctx context.Context) (backend, error) {
 
 // removeAbandoned deletes the servers of test processes that were killed.
 func removeAbandoned(ctx context.Context) error {
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), dataPattern))
-	if err != nil {
-		return err
+	var dirs []string
+	for _, root := range []string{os.TempDir(), dataRoot()} {
+		found, err := filepath.Glob(filepath.Join(root, dataPattern))
+		if err != nil {
+			return err
+		}
+		dirs = append(dirs, found...)
 	}
 	for _, dir := range dirs {
 		info, err := os.Stat(dir)

@@ -10,7 +10,7 @@ import (
 )
 
 const benchAnswer = `{"id":"chatcmpl-1","object":"chat.completion","created":1767225600,"model":"m","choices":[{"index":0,` +
-	`"message":{"role":"assistant","content":"the quick brown fox jumps over a lazy dog","refusal":null},"finish_reason":"stop"}],` +
+	`"message":{"role":"assistant","content":"the quick brown fox jumps over a lazy watch","refusal":null},"finish_reason":"stop"}],` +
 	`"usage":{"prompt_tokens":10,"completion_tokens":9,"total_tokens":19}}`
 
 // newBenchServer answers every request alike and allocates next to nothing,

@@ -58,7 +58,7 @@ var ignoredHeaders = map[string]bool{
 }
 
 // IdempotencyKey returns the key of the request's attempt: the same for every
-// delivery of that attempt, and another after a manual retry.
+// delivery of that attempt, and another after a rerun.
 func (r *Request) IdempotencyKey() string {
 	return r.idempotencyKey(r.ID.String(), strconv.Itoa(r.Attempt))
 }

@@ -123,7 +123,7 @@ func TestIdempotencyKey(t *testing.T) {
 	again := first
 	again.Generation = 1
 	if again.IdempotencyKey() == first.IdempotencyKey() {
-		t.Error("a manual retry has the key of the first life")
+		t.Error("a rerun has the key of the first life")
 	}
 	if first.IdempotencyKey() == second.IdempotencyKey() {
 		t.Error("two attempts share a key")

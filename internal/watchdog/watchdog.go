@@ -1,6 +1,6 @@
 // Package watchdog notices loops that make no progress.
 //
-// A loop says Busy when it begins a step and Idle when it waits for something
+// A loop calls Busy when it begins a step and Idle when it waits for something
 // to do. A step that takes longer than the bound is stuck: all that a step
 // waits for has a deadline of its own, so only a lock that is never released,
 // or a call that ignores its deadline, takes that long. Waiting for a database
@@ -36,7 +36,7 @@ type Loop struct {
 	step     atomic.Int64 // when the step began, in nanoseconds after the watchdog did, from 1; 0: idle
 }
 
-// Loop begins to watch a loop, which is idle. The caller must call End.
+// Loop begins to watch a loop, which is idle at first. The caller must call End.
 func (d *Watchdog) Loop(name string) *Loop {
 	if d == nil {
 		return nil
@@ -55,14 +55,14 @@ func (d *Watchdog) Step(name string) *Loop {
 	return l
 }
 
-// Busy says that a step begins, and so that the last one has ended.
+// Busy notes that a step begins, and so that the last one has ended.
 func (l *Loop) Busy() {
 	if l != nil {
 		l.step.Store(int64(time.Since(l.watchdog.began)) + 1)
 	}
 }
 
-// Idle says that the last step has ended and that no other has begun.
+// Idle notes that the last step has ended and that no other has begun.
 func (l *Loop) Idle() {
 	if l != nil {
 		l.step.Store(0)

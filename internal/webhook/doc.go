@@ -6,8 +6,8 @@
 //	                                             └──────────────┼───────────────────┘
 //	                                                            └─ the last one ─▶ given up
 //
-// The leading dispatcher delivers. Whatever is due is in Postgres, by its
-// clock: backoffs survive restarts, and a crash in the middle of an attempt
-// leaves a lease that runs out, so that an event is delivered at least once,
-// with the same webhook-id each time.
+// The leading dispatcher delivers. What is due is in Postgres, by its clock:
+// backoffs survive restarts, and a crash in the middle of an attempt leaves a
+// lease that runs out, so that an event is delivered at least once, with the
+// same webhook-id each time.
 package webhook

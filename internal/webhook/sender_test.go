@@ -27,11 +27,11 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 const patience = time.Minute
 
 type fixture struct {
-	t      *testing.T
-	store  *postgres.Store
-	db     *pgxpool.Pool
-	box    *seal.Keyring
-	secret string
+	t       *testing.T
+	store   *postgres.Store
+	db      *pgxpool.Pool
+	keyring *seal.Keyring
+	secret  string
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -47,24 +47,24 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.db.Close)
-	f.box = f.newBox(1)
+	f.keyring = f.newKeyring(1)
 	return f
 }
 
-func (f *fixture) newBox(fill byte) *seal.Keyring {
+func (f *fixture) newKeyring(fill byte) *seal.Keyring {
 	f.t.Helper()
-	box, err := seal.New(bytes.Repeat([]byte{fill}, seal.KeyBytes))
+	keyring, err := seal.New(bytes.Repeat([]byte{fill}, seal.KeyBytes))
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return box
+	return keyring
 }
 
 // event makes an endpoint and an event for it.
 func (f *fixture) event(url string) {
 	f.t.Helper()
 	id, err := f.store.CreateWebhook(f.t.Context(), "alice", url, func(id string) ([]byte, error) {
-		return f.box.Seal(seal.WebhookSecret(id, url), f.secret)
+		return f.keyring.Seal(seal.WebhookSecret(id, url), f.secret)
 	})
 	if err != nil {
 		f.t.Fatal(err)
@@ -97,7 +97,7 @@ func (f *fixture) until(what, condition string) {
 // run delivers until stop, or the end of the test.
 func (f *fixture) run(change func(*Config)) (stop func()) {
 	f.t.Helper()
-	cfg := Config{Store: f.store, Keyring: f.box, AllowPrivate: true, Log: testenv.Logger(f.t)}
+	cfg := Config{Store: f.store, Keyring: f.keyring, AllowPrivate: true, Log: testenv.Logger(f.t)}
 	if change != nil {
 		change(&cfg)
 	}
@@ -211,7 +211,7 @@ func TestFailures(t *testing.T) {
 		"nobody listens":    {url: closed.URL, want: "cannot be connected to"},
 		"it hangs":          {url: hang.URL, change: func(_ *fixture, c *Config) { c.Timeout = 100 * time.Millisecond }, want: "in time"},
 		"no encryption key": {url: target.URL, change: func(_ *fixture, c *Config) { c.Keyring = nil }, want: "no encryption key"},
-		"another key":       {url: target.URL, change: func(f *fixture, c *Config) { c.Keyring = f.newBox(2) }, want: "another key"},
+		"another key":       {url: target.URL, change: func(f *fixture, c *Config) { c.Keyring = f.newKeyring(2) }, want: "another key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

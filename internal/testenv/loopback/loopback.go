@@ -10,7 +10,7 @@ import (
 )
 
 // The system gives ports of its own choice from 32768 on (Linux; others begin
-// higher), to every connection and to whoever listens on port 0.
+// higher), to every connection and to every listener on port 0.
 const (
 	firstPort = 16384
 	lastPort  = 32767

@@ -1,0 +1,27 @@
+// Package hold keeps calls from a credential whose endpoint asked for a pause.
+//
+// A credential is an endpoint and the API key that it is called with; a batch
+// with a key of its own is a credential by itself at each endpoint. A 429, 503 or
+// 529 with Retry-After holds the credential that earned it, and no other one.
+//
+//	consumer: answer ──▶ Place ──▶ memory ──▶ bucket HOLDS ──▶ watch of every process
+//	                                 │                          │
+//	                     Admit, before each call      dispatcher: claims nothing held
+//
+// Bucket HOLDS has an entry per credential that is held, under a hash of the
+// endpoint and key or batch: since when, until when, after which status, and which
+// models are called with it. The consumer that got the answer holds at once; every
+// other process sees the entry as the broker sends it, and looks itself for what
+// it missed every two seconds. Nothing of this is on the way of a single call:
+// Admit looks into memory.
+//
+// A hold ends by itself, at the latest after Config.Max, whatever the endpoint asked for;
+// an operator may lift it before, which removes the entry. Until is the clock of
+// the daemon that wrote the entry: a difference between clocks makes the pause
+// longer or shorter, up to Max, and breaks nothing. A broker that loses the bucket
+// loses the holds: the next call earns a new one.
+//
+// When a hold is over calls begin gently, in each consumer by itself: one at
+// first, and one more at once for each that succeeds, which doubles them every
+// round, until rampWidth are in flight at once or rampTime has passed.
+package hold

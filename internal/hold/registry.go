@@ -1,0 +1,342 @@
+package hold
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/notify"
+	"fusillade/streams"
+)
+
+const (
+	// pollInterval is how often what the watch may have missed is looked for. A
+	// watch is blind for a while after the broker was restarted.
+	pollInterval = 2 * time.Second
+	opTimeout    = 2 * time.Second
+	// minPublish is the pause between the writes of one process.
+	minPublish = 100 * time.Millisecond
+	// extension is by how much a hold must become longer to be told to others.
+	extension  = time.Second
+	defaultMax = 10 * time.Minute
+)
+
+// Config says how a Registry works. Conn and Log are required.
+type Config struct {
+	Conn *nats.Conn
+	// Max is the longest hold; 0: 10 min.
+	Max time.Duration
+	// Changed is called, without a lock, when calls may begin again that could
+	// not before, or claims; nil: nobody is told.
+	Changed func()
+	// Ramp: calls are made here, so they begin gently after a hold.
+	Ramp bool
+	Log  *slog.Logger
+}
+
+// Registry knows what is held. Its methods are safe for concurrent use, and but
+// for Run none of them waits.
+type Registry struct {
+	cfg  Config
+	kv   jetstream.KeyValue
+	wake notify.Signal // to Run: there is something to publish, or an end to wait for
+
+	// active is how many credentials are held or in their ramp: none is the rule,
+	// and then Admit takes no lock.
+	active atomic.Int64
+
+	mu      sync.Mutex
+	states  map[Key]*state
+	pending map[Key]news // to be merged into the bucket
+}
+
+// news is what a process has to tell of a credential.
+type news struct {
+	hold Hold
+	// placed: its endpoint asked for a pause. Else there is only a model more to
+	// name in the entry, and none is made if it was lifted meanwhile.
+	placed bool
+}
+
+// state is one credential that is held, or was until a short while ago. It is
+// guarded by Registry.mu.
+type state struct {
+	hold      Hold
+	published time.Time // the until of the bucket's entry, as far as is known
+	over      bool      // the hold has ended: in the ramp
+	ramp      ramp
+}
+
+// New binds to the bucket.
+func New(ctx context.Context, cfg Config) (*Registry, error) {
+	if cfg.Conn == nil || cfg.Log == nil {
+		return nil, errors.New("hold: Conn and Log are required")
+	}
+	cfg.Max = cmp.Or(cfg.Max, defaultMax)
+	if cfg.Changed == nil {
+		cfg.Changed = func() {}
+	}
+	js, err := jetstream.New(cfg.Conn)
+	if err != nil {
+		return nil, fmt.Errorf("binding holds: %w", err)
+	}
+	r := &Registry{cfg: cfg, wake: notify.New(), states: make(map[Key]*state), pending: make(map[Key]news)}
+	if r.kv, err = js.KeyValue(ctx, streams.HoldsBucket); err != nil {
+		return nil, fmt.Errorf("binding bucket %s: %w", streams.HoldsBucket, err)
+	}
+	return r, nil
+}
+
+// Admission is the answer of Admit.
+type Admission struct {
+	// Admitted: a call may begin, and Done must follow it.
+	Admitted bool
+	// Wait is, if it is not admitted, how long the credential is held. 0: its hold
+	// is over, and calls begin gently; Changed is called when one more may.
+	Wait time.Duration
+	// Width is then how many calls may be in flight.
+	Width int
+}
+
+// Admit asks whether a call with the credential may begin now.
+func (r *Registry) Admit(k Key, model batch.Model) Admission {
+	if r.active.Load() == 0 {
+		return Admission{Admitted: true}
+	}
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.states[k]
+	if s == nil {
+		return Admission{Admitted: true}
+	}
+	if !s.over {
+		if wait := s.hold.Until.Sub(now); wait > 0 {
+			// The dispatcher must know of every model that is held.
+			if !slices.Contains(s.hold.Models, model) && len(s.hold.Models) < maxModels {
+				s.hold.Models = append(slices.Clone(s.hold.Models), model)
+				r.publish(k, s.hold, false)
+			}
+			return Admission{Wait: wait}
+		}
+		r.end(k, s, now)
+	}
+	if s.over && !s.ramp.admit() {
+		return Admission{Width: s.ramp.width}
+	}
+	return Admission{Admitted: true}
+}
+
+// Done says that an admitted call has ended, or that it was not made.
+func (r *Registry) Done(k Key, succeeded bool) {
+	if r.active.Load() == 0 {
+		return
+	}
+	r.mu.Lock()
+	s := r.states[k]
+	if s == nil || !s.over {
+		r.mu.Unlock()
+		return
+	}
+	done := s.ramp.done(succeeded)
+	if done {
+		r.remove(k)
+	}
+	r.mu.Unlock()
+	r.cfg.Changed()
+}
+
+// Cancel takes back an admission: the call is not made now.
+func (r *Registry) Cancel(k Key) {
+	if r.active.Load() == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.states[k]; s != nil && s.over {
+		s.ramp.done(false)
+	}
+}
+
+// Place holds a credential for a time, at most Config.Max: here at once, in other
+// processes as soon as they see it.
+func (r *Registry) Place(k Key, h Hold, pause time.Duration) {
+	now := time.Now().Round(0) // as others will read it
+	h.Since, h.Until = now, now.Add(min(pause, r.cfg.Max))
+	r.mu.Lock()
+	s := r.states[k]
+	if s == nil || s.over {
+		r.cfg.Log.Warn("calls are held back as their endpoint asked", "models", h.Models, "status", h.Status,
+			"own_key_of_batch", batchName(h.Batch), "until", h.Until.UTC())
+		s = &state{hold: h}
+		r.add(k, s)
+	} else {
+		s.hold = s.hold.merge(h)
+	}
+	if s.hold.Until.Sub(s.published) > extension {
+		r.publish(k, s.hold, true)
+	}
+	r.mu.Unlock()
+	r.wake.Notify()
+}
+
+// Held reports whether the requests of a batch for a model are held.
+func (r *Registry) Held(model batch.Model, id batch.ID, hasOwnKey bool) bool {
+	if r.active.Load() == 0 {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	for _, s := range r.states {
+		if !s.over && s.hold.Until.After(now) && s.hold.Of(model, id, hasOwnKey) {
+			return true
+		}
+	}
+	return false
+}
+
+// Holds returns what is held.
+func (r *Registry) Holds() []Hold {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []Hold
+	for _, s := range r.states {
+		if !s.over {
+			out = append(out, s.hold)
+		}
+	}
+	return out
+}
+
+// publish needs the lock.
+func (r *Registry) publish(k Key, h Hold, placed bool) {
+	r.pending[k] = news{r.pending[k].hold.merge(h), placed || r.pending[k].placed}
+	r.wake.Notify()
+}
+
+// add needs the lock, as remove does.
+func (r *Registry) add(k Key, s *state) {
+	r.states[k] = s
+	r.active.Store(int64(len(r.states)))
+}
+
+func (r *Registry) remove(k Key) {
+	delete(r.states, k)
+	r.active.Store(int64(len(r.states)))
+}
+
+// end ends a hold: now the ramp begins, where there is one. It needs the lock.
+func (r *Registry) end(k Key, s *state, now time.Time) {
+	if !r.cfg.Ramp {
+		r.remove(k)
+		return
+	}
+	s.over, s.ramp = true, newRamp(now)
+}
+
+// Run keeps the registry in step with the bucket until ctx ends.
+func (r *Registry) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	all.Go(func() { r.watch(ctx) })
+	all.Go(func() { r.write(ctx) })
+	all.Go(func() { r.expire(ctx) })
+	all.Wait()
+}
+
+// expire ends holds as their time comes, and forgets ramps.
+func (r *Registry) expire(ctx context.Context) {
+	timer := time.NewTimer(pollInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		now, next, changed := time.Now(), 250*time.Millisecond, false
+		r.mu.Lock()
+		for k, s := range r.states {
+			switch {
+			case s.over && s.ramp.over(now):
+				r.remove(k)
+				changed = true
+			case s.over:
+				changed = changed || s.ramp.refused // a canceled admission wakes nobody
+				s.ramp.refused = false
+			case !s.hold.Until.After(now):
+				r.end(k, s, now)
+				changed = true
+			default:
+				next = min(next, max(s.hold.Until.Sub(now), time.Millisecond))
+			}
+		}
+		r.mu.Unlock()
+		if changed {
+			r.cfg.Changed()
+		}
+		timer.Reset(next)
+	}
+}
+
+// observe takes over the bucket's entry of a credential.
+func (r *Registry) observe(k Key, h Hold) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if most := now.Add(r.cfg.Max); h.Until.After(most) {
+		h.Until = most
+	}
+	s := r.states[k]
+	switch {
+	case !h.Until.After(now):
+		return // it ends, or has ended, by itself
+	case s == nil || s.over:
+		r.add(k, &state{hold: h, published: h.Until})
+	default:
+		s.published = h.Until
+		s.hold = s.hold.merge(h)
+	}
+}
+
+// lifted ends the hold of a credential whose entry was removed. One of which
+// the bucket does not know yet goes on.
+func (r *Registry) lifted(k Key) {
+	now := time.Now()
+	r.mu.Lock()
+	s := r.states[k]
+	ends := s != nil && !s.over && !r.pending[k].placed && !s.published.IsZero()
+	if ends {
+		r.end(k, s, now)
+	}
+	r.mu.Unlock()
+	if ends {
+		r.cfg.Changed()
+	}
+}
+
+// replace takes over all of the bucket.
+func (r *Registry) replace(all map[Key]Hold) {
+	for k, h := range all {
+		r.observe(k, h)
+	}
+	r.mu.Lock()
+	known := slices.Collect(maps.Keys(r.states))
+	r.mu.Unlock()
+	for _, k := range known {
+		if _, ok := all[k]; !ok {
+			r.lifted(k)
+		}
+	}
+}

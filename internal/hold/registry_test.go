@@ -1,0 +1,309 @@
+package hold
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/embedded"
+	"fusillade/internal/notify"
+	"fusillade/internal/testenv"
+	"fusillade/streams"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+const (
+	patience             = time.Minute
+	model    batch.Model = "org/model-1:free"
+)
+
+type env struct {
+	t      *testing.T
+	broker *embedded.NATS
+	js     jetstream.JetStream
+	kv     jetstream.KeyValue
+}
+
+func newEnv(t *testing.T) *env {
+	t.Helper()
+	e := &env{t: t, broker: testenv.NATS(t)}
+	var err error
+	if e.js, err = jetstream.New(testenv.Connect(t, e.broker)); err != nil {
+		t.Fatal(err)
+	}
+	e.ensure()
+	return e
+}
+
+func (e *env) ensure() {
+	e.t.Helper()
+	err := streams.Ensure(e.t.Context(), e.js, streams.Config{InMemory: true, StaleDaemonThreshold: time.Minute})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if e.kv, err = e.js.KeyValue(e.t.Context(), streams.HoldsBucket); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// registry runs one until the end of the test.
+func (e *env) registry(settings ...func(*Config)) *Registry {
+	e.t.Helper()
+	cfg := Config{Conn: testenv.Connect(e.t, e.broker), Ramp: true, Log: testenv.Logger(e.t)}
+	for _, set := range settings {
+		set(&cfg)
+	}
+	r, err := New(e.t.Context(), cfg)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Run(e.t.Context())
+	}()
+	e.t.Cleanup(func() { <-done })
+	return r
+}
+
+func (e *env) list() map[Key]Hold {
+	e.t.Helper()
+	all, err := List(e.t.Context(), e.kv)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return all
+}
+
+func TestKeysDiffer(t *testing.T) {
+	t.Parallel()
+	a, b := batch.ID{1}, batch.ID{2}
+	keys := map[Key]string{}
+	for what, k := range map[string]Key{
+		"endpoint":       EndpointKey("http://a", "sk-1"),
+		"another key":    EndpointKey("http://a", "sk-2"),
+		"another place":  EndpointKey("http://b", "sk-1"),
+		"shifted":        EndpointKey("http://asex", "k-1"),
+		"no key":         EndpointKey("http://a", ""),
+		"batch":          BatchKey(a, "http://a"),
+		"another batch":  BatchKey(b, "http://a"),
+		"batch, another": BatchKey(a, "http://b"),
+	} {
+		if other, ok := keys[k]; ok {
+			t.Errorf("%s and %s have one key", what, other)
+		}
+		keys[k] = what
+	}
+	if EndpointKey("http://a", "sk-1") != EndpointKey("http://a", "sk-1") {
+		t.Error("one credential has two keys")
+	}
+}
+
+// Every process sees a hold, and only that of the credential; it is lifted for
+// all; and what is lifted does not come back.
+func TestHoldIsSeenAndLifted(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	placing, other := e.registry(), e.registry()
+	watching := e.registry(func(cfg *Config) { cfg.Ramp = false })
+	own, id := BatchKey(batch.ID{7}, "http://a"), batch.ID{7}
+	shared := EndpointKey("http://a", "sk")
+	placing.Place(own, Hold{Models: []batch.Model{model}, Batch: id, Status: 429}, time.Minute)
+	if a := placing.Admit(own, model); a.Admitted || a.Wait <= 0 {
+		t.Errorf("a call is admitted where the hold was placed: %+v", a)
+	}
+	testenv.Until(t, patience, "another consumer sees the hold", func() bool { return !other.Admit(own, model).Admitted })
+	testenv.Until(t, patience, "a dispatcher sees the hold", func() bool { return watching.Held(model, id, true) })
+	for _, r := range []*Registry{placing, other, watching} {
+		if !r.Admit(shared, model).Admitted || r.Held(model, id, false) || r.Held(model, batch.ID{8}, true) || r.Held("another", id, true) {
+			t.Error("another credential is held")
+		}
+	}
+	// A model more that is called with the credential is told to all.
+	other.Admit(own, "another")
+	testenv.Until(t, patience, "the other model is known", func() bool { return watching.Held("another", id, true) })
+	all := e.list()
+	if h := all[own]; len(all) != 1 || h.Status != 429 || h.Batch != id || h.Since.IsZero() || time.Until(h.Until) > time.Minute {
+		t.Errorf("the bucket has %+v", all)
+	}
+	if n, err := Lift(t.Context(), e.kv, "unknown", batch.ID{}); n != 0 || err != nil {
+		t.Errorf("%d holds of another model are lifted, %v", n, err)
+	}
+	if n, err := Lift(t.Context(), e.kv, model, batch.ID{8}); n != 0 || err != nil {
+		t.Errorf("%d holds of another batch are lifted, %v", n, err)
+	}
+	if n, err := Lift(t.Context(), e.kv, model, id); n != 1 || err != nil {
+		t.Fatalf("%d holds are lifted, %v", n, err)
+	}
+	for _, r := range []*Registry{placing, other} {
+		testenv.Until(t, patience, "a call is admitted", func() bool { return r.Admit(own, model).Admitted })
+	}
+	testenv.Until(t, patience, "the dispatcher sees that it is lifted", func() bool { return !watching.Held(model, id, true) })
+	if n := len(e.list()); n != 0 {
+		t.Errorf("%d holds are left", n)
+	}
+}
+
+func TestHoldIsCapped(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	r := e.registry(func(cfg *Config) { cfg.Max = time.Minute })
+	k := EndpointKey("http://a", "")
+	r.Place(k, Hold{Models: []batch.Model{model}, Status: 503}, 24*time.Hour)
+	if a := r.Admit(k, model); a.Admitted || a.Wait > time.Minute {
+		t.Errorf("the hold is %+v, want at most a minute", a)
+	}
+	// An entry that was written with a longer cap, or by a clock that is ahead.
+	far := Hold{Models: []batch.Model{model}, Status: 429, Since: time.Now(), Until: time.Now().Add(12 * time.Hour)}
+	other := EndpointKey("http://b", "")
+	if _, err := e.kv.Put(t.Context(), string(other), far.encode()); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Until(t, patience, "the entry is seen", func() bool { return !r.Admit(other, model).Admitted })
+	if a := r.Admit(other, model); a.Wait > time.Minute {
+		t.Errorf("the hold is %+v, want at most a minute", a)
+	}
+}
+
+// A hold that ends wakes who waits, in every process, and calls begin gently.
+func TestHoldEnds(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	var woken atomic.Int64
+	placing := e.registry()
+	other := e.registry(func(cfg *Config) { cfg.Changed = func() { woken.Add(1) } })
+	k := EndpointKey("http://a", "sk")
+	placing.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, 700*time.Millisecond)
+	testenv.Until(t, patience, "the hold is seen", func() bool { return !other.Admit(k, model).Admitted })
+	woken.Store(0)
+	testenv.Until(t, patience, "somebody is woken", func() bool { return woken.Load() > 0 })
+	if !other.Admit(k, model).Admitted || other.Admit(k, model).Admitted {
+		t.Error("want one call to be admitted, and no second one beside it")
+	}
+	if other.Held(model, batch.ID{}, false) {
+		t.Error("what is over is held")
+	}
+}
+
+// What the watch missed, because the bucket was lost and made anew, is found.
+func TestBucketIsLost(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	a, b := e.registry(), e.registry()
+	k := EndpointKey("http://a", "sk")
+	if err := e.js.DeleteKeyValue(t.Context(), streams.HoldsBucket); err != nil {
+		t.Fatal(err)
+	}
+	a.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, time.Hour)
+	e.ensure()
+	testenv.Until(t, patience, "the other sees what could not be written at first", func() bool { return !b.Admit(k, model).Admitted })
+}
+
+// Calls begin one at a time after a hold, and double with what succeeds.
+func TestRamp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &Registry{cfg: Config{Ramp: true, Max: time.Hour, Changed: func() {}, Log: testenv.Logger(t)},
+			wake: notify.New(), states: make(map[Key]*state), pending: make(map[Key]news)}
+		k := EndpointKey("http://a", "sk")
+		r.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, time.Second)
+		advance(time.Second)
+		round := func(healthy bool) (n int) {
+			for r.Admit(k, model).Admitted {
+				if n++; n > 1000 {
+					t.Fatal("the ramp has ended")
+				}
+			}
+			for range n {
+				r.Done(k, healthy)
+			}
+			return n
+		}
+		for i, want := range []int{1, 2, 4, 8} {
+			if got := round(true); got != want {
+				t.Errorf("round %d: %d calls at once, want %d", i, got, want)
+			}
+		}
+		if got := round(false); got != 16 {
+			t.Errorf("%d calls at once, want 16", got)
+		}
+		if got := round(false); got != 16 {
+			t.Errorf("%d calls at once after failures, want as many as before", got)
+		}
+		// A canceled admission takes no place.
+		r.Admit(k, model)
+		r.Cancel(k)
+		if got := round(true); got != 16 {
+			t.Errorf("%d calls at once after a canceled one, want 16", got)
+		}
+		for range 2 {
+			n := 0
+			for ; n < 100 && r.Admit(k, model).Admitted; n++ {
+			}
+			for range n {
+				r.Done(k, true)
+			}
+		}
+		if r.active.Load() != 0 {
+			t.Error("the ramp does not end")
+		}
+		// Another hold during a ramp holds again.
+		r.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, time.Second)
+		advance(time.Second)
+		if got := round(false); got != 1 {
+			t.Errorf("%d calls at once after another hold, want 1", got)
+		}
+		r.Place(k, Hold{Models: []batch.Model{model}, Status: 529}, time.Second)
+		if r.Admit(k, model).Admitted {
+			t.Error("a call is admitted during the second hold")
+		}
+	})
+}
+
+// Many answers of one moment make few writes.
+func TestManyAnswersAreFewWrites(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	r := e.registry()
+	k := EndpointKey("http://a", "sk")
+	for range 1000 {
+		r.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, time.Minute)
+	}
+	testenv.Until(t, patience, "it is written", func() bool { return len(e.list()) == 1 })
+	info, err := e.js.Stream(t.Context(), "KV_"+streams.HoldsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seq := info.CachedInfo().State.LastSeq; seq > 3 {
+		t.Errorf("%d writes for 1,000 answers", seq)
+	}
+}
+
+func BenchmarkAdmit(b *testing.B) {
+	for _, held := range []int{0, 1} {
+		b.Run(fmt.Sprint(held, " held"), func(b *testing.B) {
+			r := &Registry{cfg: Config{Max: time.Hour, Log: testenv.Logger(b)}, wake: notify.New(), states: make(map[Key]*state), pending: make(map[Key]news)}
+			for i := range held {
+				r.Place(EndpointKey("http://a", fmt.Sprint(i)), Hold{}, time.Hour)
+			}
+			k := EndpointKey("http://b", "")
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Admit(k, model)
+				r.Done(k, true)
+			}
+		})
+	}
+}
+
+// advance lets the bubble's time pass.
+func advance(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // the bubble's time, which passes at once
+	synctest.Wait()
+}
