@@ -53,6 +53,11 @@ type Config struct {
 
 	// Limits bound an input file.
 	Limits jsonl.Limits
+	// ModelLimits bound how many models files may name.
+	ModelLimits batch.ModelLimits
+	// AllowedModels are patterns of the models that files may name, as
+	// jsonl.Config has them; none: any.
+	AllowedModels []string
 	// Allowance is what an owner may have in progress whose key says nothing.
 	Allowance batch.Allowance
 	// MaxPartBytes is the largest part of an upload in parts; default 64 MiB.

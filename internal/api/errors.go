@@ -128,6 +128,7 @@ func (s *Server) translate(err error) (*apiError, bool) {
 	var known *apiError
 	var file *jsonl.InvalidFileError
 	var allowance *batch.AllowanceError
+	var models *batch.ModelLimitError
 	var change *control.InvalidChangeError
 	var size *http.MaxBytesError
 	switch {
@@ -137,6 +138,8 @@ func (s *Server) translate(err error) (*apiError, bool) {
 		return invalidFile(file), true
 	case errors.As(err, &allowance):
 		return s.overAllowance(allowance), true
+	case errors.As(err, &models):
+		return overModels(models), true
 	case errors.As(err, &change):
 		return invalid(change.Field, codeInvalid, "%s.", change), true
 	case errors.As(err, &size):
@@ -208,6 +211,14 @@ func (s *Server) overAllowance(e *batch.AllowanceError) *apiError {
 	}
 	return &apiError{status: http.StatusTooManyRequests, kind: rateLimit, code: "over_allowance",
 		message: "Too much is in progress: " + e.Error() + ".", retryAfter: s.cfg.RetryAfter}
+}
+
+func overModels(e *batch.ModelLimitError) *apiError {
+	out := invalid("file", "too_many_models", "The file was refused, and nothing of it was kept: %s. Delete files whose models are not used any more.", e)
+	if e.Total {
+		out.message = fmt.Sprintf("The file was refused, and nothing of it was kept: %s. The server's operators can raise FUSILLADE_MAX_MODELS.", e)
+	}
+	return out
 }
 
 // fail is where errors become responses, and the only place.

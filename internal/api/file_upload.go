@@ -92,7 +92,7 @@ func (s *Server) receive(ctx context.Context, c *call) (batch.FileID, error) {
 	if file == nil {
 		return batch.FileID{}, invalid("file", codeMissing, "The form has no file.")
 	}
-	lines, err := jsonl.NewReader(u.content(file), jsonl.Config{Limits: s.cfg.Limits})
+	lines, err := jsonl.NewReader(u.content(file), jsonl.Config{Limits: s.cfg.Limits, Models: s.cfg.AllowedModels})
 	if err != nil {
 		return batch.FileID{}, err
 	}
@@ -273,6 +273,7 @@ func (s *Server) finishUpload(form *upload) jsonl.Finish {
 				return err
 			}
 		}
+		summary.ModelLimits = s.cfg.ModelLimits
 		return s.cfg.Store.FinishFile(ctx, id, summary)
 	}
 }

@@ -70,7 +70,7 @@ func (s *Server) completeUpload(ctx context.Context, who caller, p completeParam
 		return uploadObject{}, err
 	}
 	defer leave()
-	lines, err := jsonl.NewReader(content, jsonl.Config{Limits: s.cfg.Limits})
+	lines, err := jsonl.NewReader(content, jsonl.Config{Limits: s.cfg.Limits, Models: s.cfg.AllowedModels})
 	if err != nil {
 		return uploadObject{}, err
 	}
@@ -93,6 +93,7 @@ func (s *Server) finishParts(u postgres.Upload, content *partsReader, want []byt
 				return err
 			}
 		}
+		summary.ModelLimits = s.cfg.ModelLimits
 		return s.cfg.Store.FinishUpload(ctx, u.ID, id, summary)
 	}
 }

@@ -7,6 +7,8 @@ type FileSummary struct {
 	Endpoint string        // the url of every line; empty: they differ
 	Models   []ModelDemand // by name
 	SHA256   [32]byte      // of the file, byte for byte
+	// ModelLimits bound what its models may come to with those of other files.
+	ModelLimits ModelLimits
 }
 
 // ModelDemand counts a file's requests to one model.

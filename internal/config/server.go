@@ -22,6 +22,9 @@ type Server struct {
 	MaxUploadsPerOwner      int          `envconfig:"FUSILLADE_MAX_UPLOADS_PER_OWNER" default:"2" min:"1" max:"1000" unit:"files" desc:"most of MAX_UPLOADS that one owner has at once, where the API asks for keys; further uploads wait"`
 	MaxDownloadsPerOwner    int          `envconfig:"FUSILLADE_MAX_DOWNLOADS_PER_OWNER" default:"4" min:"1" max:"16" unit:"files" desc:"most of a process's 16 downloads that one owner has at once, where the API asks for keys; further downloads wait"`
 	MaxEventStreamsPerOwner int          `envconfig:"FUSILLADE_MAX_EVENT_STREAMS_PER_OWNER" default:"64" min:"1" max:"256" unit:"streams" desc:"most of a process's 256 streams of events that one owner has at once, where the API asks for keys; further streams wait"`
+	MaxModelsPerOwner       OptionalInt  `envconfig:"FUSILLADE_MAX_MODELS_PER_OWNER" default:"1000" min:"1" max:"1000000" unit:"models" desc:"most models that the files of one owner may name; none: any number"`
+	MaxModels               OptionalInt  `envconfig:"FUSILLADE_MAX_MODELS" default:"10000" min:"1" max:"1000000" unit:"models" desc:"most models that the files of all owners may name; none: any number"`
+	ModelsAllowed           Patterns     `envconfig:"FUSILLADE_MODELS_ALLOWED" allowed:"patterns separated by commas, with * and ?" desc:"models that a file may name, such as gpt-*,org/*; empty: any"`
 	UploadTimeout           Milliseconds `envconfig:"FUSILLADE_UPLOAD_TIMEOUT_MS" default:"3600000" min:"1000" unit:"ms" desc:"longest that the upload of a file, of a part, or the completion of an upload may take"`
 	Hosts                   HostNames    `envconfig:"FUSILLADE_API_HOSTS" allowed:"host names, separated by commas; *.example.com is every name below" desc:"names that the Host header may have where the API asks for no keys, besides localhost, IP addresses and the name in LISTEN_ADDR"`
 }
@@ -71,6 +74,34 @@ func (h *HostNames) Set(text string) error {
 			return fmt.Errorf("has the element %s, number %d, which is no host name", quote(name), i+1)
 		}
 		*h = append(*h, name)
+	}
+	return nil
+}
+
+// Patterns of names have * for any characters, and ? for one.
+type Patterns []string
+
+// String returns the patterns, separated by commas.
+func (p Patterns) String() string { return strings.Join(p, ",") }
+
+// maxPatternBytes is the longest name that a pattern could match.
+const maxPatternBytes = 512
+
+// Set reads patterns separated by commas. The empty string is no pattern.
+func (p *Patterns) Set(text string) error {
+	*p = nil
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	for i, pattern := range strings.Split(text, ",") {
+		pattern = strings.TrimSpace(pattern)
+		switch {
+		case pattern == "":
+			return fmt.Errorf("has an empty element, number %d", i+1)
+		case len(pattern) > maxPatternBytes:
+			return fmt.Errorf("has an element of more than %d bytes, number %d", maxPatternBytes, i+1)
+		}
+		*p = append(*p, pattern)
 	}
 	return nil
 }

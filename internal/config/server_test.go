@@ -53,6 +53,8 @@ func TestAPIRefusesBadValues(t *testing.T) {
 		{"API_HOSTS", "a.example,b c", "no host name"},
 		{"API_HOSTS", "a.example,", "no host name"},
 		{"API_HOSTS", "*", "no host name"},
+		{"MAX_MODELS", "0", "or none"},
+		{"MODELS_ALLOWED", "a,,b", "empty element, number 2"},
 		{"API_HOSTS", "http://a.example", "no host name"},
 	} {
 		t.Run(tt.variable+"="+tt.value, func(t *testing.T) {

@@ -113,7 +113,7 @@ func (d *Dispatcher) removeVoid(ctx context.Context, requests []postgres.Overdue
 	_ = g.Wait() // no error is worth more than that
 }
 
-// forgetDead removes the records of daemons that died long ago.
+// removeDeadRecords removes the records of daemons that died long ago.
 func (d *Dispatcher) removeDeadRecords(ctx context.Context) error {
 	_, err := d.cfg.Store.RemoveDead(ctx, deadAge, deadPage)
 	return err

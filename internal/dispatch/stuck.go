@@ -78,5 +78,5 @@ func (d *Dispatcher) recreateConsumer(ctx context.Context, model batch.Model) er
 	return err
 }
 
-// reviveInterval sees each lease several times.
+// stuckInterval is short enough to see each lease several times.
 func (d *Dispatcher) stuckInterval() time.Duration { return max(d.cfg.Lease/4, 50*time.Millisecond) }

@@ -30,6 +30,9 @@ type Config struct {
 	// Endpoints are the urls that a line may have. Empty: /v1/chat/completions,
 	// /v1/completions, /v1/embeddings and /v1/responses.
 	Endpoints []string
+	// Models are patterns of the models that a line may name: * stands for any
+	// characters, also none, and ? for one. Empty: any model.
+	Models []string
 	// AllowMixedEndpoints lets lines of one file have different urls, as long as
 	// Endpoint is empty.
 	AllowMixedEndpoints bool

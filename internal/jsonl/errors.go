@@ -18,6 +18,7 @@ const (
 	CodeMissingModel      = "missing_model"       // body.model is absent or ""
 	CodeDuplicateCustomID = "duplicate_custom_id" // an earlier line has the same custom_id
 	CodeRequestTooLarge   = "request_too_large"   // the line exceeds Limits.MaxRequestBytes
+	CodeModelNotAllowed   = "model_not_allowed"   // the model matches none of Config.Models
 	CodeTooManyModels     = "too_many_models"     // the line's model exceeds Limits.MaxModels
 	CodeTooManyRequests   = "too_many_requests"   // the line exceeds Limits.MaxRequests; reading stopped there
 	CodeFileTooLarge      = "file_too_large"      // the line exceeds Limits.MaxFileBytes; reading stopped there

@@ -30,6 +30,9 @@ func (c *counts) add(name []byte, bodyBytes, maxModels int) (batch.Model, bool) 
 	return model.Model, true
 }
 
+// known reports whether an earlier request has the model.
+func (c *counts) known(name []byte) bool { return c.models[batch.Model(name)] != nil }
+
 func (c *counts) sorted() batch.FileSummary {
 	summary := batch.FileSummary{Requests: c.requests, Models: make([]batch.ModelDemand, 0, len(c.models))}
 	for _, model := range c.models {

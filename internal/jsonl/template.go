@@ -124,6 +124,9 @@ func (r *Reader) model(m member, bodyBytes int) (batch.Model, *problem) {
 	if bad := checkText(field, name, maxModelBytes); bad != nil {
 		return "", bad
 	}
+	if !r.summary.known(name) && !allowed(r.cfg.Models, string(name)) {
+		return "", &problem{field, CodeModelNotAllowed, fmt.Sprintf("is %s, which is none of the models allowed here: %s", shortQuote(name), listPatterns(r.cfg.Models))}
+	}
 	model, ok := r.summary.add(name, bodyBytes, r.cfg.MaxModels)
 	if !ok {
 		return "", &problem{field, CodeTooManyModels, fmt.Sprintf("is one more than the %d models that a file may have", r.cfg.MaxModels)}

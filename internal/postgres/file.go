@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,6 +31,20 @@ func (s *Store) CreateFile(ctx context.Context, filename, createdBy string) (bat
 // one open; touched_at tells a slow upload from an abandoned one.
 const touchFileSQL = `
 UPDATE files SET touched_at = now() WHERE id = $1 AND status = 'uploading'`
+
+// TouchFile keeps a file that is being uploaded from being taken for abandoned
+// while nothing of it can be stored yet. It returns batch.ErrFileState if the
+// file is not being uploaded.
+func (s *Store) TouchFile(ctx context.Context, id batch.FileID) error {
+	n, err := s.exec(ctx, touchFileSQL, [16]byte(id))
+	if err == nil && n == 0 {
+		err = fmt.Errorf("%s is not being uploaded: %w", id, batch.ErrFileState)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping file: %w", err)
+	}
+	return nil
+}
 
 // CopyTemplates stores a chunk of a file that is being uploaded, all of it or
 // nothing. It returns batch.ErrFileState if the file is not being uploaded.
@@ -73,33 +88,27 @@ const (
 	finishFileSQL = `
 UPDATE files SET status = 'ready', bytes = $2, requests = $3, sha256 = $4, endpoint = $5, touched_at = now(),
        expires_at = COALESCE(expires_at, now() + interval '30 days')
- WHERE id = $1 AND status = 'uploading'`
-	finishFileModelsSQL = `
-INSERT INTO file_models (file_id, model, requests, bytes)
-SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[])`
+ WHERE id = $1 AND status = 'uploading'
+RETURNING created_by`
 )
 
 // FinishFile makes an uploaded file ready. It expires in 30 days if it was not
 // given another time; see ExpireFiles. It returns batch.ErrFileState if
-// the file is not being uploaded.
+// the file is not being uploaded, and a *batch.ModelLimitError.
 func (s *Store) FinishFile(ctx context.Context, id batch.FileID, f batch.FileSummary) error {
 	return s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error { return finishFile(ctx, tx, id, f) })
 }
 
 func finishFile(ctx context.Context, tx pgx.Tx, id batch.FileID, f batch.FileSummary) error {
-	n := len(f.Models)
-	models, requests, bytes := make([]string, n), make([]int32, n), make([]int64, n)
-	for i, m := range f.Models {
-		models[i], requests[i], bytes[i] = string(m.Model), int32(m.Requests), m.Bytes
-	}
-	tag, err := tx.Exec(ctx, finishFileSQL, [16]byte(id), f.Bytes, f.Requests, f.SHA256[:], f.Endpoint)
-	if err != nil {
-		return fmt.Errorf("finishing file: %w", err)
-	}
-	if tag.RowsAffected() == 0 {
+	var owner string
+	err := tx.QueryRow(ctx, finishFileSQL, [16]byte(id), f.Bytes, f.Requests, f.SHA256[:], f.Endpoint).Scan(&owner)
+	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("finishing file: %s is not being uploaded: %w", id, batch.ErrFileState)
 	}
-	if _, err := tx.Exec(ctx, finishFileModelsSQL, [16]byte(id), models, requests, bytes); err != nil {
+	if err == nil {
+		err = storeFileModels(ctx, tx, id, owner, f)
+	}
+	if err != nil {
 		return fmt.Errorf("finishing file: %w", err)
 	}
 	return nil
@@ -151,18 +160,20 @@ SELECT id FROM files
  ORDER BY touched_at LIMIT 1000`
 
 // RemoveAbandonedFiles removes uploads that nobody has added to for the given
-// time, and what is left of earlier removals. It returns how many.
+// time, and what is left of earlier removals. It returns how many. One that
+// fails does not keep it from the others.
 func (s *Store) RemoveAbandonedFiles(ctx context.Context, idle time.Duration) (int, error) {
 	ids, err := collect(ctx, s, pgx.RowTo[[16]byte], abandonedFilesSQL, idle)
 	if err != nil {
 		return 0, fmt.Errorf("looking for abandoned uploads: %w", err)
 	}
-	for i, id := range ids {
+	var failed []error
+	for _, id := range ids {
 		if err := s.RemoveFile(ctx, batch.FileID(id)); err != nil {
-			return i, err
+			failed = append(failed, err)
 		}
 	}
-	return len(ids), nil
+	return len(ids) - len(failed), errors.Join(failed...)
 }
 
 const findFileSQL = `
