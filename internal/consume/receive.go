@@ -204,7 +204,7 @@ func (p *pool) received(msg jetstream.Msg) {
 	closed := p.closed
 	// What is redelivered is not counted as pending, and seldom comes alone: a
 	// consumer died, or backoffs end.
-	p.backlog = t.pending > 0 || t.delivery.Number > 1
+	p.moreQueued = t.pending > 0 || t.delivery.Number > 1
 	if !closed {
 		p.starting++
 	}
