@@ -112,17 +112,19 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 
 // queues are the stream's consumers, by name.
 func (c *Controller) queues(ctx context.Context) (map[string]jetstream.ConsumerInfo, error) {
-	stream, err := c.js.Stream(ctx, streams.Stream)
-	if err != nil {
-		return nil, fmt.Errorf("%w: binding stream %s: %w", ErrBrokerUnavailable, streams.Stream, err)
-	}
 	infos := make(map[string]jetstream.ConsumerInfo)
-	lister := stream.ListConsumers(ctx)
-	for info := range lister.Info() {
-		infos[info.Name] = *info
-	}
-	if err := lister.Err(); err != nil {
-		return nil, fmt.Errorf("%w: listing consumers: %w", ErrBrokerUnavailable, err)
+	for _, shard := range c.cfg.Shards.All() {
+		stream, err := c.js.Stream(ctx, shard.Stream())
+		if err != nil {
+			return nil, fmt.Errorf("%w: binding stream %s: %w", ErrBrokerUnavailable, shard.Stream(), err)
+		}
+		lister := stream.ListConsumers(ctx)
+		for info := range lister.Info() {
+			infos[info.Name] = *info
+		}
+		if err := lister.Err(); err != nil {
+			return nil, fmt.Errorf("%w: listing consumers: %w", ErrBrokerUnavailable, err)
+		}
 	}
 	return infos, nil
 }
