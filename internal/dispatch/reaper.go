@@ -103,9 +103,10 @@ func (d *Dispatcher) removeVoid(ctx context.Context, requests []postgres.Overdue
 	g.SetLimit(replacing)
 	for _, r := range requests {
 		g.Go(func() error {
-			msg, err := d.stream.GetLastMsgForSubject(ctx, streams.RequestSubject(r.Model, r.ID))
+			stream := d.stream(r.Model)
+			msg, err := stream.GetLastMsgForSubject(ctx, d.shard(r.Model).RequestSubject(r.Model, r.ID))
 			if err == nil && isOf(msg, r.Claim) {
-				_ = d.stream.DeleteMsg(ctx, msg.Sequence)
+				_ = stream.DeleteMsg(ctx, msg.Sequence)
 			}
 			return nil
 		})
