@@ -21,9 +21,6 @@ type retiredWord struct {
 	advice  string
 }
 
-// enforced makes a retired word fail the test. Until then it is only listed.
-const enforced = false
-
 // TestRetiredWords keeps words out of identifiers, comments, messages and
 // documentation that the glossary has another word for.
 func TestRetiredWords(t *testing.T) {
@@ -84,7 +81,7 @@ func checkGo(t *testing.T, path string, inGo, inText []retiredWord) {
 		for _, name := range names {
 			for _, word := range inGo {
 				if containsRun(splitIdentifier(name.Name), word.words) {
-					found(t, "%s:%d: %s: %s", path, line(name), name.Name, word.advice)
+					t.Errorf("%s:%d: %s: %s", path, line(name), name.Name, word.advice)
 				}
 			}
 		}
@@ -132,17 +129,8 @@ func checkText(t *testing.T, path string, line int, text string, inText []retire
 	t.Helper()
 	for _, word := range inText {
 		if word.pattern.MatchString(text) {
-			found(t, "%s:%d: %s", path, line, word.advice)
+			t.Errorf("%s:%d: %s", path, line, word.advice)
 		}
-	}
-}
-
-func found(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if enforced {
-		t.Errorf(format, args...)
-	} else {
-		t.Logf(format, args...)
 	}
 }
 

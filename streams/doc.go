@@ -2,7 +2,8 @@
 // stream, its consumers, the KV buckets and their keys, as data. No other
 // package builds a subject.
 //
-//	fusillade.requests.<model>.<batch>.<line>   one message per claimed request
+//	fusillade.requests.<model>.<batch>.<line>   one message per claimed request;
+//	                                            fusillade.requests_1.… of the next shard
 //	fusillade.hints.work                        there may be new work or new settings
 //	fusillade.hints.upstreams                   endpoints or keys of models have changed
 //	fusillade.hints.drained.<model>             a consumer took work off the stream

@@ -12,16 +12,18 @@ import (
 
 // Names of the stream and the buckets.
 const (
-	Stream        = "REQUESTS"
-	DaemonsBucket = "DAEMONS" // key: daemon id; gone when its heartbeats stop
-	SlotsBucket   = "SLOTS"   // key: model token; who may run how many calls
-	HoldsBucket   = "HOLDS"   // key: hash of a credential; until when it makes no call
+	Stream        = "REQUESTS" // of shard 0; see Shards
+	DaemonsBucket = "DAEMONS"  // key: daemon id; gone when its heartbeats stop
+	SlotsBucket   = "SLOTS"    // key: model token; who may run how many calls
+	HoldsBucket   = "HOLDS"    // key: hash of a credential; until when it makes no call
 )
 
 // Config is what a deployment decides about its stream and buckets.
 type Config struct {
 	// Replicas of the stream and the buckets: 1, or 3 or 5 in a cluster.
 	Replicas int
+	// Shards is how many streams share the models' messages.
+	Shards Shards
 	// InMemory keeps all of it in the server's memory: for a server that lives
 	// and dies with the one process that uses it.
 	InMemory bool
@@ -29,14 +31,14 @@ type Config struct {
 	StaleDaemonThreshold time.Duration
 }
 
-// StreamConfig describes the work queue. It keeps one message per subject and
+// StreamConfig describes one shard of the work queue. It keeps one message per subject and
 // refuses a second, so that a request can be published again at any time and
 // is still queued once.
-func (c Config) StreamConfig() jetstream.StreamConfig {
+func (c Config) StreamConfig(shard Shard) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:                 Stream,
+		Name:                 shard.Stream(),
 		Description:          "claimed requests, one message each",
-		Subjects:             []string{requestsPrefix + ">"},
+		Subjects:             []string{shard.prefix() + ">"},
 		Retention:            jetstream.WorkQueuePolicy,
 		Storage:              c.storage(),
 		Discard:              jetstream.DiscardNew,
@@ -100,9 +102,13 @@ func (c Config) HoldsConfig() jetstream.KeyValueConfig {
 // holdsTTL is above the longest hold that can be set, of a day.
 const holdsTTL = 25 * time.Hour
 
-// StreamNames are the names of the stream and of those behind the buckets.
-func (Config) StreamNames() []string {
-	return []string{Stream, "KV_" + DaemonsBucket, "KV_" + SlotsBucket, "KV_" + HoldsBucket}
+// StreamNames are the names of the shards and of the streams behind the buckets.
+func (c Config) StreamNames() []string {
+	names := []string{"KV_" + DaemonsBucket, "KV_" + SlotsBucket, "KV_" + HoldsBucket}
+	for _, shard := range c.Shards.All() {
+		names = append(names, shard.Stream())
+	}
+	return names
 }
 
 // maxConsumers bounds the models with work at one time: the server's default of
@@ -119,11 +125,11 @@ const maxWaiting = 8192
 // nothing. limit is the model's concurrency limit; MaxAckPending is only the
 // outer guard around it, wide enough for prefetched messages and for those
 // that wait out a backoff, which keep their place in it.
-func ConsumerConfig(m batch.Model, limit int, lease time.Duration) jetstream.ConsumerConfig {
+func (s Shard) ConsumerConfig(m batch.Model, limit int, lease time.Duration) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       ConsumerName(m),
 		Description:   string(m),
-		FilterSubject: ModelSubjects(m),
+		FilterSubject: s.ModelSubjects(m),
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       lease,
 		MaxAckPending: MaxAckPending(limit),
@@ -141,10 +147,12 @@ func ConsumerModel(c jetstream.ConsumerConfig) batch.Model { return batch.Model(
 // MaxAckPending is the outer guard for a model of the given limit.
 func MaxAckPending(limit int) int { return 4*limit + 1024 }
 
-// Ensure creates the stream and the buckets, or brings them up to date.
+// Ensure creates the streams and the buckets, or brings them up to date.
 func Ensure(ctx context.Context, js jetstream.JetStream, c Config) error {
-	if _, err := js.CreateOrUpdateStream(ctx, c.StreamConfig()); err != nil {
-		return fmt.Errorf("creating stream %s: %w", Stream, err)
+	for _, shard := range c.Shards.All() {
+		if _, err := js.CreateOrUpdateStream(ctx, c.StreamConfig(shard)); err != nil {
+			return fmt.Errorf("creating stream %s: %w", shard.Stream(), err)
+		}
 	}
 	for _, kv := range []jetstream.KeyValueConfig{c.DaemonsConfig(), c.SlotsConfig(), c.HoldsConfig()} {
 		if _, err := js.CreateOrUpdateKeyValue(ctx, kv); err != nil {

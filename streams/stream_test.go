@@ -39,13 +39,13 @@ func TestEnsure(t *testing.T) {
 	js := connect(t)
 	ensure(t, js, streams.Config{StaleDaemonThreshold: 30 * time.Second})
 	id := requestID(t, 1)
-	if _, err := js.Publish(t.Context(), streams.RequestSubject("m", id), nil); err != nil {
+	if _, err := js.Publish(t.Context(), streams.Shard(0).RequestSubject("m", id), nil); err != nil {
 		t.Fatal(err)
 	}
 	// Again, and with another threshold: nothing is lost.
 	stream := ensure(t, js, streams.Config{StaleDaemonThreshold: 30 * time.Second})
 	ensure(t, js, streams.Config{StaleDaemonThreshold: 400 * time.Millisecond})
-	if _, err := stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject("m", id)); err != nil {
+	if _, err := stream.GetLastMsgForSubject(t.Context(), streams.Shard(0).RequestSubject("m", id)); err != nil {
 		t.Errorf("the message is gone: %v", err)
 	}
 	for _, bucket := range []string{streams.DaemonsBucket, streams.SlotsBucket, streams.HoldsBucket} {
@@ -74,7 +74,7 @@ func TestStreamKeepsOneMessagePerSubject(t *testing.T) {
 	t.Parallel()
 	js := connect(t)
 	stream := ensure(t, js, streams.Config{StaleDaemonThreshold: 30 * time.Second})
-	subject := streams.RequestSubject("m", requestID(t, 1))
+	subject := streams.Shard(0).RequestSubject("m", requestID(t, 1))
 	publish := func() error {
 		_, err := js.Publish(t.Context(), subject, nil)
 		return err
@@ -90,7 +90,7 @@ func TestStreamKeepsOneMessagePerSubject(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused("while one is queued")
-	consumer, err := stream.CreateOrUpdateConsumer(t.Context(), streams.ConsumerConfig("m", 1, time.Minute))
+	consumer, err := stream.CreateOrUpdateConsumer(t.Context(), streams.Shard(0).ConsumerConfig("m", 1, time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestStreamKeepsOneMessagePerSubject(t *testing.T) {
 	if err := publish(); err != nil {
 		t.Errorf("a message after the first was acked = %v", err)
 	}
-	if _, err := js.Publish(t.Context(), streams.RequestSubject("m", requestID(t, 2)), nil); err != nil {
+	if _, err := js.Publish(t.Context(), streams.Shard(0).RequestSubject("m", requestID(t, 2)), nil); err != nil {
 		t.Errorf("a message of another request = %v", err)
 	}
 }
@@ -119,7 +119,7 @@ func TestConsumerConfig(t *testing.T) {
 		"gpt-4", "gpt-4.1", "meta-llama/Llama-3.1:8b instruct", odd[:250] + "\u00e9\u00e9\u00e9", batch.Model(strings.Repeat("/", 256)), "*", ">",
 	}
 	for i, model := range models {
-		cfg := streams.ConsumerConfig(model, 10, 30*time.Second)
+		cfg := streams.Shard(0).ConsumerConfig(model, 10, 30*time.Second)
 		consumer, err := stream.CreateOrUpdateConsumer(t.Context(), cfg)
 		if err != nil {
 			t.Errorf("model %q: %v", model, err)
@@ -134,11 +134,11 @@ func TestConsumerConfig(t *testing.T) {
 			t.Errorf("model %q is described as %q, %q", model, got.Description, got.Metadata["model"])
 		}
 		// A changed limit is an update, not another consumer.
-		updated, err := stream.CreateOrUpdateConsumer(t.Context(), streams.ConsumerConfig(model, 20, 30*time.Second))
+		updated, err := stream.CreateOrUpdateConsumer(t.Context(), streams.Shard(0).ConsumerConfig(model, 20, 30*time.Second))
 		if err != nil || updated.CachedInfo().Config.MaxAckPending != streams.MaxAckPending(20) {
 			t.Errorf("model %q with another limit: %v", model, err)
 		}
-		if _, err := js.Publish(t.Context(), streams.RequestSubject(model, requestID(t, int32(i+1))), nil); err != nil {
+		if _, err := js.Publish(t.Context(), streams.Shard(0).RequestSubject(model, requestID(t, int32(i+1))), nil); err != nil {
 			t.Errorf("model %q: %v", model, err)
 			continue
 		}
@@ -174,13 +174,13 @@ func TestBatchSubjectsPurge(t *testing.T) {
 	cancelled, other := requestID(t, 1), requestID(t, 1)
 	other.Batch[0]++
 	for _, subject := range []string{
-		streams.RequestSubject("a", cancelled), streams.RequestSubject("b.c", cancelled), streams.RequestSubject("a", other),
+		streams.Shard(0).RequestSubject("a", cancelled), streams.Shard(0).RequestSubject("b.c", cancelled), streams.Shard(0).RequestSubject("a", other),
 	} {
 		if _, err := js.Publish(t.Context(), subject, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(streams.BatchSubjects(cancelled.Batch))); err != nil {
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(streams.Shard(0).BatchSubjects(cancelled.Batch))); err != nil {
 		t.Fatal(err)
 	}
 	info, err := stream.Info(t.Context())
@@ -190,7 +190,7 @@ func TestBatchSubjectsPurge(t *testing.T) {
 	if info.State.Msgs != 1 {
 		t.Errorf("%d messages are left, want 1", info.State.Msgs)
 	}
-	if _, err := stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject("a", other)); err != nil {
+	if _, err := stream.GetLastMsgForSubject(t.Context(), streams.Shard(0).RequestSubject("a", other)); err != nil {
 		t.Errorf("another batch's message is gone: %v", err)
 	}
 }

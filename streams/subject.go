@@ -8,19 +8,15 @@ import (
 	"fusillade/internal/batch"
 )
 
-const requestsPrefix = "fusillade.requests."
+const requestsPrefix = "fusillade.requests"
 
-// RequestSubject is where the message of one claimed request is published.
-func RequestSubject(m batch.Model, id batch.RequestID) string {
-	return requestsPrefix + Token(m) + "." + id.Batch.Token() + "." + strconv.Itoa(int(id.Line))
-}
-
-// ParseRequestSubject reverses RequestSubject. It returns ErrToken for what
+// ParseRequestSubject reverses RequestSubject, of whatever shard. It returns ErrToken for what
 // RequestSubject never writes.
 func ParseRequestSubject(subject string) (batch.Model, batch.RequestID, error) {
-	rest, ok := strings.CutPrefix(subject, requestsPrefix)
+	prefix, rest, ok := strings.Cut(strings.TrimPrefix(subject, "fusillade."), ".")
+	shard, known := ParseShard(strings.ToUpper(prefix))
 	parts := strings.Split(rest, ".")
-	if !ok || len(parts) != 3 {
+	if !ok || !known || len(parts) != 3 {
 		return "", batch.RequestID{}, fmt.Errorf("subject %q: %w", subject, ErrToken)
 	}
 	m, err := ParseToken(parts[0])
@@ -34,19 +30,8 @@ func ParseRequestSubject(subject string) (batch.Model, batch.RequestID, error) {
 	line, err := strconv.ParseInt(parts[2], 10, 32)
 	id := batch.RequestID{Batch: batchID, Line: int32(line)}
 	// Both parsers take more spellings than one.
-	if err != nil || line < 1 || RequestSubject(m, id) != subject {
+	if err != nil || line < 1 || shard.RequestSubject(m, id) != subject {
 		return "", batch.RequestID{}, fmt.Errorf("subject %q: %w", subject, ErrToken)
 	}
 	return m, id, nil
-}
-
-// ModelSubjects matches the messages of one model.
-func ModelSubjects(m batch.Model) string { return requestsPrefix + Token(m) + ".>" }
-
-// BatchSubjects matches the messages of one batch, of whatever model.
-func BatchSubjects(id batch.ID) string { return requestsPrefix + "*." + id.Token() + ".*" }
-
-// LineSubjects matches the messages of one request, of whatever model.
-func LineSubjects(id batch.RequestID) string {
-	return requestsPrefix + "*." + id.Batch.Token() + "." + strconv.Itoa(int(id.Line))
 }

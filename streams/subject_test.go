@@ -36,13 +36,13 @@ type failer interface {
 func TestRequestSubject(t *testing.T) {
 	t.Parallel()
 	id := requestID(t, 17)
-	if got := streams.RequestSubject("gpt-4.1", id); got != subject {
+	if got := streams.Shard(0).RequestSubject("gpt-4.1", id); got != subject {
 		t.Errorf("RequestSubject = %q, want %q", got, subject)
 	}
-	if got := streams.ModelSubjects("gpt-4.1"); got != "fusillade.requests.gpt-4=2E1.>" {
+	if got := streams.Shard(0).ModelSubjects("gpt-4.1"); got != "fusillade.requests.gpt-4=2E1.>" {
 		t.Errorf("ModelSubjects = %q", got)
 	}
-	if got := streams.BatchSubjects(id.Batch); got != "fusillade.requests.*."+hexID+".*" {
+	if got := streams.Shard(0).BatchSubjects(id.Batch); got != "fusillade.requests.*."+hexID+".*" {
 		t.Errorf("BatchSubjects = %q", got)
 	}
 }
@@ -52,7 +52,7 @@ func TestRequestSubjectRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		model := batch.Model(rapid.StringN(1, 40, -1).Draw(t, "model"))
 		id := requestID(t, rapid.Int32Range(1, math.MaxInt32).Draw(t, "line"))
-		gotModel, gotID, err := streams.ParseRequestSubject(streams.RequestSubject(model, id))
+		gotModel, gotID, err := streams.ParseRequestSubject(streams.Shard(0).RequestSubject(model, id))
 		if err != nil || gotModel != model || gotID != id {
 			t.Fatalf("ParseRequestSubject = %q, %v, %v, want %q, %v", gotModel, gotID, err, model, id)
 		}
@@ -97,7 +97,7 @@ func FuzzParseRequestSubject(f *testing.F) {
 			}
 			return
 		}
-		if got := streams.RequestSubject(m, id); got != s {
+		if got := streams.Shard(0).RequestSubject(m, id); got != s {
 			t.Errorf("ParseRequestSubject takes %q, which is written %q", s, got)
 		}
 	})

@@ -33,7 +33,7 @@ func TestDuplicates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := streams.Config{StaleDaemonThreshold: 3 * time.Second}.StreamConfig()
+	config := streams.Config{StaleDaemonThreshold: 3 * time.Second}.StreamConfig(0)
 	config.MaxMsgsPerSubject, config.DiscardNewPerSubject = -1, false
 	if _, err := js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)

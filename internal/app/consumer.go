@@ -35,7 +35,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 	}
 	defer stopResolver()
 	c, err := consume.New(taking, consume.Config{
-		Store: r.Store, Caller: client, Conn: r.Conn, Daemon: d.ID,
+		Store: r.Store, Caller: client, Conn: r.Conn, Shards: r.Streams.Shards, Daemon: d.ID,
 		Resolve: endpoints.Resolve, BatchKey: endpoints.BatchKey,
 		Retry: cfg.RetryPolicy(), MaxStreamBackoff: cfg.MaxStreamBackoff.Duration(), MaxHold: cfg.MaxHold.Duration(), Lease: lease(&cfg.Daemon),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),

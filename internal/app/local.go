@@ -47,6 +47,9 @@ type Local struct {
 
 const stopTimeout = 30 * time.Second
 
+// localShards carry thousands of models with work at once in one broker.
+const localShards = 8
+
 // StartLocal locks the data directory, starts what is needed, migrates the
 // database and recovers what an earlier process left behind. The caller must
 // call Stop.
@@ -84,7 +87,8 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (l *Local, err error) {
 	if err = l.startBroker(cfg); err != nil {
 		return l, err
 	}
-	l.Streams = streams.Config{InMemory: true, StaleDaemonThreshold: cfg.Settings.StaleDaemonThreshold.Duration()}
+	// The broker begins empty, so that nothing need be moved between shards.
+	l.Streams = streams.Config{InMemory: true, Shards: localShards, StaleDaemonThreshold: cfg.Settings.StaleDaemonThreshold.Duration()}
 	if err = l.ensureStreams(ctx); err != nil {
 		return l, err
 	}

@@ -69,7 +69,7 @@ func Connect(ctx context.Context, role string, p *config.Process, d *config.Daem
 	if err != nil {
 		return r, err
 	}
-	r.Streams = streams.Config{Replicas: p.StreamReplicas, StaleDaemonThreshold: d.StaleDaemonThreshold.Duration()}
+	r.Streams = streams.Config{Replicas: p.StreamReplicas, Shards: streams.Shards(p.StreamShards), StaleDaemonThreshold: d.StaleDaemonThreshold.Duration()}
 	if err := r.ensureStreams(ctx); err != nil {
 		r.Close()
 		return r, err

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -146,27 +145,6 @@ func TestOutputFollowsLinks(t *testing.T) {
 	loop := link(t, os.Symlink, "loop", dir, "loop")
 	if _, err := NewOutputs(new(Terminal), loop, ""); err == nil || !strings.Contains(err.Error(), "links") {
 		t.Errorf("a loop: %v", err)
-	}
-}
-
-// Not parallel: the umask is the process's.
-func TestModeOfOutputs(t *testing.T) {
-	defer syscall.Umask(syscall.Umask(0o027))
-	dir := t.TempDir()
-	existing := newFile(t, dir, "existing", "")
-	if err := os.Chmod(existing, 0o604); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]os.FileMode{filepath.Join(dir, "new"): 0o640, existing: 0o604} {
-		o, err := NewOutputs(new(Terminal), path, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		fill(t, o)
-		info, err := os.Stat(path)
-		if err != nil || info.Mode().Perm() != want {
-			t.Errorf("%s has mode %v, %v, want %v", path, info.Mode(), err, want)
-		}
 	}
 }
 

@@ -17,8 +17,8 @@ const (
 	maxEventLine     = 1 << 20
 )
 
-// errStreamEnded: the server ended the stream before the batch ended, as it
-// does when it is stopped.
+// errStreamEnded is returned when the server ended the stream before the batch
+// finished, as it does when it is stopped.
 var errStreamEnded = errors.New("the stream of events ended")
 
 // Watch calls each with the batch, now and whenever its counts have changed,

@@ -13,6 +13,7 @@ import (
 	"fusillade/internal/postgres"
 	"fusillade/internal/upstream"
 	"fusillade/internal/watchdog"
+	"fusillade/streams"
 )
 
 // store is where requests are started, looked up, finished and released. All
@@ -34,6 +35,7 @@ type Config struct {
 	Store  store
 	Caller caller
 	Conn   *nats.Conn
+	Shards streams.Shards // of the models' messages
 	Daemon batch.DaemonID
 	// Resolve returns where a model's calls go. False: nowhere; its requests fail.
 	Resolve func(batch.Model) (upstream.Target, bool)

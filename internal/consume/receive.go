@@ -94,7 +94,18 @@ func (p *pool) pull(ctx context.Context) {
 func (p *pool) bind(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	return p.c.js.Consumer(ctx, streams.Stream, streams.ConsumerName(p.account.Model()))
+	own := p.c.cfg.Shards.Of(p.account.Model())
+	consumer, err := p.c.js.Consumer(ctx, own.Stream(), streams.ConsumerName(p.account.Model()))
+	// While the number of shards changes, the dispatchers may have another one.
+	for _, shard := range p.c.cfg.Shards.All() {
+		if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			break
+		}
+		if shard != own {
+			consumer, err = p.c.js.Consumer(ctx, shard.Stream(), streams.ConsumerName(p.account.Model()))
+		}
+	}
+	return consumer, err
 }
 
 // fetch asks for n messages and hands on each as it comes.
@@ -204,7 +215,7 @@ func (p *pool) received(msg jetstream.Msg) {
 	closed := p.closed
 	// What is redelivered is not counted as pending, and seldom comes alone: a
 	// consumer died, or backoffs end.
-	p.backlog = t.pending > 0 || t.delivery.Number > 1
+	p.moreQueued = t.pending > 0 || t.delivery.Number > 1
 	if !closed {
 		p.starting++
 	}

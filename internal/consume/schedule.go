@@ -32,7 +32,7 @@ type slotAccount interface {
 //     place that is taken and given up again would have to be announced to those
 //     who missed it meanwhile, a slot is wanted by the caller's pool alone.
 //   - A reserve that fails for want of a place sets wanted, and looks again. So
-//     either it sees the place that a free gives back, or that free is told to
+//     either it sees the place that a free releases, or that free is told to
 //     wake all pools.
 //   - While results of maxResults bytes wait to be stored, no call is reserved;
 //     calls in flight may add theirs. The freeResult that brings them below is
@@ -59,7 +59,7 @@ func (c *capacity) reserve(slots slotAccount) bool {
 	return false
 }
 
-// free gives back what reserve took. The caller must wake all pools if it
+// free releases what reserve took. The caller must wake all pools if it
 // returns true.
 func (c *capacity) free(slots slotAccount) (wakeAll bool) {
 	slots.Release()
@@ -111,13 +111,13 @@ type pool struct {
 	// Owned by the pull loop.
 	pulling *watchdog.Loop
 
-	mu       sync.Mutex
-	starting int        // messages on their way through the start
-	ready    []*task    // started, waiting for a slot
-	held     []heldTask // set apart by next, for whoever has the lock to release after it
-	backlog  bool       // more waited in the stream when the last message came
-	closed   bool       // takes no message and begins no call any more
-	rate     rate       // of calls
+	mu         sync.Mutex
+	starting   int        // messages on their way through the start
+	ready      []*task    // started, waiting for a slot
+	held       []heldTask // set apart by next; the holder of the lock releases them after it
+	moreQueued bool       // more waited in the stream when the last message came
+	closed     bool       // takes no message and begins no call any more
+	rate       rate       // of calls
 }
 
 // wake makes the pull loop look again whether there is room.
@@ -156,9 +156,9 @@ func (p *pool) dispatchReady() {
 		run = append(run, t)
 	}
 	held := p.takeHeld()
-	ready, backlog := len(p.ready), p.backlog
+	ready, moreQueued := len(p.ready), p.moreQueued
 	p.mu.Unlock()
-	p.account.Report(ready, backlog)
+	p.account.Report(ready, moreQueued)
 	for _, t := range run {
 		go func() {
 			defer p.c.calls.Done()
@@ -170,7 +170,7 @@ func (p *pool) dispatchReady() {
 }
 
 // dispatchAll gives each pool its turn, beginning with another one each time, so
-// that no backlog keeps the others from the capacity of this consumer.
+// that no queue keeps the others from the capacity of this consumer.
 func (c *Consumer) dispatchAll() {
 	pools := c.openPools()
 	first := int(c.capacity.turn.Add(1))
@@ -244,8 +244,8 @@ func (p *pool) takeHeld() []heldTask {
 	return held
 }
 
-// releaseHeld releases them without waiting: whoever wakes a pool, such as a
-// flush of results, must not wait for room in the queue of results.
+// releaseHeld releases them without waiting: a goroutine that wakes a pool, such
+// as a flush of results, must not wait for room in the queue of results.
 func (p *pool) releaseHeld(held []heldTask) {
 	if len(held) == 0 {
 		return
@@ -281,9 +281,9 @@ func (p *pool) callDone() *task {
 		t = p.next()
 	}
 	held := p.takeHeld()
-	ready, backlog := len(p.ready), p.backlog
+	ready, moreQueued := len(p.ready), p.moreQueued
 	p.mu.Unlock()
-	p.account.Report(ready, backlog)
+	p.account.Report(ready, moreQueued)
 	if wakeAll {
 		p.c.dispatchAll() // other models waited for this consumer's capacity
 	}
@@ -341,12 +341,12 @@ func (p *pool) abandonEnded() {
 	}
 	clear(p.ready[len(rest):])
 	p.ready = rest
-	ready, backlog := len(rest), p.backlog
+	ready, moreQueued := len(rest), p.moreQueued
 	p.mu.Unlock()
 	for _, t := range ended {
 		p.c.abandon(t)
 	}
 	if len(ended) > 0 {
-		p.account.Report(ready, backlog)
+		p.account.Report(ready, moreQueued)
 	}
 }

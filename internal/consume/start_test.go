@@ -66,7 +66,7 @@ func (c *cluster) delivered() uint64 {
 
 // message is one as dispatchers publish it.
 func message(id batch.RequestID, claim string) *nats.Msg {
-	msg := nats.NewMsg(streams.RequestSubject(testModel, id))
+	msg := nats.NewMsg(streams.Shard(0).RequestSubject(testModel, id))
 	msg.Header.Set(streams.HeaderClaim, claim)
 	return msg
 }

@@ -31,11 +31,11 @@ func (c *Controller) CancelRequests(ctx context.Context, id batch.ID, lines []in
 		return done, err
 	}
 	var list []byte
-	var subjects []string
+	var subjects []func(streams.Shard) string
 	for _, line := range done.Changed {
 		list = append(strconv.AppendInt(list, int64(line), 10), '\n')
 		if len(done.Changed) <= purgeEach {
-			subjects = append(subjects, streams.LineSubjects(batch.RequestID{Batch: id, Line: line}))
+			subjects = append(subjects, func(s streams.Shard) string { return s.LineSubjects(batch.RequestID{Batch: id, Line: line}) })
 		}
 	}
 	c.hintCancel(ctx, id, list[:len(list)-1], subjects...)
@@ -73,5 +73,5 @@ func (c *Controller) DeleteBatch(ctx context.Context, id batch.ID) error {
 // announceCancel follows the commit of a whole batch's cancel.
 func (c *Controller) announceCancel(ctx context.Context, id batch.ID) {
 	c.cancelled.Inc()
-	c.hintCancel(ctx, id, nil, streams.BatchSubjects(id))
+	c.hintCancel(ctx, id, nil, func(s streams.Shard) string { return s.BatchSubjects(id) })
 }

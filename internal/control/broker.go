@@ -23,7 +23,7 @@ var ErrBrokerUnavailable = errors.New("the broker does not answer")
 
 // hintCancel purges messages of requests that have finished, and hints that
 // their calls are of no use any more.
-func (c *Controller) hintCancel(ctx context.Context, id batch.ID, hint []byte, subjects ...string) {
+func (c *Controller) hintCancel(ctx context.Context, id batch.ID, hint []byte, subjects ...func(streams.Shard) string) {
 	failpoint.Hit(failpoint.Cancelled)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
@@ -37,17 +37,19 @@ func (c *Controller) hintCancel(ctx context.Context, id batch.ID, hint []byte, s
 	}
 }
 
-func (c *Controller) purge(ctx context.Context, subjects []string) error {
+func (c *Controller) purge(ctx context.Context, subjects []func(streams.Shard) string) error {
 	if len(subjects) == 0 {
 		return nil
 	}
-	stream, err := c.js.Stream(ctx, streams.Stream)
-	if err != nil {
-		return fmt.Errorf("binding stream %s: %w", streams.Stream, err)
-	}
-	for _, subject := range subjects {
-		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
-			return fmt.Errorf("purging messages: %w", err)
+	for _, shard := range c.cfg.Shards.All() {
+		stream, err := c.js.Stream(ctx, shard.Stream())
+		if err != nil {
+			return fmt.Errorf("binding stream %s: %w", shard.Stream(), err)
+		}
+		for _, subject := range subjects {
+			if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject(shard))); err != nil {
+				return fmt.Errorf("purging messages: %w", err)
+			}
 		}
 	}
 	return nil

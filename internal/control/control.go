@@ -11,12 +11,15 @@ import (
 
 	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
+	"fusillade/streams"
 )
 
 // Config says what a Controller works with.
 type Config struct {
 	Store *postgres.Store
 	Conn  *nats.Conn
+	// Shards are those of the models' messages.
+	Shards streams.Shards
 	// Metrics is where cancelled batches are counted; nil: nowhere.
 	Metrics prometheus.Registerer
 	Log     *slog.Logger

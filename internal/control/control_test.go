@@ -83,7 +83,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) publish(js jetstream.JetStream, id batch.RequestID) {
 	w.t.Helper()
-	if _, err := js.Publish(w.t.Context(), streams.RequestSubject(model, id), nil); err != nil {
+	if _, err := js.Publish(w.t.Context(), streams.Shard(0).RequestSubject(model, id), nil); err != nil {
 		w.t.Fatal(err)
 	}
 }

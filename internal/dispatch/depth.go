@@ -78,7 +78,7 @@ func (m *metrics) show(depths []postgres.Depth) {
 	m.queue.seen.Store(&next)
 }
 
-// measured does the leader's work, and watches the queue meanwhile.
+// withQueueGauges does the leader's work, and watches the queue meanwhile.
 func (d *Dispatcher) withQueueGauges(lead func(context.Context) error) func(context.Context) error {
 	if d.cfg.Metrics == nil {
 		return lead

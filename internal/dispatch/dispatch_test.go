@@ -27,7 +27,7 @@ func TestMessage(t *testing.T) {
 	id := c.Begin(lines(1, testModel), func(n *postgres.NewBatch) { n.Metadata = map[string]string{"team": "red\r\nEvil: 1", "private": "x"} })
 	c.queued(1)
 	request := batch.RequestID{Batch: id, Line: 1}
-	msg, err := c.Stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject(testModel, request))
+	msg, err := c.Stream.GetLastMsgForSubject(t.Context(), streams.Shard(0).RequestSubject(testModel, request))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestSubjectIsTaken(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
 			id := batch.RequestID{Batch: c.Begin(lines(2, testModel)), Line: 2}
-			old := nats.NewMsg(streams.RequestSubject(testModel, id))
+			old := nats.NewMsg(streams.Shard(0).RequestSubject(testModel, id))
 			old.Header.Set(streams.HeaderClaim, tt.claim)
 			ack, err := c.JS.PublishMsg(t.Context(), old)
 			if err != nil {

@@ -31,7 +31,7 @@ type Dispatcher struct {
 	// Set by New and not changed.
 	cfg      Config
 	js       jetstream.JetStream
-	stream   jetstream.Stream
+	streams  []jetstream.Stream // by shard
 	slots    jetstream.KeyValue
 	holds    *hold.Registry
 	metadata *metadataCache
@@ -62,8 +62,12 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 		work: notify.New(), changed: notify.New(), lanes: make(map[batch.Model]*lane),
 	}
 	d.settings = newSettings(&d.cfg, nil)
-	if d.stream, err = js.Stream(ctx, streams.Stream); err != nil {
-		return nil, fmt.Errorf("binding stream %s: %w", streams.Stream, err)
+	for _, shard := range cfg.Streams.Shards.All() {
+		stream, err := js.Stream(ctx, shard.Stream())
+		if err != nil {
+			return nil, fmt.Errorf("binding stream %s: %w", shard.Stream(), err)
+		}
+		d.streams = append(d.streams, stream)
 	}
 	if d.slots, err = js.KeyValue(ctx, streams.SlotsBucket); err != nil {
 		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
@@ -160,6 +164,11 @@ func (d *Dispatcher) survey(ctx context.Context, lanes *sync.WaitGroup) error {
 	}
 	return nil
 }
+
+// stream is the stream of a model's messages.
+func (d *Dispatcher) stream(model batch.Model) jetstream.Stream { return d.streams[d.shard(model)] }
+
+func (d *Dispatcher) shard(model batch.Model) streams.Shard { return d.cfg.Streams.Shards.Of(model) }
 
 func (d *Dispatcher) lane(model batch.Model) *lane {
 	d.mu.Lock()

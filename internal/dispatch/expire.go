@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -58,7 +59,10 @@ func (d *Dispatcher) hintEnded(id batch.ID) {
 func (d *Dispatcher) purgeMessages(ctx context.Context, id batch.ID) bool {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	err := d.stream.Purge(ctx, jetstream.WithPurgeSubject(streams.BatchSubjects(id)))
+	var err error
+	for i, stream := range d.streams {
+		err = errors.Join(err, stream.Purge(ctx, jetstream.WithPurgeSubject(streams.Shard(i).BatchSubjects(id))))
+	}
 	if err != nil {
 		d.cfg.Log.Warn("messages could not be purged", "batch_id", id, "err", err)
 	}

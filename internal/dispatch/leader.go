@@ -103,6 +103,7 @@ func (t *term) run(ctx context.Context) {
 			t.report(ctx, "requests of dead daemons could not be taken back", t.reap(ctx))
 		case <-stuck.C:
 			t.loop.Busy()
+			t.report(ctx, "models could not be moved to their streams", t.relocate(ctx))
 			t.report(ctx, "stuck consumers of the stream could not be looked for", t.recreateStuckConsumers(ctx))
 		case <-retires:
 			t.loop.Busy()

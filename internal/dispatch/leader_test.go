@@ -17,7 +17,7 @@ import (
 
 // message is one as dispatchers publish it.
 func message(id batch.RequestID, claim string) *nats.Msg {
-	msg := nats.NewMsg(streams.RequestSubject(testModel, id))
+	msg := nats.NewMsg(streams.Shard(0).RequestSubject(testModel, id))
 	msg.Header.Set(streams.HeaderClaim, claim)
 	return msg
 }
@@ -47,7 +47,7 @@ func TestSweepAfterACrash(t *testing.T) {
 	c.start(quickSweep)
 	until(t, "all have messages of their claims", func() bool {
 		for i, claim := range []string{"1", "2", "2"} {
-			msg, err := c.Stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject(testModel, claimed[i].ID))
+			msg, err := c.Stream.GetLastMsgForSubject(t.Context(), streams.Shard(0).RequestSubject(testModel, claimed[i].ID))
 			if err != nil || msg.Header.Get(streams.HeaderClaim) != claim {
 				return false
 			}
@@ -200,7 +200,7 @@ func TestSweepOfTheDead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []int32{1, 2} { // their messages are lost, that of the third is not
-		msg, err := c.Stream.GetLastMsgForSubject(t.Context(), streams.RequestSubject(testModel, batch.RequestID{Batch: id, Line: line}))
+		msg, err := c.Stream.GetLastMsgForSubject(t.Context(), streams.Shard(0).RequestSubject(testModel, batch.RequestID{Batch: id, Line: line}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -140,8 +140,8 @@ func (l *lane) replaceAll(ctx context.Context, requests []postgres.ClaimedReques
 func (l *lane) replace(ctx context.Context, r postgres.ClaimedRequest) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brokerTimeout)
 	defer cancel()
-	subject := streams.RequestSubject(l.model, r.ID)
-	old, err := l.d.stream.GetLastMsgForSubject(ctx, subject)
+	subject := l.d.shard(l.model).RequestSubject(l.model, r.ID)
+	old, err := l.d.stream(l.model).GetLastMsgForSubject(ctx, subject)
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fmt.Errorf("looking for the message of %s: %w", r.ID, err)
 	}
@@ -151,7 +151,7 @@ func (l *lane) replace(ctx context.Context, r postgres.ClaimedRequest) error {
 		}
 		// It may just have been acked or removed by another, which the server tells
 		// in several ways. If it is still there, the publish is refused.
-		_ = l.d.stream.DeleteMsg(ctx, old.Sequence)
+		_ = l.d.stream(l.model).DeleteMsg(ctx, old.Sequence)
 	}
 	msg, err := l.message(ctx, r)
 	if err != nil {
@@ -169,7 +169,7 @@ func (l *lane) message(ctx context.Context, r postgres.ClaimedRequest) (*nats.Ms
 	if err != nil {
 		return nil, err
 	}
-	msg := nats.NewMsg(streams.RequestSubject(l.model, r.ID))
+	msg := nats.NewMsg(l.d.shard(l.model).RequestSubject(l.model, r.ID))
 	msg.Header = make(nats.Header, 6+len(meta.headers))
 	for name, values := range meta.headers {
 		msg.Header[name] = values

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"fusillade/internal/batch"
@@ -27,29 +28,31 @@ func (d *Dispatcher) purge(ctx context.Context) {
 }
 
 // purgeAll does batches before files: a file's requests can go once none of
-// its batches is left.
+// its batches is left. What fails keeps nothing else from being purged.
 func (d *Dispatcher) purgeAll(ctx context.Context) (rows int, err error) {
-	for n := purgePage; n == purgePage; {
-		if n, err = d.cfg.Store.ExpireFiles(ctx, purgePage); err != nil {
-			return rows, err
+	var failed []error
+	done := func(n int, err error) {
+		rows += n
+		if err != nil {
+			failed = append(failed, err)
 		}
 	}
-	removed, err := drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedBatches, func(ctx context.Context, id batch.ID, n int) (int, error) {
+	for n := purgePage; n == purgePage; {
+		if n, err = d.cfg.Store.ExpireFiles(ctx, purgePage); err != nil {
+			done(0, err)
+			break
+		}
+	}
+	done(drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedBatches, func(ctx context.Context, id batch.ID, n int) (int, error) {
 		return d.purged(ctx)(d.cfg.Store.PurgeBatch(ctx, id, n))
-	}, func(id batch.ID) bool { return d.purgeMessages(ctx, id) })
-	if rows += removed; err != nil {
-		return rows, err
-	}
-	removed, err = drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedFiles, func(ctx context.Context, id batch.FileID, n int) (int, error) {
+	}, func(id batch.ID) bool { return d.purgeMessages(ctx, id) }))
+	done(drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedFiles, func(ctx context.Context, id batch.FileID, n int) (int, error) {
 		return d.purged(ctx)(d.cfg.Store.PurgeFile(ctx, id, n))
-	}, nil)
-	if rows += removed; err != nil {
-		return rows, err
-	}
-	removed, err = drain(ctx, d.cfg.Purge, d.cfg.Store.EndedUploads, func(ctx context.Context, id postgres.UploadID, n int) (int, error) {
+	}, nil))
+	done(drain(ctx, d.cfg.Purge, d.cfg.Store.EndedUploads, func(ctx context.Context, id postgres.UploadID, n int) (int, error) {
 		return d.purged(ctx)(d.cfg.Store.PurgeUpload(ctx, id, n))
-	}, nil)
-	return rows + removed, err
+	}, nil))
+	return rows, errors.Join(failed...)
 }
 
 // purged counts one delete, and returns its result.
@@ -60,37 +63,64 @@ func (d *Dispatcher) purged(ctx context.Context) func(rows int, err error) (int,
 	}
 }
 
-// drain lists things and removes all rows of each, until none is listed. Each
-// is begun unless before returns false; that one is left to the next purge.
+// maxPassedOver is after how many things that it passes over a purge gives up.
+const maxPassedOver = 1000
+
+// drain lists things and removes all rows of each, until none is listed but
+// those that failed, that another is purging, or that before returned false for:
+// they are left to the next purge.
 func drain[ID comparable](ctx context.Context, p Purge, list func(context.Context, int) ([]ID, error),
 	remove func(context.Context, ID, int) (int, error), before func(ID) bool,
 ) (rows int, err error) {
-	for {
-		ids, err := list(ctx, purgePage)
+	passed := make(map[ID]bool)
+	var failed []error
+	for len(passed) < maxPassedOver {
+		ids, err := list(ctx, purgePage+len(passed))
 		if err != nil {
-			return rows, err
+			return rows, errors.Join(append(failed, err)...)
 		}
-		skipped := 0
+		begun := 0
 		for _, id := range ids {
-			if before != nil && !before(id) {
-				skipped++
+			if passed[id] {
 				continue
 			}
-			for n := -1; n != 0; {
-				if n, err = remove(ctx, id, p.Rows); err != nil {
-					return rows, err
-				}
-				rows += n
-				failpoint.Hit(failpoint.Purging)
-				if err := pause(ctx, p.Pause); err != nil {
-					return rows, err
-				}
+			begun++
+			if before != nil && !before(id) {
+				passed[id] = true
+				continue
+			}
+			removed, err := drainOne(ctx, p, id, remove)
+			if rows += removed; removed == 0 {
+				passed[id] = true // another has it
+			}
+			if err != nil {
+				passed[id] = true
+				failed = append(failed, err)
+			}
+			if ctx.Err() != nil {
+				return rows, errors.Join(append(failed, ctx.Err())...)
 			}
 		}
-		if len(ids) < purgePage || skipped == len(ids) {
-			return rows, nil
+		if begun < purgePage {
+			break
 		}
 	}
+	return rows, errors.Join(failed...)
+}
+
+// drainOne removes all rows of one thing.
+func drainOne[ID comparable](ctx context.Context, p Purge, id ID, remove func(context.Context, ID, int) (int, error)) (rows int, err error) {
+	for n := -1; n != 0; {
+		if n, err = remove(ctx, id, p.Rows); err != nil {
+			return rows, err
+		}
+		rows += n
+		failpoint.Hit(failpoint.Purging)
+		if err := pause(ctx, p.Pause); err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {

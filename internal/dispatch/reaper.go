@@ -103,9 +103,10 @@ func (d *Dispatcher) removeVoid(ctx context.Context, requests []postgres.Overdue
 	g.SetLimit(replacing)
 	for _, r := range requests {
 		g.Go(func() error {
-			msg, err := d.stream.GetLastMsgForSubject(ctx, streams.RequestSubject(r.Model, r.ID))
+			stream := d.stream(r.Model)
+			msg, err := stream.GetLastMsgForSubject(ctx, d.shard(r.Model).RequestSubject(r.Model, r.ID))
 			if err == nil && isOf(msg, r.Claim) {
-				_ = d.stream.DeleteMsg(ctx, msg.Sequence)
+				_ = stream.DeleteMsg(ctx, msg.Sequence)
 			}
 			return nil
 		})
@@ -113,7 +114,7 @@ func (d *Dispatcher) removeVoid(ctx context.Context, requests []postgres.Overdue
 	_ = g.Wait() // no error is worth more than that
 }
 
-// forgetDead removes the records of daemons that died long ago.
+// removeDeadRecords removes the records of daemons that died long ago.
 func (d *Dispatcher) removeDeadRecords(ctx context.Context) error {
 	_, err := d.cfg.Store.RemoveDead(ctx, deadAge, deadPage)
 	return err

@@ -85,6 +85,9 @@ func (t *term) retire(ctx context.Context) error {
 	}
 	for _, info := range consumers {
 		model := streams.ConsumerModel(info.Config)
+		if info.Stream != t.shard(model).Stream() {
+			continue // see relocate.go
+		}
 		if info.NumPending == 0 && info.NumAckPending == 0 {
 			look(model, info.Delivered.Consumer)
 			continue
@@ -141,7 +144,7 @@ func (t *term) retireModel(ctx context.Context, model batch.Model) (bool, error)
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
 	t.retired[model] = time.Now()
-	err := t.stream.DeleteConsumer(ctx, streams.ConsumerName(model))
+	err := t.stream(model).DeleteConsumer(ctx, streams.ConsumerName(model))
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return false, fmt.Errorf("removing the consumer of model %q: %w", model, err)
 	}
@@ -189,8 +192,8 @@ func (t *term) askAgain(ctx context.Context) error {
 func (t *term) serve(ctx context.Context, model batch.Model) error {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	config := streams.ConsumerConfig(model, t.decided().limit(model), t.cfg.Lease)
-	if _, err := t.stream.CreateOrUpdateConsumer(ctx, config); err != nil {
+	config := t.shard(model).ConsumerConfig(model, t.decided().limit(model), t.cfg.Lease)
+	if _, err := t.stream(model).CreateOrUpdateConsumer(ctx, config); err != nil {
 		return fmt.Errorf("creating the consumer of model %q: %w", model, err)
 	}
 	return t.ensureModel(ctx, model)
@@ -200,7 +203,7 @@ func (t *term) serve(ctx context.Context, model batch.Model) error {
 func (t *term) serveIfLost(ctx context.Context, model batch.Model) error {
 	opCtx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	_, err := t.stream.Consumer(opCtx, streams.ConsumerName(model))
+	_, err := t.stream(model).Consumer(opCtx, streams.ConsumerName(model))
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return t.serve(ctx, model)
 	}
@@ -216,16 +219,18 @@ func (d *Dispatcher) ensureModel(ctx context.Context, model batch.Model) error {
 	return slots.EnsureModel(ctx, d.slots, model, d.decided().slots(model))
 }
 
-// consumers lists the consumers of the stream.
+// consumers lists the consumers of all shards.
 func (d *Dispatcher) consumers(ctx context.Context) (list []*jetstream.ConsumerInfo, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*brokerTimeout)
 	defer cancel()
-	found := d.stream.ListConsumers(ctx)
-	for info := range found.Info() {
-		list = append(list, info)
-	}
-	if err := found.Err(); err != nil {
-		return nil, fmt.Errorf("listing consumers: %w", err)
+	for _, stream := range d.streams {
+		found := stream.ListConsumers(ctx)
+		for info := range found.Info() {
+			list = append(list, info)
+		}
+		if err := found.Err(); err != nil {
+			return nil, fmt.Errorf("listing consumers: %w", err)
+		}
 	}
 	return list, nil
 }

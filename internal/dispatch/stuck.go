@@ -27,12 +27,16 @@ type progress struct {
 func (t *term) recreateStuckConsumers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*brokerTimeout)
 	defer cancel()
-	list := t.stream.ListConsumers(ctx)
+	list, err := t.consumers(ctx)
+	if err != nil {
+		return err
+	}
 	now := time.Now()
 	full := make(map[string]bool)
 	var stuck []batch.Model
-	for info := range list.Info() {
-		if info.Config.MaxAckPending <= 0 || info.NumAckPending < info.Config.MaxAckPending {
+	for _, info := range list {
+		model := streams.ConsumerModel(info.Config)
+		if info.Stream != t.shard(model).Stream() || info.Config.MaxAckPending <= 0 || info.NumAckPending < info.Config.MaxAckPending {
 			continue
 		}
 		full[info.Name] = true
@@ -41,11 +45,8 @@ func (t *term) recreateStuckConsumers(ctx context.Context) error {
 		case !known || was.delivered != info.Delivered.Consumer:
 			t.stood[info.Name] = progress{delivered: info.Delivered.Consumer, at: now}
 		case now.Sub(was.at) >= 2*t.cfg.Lease && info.NumWaiting > 0:
-			stuck = append(stuck, streams.ConsumerModel(info.Config))
+			stuck = append(stuck, model)
 		}
-	}
-	if err := list.Err(); err != nil {
-		return fmt.Errorf("listing consumers: %w", err)
 	}
 	for name := range t.stood {
 		if !full[name] {
@@ -70,13 +71,13 @@ func (t *term) recreateStuckConsumers(ctx context.Context) error {
 }
 
 func (d *Dispatcher) recreateConsumer(ctx context.Context, model batch.Model) error {
-	if err := d.stream.DeleteConsumer(ctx, streams.ConsumerName(model)); err != nil {
+	if err := d.stream(model).DeleteConsumer(ctx, streams.ConsumerName(model)); err != nil {
 		return err
 	}
-	consumer := streams.ConsumerConfig(model, d.decided().limit(model), d.cfg.Lease)
-	_, err := d.stream.CreateOrUpdateConsumer(ctx, consumer)
+	consumer := d.shard(model).ConsumerConfig(model, d.decided().limit(model), d.cfg.Lease)
+	_, err := d.stream(model).CreateOrUpdateConsumer(ctx, consumer)
 	return err
 }
 
-// reviveInterval sees each lease several times.
+// stuckInterval is short enough to see each lease several times.
 func (d *Dispatcher) stuckInterval() time.Duration { return max(d.cfg.Lease/4, 50*time.Millisecond) }

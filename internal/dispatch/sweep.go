@@ -10,7 +10,6 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
-	"fusillade/streams"
 )
 
 const (
@@ -91,7 +90,7 @@ func (t *term) sweepPage(ctx context.Context, overdue []postgres.Overdue) error 
 func (d *Dispatcher) missing(ctx context.Context, o postgres.Overdue) (missing bool, unreached uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	msg, err := d.stream.GetLastMsgForSubject(ctx, streams.RequestSubject(o.Model, o.ID))
+	msg, err := d.stream(o.Model).GetLastMsgForSubject(ctx, d.shard(o.Model).RequestSubject(o.Model, o.ID))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return true, 0, nil
 	}
@@ -119,6 +118,6 @@ func (d *Dispatcher) releaseUnreached(ctx context.Context, o postgres.Overdue, u
 	d.metrics.reclaimed(telemetry.MessageLost, n)
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	_ = d.stream.DeleteMsg(ctx, unreached) // it may have been acked meanwhile
+	_ = d.stream(o.Model).DeleteMsg(ctx, unreached) // it may have been acked meanwhile
 	d.work.Notify()
 }

@@ -9,9 +9,10 @@ import (
 )
 
 var (
-	// errLineTooLong: the line was skipped; the next one can be read.
+	// errLineTooLong is returned for a line that was skipped; the next one can be
+	// read.
 	errLineTooLong = errors.New("line is longer than the limit")
-	// errFileTooLarge: nothing more is read.
+	// errFileTooLarge is returned when nothing more is read.
 	errFileTooLarge = errors.New("file is larger than the limit")
 )
 
@@ -34,6 +35,9 @@ type lines struct {
 	maxLine int
 	maxFile int64
 	chunk   int // bytes of a new buffer
+	// arrived, if set, is called when the source returned something. Its error is
+	// taken for the source's.
+	arrived func() error
 
 	buf     []byte
 	start   int  // of the line being read
@@ -109,6 +113,9 @@ func (l *lines) fill() {
 	n, err := l.source.Read(room)
 	l.end += n
 	l.bytes += int64(n)
+	if err == nil && l.arrived != nil {
+		err = l.arrived()
+	}
 	l.err = err
 }
 

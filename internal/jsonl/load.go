@@ -19,6 +19,8 @@ type templateStore interface {
 	CreateFile(ctx context.Context, filename, createdBy string) (batch.FileID, error)
 	// CopyTemplates keeps the whole chunk or nothing of it.
 	CopyTemplates(ctx context.Context, id batch.FileID, templates []batch.Template) error
+	// TouchFile keeps a file that is being uploaded from lying untouched.
+	TouchFile(ctx context.Context, id batch.FileID) error
 	FinishFile(ctx context.Context, id batch.FileID, s batch.FileSummary) error
 	RemoveFile(ctx context.Context, id batch.FileID) error
 }
@@ -28,6 +30,9 @@ const (
 	loadChunkRequests = 4000
 	loadChunkBytes    = 4 << 20
 	removeTimeout     = time.Minute
+	// touchInterval is well below the hour after which a file that lies untouched
+	// is taken for abandoned. One long line alone may take longer to arrive.
+	touchInterval = 10 * time.Minute
 )
 
 // Finish makes a file usable whose lines are all stored, as the store's
@@ -64,6 +69,14 @@ func Load(ctx context.Context, store templateStore, r *Reader, filename, created
 func load(ctx context.Context, store templateStore, r *Reader, id batch.FileID) error {
 	g, gctx := errgroup.WithContext(ctx)
 	chunks := make(chan []batch.Template)
+	touched := time.Now()
+	r.lines.arrived = func() error {
+		if time.Since(touched) < touchInterval {
+			return nil
+		}
+		touched = time.Now()
+		return store.TouchFile(gctx, id)
+	}
 	g.Go(func() error {
 		defer close(chunks)
 		return readChunks(gctx, r, chunks)

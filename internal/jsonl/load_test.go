@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -36,6 +38,7 @@ type memoryStore struct {
 	chunks    int
 	templates []batch.Template
 	summary   batch.FileSummary
+	touched   []time.Time
 }
 
 var memoryFile = batch.FileID{7}
@@ -77,6 +80,13 @@ func (s *memoryStore) CopyTemplates(ctx context.Context, id batch.FileID, templa
 			s.templates = append(s.templates, templates...)
 		}
 		return ctx.Err()
+	})
+}
+
+func (s *memoryStore) TouchFile(_ context.Context, id batch.FileID) error {
+	return s.move(id, "uploading", "uploading", func() error {
+		s.touched = append(s.touched, time.Now())
+		return nil
 	})
 }
 
@@ -311,4 +321,46 @@ func TestLoadIntoPostgres(t *testing.T) {
 	if found, err := store.FindFile(t.Context(), summary.SHA256, "alice"); err != nil || found != id {
 		t.Errorf("the file that was taken is %s, found %s, err %v", id, found, err)
 	}
+}
+
+// slowly returns the text in pieces, with a pause before each.
+type slowly struct {
+	text  string
+	piece int
+	pause time.Duration
+}
+
+func (s *slowly) Read(p []byte) (int, error) {
+	if s.text == "" {
+		return 0, io.EOF
+	}
+	<-time.After(s.pause)
+	n := copy(p, s.text[:min(s.piece, len(s.text))])
+	s.text = s.text[n:]
+	return n, nil
+}
+
+// A file is touched while a line of it arrives that takes longer than the hour
+// after which an untouched file is removed.
+func TestLoadTouchesAFileWithASlowLine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &memoryStore{t: t}
+		begun := time.Now()
+		line := requests(1)
+		_, _, err := load1(t, t.Context(), s, &slowly{text: line, piece: len(line)/60 + 1, pause: 2 * time.Minute}, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took < 80*time.Minute {
+			t.Fatalf("the line arrived in %s: too soon for this test", took)
+		}
+		last := begun
+		for _, at := range append(s.touched, time.Now()) {
+			if idle := at.Sub(last); idle > 30*time.Minute {
+				t.Errorf("it lay untouched for %s", idle)
+			}
+			last = at
+		}
+	})
 }

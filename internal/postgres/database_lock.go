@@ -21,7 +21,7 @@ const (
 	ownPoll     = 100 * time.Millisecond
 )
 
-// Own makes this process the only one that works on the database, for as long
+// OwnDatabase makes this process the only one that works on the database, for as long
 // as it lives or until release. It returns ErrDatabaseInUse if another process
 // owns it, or a dispatcher or consumer has had a heartbeat within stale.
 func (s *Store) OwnDatabase(ctx context.Context, stale time.Duration) (release func(), err error) {

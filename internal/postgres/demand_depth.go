@@ -21,7 +21,7 @@ type Depth struct {
 }
 
 // A row per open cursor, which is what OpenCursors costs, and the live
-// requests, which are few. The backlog behind the cursors is not touched.
+// requests, which are few. What is pending behind the cursors is not touched.
 const queueDepthsSQL = `
 SELECT model, sum(pending)::bigint, sum(claimed)::bigint, sum(processing)::bigint,
        (GREATEST(max(oldest), 0) * 1e6)::bigint

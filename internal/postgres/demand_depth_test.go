@@ -84,7 +84,7 @@ func TestQueueDepthsOfClosedBatches(t *testing.T) {
 	}
 }
 
-// The backlog behind the cursors is never read, however long it is.
+// What is pending behind the cursors is never read, however much it is.
 func TestQueueDepthsPlan(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

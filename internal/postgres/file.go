@@ -32,6 +32,20 @@ func (s *Store) CreateFile(ctx context.Context, filename, createdBy string) (bat
 const touchFileSQL = `
 UPDATE files SET touched_at = now() WHERE id = $1 AND status = 'uploading'`
 
+// TouchFile keeps a file that is being uploaded from being taken for abandoned
+// while nothing of it can be stored yet. It returns batch.ErrFileState if the
+// file is not being uploaded.
+func (s *Store) TouchFile(ctx context.Context, id batch.FileID) error {
+	n, err := s.exec(ctx, touchFileSQL, [16]byte(id))
+	if err == nil && n == 0 {
+		err = fmt.Errorf("%s is not being uploaded: %w", id, batch.ErrFileState)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping file: %w", err)
+	}
+	return nil
+}
+
 // CopyTemplates stores a chunk of a file that is being uploaded, all of it or
 // nothing. It returns batch.ErrFileState if the file is not being uploaded.
 func (s *Store) CopyTemplates(ctx context.Context, id batch.FileID, templates []batch.Template) error {
@@ -146,18 +160,20 @@ SELECT id FROM files
  ORDER BY touched_at LIMIT 1000`
 
 // RemoveAbandonedFiles removes uploads that nobody has added to for the given
-// time, and what is left of earlier removals. It returns how many.
+// time, and what is left of earlier removals. It returns how many. One that
+// fails does not keep it from the others.
 func (s *Store) RemoveAbandonedFiles(ctx context.Context, idle time.Duration) (int, error) {
 	ids, err := collect(ctx, s, pgx.RowTo[[16]byte], abandonedFilesSQL, idle)
 	if err != nil {
 		return 0, fmt.Errorf("looking for abandoned uploads: %w", err)
 	}
-	for i, id := range ids {
+	var failed []error
+	for _, id := range ids {
 		if err := s.RemoveFile(ctx, batch.FileID(id)); err != nil {
-			return i, err
+			failed = append(failed, err)
 		}
 	}
-	return len(ids), nil
+	return len(ids) - len(failed), errors.Join(failed...)
 }
 
 const findFileSQL = `

@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -216,18 +217,28 @@ func TestRemoveAbandonedFiles(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	abandoned, halfRemoved, resumed := upload(t, s, 3), upload(t, s, 3), upload(t, s, 3)
+	slow, stuck := upload(t, s, 3), upload(t, s, 3)
 	ready := newFile(t, s, templates(1, 3, testModel))
 	sqlExec(t, s, hideFileSQL, [16]byte(halfRemoved))
 	sqlExec(t, s, `UPDATE files SET touched_at = now() - interval '61 min'`)
 	if err := s.CopyTemplates(t.Context(), resumed, templates(4, 1, testModel)); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.TouchFile(t.Context(), slow); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, s.TouchFile(t.Context(), ready), batch.ErrFileState)
 	fresh := upload(t, s, 3)
+	// One that cannot be removed keeps no other from it.
+	sqlExec(t, s, `UPDATE files SET touched_at = now() - interval '62 min' WHERE id = $1`, [16]byte(stuck))
+	sqlExec(t, s, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'refused'; END$$`)
+	sqlExec(t, s, fmt.Sprintf(`CREATE TRIGGER refuse BEFORE DELETE ON templates FOR EACH ROW WHEN (OLD.file_id = '%x') EXECUTE FUNCTION refuse()`, [16]byte(stuck)))
 
 	n, err := s.RemoveAbandonedFiles(t.Context(), time.Hour)
-	if err != nil || n != 2 {
-		t.Errorf("%d removed, %v, want 2", n, err)
+	if err == nil || n != 2 {
+		t.Errorf("%d removed, %v, want 2 and an error", n, err)
 	}
+	wantStored(t, s, slow, 1, 0, 3)
 	wantStored(t, s, abandoned, 0, 0, 0)
 	wantStored(t, s, halfRemoved, 0, 0, 0)
 	wantStored(t, s, resumed, 1, 0, 4)

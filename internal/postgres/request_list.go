@@ -11,7 +11,7 @@ import (
 	"fusillade/internal/batch"
 )
 
-// Outcome is a request of a batch together with its outcome so far.
+// RequestResult is a request of a batch together with its result so far.
 type RequestResult struct {
 	batch.Template
 	// Result is complete once its State is terminal; before that only State,
@@ -56,7 +56,7 @@ SELECT line, model, custom_id, method, path, body, matched,
  ORDER BY line`
 )
 
-// Outcomes returns requests of a batch in the order of its file, and the line
+// ListRequests returns requests of a batch in the order of its file, and the line
 // that the next page follows; 0: there are no more. A page may be short or
 // empty before that.
 func (s *Store) ListRequests(ctx context.Context, q RequestQuery) (page []RequestResult, next int32, err error) {

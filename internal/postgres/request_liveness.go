@@ -8,9 +8,9 @@ import (
 // Liveness says whether a delivery that a consumer holds still owns its request.
 type Liveness int32
 
-// The fates of a delivery.
+// What may have happened to a delivery.
 const (
-	// Alive: nothing has happened to it; the consumer goes on.
+	// Live: nothing has happened to it; the consumer goes on.
 	Live Liveness = iota
 	// Ended: the request has ended, was claimed anew or waits for that. Make no
 	// call, write nothing, ack the message.
@@ -26,12 +26,12 @@ SELECT i.place, COALESCE(r.claim = i.claim AND r.due_at IS NULL, false)
   LEFT JOIN LATERAL (SELECT claim, delivery, due_at FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r ON true
  WHERE r.claim IS DISTINCT FROM i.claim OR r.delivery > i.delivery OR r.due_at IS NOT NULL`
 
-// Live looks up, in one statement, what has become of the deliveries, and
-// returns their fates in the same order. It changes nothing.
+// CheckLiveness looks up, in one statement, whether deliveries still own their
+// requests, and answers in the same order. It changes nothing.
 func (s *Store) CheckLiveness(ctx context.Context, deliveries []Delivery) ([]Liveness, error) {
-	fates := make([]Liveness, len(deliveries))
+	liveness := make([]Liveness, len(deliveries))
 	if len(deliveries) == 0 {
-		return fates, nil
+		return liveness, nil
 	}
 	k := newKeys(len(deliveries))
 	for _, d := range deliveries {
@@ -40,13 +40,13 @@ func (s *Store) CheckLiveness(ctx context.Context, deliveries []Delivery) ([]Liv
 	var place int
 	var taken bool
 	err := s.forEach(ctx, liveSQL, []any{k.batches, k.lines, k.claims, k.deliveries}, []any{&place, &taken}, func() {
-		fates[place-1] = Ended
+		liveness[place-1] = Ended
 		if taken {
-			fates[place-1] = Taken
+			liveness[place-1] = Taken
 		}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("looking up requests in flight: %w", err)
 	}
-	return fates, nil
+	return liveness, nil
 }

@@ -11,11 +11,11 @@ import (
 	"fusillade/internal/batch"
 )
 
-// UploadID names a file that is uploaded in parts; PartID one of its parts.
-type (
-	UploadID [16]byte
-	PartID   [16]byte
-)
+// UploadID names a file that is uploaded in parts.
+type UploadID [16]byte
+
+// PartID names one of the parts of an upload.
+type PartID [16]byte
 
 // Upload is a file that is uploaded in parts.
 type Upload struct {

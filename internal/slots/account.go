@@ -28,16 +28,16 @@ type Account struct {
 	target   int // what the last plan allows once it is written
 	// pending is the revision that a write replaces whose outcome is unknown;
 	// 0: none is. Until a later revision is seen, what it lowered may be another's.
-	pending   uint64
-	inUse     int
-	restoring bool // a new bucket does not know yet of the calls in flight
-	ready     int  // requests that wait here for a slot
-	backlog   bool // more wait in the stream
-	closed    bool
+	pending    uint64
+	inUse      int
+	restoring  bool // a new bucket does not know yet of the calls in flight
+	ready      int  // requests that wait here for a slot
+	moreQueued bool // more wait in the stream
+	closed     bool
 
 	peak, lastPeak int       // highest need in this and the last window
 	window         time.Time // when this window began
-	pressed        time.Time // when work last waited for a slot with a backlog behind it
+	pressed        time.Time // when work last waited for a slot with more queued behind it
 	asked          time.Time // when it last asked for a slot without having work
 }
 
@@ -46,7 +46,7 @@ const (
 	peakWindow = time.Second
 	// contendedWindow is the same while another daemon waits for slots.
 	contendedWindow = 50 * time.Millisecond
-	// A daemon without work asks for one slot while others have a backlog, so
+	// A daemon without work asks for one slot while others have more queued, so
 	// that the next messages come to it too: so often, and it keeps the slot
 	// for so long if none comes.
 	askInterval = 2 * time.Second
@@ -87,9 +87,9 @@ func (a *Account) Release() {
 
 // Report says how many requests wait here for a slot, and whether more wait
 // in the stream.
-func (a *Account) Report(ready int, backlog bool) {
+func (a *Account) Report(ready int, moreQueued bool) {
 	a.mu.Lock()
-	a.ready, a.backlog = ready, backlog
+	a.ready, a.moreQueued = ready, moreQueued
 	need := a.inUse + ready
 	a.peak = max(a.peak, need)
 	short := need > a.allowed && a.entry.Holders[a.daemon].Want < min(max(need, a.capacity), a.entry.Limit)
@@ -206,14 +206,14 @@ func (a *Account) worthLowering(e Entry, before Holder, target, want int) bool {
 }
 
 // want is how many calls this daemon would run: all it can while it has a
-// backlog, else the most that it needed of late.
+// more queued, else the most that it needed of late.
 func (a *Account) want(now time.Time, e Entry) int {
 	if a.closed {
 		return 0
 	}
-	short, backlogElsewhere := e.othersShort(a.daemon)
+	short, queuedElsewhere := e.othersShort(a.daemon)
 	need := a.inUse + a.ready
-	if a.ready > 0 && a.backlog && a.inUse >= a.allowed {
+	if a.ready > 0 && a.moreQueued && a.inUse >= a.allowed {
 		a.pressed = now
 	}
 	window := peakWindow
@@ -223,11 +223,11 @@ func (a *Account) want(now time.Time, e Entry) int {
 	if now.Sub(a.window) >= window {
 		a.lastPeak, a.peak, a.window = a.peak, need, now
 	}
-	if now.Sub(a.pressed) < window || (a.backlog && need > 0 && need >= a.allowed) {
+	if now.Sub(a.pressed) < window || (a.moreQueued && need > 0 && need >= a.allowed) {
 		return max(min(a.capacity, e.Limit), need)
 	}
 	recent := max(a.peak, a.lastPeak, need)
-	if recent == 0 && backlogElsewhere && now.Sub(a.asked) >= askInterval &&
+	if recent == 0 && queuedElsewhere && now.Sub(a.asked) >= askInterval &&
 		e.with(a.daemon, Holder{Want: 1}).share(a.daemon) > 0 {
 		a.asked = now
 	}

@@ -29,7 +29,7 @@ func TestAccountsNeverPassTheLimit(t *testing.T) {
 				now = now.Add(time.Duration(rapid.IntRange(1, 1500).Draw(t, "ms")) * time.Millisecond)
 			},
 			"report": func(t *rapid.T) {
-				party(t).Report(rapid.IntRange(0, 8).Draw(t, "ready"), rapid.Bool().Draw(t, "backlog"))
+				party(t).Report(rapid.IntRange(0, 8).Draw(t, "ready"), rapid.Bool().Draw(t, "moreQueued"))
 			},
 			"acquire": func(t *rapid.T) {
 				p := party(t)
@@ -318,23 +318,23 @@ func TestAccountShortJudgesTheDead(t *testing.T) {
 		mine, other Holder
 		inUse       int
 		ready       int
-		backlog     bool
+		moreQueued  bool
 		want        bool
 	}{
-		"alone":                          {mine: Holder{8, 8}, inUse: 8, ready: 4, backlog: true},
+		"alone":                          {mine: Holder{8, 8}, inUse: 8, ready: 4, moreQueued: true},
 		"enough":                         {mine: Holder{4, 4}, other: Holder{4, 4}, inUse: 4},
 		"work waits":                     {mine: Holder{4, 8}, other: Holder{4, 8}, inUse: 4, ready: 1, want: true},
-		"a backlog behind full slots":    {mine: Holder{4, 8}, other: Holder{4, 8}, inUse: 4, backlog: true, want: true},
+		"more queued behind full slots":  {mine: Holder{4, 8}, other: Holder{4, 8}, inUse: 4, moreQueued: true, want: true},
 		"all slots are another's":        {other: Holder{8, 8}, want: true},
 		"idle, and others leave slots":   {other: Holder{4, 4}},
-		"only a dead daemon wants slots": {mine: Holder{4, 8}, other: Holder{0, 8}, inUse: 4, backlog: true, want: true},
+		"only a dead daemon wants slots": {mine: Holder{4, 8}, other: Holder{0, 8}, inUse: 4, moreQueued: true, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			now := time.Now()
 			p := newParty(nil, &now, 0, 100)
 			p.observe(entryOf(8, []Holder{tt.mine, tt.other}), 1)
-			p.allowed, p.inUse, p.ready, p.backlog = tt.mine.Held, tt.inUse, tt.ready, tt.backlog
+			p.allowed, p.inUse, p.ready, p.moreQueued = tt.mine.Held, tt.inUse, tt.ready, tt.moreQueued
 			if got := p.short(); got != tt.want {
 				t.Errorf("short() = %v, want %v", got, tt.want)
 			}

@@ -63,7 +63,7 @@
 // A daemon takes slots when work waits, up to its share when others wait too;
 // slots that do not divide evenly stay with those that hold most. It releases
 // what it leaves unused for a second, or at once when another is short. A daemon
-// without work asks for one slot now and then while others have a backlog, so
+// without work asks for one slot now and then while others have more queued, so
 // that the next messages come to it too.
 //
 // # Rejected

@@ -26,7 +26,7 @@ type Entry struct {
 // Holder is one daemon's part.
 type Holder struct {
 	Held int `json:"held"` // calls it may have in flight
-	Want int `json:"want"` // calls it would have in flight if it could; at the limit: it has a backlog
+	Want int `json:"want"` // calls it would have in flight if it could; at the limit: it has more queued
 }
 
 func decode(raw []byte) (Entry, error) {
@@ -76,15 +76,15 @@ func (e Entry) others(daemon string) int {
 }
 
 // othersShort reports whether a daemon other than this one wants more than it
-// holds, and whether one of them has a backlog.
-func (e Entry) othersShort(daemon string) (short, backlog bool) {
+// holds, and whether one of them has more queued.
+func (e Entry) othersShort(daemon string) (short, queued bool) {
 	for id, h := range e.Holders {
 		if id != daemon {
 			short = short || h.Want > h.Held
-			backlog = backlog || h.Want >= e.Limit
+			queued = queued || h.Want >= e.Limit
 		}
 	}
-	return short, backlog
+	return short, queued
 }
 
 // share is a daemon's max-min fair part of the limit, given what all want:

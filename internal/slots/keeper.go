@@ -28,7 +28,7 @@ type Config struct {
 	// Capacity is the number of calls this daemon can run at once.
 	Capacity int
 	// HeartbeatInterval is how long after a reconnect the heartbeats of others
-	// are not judged, because they may just not have been renewed yet.
+	// are not checked, because they may just not have been renewed yet.
 	HeartbeatInterval time.Duration
 	// OnModel is called for each model that appears, one at a time. It returns
 	// what to call when more slots may be acquired, and what to call once when the
@@ -329,7 +329,7 @@ func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstrea
 func (k *Keeper) settle(ctx context.Context, key string, a *Account) error {
 	timer := time.NewTimer(settleInterval)
 	defer timer.Stop()
-	var judged time.Time
+	var checked time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -339,8 +339,8 @@ func (k *Keeper) settle(ctx context.Context, key string, a *Account) error {
 		}
 		for ctx.Err() == nil {
 			var dead map[string]bool
-			if now := time.Now(); a.short() && now.Sub(judged) >= deathInterval {
-				judged, dead = now, k.dead(ctx, a)
+			if now := time.Now(); a.short() && now.Sub(checked) >= deathInterval {
+				checked, dead = now, k.dead(ctx, a)
 			}
 			generation := k.bucket()
 			next, revision, write := a.plan(time.Now(), dead)

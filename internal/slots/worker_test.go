@@ -107,7 +107,7 @@ type worker struct {
 
 	mu      sync.Mutex
 	account *Account
-	backlog int           // calls that wait
+	queued  int           // calls that wait
 	endless bool          // there is always more work
 	gate    chan struct{} // if not nil, calls end when it closes
 }
@@ -154,9 +154,9 @@ func (w *worker) open(a *Account) (changed, retired func()) {
 }
 
 // work sets what waits. Endless work is taken as slots allow.
-func (w *worker) work(backlog int, endless bool) {
+func (w *worker) work(queued int, endless bool) {
 	w.mu.Lock()
-	w.backlog, w.endless = backlog, endless
+	w.queued, w.endless = queued, endless
 	w.mu.Unlock()
 	w.pump()
 }
@@ -167,9 +167,9 @@ func (w *worker) pump() {
 	if w.account == nil {
 		return
 	}
-	for (w.endless || w.backlog > 0) && w.account.Acquire() {
+	for (w.endless || w.queued > 0) && w.account.Acquire() {
 		if !w.endless {
-			w.backlog--
+			w.queued--
 		}
 		running := w.env.running.Add(1)
 		if running > w.env.ceiling.Load() {
@@ -181,7 +181,7 @@ func (w *worker) pump() {
 	if w.endless {
 		w.account.Report(ready, true)
 	} else {
-		w.account.Report(min(w.backlog, ready), w.backlog > ready)
+		w.account.Report(min(w.queued, ready), w.queued > ready)
 	}
 }
 

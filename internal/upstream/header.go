@@ -9,7 +9,7 @@ import (
 // MaxHeaderValueBytes is the longest value that SanitizeHeaderValue returns.
 const MaxHeaderValueBytes = 4096
 
-// ErrHeader: a name or value cannot be carried by an HTTP header.
+// ErrHeader is returned for a name or value that an HTTP header cannot hold.
 var ErrHeader = errors.New("not a legal header")
 
 // SanitizeHeaderValue makes any string a legal header value: control
