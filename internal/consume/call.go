@@ -42,7 +42,9 @@ func (c *Consumer) call(t *task) (d decision, healthy bool) {
 		if t.start.HasOwnKey {
 			h.Batch = t.delivery.ID.Batch
 		}
-		c.holds.Place(credentialAt(t, to), h, pause)
+		if c.holds.Place(credentialAt(t, to), h, pause) {
+			t.pool.metrics.placed(h.Status)
+		}
 	}
 	t.pool.metrics.called(outcome, d)
 	return d, outcome.Response.StatusCode > 0 && outcome.Response.StatusCode < 500 && outcome.Response.StatusCode != http.StatusTooManyRequests
