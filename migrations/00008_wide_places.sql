@@ -4,8 +4,8 @@
 -- batch over and over uses them up: they are 64 bits wide from here on.
 --
 -- A column that changes its width rewrites its table under a lock that holds up
--- everything, about 3 s a gigabyte and its indexes. So only tables under 256 MB
--- are changed here, within about a second. A larger one keeps 32 bits, and a
+-- everything, about 20 s a gigabyte with its indexes. So only tables under 64 MB
+-- are changed here, within about a second each. A larger one keeps 32 bits, and a
 -- rerun is refused that could use the last of 2^31 places. To widen it in a
 -- pause of your own:
 --
@@ -16,10 +16,10 @@
 -- +goose StatementBegin
 DO $$
 BEGIN
-    IF pg_total_relation_size('batches') < 256 * 1024 * 1024 THEN
+    IF pg_total_relation_size('batches') < 64 * 1024 * 1024 THEN
         ALTER TABLE batches ALTER next_seq TYPE bigint, ALTER skip_seq TYPE bigint, ALTER skip_end TYPE bigint;
     END IF;
-    IF pg_total_relation_size('results') < 256 * 1024 * 1024 THEN
+    IF pg_total_relation_size('results') < 64 * 1024 * 1024 THEN
         ALTER TABLE results ALTER seq TYPE bigint;
     END IF;
 END $$;

@@ -26,7 +26,7 @@ type Config struct {
 }
 
 // Store is the database. It is safe for concurrent use. Its methods return
-// the sentinels of package batch, or the driver's error wrapped; Transient
+// the errors of package batch, or the driver's error wrapped; Classify
 // tells which of those are worth a retry.
 type Store struct {
 	pool     *pgxpool.Pool
