@@ -9,6 +9,7 @@ import (
 
 type benchCmd struct {
 	Requests    int           `default:"20000" placeholder:"N" help:"Requests of one run (default ${default})."`
+	Models      int           `default:"1" placeholder:"N" help:"Models that share the requests; the calls in flight are those of all together (default ${default})."`
 	Latency     time.Duration `default:"0" placeholder:"TIME" help:"How long the mock endpoint takes for a call (default ${default})."`
 	Concurrency int           `default:"64" placeholder:"N" help:"Calls in flight (default ${default})."`
 	BodyBytes   int           `default:"1024" placeholder:"N" help:"Size of a request's body (default ${default})."`

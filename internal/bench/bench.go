@@ -21,6 +21,7 @@ import (
 // Options say what is measured.
 type Options struct {
 	Requests    int           // of one run
+	Models      int           // that share them
 	Latency     time.Duration // of the mock endpoint
 	Concurrency int           // calls in flight
 	BodyBytes   int           // of a request
@@ -32,8 +33,8 @@ type Options struct {
 }
 
 func (o *Options) check() error {
-	if o.Requests < 1 || o.Concurrency < 1 || o.Runs < 1 || o.Pickups < 1 || o.BodyBytes < minBodyBytes {
-		return fmt.Errorf("--requests, --concurrency, --runs and --pickups must be positive, --body-bytes at least %d", minBodyBytes)
+	if o.Requests < 1 || o.Models < 1 || o.Concurrency < 1 || o.Runs < 1 || o.Pickups < 1 || o.BodyBytes < minBodyBytes {
+		return fmt.Errorf("--requests, --models, --concurrency, --runs and --pickups must be positive, --body-bytes at least %d", minBodyBytes)
 	}
 	return nil
 }
@@ -42,6 +43,7 @@ func (o *Options) check() error {
 // everything on it: the mock endpoint, Postgres, the broker and the pipeline.
 type report struct {
 	Requests    int     `json:"requests"`
+	Models      int     `json:"models"`
 	Concurrency int     `json:"concurrency"`
 	LatencyMS   float64 `json:"latency_ms"`
 	BodyBytes   int     `json:"body_bytes"`
@@ -106,6 +108,9 @@ func once(s cli.Signals, t *cli.Terminal, o *Options, cfg *config.Standalone) (r
 	}
 	cfg.DefaultModelConcurrency = o.Concurrency
 	cfg.MaxInFlight = max(cfg.MaxInFlight, o.Concurrency)
+	if o.Models > 1 { // the calls in flight are those of all models together
+		cfg.MaxInFlight = o.Concurrency
+	}
 	mock, err := startMockProcess(s.Doing, o.Latency)
 	if err != nil {
 		return r, err
@@ -132,7 +137,7 @@ func once(s cli.Signals, t *cli.Terminal, o *Options, cfg *config.Standalone) (r
 
 func (r *report) print(t *cli.Terminal, o *Options) error {
 	w := cli.NewTable(t.Out, "")
-	fmt.Fprintf(w, "requests\t%d of %d bytes, %d in flight, calls of %v\n", r.Requests, r.BodyBytes, r.Concurrency, o.Latency)
+	fmt.Fprintf(w, "requests\t%d of %d bytes to %d models, %d in flight, calls of %v\n", r.Requests, r.BodyBytes, r.Models, r.Concurrency, o.Latency)
 	fmt.Fprintf(w, "ingest\t%.0f requests/s\n", r.IngestPerSecond)
 	fmt.Fprintf(w, "batch created in\t%.1f ms\n", r.CreateBatchMS)
 	fmt.Fprintf(w, "pipeline\t%.0f requests/s\n", r.PerSecond)

@@ -46,10 +46,10 @@ const (
 
 func (m *measurement) run(s cli.Signals) (r report, err error) {
 	o := m.options
-	r = report{Requests: o.Requests, Concurrency: o.Concurrency, LatencyMS: ms(o.Latency), BodyBytes: o.BodyBytes, Runs: 1}
+	r = report{Requests: o.Requests, Models: o.Models, Concurrency: o.Concurrency, LatencyMS: ms(o.Latency), BodyBytes: o.BodyBytes, Runs: 1}
 
 	began := time.Now()
-	file, err := m.load(s.Taking, benchModel, o.Requests)
+	file, err := m.load(s.Taking, benchModel, o.Requests, o.Models)
 	if err != nil {
 		return r, err
 	}
@@ -150,9 +150,16 @@ func profile(path string) (stop func(), err error) {
 	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
 }
 
-func (m *measurement) load(ctx context.Context, model string, requests int) (batch.FileID, error) {
-	source := &lines{model: model, left: requests, body: requestBody(model, m.options.BodyBytes)}
-	reader, err := jsonl.NewReader(source, jsonl.Config{Limits: jsonl.Limits{MaxRequests: requests, MaxFileBytes: 1 << 40}})
+func (m *measurement) load(ctx context.Context, model string, requests, models int) (batch.FileID, error) {
+	source := &lines{left: requests, bodies: make([][]byte, models)}
+	for i := range source.bodies {
+		name := model
+		if i > 0 {
+			name = fmt.Sprintf("%s-%d", model, i)
+		}
+		source.bodies[i] = requestBody(name, m.options.BodyBytes)
+	}
+	reader, err := jsonl.NewReader(source, jsonl.Config{Limits: jsonl.Limits{MaxRequests: requests, MaxModels: models, MaxFileBytes: 1 << 40}})
 	if err != nil {
 		return batch.FileID{}, err
 	}
@@ -173,7 +180,7 @@ func (m *measurement) create(ctx context.Context, file batch.FileID) (batch.ID, 
 // pickups creates batches of one request, each when the pipeline is idle, and
 // times the arrival of its call.
 func (m *measurement) pickups(ctx context.Context, arrivals *arrivals, finished <-chan error) (pickup, error) {
-	file, err := m.load(ctx, pickupModel, 1)
+	file, err := m.load(ctx, pickupModel, 1, 1)
 	if err != nil {
 		return pickup{}, err
 	}
@@ -280,10 +287,9 @@ func requestBody(model string, size int) []byte {
 
 // lines generates a file of requests as it is read.
 type lines struct {
-	model string
-	left  int
-	body  []byte
-	buf   []byte
+	left   int
+	bodies [][]byte // by model, in turn
+	buf    []byte
 }
 
 func (l *lines) Read(p []byte) (int, error) {
@@ -291,7 +297,7 @@ func (l *lines) Read(p []byte) (int, error) {
 		if l.left == 0 {
 			return 0, io.EOF
 		}
-		l.buf = fmt.Appendf(l.buf[:0], `{"custom_id":"request-%d","method":"POST","url":"/v1/chat/completions","body":%s}`+"\n", l.left, l.body)
+		l.buf = fmt.Appendf(l.buf[:0], `{"custom_id":"request-%d","method":"POST","url":"/v1/chat/completions","body":%s}`+"\n", l.left, l.bodies[l.left%len(l.bodies)])
 		l.left--
 	}
 	n := copy(p, l.buf)
