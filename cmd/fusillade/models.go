@@ -21,6 +21,7 @@ type modelsCmd struct {
 	Set    modelsSetCmd    `cmd:"" help:"Change a model's limit, escalation, endpoint or API key, in force in the whole cluster within a second."`
 	Pause  modelsPauseCmd  `cmd:"" help:"Pause a model in the whole cluster: no call to it begins until it is resumed."`
 	Resume modelsResumeCmd `cmd:"" help:"Resume a paused model."`
+	Lift   modelsLiftCmd   `cmd:"" help:"Lift the holds of a model, which its endpoint asked for with Retry-After."`
 	remote
 }
 
@@ -107,6 +108,24 @@ func (c *modelsResumeCmd) Run(ctx context.Context, models *modelsCmd) error {
 	return models.change(ctx, c.Model, client.ModelChange{Paused: &paused})
 }
 
+type modelsLiftCmd struct {
+	Model string `arg:"" placeholder:"MODEL"`
+	Batch string `placeholder:"BATCH" help:"Only the hold of this batch's own API key."`
+}
+
+func (c *modelsLiftCmd) Run(ctx context.Context, t *cli.Terminal, models *modelsCmd) error {
+	if c.Model == "" {
+		return cli.Usage(errors.New("MODEL must not be empty"))
+	}
+	return models.with(func(api *client.Client) error {
+		n, err := api.LiftHolds(ctx, c.Model, c.Batch)
+		if err == nil {
+			t.Notef("%d holds of %s are lifted", n, cli.Plain(c.Model))
+		}
+		return err
+	})
+}
+
 func (c *modelsCmd) change(ctx context.Context, model string, change client.ModelChange) error {
 	if model == "" {
 		return cli.Usage(errors.New("MODEL must not be empty"))
@@ -135,7 +154,7 @@ func (c *modelsLsCmd) Run(ctx context.Context, t *cli.Terminal, models *modelsCm
 
 func (c *modelsLsCmd) statuses(ctx context.Context, t *cli.Terminal, api *client.Client) error {
 	return cli.PrintList(t, c.JSON, api.ModelStatuses(ctx), func(m client.ModelStatus) json.RawMessage { return m.JSON },
-		"MODEL LIMIT SOURCE HELD DAEMONS PENDING QUEUED TAKEN STATE ESCALATES UPSTREAM", func(m client.ModelStatus) []string {
+		"MODEL LIMIT SOURCE HELD DAEMONS PENDING QUEUED TAKEN STATE HOLD ESCALATES UPSTREAM", func(m client.ModelStatus) []string {
 			limit, state, escalates := strconv.Itoa(m.Limit), "", ""
 			if m.Limit == 0 {
 				limit = "-"
@@ -147,8 +166,24 @@ func (c *modelsLsCmd) statuses(ctx context.Context, t *cli.Terminal, api *client
 				escalates = fmt.Sprintf("%s@%ds (%s)", cli.Plain(m.EscalatesTo), m.EscalatesSeconds, m.EscalationSource)
 			}
 			return []string{cli.Plain(m.ID), limit, m.LimitSource, strconv.Itoa(m.Held), strconv.Itoa(m.Daemons),
-				strconv.FormatInt(m.Pending, 10), strconv.FormatInt(m.Queued, 10), strconv.FormatInt(m.Taken, 10), state, escalates, upstreamText(m)}
+				strconv.FormatInt(m.Pending, 10), strconv.FormatInt(m.Queued, 10), strconv.FormatInt(m.Taken, 10), state, holdText(m.Holds), escalates, upstreamText(m)}
 		})
+}
+
+// holdText says until when which calls wait, and after which status.
+func holdText(holds []client.Hold) string {
+	if len(holds) == 0 {
+		return ""
+	}
+	h := holds[0]
+	text := fmt.Sprintf("%d until %s", h.Status, cli.Moment(h.Until))
+	if h.BatchID != "" {
+		text += " (" + cli.Plain(h.BatchID) + ")"
+	}
+	if more := len(holds) - 1; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 type modelsDemandCmd struct {

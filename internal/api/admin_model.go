@@ -26,6 +26,8 @@ type modelStatusObject struct {
 	EscalationSource *string `json:"escalation_source"`
 	Upstream         *string `json:"upstream"`
 	UpstreamKey      bool    `json:"upstream_key"`
+	// Holds are of credentials whose endpoint asked for a pause.
+	Holds []holdObject `json:"holds"`
 }
 
 func (m modelStatusObject) id() string { return m.ID }
@@ -35,7 +37,7 @@ func asModelStatus(m control.ModelStatus) modelStatusObject {
 		ID: string(m.Model), Object: "admin.model", Limit: m.Limit, LimitSource: string(m.LimitSource), Paused: m.Paused,
 		Held: m.Held, Daemons: m.Daemons, Pending: m.Pending, Queued: m.Queued, Taken: m.Taken,
 		EscalatesTo: optional(string(m.Escalation.Model)), EscalationSource: optional(string(m.EscalationSource)),
-		Upstream: optional(m.Upstream), UpstreamKey: m.UpstreamKey,
+		Upstream: optional(m.Upstream), UpstreamKey: m.UpstreamKey, Holds: asHolds(m.Holds),
 	}
 	if out.EscalatesTo != nil {
 		seconds := int64(m.Escalation.Threshold / time.Second)

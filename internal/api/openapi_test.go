@@ -92,6 +92,7 @@ func TestOpenAPI(t *testing.T) {
 	d.send(operator, http.MethodPatch, "/admin/v1/models/{id}", "/admin/v1/models/"+model,
 		map[string]any{"limit": 7, "escalates_to": "other", "escalates_before_seconds": 60})
 	waiting := c.batch(c.file(requests(5, model)))
+	d.send(operator, http.MethodDelete, "/admin/v1/holds", "/admin/v1/holds?model="+"paused%2Fmodel", nil)
 	d.send(c, http.MethodGet, "/v1/batches/{id}/results", "/batches/"+waiting+"/results", nil)
 	d.send(c, http.MethodPost, "/v1/batches/{id}/cancel", "/batches/"+waiting+"/cancel", map[string]any{"lines": []int{2}})
 	d.send(c, http.MethodPost, "/v1/batches/{id}/retry", "/batches/"+waiting+"/retry", map[string]any{"lines": []int{2, 3}})
@@ -236,6 +237,7 @@ func TestAdminRoutes(t *testing.T) {
 	t.Parallel()
 	routes := []struct{ method, path string }{
 		{http.MethodGet, "/admin/v1/models"}, {http.MethodPatch, "/admin/v1/models/m"},
+		{http.MethodDelete, "/admin/v1/holds?model=m"},
 		{http.MethodGet, "/admin/v1/daemons"}, {http.MethodGet, "/admin/v1/demand"},
 	}
 	s := newService(t, nil)

@@ -95,6 +95,7 @@ func (s *Server) endpoints() []endpointRoute {
 		{"GET /v1/models/{id...}", handle(s, s.getModel)},
 		{"GET /admin/v1/models", operators(handle(s, s.listModelStatuses))},
 		{"PATCH /admin/v1/models/{id...}", operators(handle(s, s.changeModel))},
+		{"DELETE /admin/v1/holds", operators(handle(s, s.liftHolds))},
 		{"GET /admin/v1/daemons", operators(handle(s, s.listDaemons))},
 		{"GET /admin/v1/demand", operators(handle(s, s.listDemand))},
 	}

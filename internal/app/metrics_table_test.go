@@ -175,6 +175,9 @@ func TestMetricNames(t *testing.T) {
 		"tokens_total":                           "model, kind",
 		"build_info":                             "version, go_version",
 		"drops_total":                            "item",
+		"holds_total":                            "model, status",
+		"hold_remaining_seconds":                 "model",
+		"batches_held":                           "model",
 		"store_failures_total":                   "write, class",
 	}
 	reg := standaloneRegistry(t)

@@ -25,6 +25,30 @@ type ModelStatus struct {
 	EscalationSource string `json:"escalation_source"`
 	Upstream         string `json:"upstream"`     // where operators have its calls go
 	UpstreamKey      bool   `json:"upstream_key"` // there is a key for it in the database
+	Holds            []Hold `json:"holds"`
+}
+
+// Hold is a pause that a model's endpoint asked for. No call begins before it
+// is over.
+type Hold struct {
+	BatchID string `json:"batch_id"` // whose own API key is held; empty: that of all batches without one
+	Status  int    `json:"status"`   // of the response that asked for it
+	Since   int64  `json:"since"`    // in Unix seconds, as is Until
+	Until   int64  `json:"until"`
+}
+
+// LiftHolds ends a model's holds in the whole cluster, or only that of one batch.
+// It returns how many there were. It takes an operator's key.
+func (c *Client) LiftHolds(ctx context.Context, model, batchID string) (int, error) {
+	query := url.Values{"model": {model}}
+	if batchID != "" {
+		query.Set("batch_id", batchID)
+	}
+	lifted, err := read[struct {
+		Raw
+		Lifted int `json:"lifted"`
+	}](c.call(ctx, http.MethodDelete, "/admin/v1/holds", query, nil))
+	return lifted.Lifted, err
 }
 
 // ModelStatuses walks all models. It takes an operator's key.

@@ -2,6 +2,7 @@ package consume
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,6 +54,10 @@ var (
 	limitDesc    = prometheus.NewDesc(telemetry.Name("model_limit"),
 		"The model's concurrency limit in the whole cluster; every consumer reports the same.", []string{"model"}, nil)
 	heldDesc = prometheus.NewDesc(telemetry.Name("slots_held"), "Slots that this daemon holds of the limit.", []string{"model"}, nil)
+	holdDesc = prometheus.NewDesc(telemetry.Name("hold_remaining_seconds"),
+		"How long the key that the model is called with is held back at the endpoint's request; every consumer reports the same. Batches' own keys are not among it.", []string{"model"}, nil)
+	holdsDesc = prometheus.NewDesc(telemetry.Name("batches_held"),
+		"Batches whose own key is held back at an endpoint's request; every consumer reports the same.", []string{"model"}, nil)
 )
 
 // standings reports how each model stands, as it is asked: nothing is counted
@@ -64,20 +69,38 @@ func (s standings) Describe(descs chan<- *prometheus.Desc) {
 	descs <- inFlightDesc
 	descs <- limitDesc
 	descs <- heldDesc
+	descs <- holdDesc
+	descs <- holdsDesc
 }
 
 // Collect implements prometheus.Collector.
 func (s standings) Collect(out chan<- prometheus.Metric) {
-	type numbers struct{ inFlight, limit, held int }
+	type numbers struct {
+		inFlight, limit, held, batches int
+		hold                           time.Duration
+	}
+	holds := s.c.holds.Holds()
 	all := make(map[string]numbers)
 	for _, p := range s.c.openPools() {
 		now := p.account.Standing()
 		n := all[p.metrics.label]
-		all[p.metrics.label] = numbers{n.inFlight + now.InUse, n.limit + now.Limit, n.held + now.Held}
+		n.inFlight, n.limit, n.held = n.inFlight+now.InUse, n.limit+now.Limit, n.held+now.Held
+		for _, h := range holds {
+			switch {
+			case !slices.Contains(h.Models, p.account.Model()):
+			case h.Batch == batch.ID{}:
+				n.hold = max(n.hold, time.Until(h.Until))
+			default:
+				n.batches++
+			}
+		}
+		all[p.metrics.label] = n
 	}
 	for model, n := range all {
 		out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(n.inFlight), model)
 		out <- prometheus.MustNewConstMetric(limitDesc, prometheus.GaugeValue, float64(n.limit), model)
 		out <- prometheus.MustNewConstMetric(heldDesc, prometheus.GaugeValue, float64(n.held), model)
+		out <- prometheus.MustNewConstMetric(holdDesc, prometheus.GaugeValue, n.hold.Seconds(), model)
+		out <- prometheus.MustNewConstMetric(holdsDesc, prometheus.GaugeValue, float64(n.batches), model)
 	}
 }

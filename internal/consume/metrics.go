@@ -25,7 +25,7 @@ const statusRetried = "retried"
 type metrics struct {
 	completed, late, retried, denied, retriable *prometheus.CounterVec
 	fenced, reclaimed, drops, tokens            *prometheus.CounterVec
-	storeFailures                               *prometheus.CounterVec
+	storeFailures, holds                        *prometheus.CounterVec
 	redelivered                                 prometheus.Counter
 	callTime, successRetries                    *prometheus.HistogramVec
 	margin, pickup                              prometheus.Histogram
@@ -49,6 +49,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		fenced:    telemetry.FencedWrites(reg),
 		reclaimed: telemetry.Reclaimed(reg),
 		drops:     telemetry.Drops(reg),
+		holds: telemetry.Counters(reg, "holds_total",
+			"Pauses that endpoints asked this daemon for with Retry-After, by the status of the response.", "model", "status"),
 		storeFailures: telemetry.Counters(reg, "store_failures_total",
 			"Writes that Postgres did not do, by write (start, result) and class (unavailable, content, suspect, refused); they are tried again.",
 			"write", "class"),
@@ -113,6 +115,9 @@ func (m *modelMetrics) received(t *task) {
 		m.redelivered.Inc()
 	}
 }
+
+// placed counts a hold that a call has earned.
+func (m *modelMetrics) placed(status int) { m.holds.WithLabelValues(m.label, statusCode(status)).Inc() }
 
 // calling notes that the call of a task begins.
 func (m *modelMetrics) calling(t *task) {

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/hold"
 	"fusillade/internal/seal"
 	"fusillade/internal/slots"
 	"fusillade/streams"
@@ -41,6 +42,9 @@ type ModelStatus struct {
 	// environment says.
 	Upstream    string
 	UpstreamKey bool // the database holds a key for its calls
+	// Holds are the pauses of credentials that the model's requests are called
+	// with, that of all batches without a key of their own first.
+	Holds []hold.Hold
 }
 
 // Models puts together what Postgres and the broker know about every model.
@@ -72,6 +76,10 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 	if err != nil {
 		return nil, err
 	}
+	holds, err := c.holds(ctx)
+	if err != nil {
+		return nil, err
+	}
 	known := make(map[batch.Model]bool)
 	for _, models := range [][]batch.Model{slices.Collect(maps.Keys(set)), slices.Collect(maps.Keys(pending)), slices.Collect(maps.Keys(entries))} {
 		for _, m := range models {
@@ -96,6 +104,7 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 		if m.Escalation.Model == "" {
 			m.Escalation, m.EscalationSource = batch.Escalation{}, ""
 		}
+		m.Holds = holds[model]
 		list = append(list, m)
 	}
 	return list, nil

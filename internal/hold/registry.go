@@ -170,13 +170,13 @@ func (r *Registry) Cancel(k Key) {
 }
 
 // Place holds a credential for a time, at most Config.Max: here at once, in other
-// processes as soon as they see it.
-func (r *Registry) Place(k Key, h Hold, pause time.Duration) {
+// processes as soon as they see it. It reports whether it was not held already.
+func (r *Registry) Place(k Key, h Hold, pause time.Duration) (placed bool) {
 	now := time.Now().Round(0) // as others will read it
 	h.Since, h.Until = now, now.Add(min(pause, r.cfg.Max))
 	r.mu.Lock()
 	s := r.states[k]
-	if s == nil || s.over {
+	if placed = s == nil || s.over; placed {
 		r.cfg.Log.Warn("calls are held back as their endpoint asked", "models", h.Models, "status", h.Status,
 			"own_key_of_batch", batchName(h.Batch), "until", h.Until.UTC())
 		s = &state{hold: h}
@@ -189,6 +189,7 @@ func (r *Registry) Place(k Key, h Hold, pause time.Duration) {
 	}
 	r.mu.Unlock()
 	r.wake.Notify()
+	return placed
 }
 
 // Held reports whether the requests of a batch for a model are held.

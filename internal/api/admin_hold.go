@@ -1,0 +1,58 @@
+package api
+
+import (
+	"context"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/hold"
+)
+
+// maxHolds bounds those that are shown of one model.
+const maxHolds = 20
+
+// holdObject is a pause that a model's endpoint asked for.
+type holdObject struct {
+	BatchID *string `json:"batch_id"` // whose own API key it is of; null: all batches without one
+	Status  int     `json:"status"`   // of the response that asked for it
+	Since   int64   `json:"since"`
+	Until   int64   `json:"until"`
+}
+
+func asHolds(holds []hold.Hold) []holdObject {
+	out := make([]holdObject, 0, min(len(holds), maxHolds))
+	for _, h := range holds[:min(len(holds), maxHolds)] {
+		o := holdObject{Status: h.Status, Since: h.Since.Unix(), Until: h.Until.Unix()}
+		if h.Batch != (batch.ID{}) {
+			o.BatchID = optional(h.Batch.String())
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// liftParams name the model whose holds end, and perhaps the only batch.
+type liftParams struct {
+	model string
+	batch batch.ID
+}
+
+func (p *liftParams) read(in *input) {
+	p.model, _ = in.text("model", maxModelBytes)
+	in.required("model", p.model, maxModelBytes)
+	if id, given := in.text("batch_id", maxIDBytes); given {
+		var ok bool
+		if p.batch, ok = parseBatchID(id); !ok {
+			in.fail(invalid("batch_id", codeInvalid, "batch_id is not the id of a batch."))
+		}
+	}
+}
+
+type liftedObject struct {
+	Object string `json:"object"`
+	Lifted int    `json:"lifted"`
+}
+
+func (s *Server) liftHolds(ctx context.Context, _ caller, p liftParams) (liftedObject, error) {
+	n, err := s.cfg.Controller.LiftHolds(ctx, batch.Model(p.model), p.batch)
+	return liftedObject{Object: "admin.holds", Lifted: n}, err
+}
