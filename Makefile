@@ -18,10 +18,10 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos mutations bench fuzz lint readme dist image clean
+.PHONY: help build demo test check chaos neighbours mutations bench fuzz lint readme dist image clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the commands into build/
 	@mkdir -p build
@@ -45,12 +45,15 @@ test: ## Run all tests, with the race detector, on real Postgres and NATS
 	build/withpostgres $(TEST) ./...
 
 check: lint ## Run what each commit should pass: linters, and the tests that need no Postgres
-	$(GO) vet -tags chaos,failpoint ./e2e/chaos ./internal/failpoint
+	$(GO) vet -tags chaos,failpoint,neighbours ./e2e/... ./internal/failpoint
 	$(GO) test -short -vet=off ./...
 
 # The choices follow CHAOS_SEED, which is printed; RUN=PATTERN plays some faults.
 chaos: ## Break a cluster of real processes in every way, and check it (minutes)
 	CHAOS_BUILD=$(RACE) $(GO) test -tags chaos -count=1 -v -timeout 10m -parallel 3 -run '$(or $(RUN),.)' ./e2e/chaos
+
+neighbours: ## Have owners hurt others, on a cluster of real processes, and measure it
+	$(GO) test -tags neighbours -count=1 -v -timeout 20m -run '$(or $(RUN),.)' ./e2e/neighbours
 
 mutations: ## Take the fence apart, one condition at a time: a test must fail each time
 	$(GO) test -count=1 -v -timeout 30m -run '^TestMutations$$' ./e2e/mutations -mutate

@@ -75,6 +75,9 @@ func (s *Server) receive(ctx context.Context, c *call) (batch.FileID, error) {
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
 		return batch.FileID{}, unsupportedMedia("multipart/form-data with a boundary")
 	}
+	if err := notEncoded(c); err != nil {
+		return batch.FileID{}, err
+	}
 	limit := s.cfg.Limits.MaxFileBytes + formBytes
 	if c.ContentLength > limit {
 		return batch.FileID{}, tooLarge("The upload is larger than %d bytes.", limit)
@@ -98,6 +101,16 @@ func (s *Server) receive(ctx context.Context, c *call) (batch.FileID, error) {
 	}
 	id, _, err := jsonl.Load(ctx, s.cfg.Store, lines, filename(file), c.owner, s.finishUpload(u))
 	return id, u.explain(err)
+}
+
+// notEncoded refuses a body that is compressed as a whole: nothing of it could be
+// read as a form.
+func notEncoded(c *call) error {
+	if encoding := c.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return &apiError{status: http.StatusUnsupportedMediaType, kind: invalidRequest, code: "unsupported_encoding",
+			message: "The Content-Encoding " + quote(encoding) + " is not supported. Send the file itself compressed with gzip, as the form's file."}
+	}
+	return nil
 }
 
 // upload is a form that is being read.

@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"net"
@@ -291,4 +292,45 @@ func TestUploadTimeout(t *testing.T) {
 		t.Errorf("status %d, headers %v", resp.StatusCode, resp.Header)
 	}
 	until(t, "nothing remains", func() bool { return s.count(`SELECT count(*) FROM files`) == 0 })
+}
+
+// A file may be compressed with gzip: it is read as what it holds, within the
+// same bounds. One that is no file of lines is refused with its cause.
+func TestUploadFormats(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(cfg *api.Config) { cfg.Limits.MaxFileBytes = 1 << 20 })
+	c := s.client("alice")
+	packed := func(content string) string {
+		var out bytes.Buffer
+		w := gzip.NewWriter(&out)
+		_, _ = io.WriteString(w, content)
+		_ = w.Close()
+		return out.String()
+	}
+	content := requests(20, "m")
+	file := c.file(packed(content))
+	if got := string(c.get("/files/"+file+"/content").want(t, http.StatusOK).body); got != content {
+		t.Errorf("the content is %.200q", got)
+	}
+	upload := packed(content)
+	id := c.uploading(len(upload))
+	parts := []string{c.part(id, upload[:30]).text("id"), c.part(id, upload[30:]).text("id")}
+	done := c.post("/uploads/"+id+"/complete", map[string]any{"part_ids": parts}).want(t, http.StatusOK)
+	if got := string(c.get("/files/"+done.text("file", "id")+"/content").want(t, http.StatusOK).body); got != content {
+		t.Errorf("the content of the parts is %.200q", got)
+	}
+	ready := s.count(`SELECT count(*) FROM files`)
+	c.uploadContent(packed(content+strings.Repeat("\n", 8<<20))).wantError(t, http.StatusRequestEntityTooLarge, "file_too_large")
+	for content, want := range map[string]string{
+		upload[:len(upload)-10]:                          "damaged or cut short",
+		"[" + strings.TrimSpace(request("a", "m")) + "]": "this is a JSON array; one object per line is needed",
+		"\xff\xfe{\x00\"\x00":                            "the file is UTF-16",
+	} {
+		if a := c.uploadContent(content).wantError(t, http.StatusBadRequest, ""); strings.Count(a.text("error", "message"), "\nline ") != 1 || !strings.Contains(a.text("error", "message"), want) {
+			t.Errorf("message %q, want %q in it", a.text("error", "message"), want)
+		}
+	}
+	contentType, body := form(field{"purpose", "", "batch"}, field{"file", "a.jsonl", content})
+	c.do(http.MethodPost, "/files", contentType, strings.NewReader(packed(body)), "Content-Encoding", "gzip").wantError(t, http.StatusUnsupportedMediaType, "unsupported_encoding")
+	s.wantFiles(ready)
 }

@@ -68,6 +68,9 @@ func (s *Server) partForm(ctx context.Context, c *call) (*multipart.Part, *uploa
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
 		return nil, nil, unsupportedMedia("multipart/form-data with a boundary")
 	}
+	if err := notEncoded(c); err != nil {
+		return nil, nil, err
+	}
 	limit := s.cfg.MaxPartBytes + formBytes
 	if c.ContentLength > limit {
 		return nil, nil, tooLarge("The part is larger than %d bytes.", s.cfg.MaxPartBytes)

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"iter"
 	"net/http"
 	"net/url"
@@ -53,9 +55,32 @@ type NewBatch struct {
 	Metadata         map[string]string `json:"metadata,omitempty"`
 }
 
-// CreateBatch begins a batch of a file that was uploaded.
+// maxCreates is how often a batch is asked for whose answer does not come.
+const maxCreates = 5
+
+// CreateBatch begins a batch of a file that was uploaded. It has an idempotency
+// key, so that an answer that was lost, or an error of the server's, is followed
+// by another attempt and not by another batch.
 func (c *Client) CreateBatch(ctx context.Context, n NewBatch) (Batch, error) {
-	return read[Batch](c.run(ctx, "/v1/batches", n))
+	r := request{method: http.MethodPost, path: "/v1/batches", withUpstreamKey: true, idempotencyKey: "fusillade-" + rand.Text()}
+	pause := c.pause()
+	for attempt := 1; ; attempt++ {
+		b, err := read[Batch](c.callJSON(ctx, r, n))
+		if err == nil || ctx.Err() != nil || attempt == maxCreates || !mayHaveBeenLost(err) {
+			return b, err
+		}
+		if pauseErr := pause.Wait(ctx); pauseErr != nil {
+			return b, err
+		}
+	}
+}
+
+// mayHaveBeenLost reports whether the same request may succeed at once: the
+// connection broke, or the server failed. What it refuses it will refuse again,
+// and too much in progress takes longer than we wait.
+func mayHaveBeenLost(err error) bool {
+	var e *Error
+	return !errors.As(err, &e) || e.Status >= 500 || e.Status == http.StatusRequestTimeout
 }
 
 func batchPath(id, verb string) string {

@@ -73,8 +73,9 @@ type request struct {
 	query           url.Values
 	contentType     string // of body
 	body            io.Reader
-	length          int64 // of body; -1: not known
-	withUpstreamKey bool  // send upstreamKey
+	length          int64  // of body; -1: not known
+	idempotencyKey  string // empty: none
+	withUpstreamKey bool   // send upstreamKey
 }
 
 // response is an answer that is being read. Close must be called.
@@ -137,6 +138,9 @@ func (c *Client) roundTrip(ctx context.Context, r request, idle *idleTimeout) (*
 	}
 	if r.withUpstreamKey && c.upstreamKey != "" {
 		req.Header.Set("X-Upstream-Api-Key", c.upstreamKey)
+	}
+	if r.idempotencyKey != "" {
+		req.Header.Set("Idempotency-Key", r.idempotencyKey)
 	}
 	req.Header.Set("User-Agent", cmp.Or(c.cfg.UserAgent, "fusillade"))
 	resp, err := c.http.Do(req)

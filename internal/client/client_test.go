@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -353,5 +354,58 @@ func TestIdleTimeout(t *testing.T) {
 	defer c.Close()
 	if _, err := c.Batch(t.Context(), "batch_1"); err == nil || !strings.Contains(err.Error(), "did nothing") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A batch is asked for again under the same key when the answer is lost or the
+// server fails, and not when it refuses.
+func TestCreateBatchAgain(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		fail  func(http.ResponseWriter)
+		calls int
+	}{
+		"lost":     {func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, 3},
+		"restarts": {func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }, 3},
+		"refused":  {func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) }, 1},
+		"too much": {func(w http.ResponseWriter) { w.WriteHeader(http.StatusTooManyRequests) }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			var keys, bodies []string
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				mu.Lock()
+				keys, bodies = append(keys, r.Header.Get("Idempotency-Key")), append(bodies, string(body))
+				n := len(keys)
+				mu.Unlock()
+				if n < 3 {
+					tt.fail(w)
+					return
+				}
+				_, _ = io.WriteString(w, `{"id":"batch_1"}`)
+			}))
+			defer server.Close()
+			c, err := client.New(client.Config{URL: server.URL, Pause: time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			b, err := c.CreateBatch(t.Context(), client.NewBatch{InputFileID: "file-1"})
+			if (err == nil) != (tt.calls == 3) || err == nil && b.ID != "batch_1" {
+				t.Errorf("%+v, %v", b, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if len(keys) != tt.calls {
+				t.Fatalf("%d calls, want %d", len(keys), tt.calls)
+			}
+			for i := range keys {
+				if keys[i] == "" || keys[i] != keys[0] || bodies[i] != bodies[0] {
+					t.Errorf("call %d had the key %q and %s", i+1, keys[i], bodies[i])
+				}
+			}
+		})
 	}
 }

@@ -6,6 +6,7 @@ import "fmt"
 const (
 	CodeInvalidJSON       = "invalid_json"        // no JSON text, or something follows it on the line
 	CodeInvalidUTF8       = "invalid_utf8"        // bytes that are no UTF-8
+	CodeInvalidFormat     = "invalid_format"      // compressed in a way that is not read, or damaged; reading stopped there
 	CodeMissingField      = "missing_field"       // custom_id, url or body is absent
 	CodeEmptyField        = "empty_field"         // custom_id or url is ""
 	CodeWrongType         = "wrong_type"          // the line, or a field, has another JSON type than it must

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"math"
 )
@@ -33,7 +32,6 @@ const maxTrimmed = len("\xef\xbb\xbf\r")
 // full, so that callers may keep them without a copy.
 type lines struct {
 	source  io.Reader
-	digest  hash.Hash // of every byte read
 	maxLine int
 	maxFile int64
 	chunk   int // bytes of a new buffer
@@ -112,8 +110,7 @@ func (l *lines) fill() {
 	if left := l.maxFile - l.bytes; left < int64(len(room)) {
 		room = room[:left]
 	}
-	n, err := read(l.source, room)
-	l.digest.Write(room[:n])
+	n, err := l.source.Read(room)
 	l.end += n
 	l.bytes += int64(n)
 	if err == nil && l.arrived != nil {
@@ -125,7 +122,7 @@ func (l *lines) fill() {
 // probe tells a file that ends at the limit from one that goes on.
 func (l *lines) probe() error {
 	var beyond [1]byte
-	n, err := read(l.source, beyond[:])
+	n, err := l.source.Read(beyond[:])
 	if n > 0 {
 		return errFileTooLarge
 	}

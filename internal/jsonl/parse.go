@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -48,7 +50,10 @@ func newParser() *parser {
 // alias the line.
 func (p *parser) parse(line []byte) (fields, *problem) {
 	if !utf8.Valid(line) {
-		return fields{}, &problem{"", CodeInvalidUTF8, fmt.Sprintf("not UTF-8 (byte %d)", validPrefix(line)+1)}
+		return fields{}, notUTF8(line)
+	}
+	if bytes.HasPrefix(line, byteOrderMark) {
+		return fields{}, &problem{"", CodeInvalidJSON, "begins with a byte order mark (U+FEFF), which only the first line may; was another file appended here? Remove the mark"}
 	}
 	p.line = line
 	p.source = *bytes.NewBuffer(line)
@@ -63,7 +68,7 @@ func (p *parser) parse(line []byte) (fields, *problem) {
 		_, err = p.value()
 	}
 	if err != nil {
-		return fields{}, syntaxProblem(err)
+		return fields{}, syntaxProblem(line, err)
 	}
 	if rest := bytes.TrimLeft(line[p.decoder.InputOffset():], " \t\r"); len(rest) > 0 {
 		return fields{}, &problem{"", CodeInvalidJSON, fmt.Sprintf("more follows the JSON value (byte %d)", len(line)-len(rest)+1)}
@@ -142,13 +147,20 @@ func (p *parser) value() (member, error) {
 }
 
 // syntaxProblem translates the decoder's errors, whose texts quote the line.
-func syntaxProblem(err error) *problem {
+func syntaxProblem(line []byte, err error) *problem {
 	var syntax *jsontext.SyntacticError
 	if !errors.As(err, &syntax) {
 		return &problem{"", CodeInvalidJSON, "not valid JSON"}
 	}
-	if !errors.Is(err, jsontext.ErrDuplicateName) {
-		return &problem{"", CodeInvalidJSON, fmt.Sprintf("not valid JSON (byte %d)", syntax.ByteOffset+1)}
+	at := syntax.ByteOffset + 1
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &problem{"", CodeInvalidJSON, fmt.Sprintf("not valid JSON: the line ends before its JSON value (byte %d); each object must be on one line", at)}
+	case isSurrogate(line[min(syntax.ByteOffset, int64(len(line))):]):
+		return &problem{"", CodeInvalidJSON, fmt.Sprintf("not valid JSON: half of a surrogate pair, which is no character (byte %d); write both halves, or the character itself", at)}
+	default:
+		return &problem{"", CodeInvalidJSON, fmt.Sprintf("not valid JSON (byte %d)", at)}
 	}
 	switch pointer := string(syntax.JSONPointer); {
 	case pointer == "/body/model":
@@ -159,6 +171,21 @@ func syntaxProblem(err error) *problem {
 		return &problem{pointer[1:], CodeDuplicateField, "is given twice"}
 	}
 	return &problem{"", CodeDuplicateField, fmt.Sprintf("has an object with the same name twice (byte %d)", syntax.ByteOffset+1)}
+}
+
+// isSurrogate reports whether text begins with the escape of a surrogate.
+func isSurrogate(text []byte) bool {
+	return len(text) > 3 && text[0] == '\\' && text[1] == 'u' && (text[2] == 'd' || text[2] == 'D') && bytes.IndexByte([]byte("89abABcdefCDEF"), text[3]) >= 0
+}
+
+// notUTF8 says which byte is none of UTF-8, and what it may be.
+func notUTF8(line []byte) *problem {
+	n := validPrefix(line)
+	text := fmt.Sprintf("not UTF-8 (byte %d)", n+1)
+	if b := line[n]; b >= 0xa0 {
+		text += fmt.Sprintf("; the byte 0x%X is %s in Latin-1: save the file as UTF-8", b, strconv.QuoteRune(rune(b)))
+	}
+	return &problem{"", CodeInvalidUTF8, text}
 }
 
 // validPrefix is the number of bytes before the first that is no UTF-8.

@@ -13,6 +13,7 @@ import (
 // Reader reads an input file. It is not safe for concurrent use.
 type Reader struct {
 	cfg       Config
+	source    *source
 	lines     lines
 	parser    *parser
 	customIDs *customIDs
@@ -25,21 +26,23 @@ type Reader struct {
 	err       error // what Next returns from now on
 }
 
-// NewReader returns a Reader of source, or an error that names every bad field
+// NewReader returns a Reader of a file, which may be compressed with gzip, or an
+// error that names every bad field
 // of cfg. Nothing is read before the first Next.
-func NewReader(source io.Reader, cfg Config) (*Reader, error) {
+func NewReader(file io.Reader, cfg Config) (*Reader, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("configuring reader: %w", err)
 	}
-	if source == nil {
+	if file == nil {
 		return nil, errors.New("configuring reader: source is nil")
 	}
+	from := &source{raw: file, digest: sha256.New()}
 	return &Reader{
-		cfg: cfg,
+		cfg:    cfg,
+		source: from,
 		lines: lines{
-			source:  source,
-			digest:  sha256.New(),
+			source:  from,
 			maxLine: cfg.MaxRequestBytes,
 			maxFile: cfg.MaxFileBytes,
 			chunk:   chunkBytes,
@@ -62,6 +65,7 @@ func NewReader(source io.Reader, cfg Config) (*Reader, error) {
 // a buffer of at least 256 KiB with its neighbours, so a caller that keeps a few out
 // of many should clone it. Appending to Body copies it.
 func (r *Reader) Next() (batch.Template, error) {
+	var format *formatError
 	for r.err == nil {
 		line, err := r.lines.next()
 		switch {
@@ -73,6 +77,8 @@ func (r *Reader) Next() (batch.Template, error) {
 			r.stop(r.lines.number+1, problem{"", CodeFileTooLarge, r.fileTooLarge()})
 		case errors.Is(err, io.EOF):
 			r.err = r.finish()
+		case errors.As(err, &format):
+			r.stop(r.lines.number+1, problem{"", CodeInvalidFormat, format.text})
 		case err != nil:
 			r.err = err
 		case len(bytes.TrimLeft(line, " \t\r")) == 0:
@@ -90,7 +96,7 @@ func (r *Reader) Next() (batch.Template, error) {
 func (r *Reader) Summary() batch.FileSummary {
 	summary := r.summary.sorted()
 	summary.Bytes = r.lines.bytes
-	summary.SHA256 = [sha256.Size]byte(r.lines.digest.Sum(nil))
+	summary.SHA256 = [sha256.Size]byte(r.source.digest.Sum(nil))
 	if !r.mixed {
 		summary.Endpoint = r.url
 	}
@@ -102,6 +108,12 @@ func (r *Reader) Summary() batch.FileSummary {
 func (r *Reader) request(line []byte) (batch.Template, bool) {
 	if !r.admit() {
 		return batch.Template{}, false
+	}
+	if r.seen == 1 {
+		if bad := wholeFile(line); bad != nil {
+			r.stop(r.lines.number, *bad)
+			return batch.Template{}, false
+		}
 	}
 	f, bad := r.parser.parse(line)
 	if bad != nil {
@@ -146,6 +158,9 @@ func (r *Reader) finish() error {
 func (r *Reader) fileTooLarge() string {
 	if r.lines.bytes < r.cfg.MaxFileBytes {
 		return "the file has too many lines; reading stopped here"
+	}
+	if r.source.gzip {
+		return fmt.Sprintf("the file is larger than %d bytes, decompressed; reading stopped here", r.cfg.MaxFileBytes)
 	}
 	return fmt.Sprintf("the file is larger than %d bytes; reading stopped here", r.cfg.MaxFileBytes)
 }

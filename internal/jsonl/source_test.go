@@ -1,0 +1,134 @@
+package jsonl
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"unicode/utf16"
+)
+
+// readWhole reads a file to its end.
+func readWhole(t *testing.T, content io.Reader, cfg Config) (lines int, r *Reader, err error) {
+	t.Helper()
+	r, err = NewReader(content, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; err == nil; lines++ {
+		_, err = r.Next()
+	}
+	return lines - 1, r, err
+}
+
+func zip(t *testing.T, content string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := io.WriteString(w, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func inUTF16(text string, order ...byte) []byte {
+	out := bytes.Clone(order)
+	for _, u := range utf16.Encode([]rune(text)) {
+		out = append(out, byte(u), byte(u>>8))
+	}
+	return out
+}
+
+// What is wrong with a whole file is said once, with the cause and what to do.
+func TestWholeFiles(t *testing.T) {
+	t.Parallel()
+	one, two := request("a"), request("b")
+	pretty := "{\n  \"custom_id\": \"a\",\n  \"body\": {\n    \"model\": \"m\"\n  }\n}\n"
+	packed := zip(t, one+"\n"+two)
+	for name, test := range map[string]struct {
+		content string
+		code    string
+		want    string // the message
+	}{
+		"array on one line":    {"[" + one + "," + two + "]", CodeInvalidJSON, "line 1: this is a JSON array; one object per line is needed"},
+		"array, indented":      {"\n[\n" + one + ",\n" + two + "\n]\n", CodeInvalidJSON, "line 2: this is a JSON array"},
+		"pretty-printed":       {pretty, CodeInvalidJSON, "line 1: the JSON object goes on after its line; one object per line is needed"},
+		"UTF-16 with a mark":   {string(inUTF16(one+"\n"+two, 0xff, 0xfe)), CodeInvalidUTF8, "line 1: the file is UTF-16 or UTF-32, not UTF-8: save it as UTF-8"},
+		"UTF-16 without":       {string(inUTF16(one + "\n" + two)), CodeInvalidUTF8, "UTF-16"},
+		"UTF-16, big endian":   {"\xfe\xff\x00{\x00}", CodeInvalidUTF8, "UTF-16"},
+		"zip":                  {"PK\x03\x04abcdef", CodeInvalidFormat, "line 1: the file is compressed with zip; send it as plain text, or compressed with gzip"},
+		"zstd":                 {"\x28\xb5\x2f\xfdabc", CodeInvalidFormat, "zstd"},
+		"gzip, cut short":      {string(packed[:len(packed)-9]), CodeInvalidFormat, "is compressed with gzip, and is damaged or cut short"},
+		"gzip, two bytes":      {string(packed[:2]), CodeInvalidFormat, "damaged or cut short"},
+		"gzip, damaged":        {string(packed[:20]) + "xxxx" + string(packed[24:]), CodeInvalidFormat, "damaged or cut short"},
+		"an array in gzip":     {string(zip(t, "["+one+"]")), CodeInvalidJSON, "JSON array"},
+		"nothing, compressed":  {string(zip(t, "")), CodeEmptyFile, "no request"},
+		"a mark where joined":  {"\xef\xbb\xbf" + one + "\n\xef\xbb\xbf" + two, CodeInvalidJSON, "line 2: begins with a byte order mark (U+FEFF)"},
+		"Latin-1":              {one + "\n" + strings.Replace(two, "b", "\xe9", 1), CodeInvalidUTF8, "is 'é' in Latin-1: save the file as UTF-8"},
+		"half a pair":          {one + "\n" + request(`x\ud83dy`), CodeInvalidJSON, "line 2: not valid JSON: half of a surrogate pair"},
+		"cut off, second line": {one + "\n" + two[:20], CodeInvalidJSON, "line 2: not valid JSON: the line ends before its JSON value"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, _, err := readWhole(t, strings.NewReader(test.content), Config{})
+			var invalid *InvalidFileError
+			if !errors.As(err, &invalid) || invalid.Total != 1 || invalid.Lines[0].Code != test.code || !strings.Contains(invalid.Lines[0].Message, test.want) {
+				t.Errorf("error %+v, want %s: %s", err, test.code, test.want)
+			}
+		})
+	}
+}
+
+// A compressed file is read as what it holds, in any pieces, and is summed as
+// it came.
+func TestGzip(t *testing.T) {
+	t.Parallel()
+	content := "\xef\xbb\xbf" + request("a") + "\n" + request("b") + "\n"
+	// As files that were compressed and then joined.
+	packed := append(zip(t, content), zip(t, request("c"))...)
+	for name, source := range map[string]io.Reader{
+		"whole": bytes.NewReader(packed), "bytes": iotest.OneByteReader(bytes.NewReader(packed)), "with the end": iotest.DataErrReader(bytes.NewReader(packed)),
+	} {
+		n, r, err := readWhole(t, source, Config{})
+		if err != io.EOF || n != 3 {
+			t.Fatalf("%s: %d lines, %v", name, n, err)
+		}
+		if s := r.Summary(); s.SHA256 != sha256.Sum256(packed) || s.Bytes != int64(len(content)+len(request("c"))) {
+			t.Errorf("%s: summary %+v", name, s)
+		}
+	}
+}
+
+// What a file decompresses to is bounded, however small the file is.
+func TestGzipBomb(t *testing.T) {
+	t.Parallel()
+	bomb := zip(t, request("a")+"\n"+strings.Repeat(" ", 64<<20))
+	_, r, err := readWhole(t, bytes.NewReader(bomb), Config{Limits: Limits{MaxFileBytes: 1 << 20}})
+	var invalid *InvalidFileError
+	if !errors.As(err, &invalid) || invalid.Lines[len(invalid.Lines)-1].Code != CodeFileTooLarge || !strings.Contains(err.Error(), "decompressed") {
+		t.Errorf("error %v", err)
+	}
+	if r.lines.bytes > 1<<20 {
+		t.Errorf("%d bytes were read", r.lines.bytes)
+	}
+}
+
+// A source that fails is no damaged file.
+func TestGzipSourceFails(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("connection reset")
+	packed := zip(t, request("a"))
+	for n := range packed {
+		source := io.MultiReader(bytes.NewReader(packed[:n]), iotest.ErrReader(broken))
+		if _, _, err := readWhole(t, source, Config{}); !errors.Is(err, broken) {
+			t.Fatalf("after %d bytes: %v", n, err)
+		}
+	}
+}
