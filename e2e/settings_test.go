@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"fusillade/internal/mock"
+	"fusillade/internal/testenv"
 )
 
 // upstream is an endpoint whose models each have their own way to answer.
@@ -59,7 +60,7 @@ func (u *upstream) answer(w http.ResponseWriter, r *http.Request) {
 	case body.Model == "down":
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_, _ = w.Write([]byte(`{}`))
+	_, _ = w.Write([]byte(testenv.ChatAnswer("ok")))
 }
 
 var statusLine = regexp.MustCompile(`"time":"([^"]+)","level":"INFO","msg":"status"`)

@@ -46,7 +46,7 @@ func (k *keyed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if refuse {
 		w.WriteHeader(http.StatusBadRequest)
 	}
-	_, _ = io.WriteString(w, `{"ok":true}`)
+	_, _ = io.WriteString(w, `{"choices":[{"message":{"content":"ok"}}]}`)
 }
 
 // take returns the keys of the calls since it was last asked, and says what

@@ -83,7 +83,7 @@ func TestRetryOfFailedRequests(t *testing.T) {
 		if calls[custom]++; calls[custom] < 3 {
 			w.WriteHeader(http.StatusBadRequest)
 		}
-		_, _ = w.Write([]byte(`{}`))
+		_, _ = w.Write([]byte(testenv.ChatAnswer("ok")))
 	}))
 	t.Cleanup(endpoint.Close)
 	c.set(&c.settings.Upstream.URL, endpoint.URL)

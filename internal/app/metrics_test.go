@@ -48,7 +48,7 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case prefix == "bad":
 		w.WriteHeader(http.StatusBadRequest)
 	}
-	fmt.Fprint(w, `{"model":"m","usage":{"prompt_tokens":3,"completion_tokens":5}}`)
+	fmt.Fprint(w, `{"model":"m","choices":[{"message":{"content":"ok"}}],"usage":{"prompt_tokens":3,"completion_tokens":5}}`)
 }
 
 // A run with successes, retries, failures, a late batch, a fenced write, lost

@@ -20,6 +20,20 @@ const (
 	BuilderError           Reason = "builder_error"
 	Poisoned               Reason = "poisoned"
 	ResponseUnstorable     Reason = "response_unstorable"
+	NotFound               Reason = "not_found"
+	LocalError             Reason = "local_error"
+	NoAnswer               Reason = "no_answer"
+	MalformedAnswer        Reason = "malformed_answer"
+	UnexpectedStream       Reason = "unexpected_stream"
+	UnknownEncoding        Reason = "unknown_encoding"
+	Redirected             Reason = "redirected"
+	RetriableErrorBody     Reason = "retriable_error_body"
+	NonRetriableErrorBody  Reason = "non_retriable_error_body"
+	ResponseIncomplete     Reason = "response_incomplete"
+	ResponseUnfinished     Reason = "response_unfinished"
+	ResponseFailed         Reason = "response_failed"
+	QuotaExhausted         Reason = "quota_exhausted"
+	ModelNotFound          Reason = "model_not_found"
 	BatchExpired           Reason = "batch_expired"
 	BatchCancelled         Reason = "batch_cancelled"
 )
@@ -27,56 +41,115 @@ const (
 // ReasonInfo is what there is to say about a reason.
 type ReasonInfo struct {
 	Reason    Reason
-	Retriable bool   // another attempt may succeed
-	Message   string // for the error file, without its full stop; {status} is the status of the last response
-	Doc       string // for the documentation: when it happens
+	Retriable bool // another attempt may succeed
+	// MaxRetries bounds the retries after attempts that end so, whatever is
+	// configured: they rarely succeed, and cost as much as others. 0: no bound.
+	MaxRetries int
+	Message    string // for the error file, without its full stop; {status} is the status of the last response
+	Doc        string // for the documentation: when it happens
 }
 
 // Reasons are all reasons, in the order of the documentation. A new one needs
 // its constant and its row here, and then: make readme.
 var Reasons = []ReasonInfo{
 	{
-		RetriableHTTPStatus, true, "The model endpoint answered with status {status}, and no retry was left",
-		"The endpoint answered with a status that `FUSILLADE_SHOULD_RETRY` lists.",
+		RetriableHTTPStatus, true, 0, "The model endpoint answered with status {status}, and no retry was left",
+		"The endpoint answered with a status that `FUSILLADE_SHOULD_RETRY` lists, other than 404.",
 	},
 	{
-		NetworkError, true, "The model endpoint could not be reached, or the connection broke",
+		NetworkError, true, 0, "The model endpoint could not be reached, or the connection broke",
 		"The endpoint could not be reached, or the connection broke before the whole answer was read.",
 	},
 	{
-		Timeout, true, "The model endpoint did not answer in time",
+		Timeout, true, 0, "The model endpoint did not answer in time",
 		"There was no whole answer within `FUSILLADE_TIMEOUT_MS`.",
 	},
 	{
-		TaskTerminated, true, "The process that made the call stopped before it ended",
+		TaskTerminated, true, 0, "The process that made the call stopped before it ended",
 		"The consumer stopped in the middle of the call.",
 	},
 	{
-		CredentialUnavailable, true, "The API key for the model endpoint could not be read",
+		CredentialUnavailable, true, 0, "The API key for the model endpoint could not be read",
 		"The key of the call could not be read or decrypted.",
 	},
 	{
-		NonRetriableHTTPStatus, false, "The model endpoint answered with status {status}, which is not retried",
+		NonRetriableHTTPStatus, false, 0, "The model endpoint answered with status {status}, which is not retried",
 		"The endpoint answered with any other status that is no success.",
 	},
 	{
-		BuilderError, false, "The HTTP request could not be built",
+		NotFound, true, 60, "The model endpoint answered with status 404: it doesn't know the model or the path",
+		"The endpoint answered with 404, as gateways do while a model is loading. It is retried at most 60 times.",
+	},
+	{
+		RetriableErrorBody, true, 0, "The model endpoint answered with status {status} and an error in the body, and no retry was left",
+		"The body of a success is an error that may pass: a rate limit, an overload, a server's error.",
+	},
+	{
+		NoAnswer, true, 10, "The model endpoint answered with status {status} and without an answer",
+		"The body of a success is empty, or the status is one without an answer (101, 202, 204, 205, 206, 304 and the like). It is retried at most 10 times.",
+	},
+	{
+		MalformedAnswer, true, 10, "The model endpoint answered with status {status}, and the body is not an answer to such a request",
+		"The body of a success is no JSON object with the member that carries the answer, such as a page of HTML. It is retried at most 10 times.",
+	},
+	{
+		LocalError, true, 0, "The process that made the call had no file descriptors or ports left",
+		"The consumer ran out of file descriptors, ports or memory for sockets. It costs no attempt.",
+	},
+	{
+		QuotaExhausted, false, 0, "The account at the model endpoint has no quota or credit left (status {status})",
+		"The endpoint's error says that the quota or the credit of the account is used up.",
+	},
+	{
+		ModelNotFound, false, 0, "The model endpoint does not have the model (status {status})",
+		"The endpoint's error says that there is no such model.",
+	},
+	{
+		NonRetriableErrorBody, false, 0, "The model endpoint answered with status {status} and an error in the body that is not retried",
+		"The body of a success is an error that another attempt would meet again.",
+	},
+	{
+		UnexpectedStream, false, 0, "The model endpoint answered with a stream of events, which is not read",
+		"The body of a success is an event stream or several JSON objects.",
+	},
+	{
+		UnknownEncoding, false, 0, "The model endpoint answered in an encoding that is not known",
+		"The body of a success has a Content-Encoding other than gzip, deflate, br, zstd and identity.",
+	},
+	{
+		Redirected, false, 0, "The model endpoint redirected the request (status {status}) to a place that it is not sent to",
+		"The endpoint redirected to another host, or in a way that loses the request; only 307 and 308 to the same scheme and host, or from http to https of the same host, are followed.",
+	},
+	{
+		ResponseIncomplete, false, 0, "The model's response is incomplete",
+		"The response of `/v1/responses` has the status `incomplete`: a limit of tokens or a content filter ended it.",
+	},
+	{
+		ResponseUnfinished, false, 0, "The model endpoint answered before the response was finished",
+		"The response of `/v1/responses` has the status `queued` or `in_progress`, as after `background`.",
+	},
+	{
+		ResponseFailed, false, 0, "The model's response failed",
+		"The response of `/v1/responses` has the status `failed` or `cancelled`, and its error does not say that it may pass.",
+	},
+	{
+		BuilderError, false, 0, "The HTTP request could not be built",
 		"The HTTP request cannot be built, or there is no endpoint or key for it.",
 	},
 	{
-		ResponseUnstorable, false, "The model endpoint answered with status {status}, and the database cannot store the answer",
+		ResponseUnstorable, false, 0, "The model endpoint answered with status {status}, and the database cannot store the answer",
 		"Postgres can never store the answer because of its content; the answer is lost.",
 	},
 	{
-		Poisoned, false, "The request stopped the process that worked on it too often",
+		Poisoned, false, 0, "The request stopped the process that worked on it too often",
 		"Consumers died or hung in the middle of this request `FUSILLADE_MAX_TAKEOVERS` times.",
 	},
 	{
-		BatchExpired, false, "The batch expired before the request finished",
+		BatchExpired, false, 0, "The batch expired before the request finished",
 		"The completion window ended before the request finished.",
 	},
 	{
-		BatchCancelled, false, "The request was cancelled before it finished",
+		BatchCancelled, false, 0, "The request was cancelled before it finished",
 		"The batch or the request was cancelled before it finished.",
 	},
 }

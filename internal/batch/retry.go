@@ -59,8 +59,12 @@ func (p RetryPolicy) Delay(n int) time.Duration {
 // jitter. The retry is refused when attempt ≥ MaxRetries, or when the delay
 // would end at or after the deadline less StopBeforeDeadline.
 func (p RetryPolicy) Next(reason Reason, attempt int, remaining, retryAfter time.Duration, random float64) (time.Duration, Denied) {
-	if !reason.Retriable() {
+	info, _ := reason.info()
+	if !info.Retriable {
 		return 0, DeniedNotRetriable
+	}
+	if info.MaxRetries > 0 && attempt >= info.MaxRetries {
+		return 0, DeniedMaxRetries
 	}
 	if p.MaxRetries != nil && attempt >= *p.MaxRetries {
 		return 0, DeniedMaxRetries

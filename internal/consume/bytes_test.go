@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/testenv"
 )
 
 // weighing notes how much each flush carries.
@@ -52,7 +54,7 @@ func TestFlushesAreBoundedByBytes(t *testing.T) {
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) { _, _ = w.Write(c.body) })
 	requests := lines(n, testModel)
 	for i := range requests {
-		requests[i].Body = bytes.Repeat([]byte{'a' + byte(i%26)}, size)
+		requests[i].Body = []byte(testenv.ChatAnswer(strings.Repeat(string('a'+rune(i%26)), size-len(testenv.ChatAnswer("")))))
 	}
 	id := c.Begin(requests)
 	until(t, "their messages wait", func() bool { return c.Queued() == n })

@@ -18,6 +18,10 @@ import (
 // consumers may have it, and an operator may mend it.
 const credentialPause = 5 * time.Second
 
+// localPause is how long a request waits for another start, here or in another
+// consumer, that this process had no file descriptors or ports for.
+const localPause = time.Second
+
 // call makes one call and decides about its request. The capacity is not freed
 // before the decision, and before a hold that the call has earned. healthy tells
 // a ramp that the endpoint can take more.
@@ -173,6 +177,10 @@ func (c *Consumer) decide(t *task, o upstream.Outcome) decision {
 	}
 	if o.Reason == batch.TaskTerminated && c.doing.Err() != nil {
 		return released(t, 0) // cut off by a stop: not the request's fault
+	}
+	if o.Reason == batch.LocalError {
+		c.lastError.Store(&LastError{At: time.Now(), Model: t.pool.account.Model(), Detail: o.Detail})
+		return released(t, localPause) // nor is this, nor the endpoint's: it costs no attempt
 	}
 	d := decision{kind: complete, task: t, completion: postgres.Completion{
 		Delivery:      t.delivery,

@@ -13,6 +13,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/testenv"
 	"fusillade/internal/upstream"
 )
 
@@ -22,7 +23,7 @@ func TestBatchCompletes(t *testing.T) {
 	c := newCluster(t)
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) {
 		w.Header().Set("X-Request-Id", "up-"+c.customID)
-		fmt.Fprintf(w, `{"model":"answered","usage":{"prompt_tokens":3,"completion_tokens":4},"id":%q}`, c.customID)
+		fmt.Fprintf(w, `{"model":"answered","choices":[{"message":{"content":"ok"}}],"usage":{"prompt_tokens":3,"completion_tokens":4},"id":%q}`, c.customID)
 	})
 	r := c.start()
 	id := c.Begin(lines(n, testModel, otherModel, "*"))
@@ -35,7 +36,7 @@ func TestBatchCompletes(t *testing.T) {
 		}
 		want := batch.Result{
 			ID: got.ID, Seq: got.Seq, CustomID: customID, State: batch.Completed, StatusCode: 200, RequestID: "up-" + customID,
-			Body:     fmt.Appendf(nil, `{"model":"answered","usage":{"prompt_tokens":3,"completion_tokens":4},"id":%q}`, customID),
+			Body:     fmt.Appendf(nil, `{"model":"answered","choices":[{"message":{"content":"ok"}}],"usage":{"prompt_tokens":3,"completion_tokens":4},"id":%q}`, customID),
 			Attempts: 1,
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -108,7 +109,10 @@ func TestBodiesAreKept(t *testing.T) {
 	for i := range 4 * 256 {
 		odd = append(odd, byte(i))
 	}
-	answers := map[string][]byte{"bytes": odd, "empty": {}, "large": bytes.Repeat([]byte("0123456789abcdef"), 1<<16)}
+	answers := map[string][]byte{
+		"bytes": []byte("{ \"choices\":\t[{\"message\":{\"content\":\"\\u00e9é\u2028\xff\\ud800\"}}] ,\"n\":1.0e+0}\r\n"),
+		"small": []byte(testenv.ChatAnswer("")), "large": []byte(testenv.ChatAnswer(strings.Repeat("0123456789abcdef", 1<<16))),
+	}
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) {
 		if c.customID == "failed" {
 			w.WriteHeader(http.StatusBadRequest)
@@ -117,7 +121,7 @@ func TestBodiesAreKept(t *testing.T) {
 		}
 		_, _ = w.Write(answers[c.customID])
 	})
-	requests := []batch.Template{line("bytes", testModel), line("empty", testModel), line("large", testModel), line("failed", testModel)}
+	requests := []batch.Template{line("bytes", testModel), line("small", testModel), line("large", testModel), line("failed", testModel)}
 	requests[0].Body = []byte("{ \"model\":\t\"x\",  \"n\":1.0e+0, \"s\":\"\\u00e9é\u2028\" , \"model\":\"x\"}")
 	requests[2].Body = []byte(`{"model":"x","pad":"` + strings.Repeat("é", 1<<19) + `"}`)
 	results := c.AwaitEnd(c.Begin(requests))

@@ -68,6 +68,7 @@ func TestDecide(t *testing.T) {
 		"cut off by a stop":               {outcome: broken(batch.TaskTerminated), stopped: true, want: decided{}},
 		"cut off by a stop, none left":    {outcome: broken(batch.TaskTerminated), attempt: 3, stopped: true, want: decided{}},
 		"cut off by the processing limit": {outcome: broken(batch.TaskTerminated), want: retried(batch.TaskTerminated)},
+		"no file descriptors left":        {outcome: broken(batch.LocalError), attempt: 3, want: decided{Least: localPause, Most: localPause}},
 		"timeout during a stop":           {outcome: broken(batch.Timeout), stopped: true, want: retried(batch.Timeout)},
 
 		"deadline, time enough":             {outcome: broken(batch.Timeout), remaining: time.Minute, stop: ptr(0), want: retried(batch.Timeout)},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/testenv"
 )
 
 // Calls in flight end, what was fetched ahead goes to others at once, and
@@ -181,7 +182,7 @@ func TestPullingStopsWhileResultsWait(t *testing.T) {
 func TestResultThatCannotBeStored(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) { fmt.Fprint(w, c.customID) })
+	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) { fmt.Fprint(w, testenv.ChatAnswer(c.customID)) })
 	c.start(func(cfg *Config) { cfg.Caller = &corrupting{caller: cfg.Caller, customID: "r7"} })
 	for customID, r := range c.AwaitEnd(c.Begin(lines(20, testModel))) {
 		if customID == "r7" {
@@ -190,7 +191,7 @@ func TestResultThatCannotBeStored(t *testing.T) {
 			}
 			continue
 		}
-		if r.State != batch.Completed || string(r.Body) != customID {
+		if r.State != batch.Completed || string(r.Body) != testenv.ChatAnswer(customID) {
 			t.Errorf("%s is %s with body %q", customID, r.State, r.Body)
 		}
 	}

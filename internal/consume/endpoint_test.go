@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"fusillade/internal/testenv"
 	"fusillade/internal/upstream"
 )
 
@@ -23,7 +24,7 @@ type call struct {
 	body     []byte
 }
 
-// endpoint records its calls. It answers 200 unless told otherwise.
+// endpoint records its calls. It gives an answer unless told otherwise.
 type endpoint struct {
 	mu      sync.Mutex
 	answer  func(w http.ResponseWriter, r *http.Request, c call)
@@ -71,12 +72,32 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.running--
 		e.mu.Unlock()
 	}()
+	said := &saying{ResponseWriter: w}
 	if answer != nil {
-		answer(w, r, c)
-		return
+		answer(said, r, c)
 	}
-	_, _ = io.WriteString(w, `{"ok":true}`)
+	if !said.something {
+		_, _ = io.WriteString(w, testenv.ChatAnswer("ok"))
+	}
 }
+
+// saying notes whether an answer was written.
+type saying struct {
+	http.ResponseWriter
+	something bool
+}
+
+func (s *saying) WriteHeader(status int) {
+	s.something = true
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s *saying) Write(p []byte) (int, error) {
+	s.something = true
+	return s.ResponseWriter.Write(p)
+}
+
+func (s *saying) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 func (e *endpoint) all() []call {
 	e.mu.Lock()
@@ -106,7 +127,7 @@ type gate chan struct{}
 func (g gate) answer(w http.ResponseWriter, r *http.Request, _ call) {
 	select {
 	case <-g:
-		_, _ = io.WriteString(w, `{"ok":true}`)
+		_, _ = io.WriteString(w, testenv.ChatAnswer("ok"))
 	case <-r.Context().Done():
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/testenv"
 )
 
 // writes is where a flusher under test writes numbers, one item each.
@@ -157,7 +159,7 @@ func TestPaidAnswerIsKept(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
 			pass := c.refuseResults(code, "r7", "r12")
-			c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) { fmt.Fprint(w, c.customID) })
+			c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) { fmt.Fprint(w, testenv.ChatAnswer(c.customID)) })
 			r := c.start()
 			id := c.Begin(lines(20, testModel))
 			until(t, "the others are stored", func() bool { return c.Batch(id).Counts.Done() == 18 })
@@ -166,7 +168,7 @@ func TestPaidAnswerIsKept(t *testing.T) {
 			}
 			pass()
 			for customID, got := range c.AwaitEnd(id) {
-				if got.State != batch.Completed || string(got.Body) != customID || got.Attempts != 1 || len(c.endpoint.of(customID)) != 1 {
+				if got.State != batch.Completed || string(got.Body) != testenv.ChatAnswer(customID) || got.Attempts != 1 || len(c.endpoint.of(customID)) != 1 {
 					t.Errorf("%s is %s after %d calls, with body %q", customID, got.State, len(c.endpoint.of(customID)), got.Body)
 				}
 			}
@@ -205,7 +207,7 @@ func TestResultsThatWaitAreBounded(t *testing.T) {
 	t.Parallel()
 	const n, size, bound = 40, 100_000, 300_000
 	c := newCluster(t, limits(map[batch.Model]int{testModel: 1, otherModel: 1}))
-	body := make([]byte, size)
+	body := []byte(testenv.ChatAnswer(strings.Repeat("x", size-len(testenv.ChatAnswer("")))))
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, _ call) { _, _ = w.Write(body) })
 	away := make(chan struct{})
 	store := &faultyStore{store: c.Store, finish: func(int64) fault {

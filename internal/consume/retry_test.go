@@ -11,6 +11,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/testenv"
 )
 
 func TestRetries(t *testing.T) {
@@ -31,7 +32,7 @@ func TestRetries(t *testing.T) {
 		case c.customID == "changing":
 			w.WriteHeader(http.StatusUnprocessableEntity)
 		}
-		fmt.Fprintf(w, "answer %d", c.nth)
+		fmt.Fprint(w, testenv.ChatAnswer(fmt.Sprint("answer ", c.nth)))
 	})
 	var requests []batch.Template
 	for _, customID := range []string{"good", "final", "always", "twice", "cut", "changing"} {
@@ -40,12 +41,12 @@ func TestRetries(t *testing.T) {
 	results := c.AwaitEnd(c.Begin(requests))
 
 	ok := func(attempts int) batch.Result {
-		return batch.Result{State: batch.Completed, StatusCode: 200, Attempts: attempts, Body: fmt.Appendf(nil, "answer %d", attempts-1)}
+		return batch.Result{State: batch.Completed, StatusCode: 200, Attempts: attempts, Body: []byte(testenv.ChatAnswer(fmt.Sprint("answer ", attempts-1)))}
 	}
 	failed := func(reason batch.Reason, status, attempts int) batch.Result {
 		return batch.Result{
 			State: batch.Failed, Reason: reason, StatusCode: status, Attempts: attempts,
-			Body: fmt.Appendf(nil, "answer %d", attempts-1), Detail: fmt.Sprintf("upstream answered with status %d", status),
+			Body: []byte(testenv.ChatAnswer(fmt.Sprint("answer ", attempts-1))), Detail: fmt.Sprintf("upstream answered with status %d", status),
 		}
 	}
 	for customID, want := range map[string]batch.Result{

@@ -13,16 +13,34 @@ import (
 // beyond it are not pooled.
 const maxTrustedBytes = 1 << 20
 
+// maxRest is how much is read behind an encoded body.
+const maxRest = 4 << 10
+
 var errTooLarge = errors.New("response body is too large")
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// readBody reads to the end, so that the connection can be used again. It
-// returns errTooLarge for a body of more than limit bytes, and stops there.
+// readBody reads to the end, so that the connection can be used again, and
+// undoes the body's encoding. It returns errTooLarge for a body of more than
+// limit bytes, encoded or not, and stops there.
 func readBody(method string, resp *http.Response, limit int64) ([]byte, error) {
-	switch size := resp.ContentLength; {
-	case method == http.MethodHead || size == 0:
+	if method == http.MethodHead || resp.ContentLength == 0 {
 		return nil, nil
+	}
+	encoded, err := decode(resp.Header, resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	if encoded != nil {
+		defer encoded.close()
+		body, err := readUnknown(encoded, limit)
+		if err == nil {
+			// What follows the encoded body: the end, or a few bytes.
+			_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRest))
+		}
+		return body, err
+	}
+	switch size := resp.ContentLength; {
 	case size > limit:
 		return nil, errTooLarge
 	case size > 0 && size <= maxTrustedBytes:

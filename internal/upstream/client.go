@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -78,14 +79,28 @@ func (c *Client) call(ctx context.Context, request *Request) Outcome {
 	if err != nil {
 		return Outcome{Reason: batch.BuilderError, Detail: detail(err.Error())}
 	}
-	resp, err := c.transport.RoundTrip(req)
-	if err != nil {
-		return c.broken(ctx, "waiting for the response", err)
+	for redirects := 0; ; redirects++ {
+		resp, err := c.transport.RoundTrip(req)
+		if err != nil {
+			return c.broken(ctx, "waiting for the response", err)
+		}
+		to, where := redirect(resp, req.URL)
+		if to == nil || redirects == maxRedirects {
+			return c.receive(ctx, request, resp, where)
+		}
+		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRest))
+		_ = resp.Body.Close()
+		req = sentOn(ctx, req, to, request.Body)
 	}
+}
+
+// receive reads a response to its end. redirected says where it sends the
+// request, which does not go there; empty: nowhere.
+func (c *Client) receive(ctx context.Context, request *Request, resp *http.Response, redirected string) Outcome {
 	defer resp.Body.Close()
-	body, err := readBody(req.Method, resp, c.cfg.MaxResponseBytes)
-	if err != nil && !errors.Is(err, errTooLarge) {
+	body, err := readBody(request.Method, resp, c.cfg.MaxResponseBytes)
+	if err != nil && !isBodyProblem(err) {
 		return c.broken(ctx, fmt.Sprintf("reading the body of status %d", resp.StatusCode), err)
 	}
-	return c.classify(resp, body, errors.Is(err, errTooLarge))
+	return c.classify(request.Path, resp, received{body, err, redirected})
 }

@@ -73,9 +73,9 @@ func TestDoClassifiesStatus(t *testing.T) {
 		status int
 		want   batch.Reason
 	}{
-		{200, ""}, {201, ""}, {204, ""}, {307, ""},
+		{200, ""}, {201, ""}, {204, batch.NoAnswer}, {202, batch.NoAnswer},
 		{400, batch.NonRetriableHTTPStatus}, {401, batch.NonRetriableHTTPStatus}, {422, batch.NonRetriableHTTPStatus},
-		{404, batch.RetriableHTTPStatus}, {408, batch.RetriableHTTPStatus}, {429, batch.RetriableHTTPStatus},
+		{404, batch.NotFound}, {408, batch.RetriableHTTPStatus}, {429, batch.RetriableHTTPStatus},
 		{500, batch.RetriableHTTPStatus}, {503, batch.RetriableHTTPStatus}, {599, batch.RetriableHTTPStatus},
 	} {
 		request := chatRequest(base)
@@ -105,9 +105,10 @@ func TestDoSendsRequest(t *testing.T) {
 	t.Parallel()
 	var got *http.Request
 	var body []byte
-	base := newServer(t, func(_ http.ResponseWriter, r *http.Request) {
+	base := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 		got = r
 		body, _ = io.ReadAll(r.Body)
+		_, _ = io.WriteString(w, okBody)
 	})
 	client := newClient(t, Config{})
 	request := chatRequest(base + "/v1/")
@@ -153,7 +154,10 @@ func TestDoSendsRequest(t *testing.T) {
 func TestDoWithoutBodyAndKey(t *testing.T) {
 	t.Parallel()
 	var got *http.Request
-	base := newServer(t, func(_ http.ResponseWriter, r *http.Request) { got = r })
+	base := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		_, _ = io.WriteString(w, okBody)
+	})
 	client := newClient(t, Config{})
 
 	request := chatRequest(base)
@@ -194,7 +198,7 @@ func TestDoHead(t *testing.T) {
 	base := newServer(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "100") })
 	request := chatRequest(base)
 	request.Method, request.Body = "HEAD", nil
-	if got := newClient(t, Config{}).Do(t.Context(), request); got.Reason != "" || got.Response.Body != nil {
+	if got := newClient(t, Config{}).Do(t.Context(), request); got.Response.StatusCode != http.StatusOK || got.Response.Body != nil {
 		t.Errorf("%+v", got)
 	}
 }
@@ -237,6 +241,7 @@ func TestDoHTTP2(t *testing.T) {
 
 	client := newClient(t, Config{TLS: &tls.Config{RootCAs: roots}})
 	request := chatRequest(server.URL)
+	request.Path = "/echo"
 	got := client.Do(t.Context(), request)
 	if got.Reason != "" || proto != "HTTP/2.0" || string(got.Response.Body) != string(request.Body) {
 		t.Errorf("%s: %+v", proto, got)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 )
 
@@ -61,4 +62,17 @@ func describeOp(op *net.OpError) string {
 		return where + ": " + op.Err.Error()
 	}
 	return where + ": " + describe(op.Err)
+}
+
+// isLocal reports whether this process or machine, and not the endpoint, is why
+// a call could not be made: it has no file descriptors, ports or buffers left.
+func isLocal(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	// Package net has the cause of a failed lookup as text only.
+	var dns *net.DNSError
+	return errors.As(err, &dns) && (strings.Contains(dns.Err, syscall.EMFILE.Error()) || strings.Contains(dns.Err, syscall.ENFILE.Error()))
 }

@@ -1,13 +1,15 @@
 // Package upstream makes one HTTP call to a model endpoint and classifies its
-// outcome. It does not retry, does not follow redirects and knows no queue: the
+// outcome. It does not retry and knows no queue: the
 // caller turns the Outcome into a result or a backoff.
 //
-//	Request ─▶ build ─▶ send ─▶ read ─▶ classify ─▶ Outcome
-//	             │        │       │         │
-//	             │        └───┬───┘         ├─ ShouldRetry ─▶ retriable_http_status
-//	       builder_error      │             ├─ below 400 ───▶ completed
-//	                 timeout, task_terminated, └─ else ───────▶ non_retriable_http_status
-//	                 network_error
+//	Request ─▶ build ─▶ send ─▶ read, decode ─▶ judge ─▶ Outcome
+//	             │        │          │            │
+//	       builder_error  └────┬─────┘            ├─ an answer ────▶ completed
+//	                    timeout, task_terminated, └─ anything else ▶ one of batch.Reasons
+//	                    network_error, local_error
+//
+// A success status does not make an answer: the body does (see judge). 307 and
+// 308 are followed to the same host; the key goes nowhere else.
 //
 // Calls go through net/http. A request is sent again within a call only where
 // the endpoint cannot have begun it (see exchange), and a connection is used

@@ -17,7 +17,10 @@ import (
 	"fusillade/internal/testenv"
 )
 
-const noContent = "HTTP/1.1 204 No Content\r\n\r\n"
+const (
+	noContent = "HTTP/1.1 204 No Content\r\n\r\n"
+	okBody    = `{"choices":[{"message":{"content":"ok"}}]}`
+)
 
 // A connection that the endpoint closes between being taken and being written
 // to costs no attempt.
@@ -25,6 +28,8 @@ func TestConnectionClosedBeforeTheRequestIsWritten(t *testing.T) {
 	t.Parallel()
 	var begun atomic.Int32
 	hangUp := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hangUp) })
+	t.Cleanup(release)
 	base := newRawServer(t, func(conn *net.TCPConn, reader *bufio.Reader) {
 		if _, err := readRequest(reader); err == nil {
 			begun.Add(1)
@@ -33,7 +38,7 @@ func TestConnectionClosedBeforeTheRequestIsWritten(t *testing.T) {
 		<-hangUp
 	})
 	client := newClient(t, Config{})
-	if got := client.Do(t.Context(), chatRequest(base)); got.Reason != "" {
+	if got := client.Do(t.Context(), chatRequest(base)); got.Response.StatusCode != http.StatusNoContent {
 		t.Fatalf("%+v", got)
 	}
 	var reused atomic.Int32
@@ -42,10 +47,10 @@ func TestConnectionClosedBeforeTheRequestIsWritten(t *testing.T) {
 			return
 		}
 		reused.Add(1)
-		close(hangUp)
+		release()
 		testenv.Until(t, 30*time.Second, "net/http sees the close", func() bool { return info.Conn.SetDeadline(time.Time{}) != nil })
 	}})
-	if got := client.Do(ctx, chatRequest(base)); got.Reason != "" {
+	if got := client.Do(ctx, chatRequest(base)); got.Response.StatusCode != http.StatusNoContent {
 		t.Errorf("%s: %s", got.Reason, got.Detail)
 	}
 	if reused.Load() != 1 || begun.Load() != 2 {

@@ -214,13 +214,13 @@ func TestDoLargeBody(t *testing.T) {
 					w.Header().Set("Trailer", "X-Chunked") // rules out a Content-Length
 				}
 				w.WriteHeader(test.status)
-				_, _ = w.Write(make([]byte, test.bytes))
+				_, _ = io.WriteString(w, okBody[:len(okBody)-1]+strings.Repeat(" ", test.bytes-len(okBody))+"}")
 			})
 			if test.known {
 				base = newServer(t, func(w http.ResponseWriter, _ *http.Request) {
 					w.Header().Set("Content-Length", strconv.Itoa(test.bytes))
 					w.WriteHeader(test.status)
-					_, _ = w.Write(make([]byte, test.bytes))
+					_, _ = io.WriteString(w, okBody[:len(okBody)-1]+strings.Repeat(" ", test.bytes-len(okBody))+"}")
 				})
 			}
 			got := newClient(t, Config{MaxResponseBytes: limit}).Do(t.Context(), chatRequest(base))
@@ -250,7 +250,7 @@ func TestDoNeverSendsTwiceWhatMayHaveBeenSeen(t *testing.T) {
 			if _, err := readRequest(reader); err != nil || seen.Add(1) == 2 {
 				return
 			}
-			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: "+strconv.Itoa(len(okBody))+"\r\n\r\n"+okBody)
 		}
 	})
 	client := newClient(t, Config{})

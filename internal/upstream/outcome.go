@@ -48,35 +48,87 @@ const (
 	maxNameBytes   = 512
 )
 
-func (c *Client) classify(resp *http.Response, body []byte, tooLarge bool) Outcome {
+// received is a response that was read to its end.
+type received struct {
+	body       []byte
+	problem    error  // of the body, for which isBodyProblem holds; nil: none
+	redirected string // where the request is sent by the response, and does not go; empty: nowhere
+}
+
+// isBodyProblem holds for errors that say something of the body, not of the
+// connection.
+func isBodyProblem(err error) bool {
+	var unknown unknownEncoding
+	return errors.Is(err, errTooLarge) || errors.Is(err, errCorrupt) || errors.As(err, &unknown)
+}
+
+func (c *Client) classify(path string, resp *http.Response, got received) Outcome {
 	response := Response{
 		StatusCode: resp.StatusCode,
-		Body:       body,
+		Body:       got.body,
 		RequestID:  text(resp.Header.Get("X-Request-Id"), maxNameBytes),
 	}
-	response.Model, response.Usage = readUsage(body)
-
+	response.Model, response.Usage = readUsage(got.body)
 	outcome := Outcome{Response: response}
-	switch {
-	case c.cfg.ShouldRetry(response):
-		outcome.Reason = batch.RetriableHTTPStatus
-	case resp.StatusCode >= http.StatusBadRequest || tooLarge:
-		outcome.Reason = batch.NonRetriableHTTPStatus
-	default:
+	v := c.judge(path, resp, response, got)
+	if v.reason == "" {
 		return outcome
 	}
+	if v.reason == batch.NetworkError {
+		outcome.Response = Response{} // it was not received to the end
+	}
+	outcome.Reason = v.reason
 	outcome.RetryAfter = retryAfter(resp.Header, time.Now())
-	outcome.Refusal = refusalOf(resp.StatusCode, body)
+	outcome.Refusal = refusalOf(resp.StatusCode, got.body)
 	outcome.Detail = fmt.Sprintf("upstream answered with status %d", resp.StatusCode)
-	if tooLarge {
-		outcome.Detail += fmt.Sprintf(" and a body of more than %d bytes, which was dropped", c.cfg.MaxResponseBytes)
+	if errors.Is(got.problem, errTooLarge) {
+		v.detail = fmt.Sprintf("a body of more than %d bytes, which was dropped", c.cfg.MaxResponseBytes)
+	}
+	if v.detail != "" {
+		outcome.Detail = detail(outcome.Detail + " and " + v.detail)
 	}
 	return outcome
+}
+
+// judge tells what a response is.
+func (c *Client) judge(path string, resp *http.Response, response Response, got received) verdict {
+	var unknown unknownEncoding
+	status := resp.StatusCode
+	switch retried := c.cfg.ShouldRetry(response); {
+	case retried || status >= http.StatusBadRequest:
+		_, codes := readError(got.body)
+		if reason := hopeless(codes); reason != "" {
+			return verdict{reason: reason}
+		}
+		switch {
+		case !retried:
+			return verdict{reason: batch.NonRetriableHTTPStatus}
+		case status == http.StatusNotFound:
+			return verdict{reason: batch.NotFound}
+		}
+		return verdict{reason: batch.RetriableHTTPStatus}
+	case got.redirected != "":
+		return verdict{batch.Redirected, "a redirect " + got.redirected}
+	case errors.Is(got.problem, errTooLarge):
+		return verdict{reason: batch.NonRetriableHTTPStatus}
+	case errors.As(got.problem, &unknown):
+		return verdict{batch.UnknownEncoding, "a body of which " + unknown.Error()}
+	case got.problem != nil:
+		return verdict{batch.MalformedAnswer, "a body that is not in the encoding that it says"}
+	}
+	return judge(path, resp, got.body, c.retriesStatus)
+}
+
+// retriesStatus reports whether an error of a status is worth another attempt.
+func (c *Client) retriesStatus(status int) bool {
+	return c.cfg.ShouldRetry(Response{StatusCode: status})
 }
 
 // broken classifies a call that got no complete answer. ctx is the call's own.
 func (c *Client) broken(ctx context.Context, doing string, err error) Outcome {
 	switch cause := context.Cause(ctx); {
+	case cause == nil && isLocal(err):
+		return Outcome{Reason: batch.LocalError, Detail: detail(doing + ": " + describe(err))}
 	case cause == nil:
 		return Outcome{Reason: batch.NetworkError, Detail: detail(doing + ": " + describe(err)), Refusal: unreachable(err)}
 	case errors.Is(cause, errTimeout):

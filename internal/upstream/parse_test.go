@@ -3,6 +3,7 @@ package upstream
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -31,8 +32,14 @@ func TestRetryAfter(t *testing.T) {
 		{name: "bad milliseconds", seconds: "7", ms: "soon", want: 7 * time.Second},
 		{name: "negative", seconds: "-7"},
 		{name: "not a number", seconds: "NaN"},
-		{name: "endless", seconds: "1e300", want: MaxRetryAfter},
-		{name: "far date", seconds: at(1000 * time.Hour), want: MaxRetryAfter},
+		{name: "longer than a day", seconds: "604800", want: MaxRetryAfter},
+		{name: "endless", seconds: "1e300"},
+		{name: "infinity", seconds: "Infinity"},
+		{name: "far date", seconds: at(1000 * time.Hour)},
+		{name: "a point in time", seconds: strconv.FormatInt(now.Add(time.Minute).Unix(), 10), want: time.Minute},
+		{name: "a point in the past", seconds: "1771404540"},
+		{name: "a far point in time", seconds: "9999999999"},
+		{name: "a point in time, in milliseconds", seconds: "1771404540000"},
 		{name: "words", seconds: "in a while"},
 	} {
 		h := make(http.Header)

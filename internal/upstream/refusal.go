@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"syscall"
 )
@@ -26,9 +25,6 @@ const (
 	maxMessageBytes = 512
 )
 
-// quotaCodes are codes and types of 429 that no pause helps against.
-var quotaCodes = []string{"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
-
 // refusalOf reads an answer that is no success; nil: it refuses only this
 // request, or only now.
 func refusalOf(status int, body []byte) *Refusal {
@@ -38,7 +34,7 @@ func refusalOf(status int, body []byte) *Refusal {
 		return nil
 	}
 	message, codes := readError(body)
-	if status == http.StatusTooManyRequests && !slices.ContainsFunc(codes, func(c string) bool { return slices.Contains(quotaCodes, c) }) {
+	if status == http.StatusTooManyRequests && hopeless(codes) == "" {
 		return nil
 	}
 	return &Refusal{Status: status, Cause: fmt.Sprintf("status %d", status), Message: message}

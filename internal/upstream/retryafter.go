@@ -13,7 +13,8 @@ const MaxRetryAfter = 24 * time.Hour
 
 // retryAfter reads Retry-After-Ms (milliseconds) or else Retry-After (seconds
 // or an HTTP date). A date is measured against the answer's own Date, if it
-// has one, so that the two clocks need not agree. Zero: none, past or illegible.
+// has one, so that the two clocks need not agree. Zero: none, past, too far off
+// or illegible.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	if wait, ok := parseWait(h.Get("Retry-After-Ms"), time.Millisecond); ok {
 		return wait
@@ -22,19 +23,34 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	if wait, ok := parseWait(value, time.Second); ok {
 		return wait
 	}
-	at, err := http.ParseTime(value)
+	sent, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
-		return 0
+		sent = now
 	}
-	if sent, err := http.ParseTime(h.Get("Date")); err == nil {
-		now = sent
+	if at, err := http.ParseTime(value); err == nil {
+		return until(at, sent)
 	}
-	return min(max(at.Sub(now), 0), MaxRetryAfter)
+	if n, err := strconv.ParseFloat(value, 64); err == nil && n >= firstEpoch && n < lastEpoch {
+		return until(time.Unix(int64(n), 0), sent)
+	}
+	return 0
 }
+
+// until is a wait for a point in time; one that is far off is a mistake.
+func until(at, now time.Time) time.Duration {
+	if wait := at.Sub(now); wait > 0 && wait <= MaxRetryAfter {
+		return wait
+	}
+	return 0
+}
+
+// Seconds since 1970 from about 2001 on are taken for a point in time, as some
+// endpoints send it, not for decades to wait.
+const firstEpoch, lastEpoch = 1e9, 1e11
 
 func parseWait(value string, unit time.Duration) (time.Duration, bool) {
 	n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-	if err != nil || !(n >= 0) { // NaN is not ≥ 0 either
+	if err != nil || !(n >= 0) || n >= firstEpoch { // NaN is not ≥ 0 either
 		return 0, false
 	}
 	return time.Duration(min(n*float64(unit), float64(MaxRetryAfter))), true

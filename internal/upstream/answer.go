@@ -1,0 +1,261 @@
+package upstream
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fusillade/internal/batch"
+)
+
+// verdict is what a body under a success status is; the zero value: an answer.
+type verdict struct {
+	reason batch.Reason
+	detail string // nothing of the body
+}
+
+// answerMembers are the members that carry the answer, by the end of the path.
+// Of other paths any JSON object is one.
+var answerMembers = []struct{ path, member string }{
+	{"/chat/completions", "choices"},
+	{"/completions", "choices"},
+	{"/embeddings", "data"},
+	{"/responses", "output"},
+	{"/moderations", "results"},
+	{"/images/generations", "data"},
+	{"/rerank", "results"},
+	{"/score", "data"},
+	{"/classify", "data"},
+	{"/pooling", "data"},
+	{"/messages", "content"},
+}
+
+func answerMember(path string) string {
+	for _, kind := range answerMembers {
+		if strings.HasSuffix(path, kind.path) {
+			return kind.member
+		}
+	}
+	return ""
+}
+
+// judge tells an answer from what merely has a success status: pages of
+// balancers and logins, errors in words or as an object, streams that nobody
+// asked for, bodies that break off.
+func judge(path string, resp *http.Response, body []byte, retried func(status int) bool) verdict {
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusCreated, http.StatusNonAuthoritativeInfo:
+	default:
+		return verdict{batch.NoAnswer, ""}
+	}
+	trimmed := bytes.TrimSpace(body)
+	if len(trimmed) == 0 {
+		return verdict{batch.NoAnswer, "an empty body"}
+	}
+	if v := judgeForm(resp.Header.Get("Content-Type"), trimmed); v.reason != "" {
+		return v
+	}
+	return judgeMembers(path, readMembers(trimmed), retried)
+}
+
+// judgeForm makes sure that the body is one JSON object.
+func judgeForm(contentType string, body []byte) verdict {
+	if isStream(contentType, body) {
+		return verdict{batch.UnexpectedStream, "an event stream"}
+	}
+	switch {
+	case body[0] == '<':
+		return verdict{batch.MalformedAnswer, "a page of HTML or XML"}
+	case bytes.HasPrefix(body, []byte("\xef\xbb\xbf")):
+		return verdict{batch.MalformedAnswer, "a body that begins with a byte order mark"}
+	}
+	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	switch err := d.SkipValue(); {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return verdict{batch.NetworkError, "a body that breaks off"}
+	case err != nil:
+		return verdict{batch.MalformedAnswer, "a body that is not JSON"}
+	}
+	switch rest := bytes.TrimSpace(body[d.InputOffset():]); {
+	case body[0] != '{':
+		return verdict{batch.MalformedAnswer, "JSON that is no object"}
+	case len(rest) > 0 && rest[0] == '{':
+		return verdict{batch.UnexpectedStream, "several JSON objects"}
+	case len(rest) > 0:
+		return verdict{batch.MalformedAnswer, "more after the JSON object"}
+	}
+	return verdict{}
+}
+
+func isStream(contentType string, body []byte) bool {
+	if strings.HasPrefix(strings.ToLower(contentType), "text/event-stream") {
+		return body[0] != '{'
+	}
+	for _, field := range []string{"data:", "event:", "id:", "retry:", ":"} {
+		if bytes.HasPrefix(body, []byte(field)) {
+			return true
+		}
+	}
+	return false
+}
+
+// members are those of a body's top level that tell whether it is an answer.
+type members struct {
+	all          map[string][]byte // as written
+	errorObject  bool              // "object" or "type" is "error"
+	errorMember  []byte            // as written
+	responseDone string            // "status"
+}
+
+func readMembers(body []byte) members {
+	m := members{all: make(map[string][]byte, 12)}
+	for fields := newFieldScanner(body); ; {
+		key, value, ok := fields.next()
+		if !ok {
+			break
+		}
+		m.all[string(key)] = value
+	}
+	m.errorObject = readString(m.all["object"]) == "error" || readString(m.all["type"]) == "error"
+	m.errorMember = m.all["error"]
+	m.responseDone = readString(m.all["status"])
+	return m
+}
+
+func judgeMembers(path string, m members, retried func(int) bool) verdict {
+	switch {
+	case !isNothing(m.errorMember):
+		v := judgeError(m.errorMember, retried)
+		if v.reason == batch.NonRetriableErrorBody && answerMember(path) == "output" {
+			v = verdict{batch.ResponseFailed, "a response that failed"}
+		}
+		return v
+	case m.errorObject:
+		return judgeErrorMembers(m.all, retried)
+	}
+	name := answerMember(path)
+	if name == "" {
+		return verdict{}
+	}
+	value, present := m.all[name]
+	if name == "output" {
+		if v := judgeStatus(m); v.reason != "" {
+			return v
+		}
+	}
+	switch {
+	case !present:
+		return verdict{batch.MalformedAnswer, `an object without "` + name + `"`}
+	case value[0] != '[':
+		return verdict{batch.MalformedAnswer, `"` + name + `" that is no array`}
+	case isEmptyArray(value) && name != "output" && name != "content":
+		return verdict{batch.MalformedAnswer, `"` + name + `" that is empty`}
+	case name == "choices":
+		return judgeChoices(value, retried)
+	case name == "data" && strings.HasSuffix(path, "/embeddings"):
+		return judgeElements(name, value, "embedding")
+	}
+	return judgeElements(name, value, "")
+}
+
+// judgeStatus looks at the status of a response of /v1/responses.
+func judgeStatus(m members) verdict {
+	switch m.responseDone {
+	case "completed", "":
+		return verdict{}
+	case "incomplete":
+		return verdict{batch.ResponseIncomplete, `a response whose status is "incomplete"`}
+	case "queued", "in_progress":
+		return verdict{batch.ResponseUnfinished, `a response whose status is "` + m.responseDone + `"`}
+	}
+	return verdict{batch.ResponseFailed, "a response that failed or was cancelled"}
+}
+
+func judgeChoices(choices []byte, retried func(int) bool) verdict {
+	v := judgeElements("choices", choices, "")
+	eachElement(choices, func(choice []byte) {
+		fields, carries, null := newFieldScanner(choice), false, false
+		for v.reason == "" {
+			key, value, ok := fields.next()
+			if !ok {
+				break
+			}
+			switch string(key) {
+			case "finish_reason":
+				if readString(value) == "error" {
+					v = verdict{batch.RetriableErrorBody, `a choice whose finish_reason is "error"`}
+				}
+			case "error":
+				if !isNothing(value) {
+					v = judgeError(value, retried)
+				}
+			case "message", "text":
+				carries = true
+				null = null || string(value) == "null"
+			}
+		}
+		if v.reason == "" && (!carries || null) {
+			v = verdict{batch.MalformedAnswer, "a choice without a message or text"}
+		}
+	})
+	return v
+}
+
+// judgeElements makes sure that all elements are objects that have a member.
+func judgeElements(name string, array []byte, member string) verdict {
+	v := verdict{}
+	eachElement(array, func(element []byte) {
+		switch {
+		case element[0] != '{':
+			v = verdict{batch.MalformedAnswer, `an element of "` + name + `" that is no object`}
+		case member != "" && !hasMember(element, member):
+			v = verdict{batch.MalformedAnswer, `an element of "` + name + `" without "` + member + `"`}
+		}
+	})
+	return v
+}
+
+func hasMember(object []byte, name string) bool {
+	for fields := newFieldScanner(object); ; {
+		key, value, ok := fields.next()
+		if !ok {
+			return false
+		}
+		if string(key) == name {
+			return string(value) != "null"
+		}
+	}
+}
+
+// eachElement calls each with the elements of a valid JSON array, as written.
+func eachElement(array []byte, each func(element []byte)) {
+	for rest := skipSpace(array[1:]); len(rest) > 0 && rest[0] != ']'; {
+		end := valueEnd(rest)
+		if end <= 0 {
+			return
+		}
+		each(rest[:end])
+		rest = skipSpace(rest[end:])
+		if len(rest) > 0 && rest[0] == ',' {
+			rest = skipSpace(rest[1:])
+		}
+	}
+}
+
+func isEmptyArray(array []byte) bool {
+	rest := skipSpace(array[1:])
+	return len(rest) > 0 && rest[0] == ']'
+}
+
+// isNothing holds for the values of "error" that stand beside an answer.
+func isNothing(value []byte) bool {
+	switch string(value) {
+	case "", "null", "false", `""`:
+		return true
+	}
+	return value[0] == '[' && isEmptyArray(value) || value[0] == '{' && len(skipSpace(value[1:])) > 0 && skipSpace(value[1:])[0] == '}'
+}
