@@ -31,18 +31,22 @@ type DeliveryResult struct {
 }
 
 const (
-	// The longest due first, of each endpoint but those that are busy. An attempt
+	// The longest due first, of each endpoint but those that are busy, and of each
+	// owner as many as there are places for. An attempt
 	// is leased: if nothing comes of it, as the sender died, it is made again.
 	claimDeliveriesSQL = `
 WITH due AS (
-    SELECT d.webhook_id, d.event_id, w.owner, w.url, w.secret
+    SELECT * FROM (
+    SELECT d.webhook_id, d.event_id, d.next_attempt_at, w.owner, w.url, w.secret,
+           row_number() OVER (PARTITION BY w.owner ORDER BY d.next_attempt_at) AS nth
       FROM webhooks w
      CROSS JOIN LATERAL (
            SELECT webhook_id, event_id, next_attempt_at FROM webhook_deliveries
             WHERE webhook_id = w.id AND next_attempt_at <= now()
             ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED) d
-     WHERE w.id <> ALL ($1::uuid[])
-     ORDER BY d.next_attempt_at LIMIT $3
+     WHERE w.id <> ALL ($1::uuid[])) d
+     WHERE nth <= COALESCE((SELECT o.places FROM unnest($5::text[], $6::int[]) AS o (owner, places) WHERE o.owner = d.owner), $7)
+     ORDER BY next_attempt_at LIMIT $3
 )
 UPDATE webhook_deliveries d SET attempts = d.attempts + 1, next_attempt_at = now() + $4::interval
   FROM due
@@ -63,18 +67,28 @@ DELETE FROM webhook_deliveries WHERE (webhook_id, event_id) IN (
         WHERE next_attempt_at IS NULL AND created_at < now() - $1::interval ORDER BY created_at LIMIT $2)`
 )
 
-// ClaimDeliveries takes up to n events that are due, at most perWebhook of an
-// endpoint and none of those in busy, for as long as lease.
-func (s *Store) ClaimDeliveries(ctx context.Context, busy [][16]byte, perWebhook, n int, lease time.Duration) ([]WebhookDelivery, error) {
-	if busy == nil {
-		busy = [][16]byte{}
+// DeliveryPlaces says how many webhook deliveries may be claimed.
+type DeliveryPlaces struct {
+	All      int            // in one call
+	Endpoint int            // of one endpoint
+	Busy     [][16]byte     // endpoints of which none may be
+	Owner    int            // of one owner that Owners does not name
+	Owners   map[string]int // of these owners
+}
+
+// ClaimDeliveries takes events that are due, as many as there are places for, for
+// as long as lease.
+func (s *Store) ClaimDeliveries(ctx context.Context, p DeliveryPlaces, lease time.Duration) ([]WebhookDelivery, error) {
+	busy, owners, places := append([][16]byte{}, p.Busy...), make([]string, 0, len(p.Owners)), make([]int32, 0, len(p.Owners))
+	for owner, n := range p.Owners {
+		owners, places = append(owners, owner), append(places, int32(n))
 	}
 	list, err := collect(ctx, s, func(row pgx.CollectableRow) (d WebhookDelivery, err error) {
 		err = row.Scan(&d.event, &d.webhook, &d.Type, (*[16]byte)(&d.Batch), &d.CreatedAt, &d.Attempt,
 			&d.Webhook.Owner, &d.Webhook.URL, &d.Webhook.Secret)
 		d.Event, d.Webhook.ID = fmt.Sprintf("%x", d.event), fmt.Sprintf("%x", d.webhook)
 		return d, err
-	}, claimDeliveriesSQL, busy, perWebhook, n, lease)
+	}, claimDeliveriesSQL, busy, p.Endpoint, p.All, lease, owners, places, p.Owner)
 	if err != nil {
 		return nil, fmt.Errorf("claiming webhook deliveries: %w", err)
 	}

@@ -81,7 +81,7 @@ func TestEndsOfBatchesAreEvents(t *testing.T) {
 				t.Errorf("%d events before the end", n)
 			}
 			test.end(t, s, d, id)
-			due, err := s.ClaimDeliveries(t.Context(), nil, 10, 10, time.Hour)
+			due, err := s.ClaimDeliveries(t.Context(), DeliveryPlaces{All: 10, Endpoint: 10, Owner: 10}, time.Hour)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,7 +106,7 @@ func TestEndsOfBatchesAreEvents(t *testing.T) {
 			if _, err := s.CancelBatch(t.Context(), id); err != nil {
 				t.Fatal(err)
 			}
-			again, err := s.ClaimDeliveries(t.Context(), nil, 10, 10, time.Hour)
+			again, err := s.ClaimDeliveries(t.Context(), DeliveryPlaces{All: 10, Endpoint: 10, Owner: 10}, time.Hour)
 			if err != nil || len(again) != 2 || again[0].Type != "batch.cancelled" || again[0].Event == due[0].Event {
 				t.Errorf("after a retry: %+v, %v", again, err)
 			}
@@ -125,7 +125,7 @@ INSERT INTO webhook_deliveries (event_id, webhook_id, type, batch_id, next_attem
 SELECT gen_random_uuid(), id, 'batch.completed', gen_random_uuid(), now() - n * interval '1 s' FROM webhooks, generate_series(1, 6) n`)
 	claim := func(busy [][16]byte, each, n int) (of map[string]int, all []WebhookDelivery) {
 		t.Helper()
-		all, err := s.ClaimDeliveries(t.Context(), busy, each, n, time.Hour)
+		all, err := s.ClaimDeliveries(t.Context(), DeliveryPlaces{All: n, Endpoint: each, Busy: busy, Owner: 100}, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,7 +228,7 @@ func TestBatchFinishesWhileAWebhookIsDeleted(t *testing.T) {
 	if err := deletion.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	due, err := s.ClaimDeliveries(t.Context(), nil, 10, 10, time.Hour)
+	due, err := s.ClaimDeliveries(t.Context(), DeliveryPlaces{All: 10, Endpoint: 10, Owner: 10}, time.Hour)
 	if err != nil || len(due) != 1 || due[0].Webhook.ID != staying || due[0].Type != "batch.completed" {
 		t.Errorf("%+v, %v", due, err)
 	}

@@ -18,9 +18,10 @@ import (
 
 const (
 	defaultTimeout = 15 * time.Second
-	// concurrency bounds the attempts at once; an endpoint with perWebhook of
-	// them is given no more.
-	concurrency, perWebhook = 32, 4
+	// concurrency bounds the attempts at once, perOwner those of one owner's
+	// endpoints and perWebhook those of one endpoint: endpoints that hang hold up
+	// nobody else's events.
+	concurrency, perOwner, perWebhook = 32, 8, 4
 	// leaseMargin is how long an attempt may take to be recorded.
 	leaseMargin  = 45 * time.Second
 	pollInterval = time.Second
@@ -71,12 +72,15 @@ func New(cfg Config) (*Sender, error) {
 // Run delivers until ctx ends, and returns when all attempts have. Any number
 // may run at once.
 func (s *Sender) Run(ctx context.Context) {
-	inFlight, busy := 0, make(map[[16]byte]int)
-	ended := make(chan [16]byte, concurrency)
-	end := func(endpoint [16]byte) {
+	inFlight, busy, owners := 0, make(map[[16]byte]int), make(map[string]int)
+	ended := make(chan postgres.WebhookDelivery, concurrency)
+	end := func(d postgres.WebhookDelivery) {
 		inFlight--
-		if busy[endpoint]--; busy[endpoint] == 0 {
-			delete(busy, endpoint)
+		if busy[d.Endpoint()]--; busy[d.Endpoint()] == 0 {
+			delete(busy, d.Endpoint())
+		}
+		if owners[d.Webhook.Owner]--; owners[d.Webhook.Owner] == 0 {
+			delete(owners, d.Webhook.Owner)
 		}
 	}
 	defer func() {
@@ -92,16 +96,17 @@ func (s *Sender) Run(ctx context.Context) {
 		}
 		more := false
 		if free := concurrency - inFlight; free > 0 {
-			due, err := s.cfg.Store.ClaimDeliveries(ctx, full(busy), perWebhook, free, s.cfg.Timeout+leaseMargin)
+			due, err := s.cfg.Store.ClaimDeliveries(ctx, places(free, busy, owners), s.cfg.Timeout+leaseMargin)
 			if err != nil && ctx.Err() == nil {
 				s.cfg.Log.Warn("due webhook deliveries could not be claimed", "err", err)
 			}
 			for _, d := range due {
 				inFlight++
 				busy[d.Endpoint()]++
+				owners[d.Webhook.Owner]++
 				go func() { // joined by ended
 					s.deliver(ctx, d)
-					ended <- d.Endpoint()
+					ended <- d
 				}()
 			}
 			more = len(due) > 0
@@ -115,20 +120,25 @@ func (s *Sender) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-wait:
-		case endpoint := <-ended:
-			end(endpoint)
+		case d := <-ended:
+			end(d)
 		}
 	}
 }
 
-// full are the endpoints that are given no more for now.
-func full(busy map[[16]byte]int) (ids [][16]byte) {
+// places are those that are free beside the attempts being made, by endpoint and
+// by owner.
+func places(free int, busy map[[16]byte]int, owners map[string]int) postgres.DeliveryPlaces {
+	p := postgres.DeliveryPlaces{All: free, Endpoint: perWebhook, Owner: perOwner, Owners: make(map[string]int, len(owners))}
 	for endpoint, n := range busy {
 		if n >= perWebhook {
-			ids = append(ids, endpoint)
+			p.Busy = append(p.Busy, endpoint)
 		}
 	}
-	return ids
+	for owner, n := range owners {
+		p.Owners[owner] = max(perOwner-n, 0)
+	}
+	return p
 }
 
 // deliver makes an attempt and records its result. A crash in between

@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -60,10 +61,12 @@ func (f *fixture) newKeyring(fill byte) *seal.Keyring {
 	return keyring
 }
 
-// event makes an endpoint and an event for it.
-func (f *fixture) event(url string) {
+// event makes an endpoint of alice's and an event for it.
+func (f *fixture) event(url string) { f.eventOf("alice", url) }
+
+func (f *fixture) eventOf(owner, url string) {
 	f.t.Helper()
-	id, err := f.store.CreateWebhook(f.t.Context(), "alice", url, func(id string) ([]byte, error) {
+	id, err := f.store.CreateWebhook(f.t.Context(), owner, url, func(id string) ([]byte, error) {
 		return f.keyring.Seal(seal.WebhookSecret(id, url), f.secret)
 	})
 	if err != nil {
@@ -230,6 +233,48 @@ func TestFailures(t *testing.T) {
 			t.Error("a request arrived that should not have")
 		}
 	})
+}
+
+// Endpoints of one owner that hang, however many, leave places for others' events.
+func TestHangingEndpointsOfAnOwner(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	done := make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // so that the server notices when the sender leaves
+		select {
+		case <-done:
+		case <-r.Context().Done():
+		}
+	}))
+	defer hanging.Close()
+	defer close(done)
+	arrived := make(chan struct{}, 1)
+	well := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived <- struct{}{} }))
+	defer well.Close()
+	for i := range 16 { // as many endpoints as one owner may have
+		for _, owner := range []string{"alice", "carol"} {
+			f.eventOf(owner, fmt.Sprintf("%s/%d", hanging.URL, i))
+		}
+	}
+	f.exec(`UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 hour'`)
+	f.run(func(cfg *Config) { cfg.Timeout = patience })
+	testenv.Until(t, patience, "the places of both are taken", func() bool {
+		var n int
+		if err := f.db.QueryRow(t.Context(), `SELECT count(*) FROM webhook_deliveries WHERE attempts > 0`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if n > 2*perOwner {
+			t.Fatalf("%d attempts at once of two owners, want %d at most", n, 2*perOwner)
+		}
+		return n == 2*perOwner
+	})
+	f.eventOf("bob", well.URL)
+	select {
+	case <-arrived:
+	case <-time.After(patience):
+		t.Error("another owner's event was not delivered")
+	}
 }
 
 // After about a day no further attempt is made.
