@@ -187,7 +187,13 @@ func (o operation) refusesParameter(p *openapi3.Parameter, bad string) {
 			want = "model"
 		}
 	case "query":
-		target += "?" + url.Values{p.Name: {bad}}.Encode()
+		query := url.Values{p.Name: {bad}}
+		for _, other := range o.op.Parameters {
+			if other.Value.In == "query" && other.Value.Required && other.Value.Name != p.Name {
+				query.Set(other.Value.Name, "m")
+			}
+		}
+		target += "?" + query.Encode()
 	case "header":
 		headers = []string{p.Name, bad}
 	}

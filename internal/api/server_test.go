@@ -40,6 +40,9 @@ func TestRoutes(t *testing.T) {
 		code         string
 	}{
 		{http.MethodGet, "/nothing", 404, "unknown_url"},
+		{http.MethodGet, "/files?order=", 400, "invalid_value"},
+		{http.MethodGet, "/files?limit=", 400, "invalid_value"},
+		{http.MethodGet, "/files?after=", 400, "invalid_value"},
 		{http.MethodPost, "/chat/completions", 404, "unknown_url"},
 		{http.MethodPut, "/files", 405, "method_not_allowed"},
 		{http.MethodPatch, "/batches/x", 405, "method_not_allowed"},

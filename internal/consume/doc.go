@@ -4,9 +4,9 @@
 //	receive ──▶ start ──▶ schedule ──▶ call ──▶ finish
 //	 pull        batched    ready,       one     batched write, then the answer
 //	             write      slot+place   call    to the broker
-//	              │ stale: ack   │                 │ complete, fail: ack
-//	              │ busy, early: │ drain, pause:   │ retry: nak with delay
-//	              ▼ nak          ▼ release         │ release: nak
+//	              │ stale: ack   │ drain, pause,   │ complete, fail: ack
+//	              │ busy, early: │ hold: release   │ retry, release: nak with delay, or
+//	              ▼ nak          ▼                 │   due in Postgres and ack (share.go)
 //	                                               ▼ fenced: leave it to the lease
 //
 // inflight.go holds what is on this way; cancel.go takes out of it what has
@@ -20,10 +20,16 @@
 // works on it, and redelivered by the broker if the consumer dies. Postgres
 // decides who owns a request; what the broker says is advisory.
 //
+// What Postgres refuses ends a request only if it is content that the endpoint
+// sent; all else is tried again, apart from what it does not concern (flush.go,
+// unstored.go). Memory is bounded: requests' bodies, and results that wait to be
+// stored, in bytes; messages by number.
+//
 // What a crash leaves behind:
 //
 //	before start            nothing; the lease runs out, another consumer starts it
 //	after start             the row is processing; the next delivery starts it again
 //	                        once its daemon is dead by Postgres's own record
-//	after finish, no ack    the row is gone; the next delivery is acked unseen
+//	after finish, no ack    the row is gone, or due for a new claim; the next
+//	                        delivery is acked unseen
 package consume

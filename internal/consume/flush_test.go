@@ -206,7 +206,7 @@ func TestStopWithAnUnstoredResult(t *testing.T) {
 func TestResultsThatWaitAreBounded(t *testing.T) {
 	t.Parallel()
 	const n, size, bound = 40, 100_000, 300_000
-	c := newCluster(t, limits(map[batch.Model]int{testModel: 1, otherModel: 1}))
+	c := newCluster(t, limits(map[batch.Model]int{testModel: 10, otherModel: 10}))
 	body := []byte(testenv.ChatAnswer(strings.Repeat("x", size-len(testenv.ChatAnswer("")))))
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, _ call) { _, _ = w.Write(body) })
 	away := make(chan struct{})
@@ -218,11 +218,11 @@ func TestResultsThatWaitAreBounded(t *testing.T) {
 			return refused
 		}
 	}}
-	r := c.startTuned(func(r *Consumer) { r.capacity.maxResults = bound }, func(cfg *Config) { cfg.Store = store })
-	id := c.Begin(lines(n, testModel, otherModel))
+	r := c.startTuned(func(r *Consumer) { r.capacity.maxResults = bound }, func(cfg *Config) { cfg.Store, cfg.MaxInFlight = store, 1 })
+	id := c.Begin(lines(n, testModel, otherModel)) // more than one is ready beside each call
 	until(t, "the bound is reached", func() bool { return r.capacity.results.Load() >= bound })
 	until(t, "a write was tried again and again", func() bool { return store.finishes.Load() > 4 })
-	// One more of each model may have been in flight.
+	// One more may have been in flight.
 	if calls := len(c.endpoint.all()); calls > bound/size+1 {
 		t.Errorf("%d calls of %d bytes each were made while results wait, with a bound of %d", calls, size, bound)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -43,7 +44,7 @@ func (s *source) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := s.decoded.Read(p)
-	if err == nil || err == io.EOF || !s.gzip || s.rawErr != nil && s.rawErr != io.EOF {
+	if err == nil || err == io.EOF || !s.gzip || s.failed() {
 		return n, err
 	}
 	return n, damaged()
@@ -53,7 +54,7 @@ func (s *source) Read(p []byte) (int, error) {
 func (s *source) open() error {
 	start := make([]byte, maxMagic)
 	n, err := io.ReadFull((*rawSource)(s), start)
-	if err != nil && s.rawErr != io.EOF {
+	if err != nil && s.failed() {
 		return err
 	}
 	start = start[:n]
@@ -70,11 +71,14 @@ func (s *source) open() error {
 	if s.decoded, err = gzip.NewReader(bufio.NewReaderSize(s.decoded, chunkBytes)); err == nil {
 		return nil
 	}
-	if s.rawErr != nil && s.rawErr != io.EOF {
+	if s.failed() {
 		return s.rawErr
 	}
 	return damaged()
 }
+
+// failed reports whether the file could not be read to its end.
+func (s *source) failed() bool { return s.rawErr != nil && !errors.Is(s.rawErr, io.EOF) }
 
 func damaged() error {
 	return &formatError{"the file is compressed with gzip, and is damaged or cut short"}

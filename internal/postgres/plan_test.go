@@ -238,14 +238,15 @@ func TestPlansDoNotGrow(t *testing.T) {
 		return costs
 	}
 	small, big := measure(10_000, 1_000), measure(200_000, 10_000)
-	// The second measure finds a batch more, and indexes may have a level more.
+	// The second measure finds a batch more, which costs a list of batches some
+	// rows, and indexes may have a level more.
 	for name, before := range small {
 		after := big[name]
 		t.Logf("%-12s %5.0f rows in %5.0f blocks; %5.0f in %5.0f", name, before.rows, before.blocks, after.rows, after.blocks)
-		if after.rows > before.rows+10 || after.rows > 12*asked {
+		if after.rows > before.rows+20 || after.rows > 12*asked {
 			t.Errorf("%s reads %.0f rows, and %.0f of a batch 20 times as large", name, before.rows, after.rows)
 		}
-		if after.blocks > 1.5*before.blocks+10 {
+		if after.blocks > 1.5*before.blocks+20 {
 			t.Errorf("%s reads %.0f blocks, and %.0f of a batch 20 times as large", name, before.blocks, after.blocks)
 		}
 	}
