@@ -289,6 +289,8 @@ func TestAdminRoutes(t *testing.T) {
 			t.Errorf("%s: param %v, want %v", tt.body, got, tt.param)
 		}
 	}
+	operator.do(http.MethodPatch, "/admin/v1/models/", "", nil).wantError(t, http.StatusBadRequest, "missing_parameter")
+	operator.do(http.MethodPatch, "/admin/v1/models/m", "application/json", strings.NewReader(`{"escalates_before_seconds":null}`)).wantError(t, http.StatusBadRequest, "invalid_type")
 	operator.get("/admin/v1/demand?x=1").wantError(t, http.StatusBadRequest, "unknown_parameter")
 	operator.get("/admin/v1/daemons?all=perhaps").wantError(t, http.StatusBadRequest, "invalid_value")
 

@@ -214,7 +214,7 @@ func servePickups() (*arrivals, func(), error) {
 	a := &arrivals{url: "http://" + listener.Addr().String(), at: make(chan time.Time, 1)}
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		a.at <- time.Now()
-		_, _ = io.WriteString(w, `{}`)
+		_, _ = io.WriteString(w, `{"choices":[{"message":{"content":"x"}}]}`)
 	})}
 	served := make(chan struct{})
 	go func() { defer close(served); _ = server.Serve(listener) }()

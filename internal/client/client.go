@@ -43,8 +43,8 @@ type Client struct {
 // New returns a client. It does not talk to the server yet.
 func New(cfg Config) (*Client, error) {
 	base, err := url.Parse(strings.TrimSuffix(strings.TrimRight(cfg.URL, "/"), "/v1"))
-	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return nil, errors.New("client: URL must be an http or https URL")
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.RawQuery != "" {
+		return nil, errors.New("client: URL must be an http or https URL without a query")
 	}
 	cfg.IdleTimeout, cfg.Pause = cmp.Or(cfg.IdleTimeout, 2*time.Minute), cmp.Or(cfg.Pause, time.Second)
 	transport := http.DefaultTransport.(*http.Transport).Clone()

@@ -183,7 +183,7 @@ func TestLoadRefusesBadValuesOfConsumer(t *testing.T) {
 		{"UPSTREAM_URL", "ftp://u:hunter2@host", "does not begin with http:// or https://"},
 		{"UPSTREAM_URL", "https://", "has no host"},
 		{"UPSTREAM_URL", "https://u:hunter2@host:70000", "has a port that is not from 1 to 65535"},
-		{"UPSTREAM_URL", "https://host/?key=hunter2", "has a query"},
+		{"UPSTREAM_URL", "https://host/#hunter2", "has a fragment"},
 		{"UPSTREAM_URL", "https://u:hunter2%@host", "is not a URL"},
 		{"UPSTREAM_API_KEY", "hunter2\n", "line end"},
 		{"MODEL_UPSTREAMS", "gpt-4=u:hunter2@host", `has the model "gpt-4" with a URL that`},

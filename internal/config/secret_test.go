@@ -21,7 +21,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	for _, err := range []error{
 		cfg.Postgres.URL.Set("postgres://u:" + secret + "@db/x?password=" + secret),
 		cfg.NATS.URL.Set("nats://" + secret + "@a,tls://u:" + secret + "@b"),
-		cfg.Upstream.URL.Set("https://u:" + secret + "@host"),
+		cfg.Upstream.URL.Set("https://u:" + secret + "@host?key=" + secret),
 		cfg.Upstream.APIKey.Set(secret),
 		cfg.Upstream.Proxy.Set("http://u:" + secret + "@proxy:3128"),
 		cfg.Upstream.Models.Set("a=https://u:" + secret + "@host"),

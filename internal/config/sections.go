@@ -14,7 +14,7 @@ type Capacity struct {
 
 // Upstream is where calls go.
 type Upstream struct {
-	URL    HTTPURL        `envconfig:"FUSILLADE_UPSTREAM_URL" allowed:"an http or https URL without query and fragment, such as https://api.example.com" desc:"model endpoint of models that have none of their own"`
+	URL    HTTPURL        `envconfig:"FUSILLADE_UPSTREAM_URL" allowed:"an http or https URL without a fragment, such as https://api.example.com/v1" desc:"model endpoint of models that have none of their own; a path in it stands in place of /v1, and a query is sent with every call"`
 	APIKey Secret         `envconfig:"FUSILLADE_UPSTREAM_API_KEY" allowed:"printable ASCII without blanks" desc:"bearer token of calls to UPSTREAM_URL whose batch and model have none of their own; not sent where that URL has a user and password, nor to endpoints of single models"`
 	Models ModelUpstreams `envconfig:"FUSILLADE_MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"}" desc:"endpoints of single models, as model=url,… or JSON"`
 	Proxy  ProxyURL       `envconfig:"FUSILLADE_UPSTREAM_PROXY" derived:"HTTPS_PROXY, HTTP_PROXY and NO_PROXY" allowed:"an http, https or socks5 URL, or none" desc:"proxy of calls to model endpoints; none: direct connections"`

@@ -12,7 +12,7 @@ import (
 	"fusillade/internal/batch"
 )
 
-// HTTPURL is a model endpoint. Only its user and password are masked.
+// HTTPURL is a model endpoint. Its user, password and query are masked.
 type HTTPURL struct{ masked }
 
 // Set takes an http or https URL; slashes at its end are dropped.
@@ -25,10 +25,14 @@ func (h *HTTPURL) Set(text string) error {
 	if err != nil {
 		return err
 	}
-	if u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#") {
-		return errors.New("has a query or a fragment, to which no path can be added")
+	if strings.Contains(text, "#") {
+		return errors.New("has a fragment, which is sent to no server")
 	}
-	h.masked = mask(strings.TrimRight(text, "/"), strings.TrimRight(withoutUser(u), "/"))
+	shown := *u
+	if u.RawQuery != "" {
+		shown.RawQuery = "redacted" // it may hold a key
+	}
+	h.masked = mask(strings.TrimRight(text, "/"), strings.TrimRight(withoutUser(&shown), "/"))
 	return nil
 }
 

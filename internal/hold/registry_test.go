@@ -104,7 +104,6 @@ func TestKeysDiffer(t *testing.T) {
 		t.Error("one credential has two keys")
 	}
 }
-}
 
 // Every process sees a hold, and only that of the credential; it is lifted for
 // all; and what is lifted does not come back.

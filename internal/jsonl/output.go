@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -17,12 +19,14 @@ import (
 //	{"id":"batch_req_…","custom_id":"…","response":{"status_code":200,"request_id":"…","body":{…}},"error":null}
 //
 // A body that is JSON is embedded without its white space and otherwise byte
-// for byte; any other becomes a JSON string; bytes that are no UTF-8 become
-// U+FFFD in both. A nil body becomes null.
+// for byte, but for what readers stumble over: U+0085, U+2028 and U+2029 become
+// escapes, and half a surrogate pair U+FFFD. Any other body becomes a JSON
+// string; bytes that are no UTF-8 become U+FFFD in both. A nil body becomes null.
 func AppendOutputLine(dst []byte, r batch.Result) []byte {
+	begin := len(dst)
 	dst = appendHead(dst, r)
 	dst = appendResponse(dst, r)
-	return append(dst, ",\"error\":null}\n"...)
+	return escapeLineEnds(append(dst, ",\"error\":null}\n"...), begin)
 }
 
 // AppendErrorLine appends the line of a request that ended in any other way:
@@ -34,6 +38,7 @@ func AppendOutputLine(dst []byte, r batch.Result) []byte {
 // The code is batch_cancelled or batch_expired by the request's state, else
 // the reason of its failure.
 func AppendErrorLine(dst []byte, r batch.Result) []byte {
+	begin := len(dst)
 	dst = appendHead(dst, r)
 	if r.StatusCode == 0 {
 		dst = append(dst, "null"...)
@@ -45,7 +50,21 @@ func AppendErrorLine(dst []byte, r batch.Result) []byte {
 	dst = appendString(dst, code)
 	dst = append(dst, `,"message":`...)
 	dst = appendString(dst, message)
-	return append(dst, "}}\n"...)
+	return escapeLineEnds(append(dst, "}}\n"...), begin)
+}
+
+// lineEnds are characters that JSON lets stand in a string, and that readers
+// which split lines by Unicode's rules, such as Python's splitlines, take for
+// the end of a line.
+var lineEnds = strings.NewReplacer("\u0085", `\u0085`, "\u2028", `\u2028`, "\u2029", `\u2029`)
+
+// escapeLineEnds writes line ends within strings as escapes, from begin on.
+func escapeLineEnds(dst []byte, begin int) []byte {
+	line := dst[begin:]
+	if !bytes.Contains(line, []byte("\u0085")) && !bytes.Contains(line, []byte("\u2028")) && !bytes.Contains(line, []byte("\u2029")) {
+		return dst
+	}
+	return append(dst[:begin], lineEnds.Replace(string(line))...)
 }
 
 func appendHead(dst []byte, r batch.Result) []byte {
@@ -74,16 +93,52 @@ func appendBody(dst, body []byte) []byte {
 		body = bytes.ToValidUTF8(body, []byte("\uFFFD"))
 	}
 	// The options of a response are laxer than those of a request: it is passed
-	// on, not judged. Valid UTF-8 leaves AllowInvalidUTF8 one effect, to let
-	// escapes of lone surrogates through.
-	embedded, err := jsontext.AppendFormat(dst, body,
-		jsontext.AllowDuplicateNames(true),
-		jsontext.AllowInvalidUTF8(true),
-		jsontext.PreserveRawStrings(true))
-	if err != nil {
-		return appendString(dst, body)
+	// on, not judged.
+	options := []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.PreserveRawStrings(true)}
+	if embedded, err := jsontext.AppendFormat(dst, body, options...); err == nil {
+		return embedded
 	}
-	return embedded
+	if embedded, err := jsontext.AppendFormat(dst, replaceLoneSurrogates(body), options...); err == nil {
+		return embedded
+	}
+	return appendString(dst, body)
+}
+
+// replaceLoneSurrogates writes U+FFFD for escapes of half a surrogate pair, which
+// strict readers refuse.
+func replaceLoneSurrogates(body []byte) []byte {
+	out := make([]byte, 0, len(body))
+	for len(body) > 0 {
+		next := bytes.IndexByte(body, '\\')
+		if next < 0 || next+1 == len(body) {
+			break
+		}
+		out, body = append(out, body[:next]...), body[next:]
+		n := 2
+		if r := escaped(body); utf16.IsSurrogate(r) {
+			n = 6
+			if utf16.DecodeRune(r, escaped(body[n:])) == utf8.RuneError {
+				out, body = append(out, `\ufffd`...), body[n:]
+				continue
+			}
+			n = 12
+		}
+		out, body = append(out, body[:n]...), body[n:]
+	}
+	return append(out, body...)
+}
+
+// escaped returns the character of the escape \uXXXX that b begins with; -1: it
+// begins with something else.
+func escaped(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
 }
 
 // appendString appends s as a JSON string, with U+FFFD for what is no UTF-8.

@@ -3,6 +3,7 @@ package jsonl
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -42,11 +43,11 @@ func TestAppendOutputLine(t *testing.T) {
 			func(r *batch.Result) {
 				r.Body = []byte("\n{ \"b\" : [1.50, -0.0, 1E+2, 12345678901234567890],\r\n\t\"a\": \"\\u00e9 \\/<é\u2028>\",\"a\":null }\n")
 			},
-			"\"custom_id\":\"a\",\"response\":{\"status_code\":200,\"request_id\":\"req_1\",\"body\":{\"b\":[1.50,-0.0,1E+2,12345678901234567890],\"a\":\"\\u00e9 \\/<é\u2028>\",\"a\":null}},\"error\":null}",
+			"\"custom_id\":\"a\",\"response\":{\"status_code\":200,\"request_id\":\"req_1\",\"body\":{\"b\":[1.50,-0.0,1E+2,12345678901234567890],\"a\":\"\\u00e9 \\/<é\\u2028>\",\"a\":null}},\"error\":null}",
 		},
 		"lone surrogate": {
 			func(r *batch.Result) { r.Body = []byte(`"\ud800"`) },
-			`"custom_id":"a","response":{"status_code":200,"request_id":"req_1","body":"\ud800"},"error":null}`,
+			`"custom_id":"a","response":{"status_code":200,"request_id":"req_1","body":"\ufffd"},"error":null}`,
 		},
 		"text": {
 			func(r *batch.Result) { r.Body = []byte("<p>\"no\"\n\x00</p>") },
@@ -142,6 +143,16 @@ func TestAppendErrorLine(t *testing.T) {
 	}
 }
 
+// decoded is a JSON value with its numbers as they are written.
+func decoded(body []byte) (value any) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if err := d.Decode(&value); err != nil {
+		return err
+	}
+	return value
+}
+
 // checkLine reads the output and the error line of r back.
 func checkLine(t interface{ Fatalf(string, ...any) }, r batch.Result) {
 	for _, line := range [][]byte{AppendOutputLine(nil, r), AppendErrorLine(nil, r)} {
@@ -166,7 +177,9 @@ func checkLine(t interface{ Fatalf(string, ...any) }, r batch.Result) {
 		valid := bytes.ToValidUTF8(r.Body, []byte("\uFFFD"))
 		want := new(bytes.Buffer)
 		if json.Compact(want, valid) == nil {
-			if !bytes.Equal(got.Response.Body, want.Bytes()) {
+			// Byte for byte, but for what is written as an escape, or of one.
+			changed := bytes.Contains(valid, []byte(`\u`)) || bytes.ContainsAny(valid, "\u0085\u2028\u2029")
+			if !bytes.Equal(got.Response.Body, want.Bytes()) && (!changed || !reflect.DeepEqual(decoded(got.Response.Body), decoded(valid))) {
 				t.Fatalf("body %q became %q", r.Body, got.Response.Body)
 			}
 			continue

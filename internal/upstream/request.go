@@ -37,8 +37,7 @@ type Request struct {
 	// query (kept, before that of Path) and user:password (sent as Basic
 	// authorization if there is no APIKey).
 	BaseURL string
-	// Path is appended to the path of BaseURL; where that ends in /v1 and Path
-	// begins with it, it is there once.
+	// Path is appended to BaseURL; without its /v1 where BaseURL has a path.
 	Path string
 	// APIKey is sent as a bearer token. Empty: no such header.
 	APIKey string

@@ -10,8 +10,10 @@ import (
 
 const versionPath = "/v1"
 
-// joinURL appends a path to an endpoint. Whatever the path holds, the host
-// stays the endpoint's: the key is meant for no other.
+// joinURL appends a path to an endpoint. An endpoint without a path gets the
+// whole of it; one with a path is taken as it is, in place of /v1, and loses an
+// operation such as /chat/completions that was pasted with it. Whatever the path
+// holds, the host stays the endpoint's: the key is meant for no other.
 func joinURL(base, path string) (string, error) {
 	base, _, _ = strings.Cut(base, "#")
 	base, baseQuery, _ := strings.Cut(base, "?")
@@ -31,7 +33,10 @@ func joinURL(base, path string) (string, error) {
 		}
 		base = strings.TrimRight(base, "/")
 		if path == versionPath || strings.HasPrefix(path, versionPath+"/") {
-			base = strings.TrimRight(strings.TrimSuffix(base, versionPath), "/")
+			operation := pastedOperation(base)
+			if base = strings.TrimSuffix(base, operation); operation != "" || strings.Contains(base[len(scheme)+len("://"):], "/") {
+				path = strings.TrimPrefix(path, versionPath)
+			}
 		}
 	}
 	query := baseQuery
@@ -43,6 +48,17 @@ func joinURL(base, path string) (string, error) {
 		return base + path, nil
 	}
 	return base + path + "?" + query, nil
+}
+
+// pastedOperation returns the operation that an endpoint's URL ends with; "":
+// none.
+func pastedOperation(base string) string {
+	for _, kind := range answerMembers {
+		if strings.HasSuffix(base, kind.path) {
+			return kind.path
+		}
+	}
+	return ""
 }
 
 // checkURL refuses what the transport would report like a broken connection,
