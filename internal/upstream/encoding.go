@@ -119,7 +119,7 @@ func (d *decoded) undo(encoding string) error {
 	case err == nil:
 		d.Reader = r
 		return nil
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return io.ErrUnexpectedEOF
 	case errors.Is(err, io.ErrUnexpectedEOF), isTransport(err):
 		return err
