@@ -103,7 +103,7 @@ func TestModelAndUserCommands(t *testing.T) {
 	}
 	do("batches", "create", write(t, "in.jsonl", goodLines(7)))
 	const fromOperator, fromEnvironment = "operator", "environment"
-	gpt4 := client.ModelStatus{ID: "gpt-4", LimitSource: fromEnvironment, Pending: 7}
+	gpt4 := client.ModelStatus{ID: "gpt-4", LimitSource: fromEnvironment, Pending: 7, Holds: []client.Hold{}}
 	list(gpt4)
 	do("models", "set", "gpt-4", "--limit", "5", "--escalate-to", "o1", "--escalate-before", "30m")
 	do("models", "pause", "gpt-4")
@@ -121,7 +121,7 @@ func TestModelAndUserCommands(t *testing.T) {
 	gpt4.Paused, gpt4.EscalatesSeconds = false, 60
 	list(gpt4)
 	do("models", "set", "gpt-4", "--limit", "0", "--no-escalation")
-	list(client.ModelStatus{ID: "gpt-4", LimitSource: fromEnvironment, Pending: 7})
+	list(client.ModelStatus{ID: "gpt-4", LimitSource: fromEnvironment, Pending: 7, Holds: []client.Hold{}})
 	if code, _, message := command(t, "models", "set", "gpt-4", "--escalate-before", "1m"); code != cli.ExitUsage || !strings.Contains(message, "--escalate-to") {
 		t.Errorf("a threshold without a model: exit code %d:\n%s", code, message)
 	}

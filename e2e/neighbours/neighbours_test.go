@@ -20,9 +20,9 @@ import (
 // runs is of how many a time is the median.
 const runs = 5
 
-// judge measures the quiet owner alone, lets the neighbour begin, and measures
+// compare measures the quiet owner alone, lets the neighbour begin, and measures
 // again.
-func judge(t *testing.T, what string, c *cluster, begin func(neighbour *owner)) {
+func compare(t *testing.T, what string, c *cluster, begin func(neighbour *owner)) {
 	t.Helper()
 	quiet, neighbour := c.owner("quiet"), c.owner("neighbour")
 	quiet.once() // the first one makes the model known
@@ -55,7 +55,7 @@ func (c *cluster) awaitCalls(n int64) {
 
 func TestHuge(t *testing.T) {
 	c := newCluster(t)
-	judge(t, "a file of 50,000 requests", c, func(n *owner) {
+	compare(t, "a file of 50,000 requests", c, func(n *owner) {
 		n.must(50_000, model)
 		c.awaitCalls(2 * limit)
 	})
@@ -64,7 +64,7 @@ func TestHuge(t *testing.T) {
 func TestSlow(t *testing.T) {
 	c := newCluster(t)
 	c.endpoint.answer(func(w http.ResponseWriter, r *http.Request) { completed(w, r, 10*latency) })
-	judge(t, "calls that take ten times as long", c, func(n *owner) {
+	compare(t, "calls that take ten times as long", c, func(n *owner) {
 		n.must(5_000, model)
 		c.awaitCalls(2 * limit)
 	})
@@ -73,7 +73,7 @@ func TestSlow(t *testing.T) {
 func TestFailing(t *testing.T) {
 	c := newCluster(t)
 	c.endpoint.answer(failing(http.StatusInternalServerError, ""))
-	judge(t, "every call fails with 500", c, func(n *owner) {
+	compare(t, "every call fails with 500", c, func(n *owner) {
 		n.must(5_000, model)
 		c.awaitCalls(20 * limit)
 	})
@@ -82,7 +82,7 @@ func TestFailing(t *testing.T) {
 func TestLongBackoffs(t *testing.T) {
 	c := newCluster(t, "FUSILLADE_BACKOFF_MS=60000", "FUSILLADE_MAX_BACKOFF_MS=600000")
 	c.endpoint.answer(failing(http.StatusInternalServerError, ""))
-	judge(t, "every call fails, with backoffs of a minute and more", c, func(n *owner) {
+	compare(t, "every call fails, with backoffs of a minute and more", c, func(n *owner) {
 		n.must(5_000, model)
 		c.awaitCalls(20 * limit)
 	})
@@ -91,7 +91,7 @@ func TestLongBackoffs(t *testing.T) {
 func TestThrottled(t *testing.T) {
 	c := newCluster(t)
 	c.endpoint.answer(failing(http.StatusTooManyRequests, "600"))
-	judge(t, "its key is throttled: 429 with Retry-After of ten minutes", c, func(n *owner) {
+	compare(t, "its key is throttled: 429 with Retry-After of ten minutes", c, func(n *owner) {
 		file, err := n.upload(t.Context(), 5_000, model)
 		if err == nil {
 			_, err = n.begin(t.Context(), file, "sk-throttled")
@@ -109,7 +109,7 @@ func TestManyNamed(t *testing.T) {
 	for i := range models {
 		models[i] = fmt.Sprintf("model-%d", i)
 	}
-	judge(t, "1,000 model names", c, func(n *owner) {
+	compare(t, "1,000 model names", c, func(n *owner) {
 		n.must(20_000, models...)
 		c.awaitCalls(2 * limit)
 	})
@@ -136,7 +136,7 @@ func loop(t *testing.T, again func(ctx context.Context)) {
 
 func TestCancellingAndRerunning(t *testing.T) {
 	c := newCluster(t)
-	judge(t, "cancels and reruns 5,000 requests in a loop", c, func(n *owner) {
+	compare(t, "cancels and reruns 5,000 requests in a loop", c, func(n *owner) {
 		b := n.must(5_000, model)
 		c.awaitCalls(2 * limit)
 		loop(t, func(ctx context.Context) {
@@ -163,7 +163,7 @@ func (d dripping) Read(p []byte) (int, error) {
 
 func TestUploadingSlowly(t *testing.T) {
 	c := newCluster(t)
-	judge(t, "20 uploads at a byte a second", c, func(n *owner) {
+	compare(t, "20 uploads at a byte a second", c, func(n *owner) {
 		for range 20 {
 			loop(t, func(ctx context.Context) {
 				var head strings.Builder

@@ -237,7 +237,7 @@ func (c *Consumer) openPool(a *slots.Account) (changed, retired func()) {
 	if c.closed {
 		return func() {}, func() {}
 	}
-	c.pools = append(c.pools, p)
+	c.pools = append(slices.Clip(c.pools), p)
 	pulling, stopPulling := context.WithCancel(c.taking)
 	c.pulls.Go(func() { p.pull(pulling) })
 	return p.dispatchReady, func() {
@@ -250,7 +250,7 @@ func (c *Consumer) openPool(a *slots.Account) (changed, retired func()) {
 // so no call is in flight; what came in the last moment goes back to the stream.
 func (c *Consumer) closePool(p *pool) {
 	c.mu.Lock()
-	c.pools = slices.DeleteFunc(c.pools, func(other *pool) bool { return other == p })
+	c.pools = slices.DeleteFunc(slices.Clone(c.pools), func(other *pool) bool { return other == p })
 	c.mu.Unlock()
 	p.close()
 }
@@ -264,10 +264,11 @@ func (c *Consumer) closePools() {
 	}
 }
 
+// openPools returns a list that is not to be changed.
 func (c *Consumer) openPools() []*pool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.pools)
+	return c.pools
 }
 
 // room is how many more messages this consumer takes. Those whose results wait

@@ -169,13 +169,37 @@ func (p *pool) dispatchReady() {
 	p.wake()
 }
 
-// dispatchAll gives each pool its turn, beginning with another one each time, so
-// that no queue keeps the others from the capacity of this consumer.
-func (c *Consumer) dispatchAll() {
+// dispatchNext offers a place that was freed to the pools whose tasks wait for one,
+// beginning with another pool each time, so that no queue keeps the others from
+// the capacity of this consumer. It goes on until no place is left, and full then
+// makes sure that the next one is offered too. One pool a place is woken to pull.
+func (c *Consumer) dispatchNext() {
 	pools := c.openPools()
 	first := int(c.capacity.turn.Add(1))
 	for i := range pools {
-		pools[(first+i)%len(pools)].dispatchReady()
+		p := pools[(first+i)%len(pools)]
+		switch {
+		case c.capacity.full():
+			return
+		case p.waits():
+			p.dispatchReady()
+		case i == 0:
+			p.wake()
+		}
+	}
+}
+
+// waits reports whether a task waits here for capacity.
+func (p *pool) waits() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.ready) > 0
+}
+
+// dispatchAll looks at all pools, after a change that concerns all of them.
+func (c *Consumer) dispatchAll() {
+	for _, p := range c.openPools() {
+		p.dispatchReady()
 	}
 }
 
@@ -285,7 +309,7 @@ func (p *pool) callDone() *task {
 	p.mu.Unlock()
 	p.account.Report(ready, moreQueued)
 	if wakeAll {
-		p.c.dispatchAll() // other models waited for this consumer's capacity
+		p.c.dispatchNext() // other models waited for this consumer's capacity
 	}
 	p.releaseHeld(held)
 	p.wake()

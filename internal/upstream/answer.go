@@ -43,10 +43,10 @@ func answerMember(path string) string {
 	return ""
 }
 
-// judge tells an answer from what merely has a success status: pages of
+// checkAnswer tells an answer from what merely has a success status: pages of
 // balancers and logins, errors in words or as an object, streams that nobody
 // asked for, bodies that break off.
-func judge(path string, resp *http.Response, body []byte, retried func(status int) bool) verdict {
+func checkAnswer(path string, resp *http.Response, body []byte, retried func(status int) bool) verdict {
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusCreated, http.StatusNonAuthoritativeInfo:
 	default:
@@ -56,14 +56,14 @@ func judge(path string, resp *http.Response, body []byte, retried func(status in
 	if len(trimmed) == 0 {
 		return verdict{batch.NoAnswer, "an empty body"}
 	}
-	if v := judgeForm(resp.Header.Get("Content-Type"), trimmed); v.reason != "" {
+	if v := checkForm(resp.Header.Get("Content-Type"), trimmed); v.reason != "" {
 		return v
 	}
-	return judgeMembers(path, readMembers(trimmed), retried)
+	return checkMembers(path, readMembers(trimmed), retried)
 }
 
-// judgeForm makes sure that the body is one JSON object.
-func judgeForm(contentType string, body []byte) verdict {
+// checkForm makes sure that the body is one JSON object.
+func checkForm(contentType string, body []byte) verdict {
 	if isStream(contentType, body) {
 		return verdict{batch.UnexpectedStream, "an event stream"}
 	}
@@ -126,16 +126,16 @@ func readMembers(body []byte) members {
 	return m
 }
 
-func judgeMembers(path string, m members, retried func(int) bool) verdict {
+func checkMembers(path string, m members, retried func(int) bool) verdict {
 	switch {
 	case !isNothing(m.errorMember):
-		v := judgeError(m.errorMember, retried)
+		v := classifyError(m.errorMember, retried)
 		if v.reason == batch.NonRetriableErrorBody && answerMember(path) == "output" {
 			v = verdict{batch.ResponseFailed, "a response that failed"}
 		}
 		return v
 	case m.errorObject:
-		return judgeErrorMembers(m.all, retried)
+		return classifyErrorMembers(m.all, retried)
 	}
 	name := answerMember(path)
 	if name == "" {
@@ -143,7 +143,7 @@ func judgeMembers(path string, m members, retried func(int) bool) verdict {
 	}
 	value, present := m.all[name]
 	if name == "output" {
-		if v := judgeStatus(m); v.reason != "" {
+		if v := checkStatus(m); v.reason != "" {
 			return v
 		}
 	}
@@ -155,15 +155,15 @@ func judgeMembers(path string, m members, retried func(int) bool) verdict {
 	case isEmptyArray(value) && name != "output" && name != "content":
 		return verdict{batch.MalformedAnswer, `"` + name + `" that is empty`}
 	case name == "choices":
-		return judgeChoices(value, retried)
+		return checkChoices(value, retried)
 	case name == "data" && strings.HasSuffix(path, "/embeddings"):
-		return judgeElements(name, value, "embedding")
+		return checkElements(name, value, "embedding")
 	}
-	return judgeElements(name, value, "")
+	return checkElements(name, value, "")
 }
 
-// judgeStatus looks at the status of a response of /v1/responses.
-func judgeStatus(m members) verdict {
+// checkStatus looks at the status of a response of /v1/responses.
+func checkStatus(m members) verdict {
 	switch m.responseDone {
 	case "completed", "":
 		return verdict{}
@@ -175,8 +175,8 @@ func judgeStatus(m members) verdict {
 	return verdict{batch.ResponseFailed, "a response that failed or was cancelled"}
 }
 
-func judgeChoices(choices []byte, retried func(int) bool) verdict {
-	v := judgeElements("choices", choices, "")
+func checkChoices(choices []byte, retried func(int) bool) verdict {
+	v := checkElements("choices", choices, "")
 	eachElement(choices, func(choice []byte) {
 		fields, carries, null := newFieldScanner(choice), false, false
 		for v.reason == "" {
@@ -191,7 +191,7 @@ func judgeChoices(choices []byte, retried func(int) bool) verdict {
 				}
 			case "error":
 				if !isNothing(value) {
-					v = judgeError(value, retried)
+					v = classifyError(value, retried)
 				}
 			case "message", "text":
 				carries = true
@@ -205,8 +205,8 @@ func judgeChoices(choices []byte, retried func(int) bool) verdict {
 	return v
 }
 
-// judgeElements makes sure that all elements are objects that have a member.
-func judgeElements(name string, array []byte, member string) verdict {
+// checkElements makes sure that all elements are objects that have a member.
+func checkElements(name string, array []byte, member string) verdict {
 	v := verdict{}
 	eachElement(array, func(element []byte) {
 		switch {

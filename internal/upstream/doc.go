@@ -2,13 +2,13 @@
 // outcome. It does not retry and knows no queue: the
 // caller turns the Outcome into a result or a backoff.
 //
-//	Request ─▶ build ─▶ send ─▶ read, decode ─▶ judge ─▶ Outcome
+//	Request ─▶ build ─▶ send ─▶ read, decode ─▶ check ─▶ Outcome
 //	             │        │          │            │
 //	       builder_error  └────┬─────┘            ├─ an answer ────▶ completed
 //	                    timeout, task_terminated, └─ anything else ▶ one of batch.Reasons
 //	                    network_error, local_error
 //
-// A success status does not make an answer: the body does (see judge). 307 and
+// A success status does not make an answer: the body does (see checkAnswer). 307 and
 // 308 are followed to the same host; the key goes nowhere else.
 //
 // Calls go through net/http. A request is sent again within a call only where

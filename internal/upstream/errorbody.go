@@ -31,9 +31,9 @@ var (
 	passingCodes = []string{"rate_limit", "too_many_requests", "overloaded", "server_error", "internal", "unavailable", "timeout", "engine", "capacity"}
 )
 
-// hopeless names the reason of an error that no retry mends for hours; "": it is
+// fatalReason names the reason of an error that no retry mends for hours; "": it is
 // another one.
-func hopeless(codes []string) batch.Reason {
+func fatalReason(codes []string) batch.Reason {
 	for _, code := range codes {
 		switch code = strings.ToLower(code); {
 		case slices.Contains(quotaCodes, code):
@@ -45,19 +45,19 @@ func hopeless(codes []string) batch.Reason {
 	return ""
 }
 
-// judgeError classifies the value of an "error" under a success status.
-func judgeError(value []byte, retried func(status int) bool) verdict {
+// classifyError classifies the value of an "error" under a success status.
+func classifyError(value []byte, retried func(status int) bool) verdict {
 	if value[0] != '{' {
 		// Words, as of engines that are overloaded.
 		return verdict{batch.RetriableErrorBody, "an error"}
 	}
 	m := readMembers(value)
-	return judgeErrorMembers(m.all, retried)
+	return classifyErrorMembers(m.all, retried)
 }
 
-// judgeErrorMembers goes by the members "code", "type" and "status" of an
+// classifyErrorMembers goes by the members "code", "type" and "status" of an
 // error. What they do not tell is tried again.
-func judgeErrorMembers(m map[string][]byte, retried func(status int) bool) verdict {
+func classifyErrorMembers(m map[string][]byte, retried func(status int) bool) verdict {
 	var codes []string
 	status := 0
 	for _, name := range []string{"code", "status", "type"} {
@@ -76,7 +76,7 @@ func judgeErrorMembers(m map[string][]byte, retried func(status int) bool) verdi
 			codes = append(codes, code)
 		}
 	}
-	if reason := hopeless(codes); reason != "" {
+	if reason := fatalReason(codes); reason != "" {
 		return verdict{reason, "an error"}
 	}
 	final, retry := verdict{batch.NonRetriableErrorBody, "an error"}, verdict{batch.RetriableErrorBody, "an error"}

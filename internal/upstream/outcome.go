@@ -70,7 +70,7 @@ func (c *Client) classify(path string, resp *http.Response, got received) Outcom
 	}
 	response.Model, response.Usage = readUsage(got.body)
 	outcome := Outcome{Response: response}
-	v := c.judge(path, resp, response, got)
+	v := c.classifyResponse(path, resp, response, got)
 	if v.reason == "" {
 		return outcome
 	}
@@ -90,14 +90,14 @@ func (c *Client) classify(path string, resp *http.Response, got received) Outcom
 	return outcome
 }
 
-// judge tells what a response is.
-func (c *Client) judge(path string, resp *http.Response, response Response, got received) verdict {
+// classifyResponse tells what a response is.
+func (c *Client) classifyResponse(path string, resp *http.Response, response Response, got received) verdict {
 	var unknown unknownEncoding
 	status := resp.StatusCode
 	switch retried := c.cfg.ShouldRetry(response); {
 	case retried || status >= http.StatusBadRequest:
 		_, codes := readError(got.body)
-		if reason := hopeless(codes); reason != "" {
+		if reason := fatalReason(codes); reason != "" {
 			return verdict{reason: reason}
 		}
 		switch {
@@ -116,7 +116,7 @@ func (c *Client) judge(path string, resp *http.Response, response Response, got 
 	case got.problem != nil:
 		return verdict{batch.MalformedAnswer, "a body that is not in the encoding that it says"}
 	}
-	return judge(path, resp, got.body, c.retriesStatus)
+	return checkAnswer(path, resp, got.body, c.retriesStatus)
 }
 
 // retriesStatus reports whether an error of a status is worth another attempt.

@@ -34,7 +34,7 @@ func refusalOf(status int, body []byte) *Refusal {
 		return nil
 	}
 	message, codes := readError(body)
-	if status == http.StatusTooManyRequests && hopeless(codes) == "" {
+	if status == http.StatusTooManyRequests && fatalReason(codes) == "" {
 		return nil
 	}
 	return &Refusal{Status: status, Cause: fmt.Sprintf("status %d", status), Message: message}
