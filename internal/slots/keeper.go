@@ -47,6 +47,7 @@ type Keeper struct {
 	daemons jetstream.KeyValue
 	created time.Time     // when the bucket of slots was; owned by poll once it runs
 	read    uint64        // the bucket's last sequence when poll read it; owned by poll
+	readAt  time.Time     // when that was; owned by poll
 	watched atomic.Uint64 // the revision of the last entry that the watch delivered
 	anew    notify.Signal // to watch: the bucket is another one than before
 	dropped prometheus.Counter
@@ -64,6 +65,9 @@ const (
 	// reconnect, the bucket is read sooner.
 	pollInterval = 2 * time.Second
 	pollAgain    = 200 * time.Millisecond
+	// rereadInterval is how long the bucket is not read while its last sequence is
+	// that of the last entry delivered: the watch may have missed one before it.
+	rereadInterval = time.Minute
 	// settleInterval is how often an account looks whether to release slots, and
 	// idleInterval the same while it has none.
 	settleInterval = 100 * time.Millisecond
@@ -223,7 +227,8 @@ func (k *Keeper) readAll(ctx context.Context, g *errgroup.Group) error {
 		k.forget()
 	}
 	last := info.State.LastSeq
-	if last == max(k.read, k.watched.Load()) {
+	now := time.Now()
+	if last == max(k.read, k.watched.Load()) && now.Sub(k.readAt) < rereadInterval {
 		return nil
 	}
 	generation := k.bucket()
@@ -237,7 +242,7 @@ func (k *Keeper) readAll(ctx context.Context, g *errgroup.Group) error {
 		k.observe(ctx, g, entry, generation)
 	}
 	k.removed(found, last, generation)
-	k.read = last
+	k.read, k.readAt = last, now
 	return nil
 }
 

@@ -72,9 +72,11 @@ func TestRemovedEntryIsNoticed(t *testing.T) {
 	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.>")); err != nil { // watchers hear nothing of it
 		t.Fatal(err)
 	}
-	if _, err := e.slots.PutString(t.Context(), "other", `{"model":"other","limit":1}`); err != nil { // so that the sequence grows
+	revision, err := e.slots.PutString(t.Context(), "other", `{"model":"other","limit":1}`) // so that the sequence grows
+	if err != nil {
 		t.Fatal(err)
 	}
+	until(t, "the watch has delivered the other entry", func() bool { return w.keeper.watched.Load() == revision })
 	w.keeper.watched.Store(0)
 	until(t, "the account ends", func() bool { return w.retired.Load() == 1 })
 }
