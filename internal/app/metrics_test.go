@@ -144,11 +144,18 @@ func TestMetricsOfARun(t *testing.T) {
 		return true
 	})
 
+	got := consumer.scrape(t)
+	checkSamples(t, got, consumerSamples())
+	checkSamples(t, dispatcher.scrape(t), dispatcherSamples())
+	noIdentity(t, got, batches)
+}
+
+// consumerSamples is what the consumer of TestMetricsOfARun has counted.
+func consumerSamples() []expectation {
 	ended := func(model, status, reason, code string) string {
 		return fmt.Sprintf(`requests_finished_total{model=%q,reason=%q,status=%q,status_code=%q}`, model, reason, status, code)
 	}
-	got := consumer.scrape(t)
-	checkSamples(t, got, []expectation{
+	return []expectation{
 		exactly(ended("good", "completed", "", "200"), 9),
 		exactly(ended("flaky", "completed", "", "200"), 4),
 		exactly(ended("late", "completed", "", "200"), 5),
@@ -190,8 +197,12 @@ func TestMetricsOfARun(t *testing.T) {
 		exactly(`drops_total{item="message"}`, 1),
 		about(`heartbeat_duration_seconds_count`, 1, many),
 		about(`heartbeat_failures_total`, 0, many),
-	})
-	checkSamples(t, dispatcher.scrape(t), []expectation{
+	}
+}
+
+// dispatcherSamples is what its dispatcher has counted.
+func dispatcherSamples() []expectation {
+	return []expectation{
 		about(`claim_duration_seconds_count`, 6, many),
 		about(`claim_size_count`, 6, many),
 		about(`claim_size_sum`, 24+24, many), // again after the loss
@@ -203,8 +214,7 @@ func TestMetricsOfARun(t *testing.T) {
 		exactly(`rows_purged_total`, 0),
 		exactly(`purge_errors_total`, 0),
 		about(`heartbeat_duration_seconds_count`, 1, many),
-	})
-	noIdentity(t, got, batches)
+	}
 }
 
 var hexID = regexp.MustCompile(`[0-9a-f]{32}`)

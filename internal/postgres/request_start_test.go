@@ -14,117 +14,131 @@ import (
 
 // A request of line 1 is claimed; each case does something to it and then
 // delivers its message.
-func TestStartVerdict(t *testing.T) {
-	t.Parallel()
-	s := newStore(t)
-	type scene struct {
-		t     *testing.T
-		first Delivery       // of claim 1
-		a, b  batch.DaemonID // both live
+// startScene is a request that one delivery of a message is about.
+type startScene struct {
+	t     *testing.T
+	s     *Store
+	first Delivery       // of claim 1
+	a, b  batch.DaemonID // both live
+}
+
+func (sc startScene) set(column, value string) {
+	sqlExec(sc.t, sc.s, `UPDATE requests SET `+column+` = `+value+` WHERE batch_id = $1`, [16]byte(sc.first.ID.Batch))
+}
+
+func (sc startScene) back(d Delivery, delay time.Duration) {
+	if _, err := sc.s.Finish(sc.t.Context(), sc.a, nil, []Release{{Delivery: d, Retry: true, Delay: delay}}); err != nil {
+		sc.t.Fatal(err)
 	}
-	again := func(d Delivery, number int) Delivery { d.Number = number; return d }
-	set := func(sc scene, column, value string) {
-		sqlExec(sc.t, s, `UPDATE requests SET `+column+` = `+value+` WHERE batch_id = $1`, [16]byte(sc.first.ID.Batch))
-	}
-	back := func(sc scene, d Delivery, delay time.Duration) {
-		if _, err := s.Finish(sc.t.Context(), sc.a, nil, []Release{{Delivery: d, Retry: true, Delay: delay}}); err != nil {
-			sc.t.Fatal(err)
-		}
-	}
-	for _, test := range []struct {
-		name      string
-		before    func(scene)
-		daemon    func(scene) batch.DaemonID // nil: b
-		claim     int                        // of the message; 0: 1
-		number    int
-		want      Verdict
-		takeovers int
-		wait      time.Duration
-	}{
+}
+
+func deliveredAs(d Delivery, number int) Delivery {
+	d.Number = number
+	return d
+}
+
+type startCase struct {
+	name      string
+	before    func(startScene)
+	claim     int // of the message; 0: 1
+	number    int
+	want      Verdict
+	takeovers int
+	wait      time.Duration
+}
+
+func startCases() []startCase {
+	return []startCase{
 		{name: "first", number: 1, want: Started},
 		{name: "first, late", number: 7, want: Started},
-		{name: "message of an earlier claim", number: 5, want: Stale, before: func(sc scene) { set(sc, "claim", "2") }},
+		{name: "message of an earlier claim", number: 5, want: Stale, before: func(sc startScene) { sc.set("claim", "2") }},
 		{name: "message of a later claim", number: 1, claim: 2, want: Stale},
 		{name: "the answer of its start was lost", number: 1, want: Started,
-			before: func(sc scene) { start(sc.t, s, rules(sc.b), sc.first) }},
+			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.b), sc.first) }},
 		{name: "redelivered to the same daemon", number: 2, want: Started,
-			before: func(sc scene) { start(sc.t, s, rules(sc.b), sc.first) }},
+			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.b), sc.first) }},
 		{name: "the same delivery at another daemon", number: 1, want: Stale,
-			before: func(sc scene) { start(sc.t, s, rules(sc.a), sc.first) }},
+			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.a), sc.first) }},
 		{name: "its daemon lives", number: 2, want: Busy, wait: time.Minute,
-			before: func(sc scene) { start(sc.t, s, rules(sc.a), sc.first) }},
-		{name: "its daemon was heard of 29 s ago, 30 min into the call", number: 2, want: Busy, wait: 31 * time.Second, before: func(sc scene) {
-			start(sc.t, s, rules(sc.a), sc.first)
-			set(sc, "started_at", "now() - interval '30 min'")
-			sqlExec(sc.t, s, `UPDATE daemons SET last_heartbeat = now() - interval '29 s' WHERE id = $1`, [16]byte(sc.a))
+			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.a), sc.first) }},
+		{name: "its daemon was heard of 29 s ago, 30 min into the call", number: 2, want: Busy, wait: 31 * time.Second, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.a), sc.first)
+			sc.set("started_at", "now() - interval '30 min'")
+			sqlExec(sc.t, sc.s, `UPDATE daemons SET last_heartbeat = now() - interval '29 s' WHERE id = $1`, [16]byte(sc.a))
 		}},
-		{name: "its call is near its timeout", number: 2, want: Busy, wait: 30 * time.Second, before: func(sc scene) {
-			start(sc.t, s, rules(sc.a), sc.first)
-			set(sc, "started_at", "now() - interval '59 min 30 s'")
+		{name: "its call is near its timeout", number: 2, want: Busy, wait: 30 * time.Second, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.a), sc.first)
+			sc.set("started_at", "now() - interval '59 min 30 s'")
 		}},
-		{name: "its daemon is stale", number: 2, want: Started, takeovers: 1, before: func(sc scene) {
-			start(sc.t, s, rules(sc.a), sc.first)
-			silence(sc.t, s, sc.a)
+		{name: "its daemon is stale", number: 2, want: Started, takeovers: 1, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.a), sc.first)
+			silence(sc.t, sc.s, sc.a)
 		}},
-		{name: "its daemon said it is stopping", number: 2, want: Started, takeovers: 1, before: func(sc scene) {
-			start(sc.t, s, rules(sc.a), sc.first)
-			if err := s.EndDaemon(sc.t.Context(), sc.a); err != nil {
+		{name: "its daemon said it is stopping", number: 2, want: Started, takeovers: 1, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.a), sc.first)
+			if err := sc.s.EndDaemon(sc.t.Context(), sc.a); err != nil {
 				sc.t.Fatal(err)
 			}
 		}},
 		{name: "nobody knows its daemon", number: 2, want: Started, takeovers: 1,
-			before: func(sc scene) { start(sc.t, s, rules(NewDaemonID()), sc.first) }},
-		{name: "past the processing timeout", number: 2, want: Started, takeovers: 1, before: func(sc scene) {
-			start(sc.t, s, rules(sc.a), sc.first)
-			set(sc, "started_at", "now() - interval '61 min'")
+			before: func(sc startScene) { start(sc.t, sc.s, rules(NewDaemonID()), sc.first) }},
+		{name: "past the processing timeout", number: 2, want: Started, takeovers: 1, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.a), sc.first)
+			sc.set("started_at", "now() - interval '61 min'")
 		}},
-		{name: "second takeover", number: 3, want: Started, takeovers: 2, before: func(sc scene) {
-			start(sc.t, s, rules(NewDaemonID()), sc.first)
-			start(sc.t, s, rules(NewDaemonID()), again(sc.first, 2))
+		{name: "second takeover", number: 3, want: Started, takeovers: 2, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(NewDaemonID()), sc.first)
+			start(sc.t, sc.s, rules(NewDaemonID()), deliveredAs(sc.first, 2))
 		}},
 		{name: "an earlier delivery, its daemon is dead", number: 1, want: Stale,
-			before: func(sc scene) { start(sc.t, s, rules(NewDaemonID()), again(sc.first, 2)) }},
+			before: func(sc startScene) { start(sc.t, sc.s, rules(NewDaemonID()), deliveredAs(sc.first, 2)) }},
 		{name: "an earlier delivery at the same daemon", number: 1, want: Stale,
-			before: func(sc scene) { start(sc.t, s, rules(sc.b), again(sc.first, 2)) }},
-		{name: "in backoff", number: 2, want: Early, wait: time.Hour, before: func(sc scene) {
-			start(sc.t, s, rules(sc.a), sc.first)
-			back(sc, sc.first, time.Hour)
+			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.b), deliveredAs(sc.first, 2)) }},
+		{name: "in backoff", number: 2, want: Early, wait: time.Hour, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.a), sc.first)
+			sc.back(sc.first, time.Hour)
 		}},
-		{name: "in backoff, the same delivery", number: 1, want: Stale, before: func(sc scene) {
-			start(sc.t, s, rules(sc.b), sc.first)
+		{name: "in backoff, the same delivery", number: 1, want: Stale, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.b), sc.first)
 			sc.a = sc.b
-			back(sc, sc.first, time.Hour)
+			sc.back(sc.first, time.Hour)
 		}},
-		{name: "backoff ends within 100 ms", number: 2, want: Started, before: func(sc scene) {
-			start(sc.t, s, rules(sc.a), sc.first)
-			back(sc, sc.first, 90*time.Millisecond)
+		{name: "backoff ends within 100 ms", number: 2, want: Started, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.a), sc.first)
+			sc.back(sc.first, 90*time.Millisecond)
 		}},
-		{name: "backoff is over", number: 2, want: Started, before: func(sc scene) {
-			start(sc.t, s, rules(sc.a), sc.first)
-			back(sc, sc.first, time.Hour)
-			set(sc, "not_before", "now() - interval '1 ms'")
+		{name: "backoff is over", number: 2, want: Started, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.a), sc.first)
+			sc.back(sc.first, time.Hour)
+			sc.set("not_before", "now() - interval '1 ms'")
 		}},
-		{name: "released", number: 2, want: Started, before: func(sc scene) {
-			start(sc.t, s, rules(sc.a), sc.first)
-			back(sc, sc.first, 0)
+		{name: "released", number: 2, want: Started, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.a), sc.first)
+			sc.back(sc.first, 0)
 		}},
-		{name: "ended", number: 2, want: Stale, before: func(sc scene) {
-			start(sc.t, s, rules(sc.a), sc.first)
-			finish(sc.t, s, sc.a, completed(sc.first))
+		{name: "ended", number: 2, want: Stale, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.a), sc.first)
+			finish(sc.t, sc.s, sc.a, completed(sc.first))
 		}},
-		{name: "waits for a new claim", number: 1, want: Stale, before: func(sc scene) {
+		{name: "waits for a new claim", number: 1, want: Stale, before: func(sc startScene) {
 			r := ClaimedRequest{ID: sc.first.ID, Claim: 1}
-			if n, err := s.ReleaseClaims(sc.t.Context(), []ClaimedRequest{r}, time.Hour); err != nil || n != 1 {
+			if n, err := sc.s.ReleaseClaims(sc.t.Context(), []ClaimedRequest{r}, time.Hour); err != nil || n != 1 {
 				sc.t.Fatal(n, err)
 			}
 		}},
-	} {
+	}
+}
+
+func TestStartVerdict(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	for _, test := range startCases() {
 		t.Run(test.name, func(t *testing.T) {
-			sc := scene{t: t, first: claimed(t, s, newBatch(t, s, 1), 1)[0], a: newDaemon(t, s), b: newDaemon(t, s)}
+			sc := startScene{t: t, s: s, first: claimed(t, s, newBatch(t, s, 1), 1)[0], a: newDaemon(t, s), b: newDaemon(t, s)}
 			if test.before != nil {
 				test.before(sc)
 			}
-			d := again(sc.first, test.number)
+			d := deliveredAs(sc.first, test.number)
 			d.Claim = max(test.claim, 1)
 			row := func() (out string) {
 				const sql = `SELECT COALESCE((SELECT r::text FROM requests r WHERE batch_id = $1), 'none')`

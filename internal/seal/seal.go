@@ -40,10 +40,10 @@ var (
 )
 
 // Keyring seals and opens. A nil one has no key. It is safe for concurrent use.
-type Keyring struct{ locks []lock }
+type Keyring struct{ keys []cipherKey }
 
-// lock is what one key makes.
-type lock struct {
+// cipherKey is one key, ready for use.
+type cipherKey struct {
 	aead   cipher.AEAD
 	header []byte
 }
@@ -56,16 +56,16 @@ func New(keys ...[]byte) (*Keyring, error) {
 	}
 	b := new(Keyring)
 	for _, key := range keys {
-		l, err := newLock(key)
+		l, err := newCipherKey(key)
 		if err != nil {
 			return nil, err
 		}
-		b.locks = append(b.locks, l)
+		b.keys = append(b.keys, l)
 	}
 	return b, nil
 }
 
-func newLock(key []byte) (l lock, err error) {
+func newCipherKey(key []byte) (l cipherKey, err error) {
 	if len(key) != KeyBytes {
 		return l, fmt.Errorf("encryption key has %d bytes, want %d", len(key), KeyBytes)
 	}
@@ -79,22 +79,22 @@ func newLock(key []byte) (l lock, err error) {
 	}
 	id := hmac.New(sha256.New, key)
 	id.Write([]byte("fusillade encryption key id"))
-	return lock{aead, append([]byte{version}, id.Sum(nil)[:idBytes]...)}, nil
+	return cipherKey{aead, append([]byte{version}, id.Sum(nil)[:idBytes]...)}, nil
 }
 
-// Seal encrypts a secret. about says what it belongs to, and must be given
+// Seal encrypts a secret. binding says what it belongs to, and must be given
 // again to open it. It returns ErrNoKey.
-func (b *Keyring) Seal(about, secret string) ([]byte, error) {
+func (b *Keyring) Seal(binding, secret string) ([]byte, error) {
 	if b == nil {
 		return nil, ErrNoKey
 	}
-	l := b.locks[0]
-	return l.aead.Seal(bytes.Clone(l.header), nil, []byte(secret), l.authenticated(about)), nil
+	l := b.keys[0]
+	return l.aead.Seal(bytes.Clone(l.header), nil, []byte(secret), l.authenticated(binding)), nil
 }
 
 // Open decrypts what Seal returned. It returns ErrNoKey, ErrOtherKey or
 // ErrCorrupt.
-func (b *Keyring) Open(about string, sealed []byte) (string, error) {
+func (b *Keyring) Open(binding string, sealed []byte) (string, error) {
 	switch {
 	case b == nil:
 		return "", ErrNoKey
@@ -102,11 +102,11 @@ func (b *Keyring) Open(about string, sealed []byte) (string, error) {
 		return "", ErrCorrupt
 	}
 	why := ErrOtherKey
-	for _, l := range b.locks {
+	for _, l := range b.keys {
 		if !bytes.HasPrefix(sealed, l.header) {
 			continue
 		}
-		secret, err := l.aead.Open(nil, nil, sealed[headerBytes:], l.authenticated(about))
+		secret, err := l.aead.Open(nil, nil, sealed[headerBytes:], l.authenticated(binding))
 		if err == nil {
 			return string(secret), nil
 		}
@@ -120,12 +120,12 @@ func HoldsSecret(sealed []byte) bool { return len(sealed) > headerBytes+nonceByt
 
 // Reseal seals anew, with the first key, what another one sealed. It returns nil
 // for what the first key sealed already, and the errors of Open.
-func (b *Keyring) Reseal(about string, sealed []byte) ([]byte, error) {
-	secret, err := b.Open(about, sealed)
-	if err != nil || bytes.HasPrefix(sealed, b.locks[0].header) {
+func (b *Keyring) Reseal(binding string, sealed []byte) ([]byte, error) {
+	secret, err := b.Open(binding, sealed)
+	if err != nil || bytes.HasPrefix(sealed, b.keys[0].header) {
 		return nil, err
 	}
-	return b.Seal(about, secret)
+	return b.Seal(binding, secret)
 }
 
-func (l lock) authenticated(about string) []byte { return append(bytes.Clone(l.header), about...) }
+func (l cipherKey) authenticated(binding string) []byte { return append(bytes.Clone(l.header), binding...) }

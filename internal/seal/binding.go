@@ -2,7 +2,7 @@ package seal
 
 import "strconv"
 
-// What secrets are about. A part that anybody chooses is quoted, so that no two
+// What secrets are bound to. A part that anybody chooses is quoted, so that no two
 // things have the same text.
 
 // ModelKey is the API key of a model at an endpoint: who can change the URL in
