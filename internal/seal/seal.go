@@ -128,4 +128,6 @@ func (b *Keyring) Reseal(binding string, sealed []byte) ([]byte, error) {
 	return b.Seal(binding, secret)
 }
 
-func (l cipherKey) authenticated(binding string) []byte { return append(bytes.Clone(l.header), binding...) }
+func (l cipherKey) authenticated(binding string) []byte {
+	return append(bytes.Clone(l.header), binding...)
+}
