@@ -74,7 +74,7 @@ var mutations = []mutation{
 }
 
 // fenceTests are quick enough to run for every mutation.
-const fenceTests = "^Test(Start|FinishIsFenced|Return|UnclaimIsFenced|Reclaim|ConcurrentTakeovers|StoreAgrees|CancelBatch|ExpireBatches|RetryRequests|RetryLines|DaemonLife|DeclareDead)"
+const fenceTests = "^Test(Start|FinishIsFenced|Return|ReleaseOfClaimsIsFenced|Reclaim|ConcurrentTakeovers|StoreAgrees|CancelBatch|ExpireBatches|RetryRequests|RetryLines|DaemonLife|DeclareDead)"
 
 var failedTest = regexp.MustCompile(`--- FAIL: (\S+)`)
 
