@@ -2,7 +2,6 @@ package hold
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/streams"
 )
 
 // List returns the holds that are in force.
@@ -29,28 +29,17 @@ func List(ctx context.Context, kv jetstream.KeyValue) (map[Key]Hold, error) {
 
 // read returns all entries. One that is malformed is passed over.
 func read(ctx context.Context, kv jetstream.KeyValue) (map[Key]Hold, error) {
-	w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+	entries, err := streams.ReadBucket(ctx, kv)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = w.Stop() }()
-	all := make(map[Key]Hold)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case entry, ok := <-w.Updates():
-			if !ok {
-				return nil, errors.New("the watch ended")
-			}
-			if entry == nil { // the end of what there is
-				return all, nil
-			}
-			if h, err := decode(entry.Value()); err == nil {
-				all[Key(entry.Key())] = h
-			}
+	all := make(map[Key]Hold, len(entries))
+	for _, entry := range entries {
+		if h, err := decode(entry.Value()); err == nil {
+			all[Key(entry.Key())] = h
 		}
 	}
+	return all, nil
 }
 
 // Lift ends the holds of a model in every process, those of single batches

@@ -8,11 +8,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/streams"
 )
 
 // ReleaseDead releases what these daemons hold. They must be dead, their calls over.
 func ReleaseDead(ctx context.Context, kv jetstream.KeyValue, dead map[batch.DaemonID]bool) error {
-	entries, err := readAll(ctx, kv)
+	entries, err := streams.ReadBucket(ctx, kv)
 	if err != nil {
 		return fmt.Errorf("listing slots: %w", err)
 	}

@@ -232,7 +232,7 @@ func (k *Keeper) readAll(ctx context.Context, g *errgroup.Group) error {
 		return nil
 	}
 	generation := k.bucket()
-	entries, err := readAll(ctx, k.slots)
+	entries, err := streams.ReadBucket(ctx, k.slots)
 	if err != nil {
 		return err
 	}
