@@ -44,14 +44,17 @@ func TestPostgresAwayForLong(t *testing.T) {
 	c := newCluster(t, mock.Settings{Latency: "uniform:5ms-20ms"})
 	p, through := proxy.Postgres(t, c.DatabaseURL)
 	c.set(&c.settings.Postgres.URL, through)
-	c.settings.StaleDaemonThreshold, c.settings.HeartbeatInterval, c.settings.ClaimTimeout = ms(1600), ms(400), ms(1000)
+	const stale = 6 * time.Second
+	c.settings.StaleDaemonThreshold, c.settings.HeartbeatInterval, c.settings.ClaimTimeout = config.Milliseconds(stale), ms(500), ms(1000)
 	c.start("dispatcher")
 	c.start("consumer")
 	c.start("consumer")
 	id := c.begin("r", n, "m", "n")
 	c.awaitDone(id, n/4)
-	p.Outage(3 * time.Second)
+	before := c.consumers()
+	p.Outage(stale)
 	c.awaitEnd(id, patience)
+	testenv.Eventually(t, "each consumer has begun again as a new daemon", func() bool { return c.consumers() >= before+2 })
 	c.calledAtMost(c.consumers())
 }
 

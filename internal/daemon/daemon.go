@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
 	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
@@ -71,8 +71,9 @@ type Work func(taking, doing context.Context, d *Daemon) error
 // heartbeats fail for too long it ends the work and starts over as a new
 // daemon, so an outage of Postgres or NATS is survived. It returns when the
 // work does, with ErrAbandoned when the work is stuck and does not end, so that
-// the process must, and with an error when it cannot begin; a stop while it
-// begins is none.
+// the process must, and with an error when it cannot begin. Where it is told to
+// stop, neither a stop while it begins nor work that was cut off for want of a
+// heartbeat is an error: others do that work again.
 func Run(taking, doing context.Context, cfg Config, work Work) error {
 	d, err := start(taking, cfg)
 	if err != nil && taking.Err() != nil {
@@ -80,7 +81,13 @@ func Run(taking, doing context.Context, cfg Config, work Work) error {
 	}
 	for err == nil && d != nil {
 		err = d.run(taking, doing, work)
-		if !errors.Is(err, ErrFenced) && !errors.Is(err, ErrStuck) || errors.Is(err, ErrAbandoned) || taking.Err() != nil {
+		switch stopped := taking.Err() != nil; {
+		case errors.Is(err, ErrAbandoned):
+			return err
+		case errors.Is(err, ErrFenced) && stopped:
+			cfg.Log.Error("work was cut off while the daemon stopped; others do it again", "err", err)
+			return nil
+		case !errors.Is(err, ErrFenced) && !errors.Is(err, ErrStuck) || stopped:
 			return err
 		}
 		cfg.Log.Error("work was stopped and begins again as a new daemon", "err", err)
@@ -93,11 +100,9 @@ func Run(taking, doing context.Context, cfg Config, work Work) error {
 // taking ends before. A bucket that is gone does not come back by waiting:
 // that is returned as an error.
 func restart(taking context.Context, cfg Config) (*Daemon, error) {
-	for {
-		select {
-		case <-taking.Done():
+	for pause := backoff.New(cfg.Interval/2, cfg.Interval); ; {
+		if pause.Wait(taking) != nil {
 			return nil, nil
-		case <-time.After(cfg.Interval/2 + rand.N(cfg.Interval/2+1)):
 		}
 		d, err := start(taking, cfg)
 		if err == nil || errors.Is(err, jetstream.ErrBucketNotFound) {

@@ -21,26 +21,16 @@ import (
 	"fusillade/streams"
 )
 
-// patience is how long a test waits for what must happen at last.
-const patience = 30 * time.Second
-
 // until waits for a condition, which it asks again and again.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	testenv.Until(t, patience, what, holds)
+	testenv.Eventually(t, what, holds)
 }
 
 // await waits for a value.
-func await[T any](t *testing.T, what string, c <-chan T) (v T) {
+func await[T any](t *testing.T, what string, c <-chan T) T {
 	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	select {
-	case v = <-c:
-	case <-deadline.C:
-		t.Fatalf("after %s still not: %s", patience, what)
-	}
-	return v
+	return testenv.Receive(t, what, c)
 }
 
 // env is what daemons of one test share.

@@ -3,7 +3,6 @@ package hold
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -59,7 +58,7 @@ func (r *Registry) follow(ctx context.Context, connected <-chan nats.Status, pau
 			if last != seen || initial != nil {
 				return nil // the watch missed something, or the bucket is another one
 			}
-			poll.Reset(pollInterval + rand.N(pollInterval/4))
+			poll.Reset(backoff.Jitter(pollInterval))
 		case entry, ok := <-w.Updates():
 			switch {
 			case !ok:

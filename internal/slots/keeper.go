@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
 	"fusillade/internal/notify"
 	"fusillade/internal/telemetry"
@@ -146,29 +146,29 @@ func (k *Keeper) distrustHeartbeats() {
 func (k *Keeper) watch(ctx context.Context, g *errgroup.Group) error {
 	connected := k.cfg.Conn.StatusChanged(nats.CONNECTED)
 	defer k.cfg.Conn.RemoveStatusListener(connected)
+	pause := backoff.New(pollAgain, pollInterval)
 	for {
-		err := k.follow(ctx, g, connected)
+		err := k.follow(ctx, g, connected, pause)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			k.cfg.Log.Warn("the bucket of slots could not be watched", "err", err)
 		}
-		select {
-		case <-ctx.Done():
+		if pause.Wait(ctx) != nil {
 			return nil
-		case <-time.After(200*time.Millisecond + rand.N(200*time.Millisecond)):
 		}
 	}
 }
 
-func (k *Keeper) follow(ctx context.Context, g *errgroup.Group, connected <-chan nats.Status) error {
+func (k *Keeper) follow(ctx context.Context, g *errgroup.Group, connected <-chan nats.Status, pause *backoff.Backoff) error {
 	generation := k.bucket()
 	w, err := k.slots.WatchAll(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = w.Stop() }()
+	pause.Reset()
 	for {
 		select {
 		case <-ctx.Done():
@@ -202,7 +202,7 @@ func (k *Keeper) poll(ctx context.Context, g *errgroup.Group) error {
 		case <-connected:
 			wait = pollAgain / 2 // not all daemons at one instant
 			continue
-		case <-time.After(wait + rand.N(wait/4)):
+		case <-time.After(backoff.Jitter(wait)):
 		}
 		wait = pollInterval
 		if err := k.readAll(ctx, g); err != nil && ctx.Err() == nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
 	"fusillade/internal/telemetry"
@@ -113,7 +114,7 @@ func (s *Sender) Run(ctx context.Context) {
 		}
 		var wait <-chan time.Time
 		if !more || inFlight == concurrency {
-			wait = time.After(pollInterval/2 + rand.N(pollInterval))
+			wait = time.After(backoff.Jitter(pollInterval))
 		} else {
 			wait = time.After(0)
 		}
@@ -151,7 +152,7 @@ func (s *Sender) deliver(ctx context.Context, d postgres.WebhookDelivery) {
 	o := postgres.DeliveryResult{Delivered: err == nil, Status: status}
 	outcome := "delivered"
 	if err != nil {
-		o.Error, o.Retry = err.Error(), backoff(d.Attempt)
+		o.Error, o.Retry = err.Error(), pauseAfter(d.Attempt)
 		if outcome = "retried"; o.Retry == 0 {
 			outcome = "given_up"
 		}
@@ -167,8 +168,8 @@ func (s *Sender) deliver(ctx context.Context, d postgres.WebhookDelivery) {
 	s.outcomes.WithLabelValues(outcome).Inc()
 }
 
-// backoff is the pause after an attempt, from 1; 0: it was the last.
-func backoff(attempt int) time.Duration {
+// pauseAfter is the pause after an attempt, from 1; 0: it was the last.
+func pauseAfter(attempt int) time.Duration {
 	if attempt > len(backoffs) {
 		return 0
 	}

@@ -288,9 +288,9 @@ func TestGivingUp(t *testing.T) {
 	f.run(nil)
 	f.until("it was given up", `next_attempt_at IS NULL AND delivered_at IS NULL AND last_error IS NOT NULL`)
 	var day time.Duration
-	for attempt := 1; backoff(attempt) > 0; attempt++ {
-		if b := backoffs[attempt-1]; backoff(attempt) < b || float64(backoff(attempt)) > float64(b)*(1+jitter) {
-			t.Errorf("backoff %d is %v", attempt, backoff(attempt))
+	for attempt := 1; pauseAfter(attempt) > 0; attempt++ {
+		if b := backoffs[attempt-1]; pauseAfter(attempt) < b || float64(pauseAfter(attempt)) > float64(b)*(1+jitter) {
+			t.Errorf("backoff %d is %v", attempt, pauseAfter(attempt))
 		}
 		day += backoffs[attempt-1]
 	}
