@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"net/http"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -29,6 +30,26 @@ type resultObject struct {
 	Request  jsontext.Value `json:"request"`
 	Response jsontext.Value `json:"response"`
 	Error    jsontext.Value `json:"error"`
+	// LastError is how its last call failed, of a request that goes on.
+	LastError *lastErrorObject `json:"last_error"`
+}
+
+type lastErrorObject struct {
+	Code       string `json:"code"`
+	StatusCode *int   `json:"status_code"` // null: there was no answer
+	Message    string `json:"message"`
+}
+
+// asLastError is nil if nothing failed.
+func asLastError(reason batch.Reason, status int, cause string) *lastErrorObject {
+	if reason == "" {
+		return nil
+	}
+	o := &lastErrorObject{Code: string(reason), Message: cmp.Or(cause, reason.Attempt(status))}
+	if status != 0 {
+		o.StatusCode = &status
+	}
+	return o
 }
 
 var null = jsontext.Value("null")
@@ -148,6 +169,7 @@ func asResult(o postgres.RequestResult) resultObject {
 		Body   jsontext.Value `json:"body"`
 	}{o.Method, o.Path, body})
 	if !o.Result.State.Terminal() {
+		out.LastError = asLastError(o.Result.Reason, o.Result.StatusCode, o.Result.Cause)
 		return out
 	}
 	line := jsonl.AppendErrorLine

@@ -179,3 +179,10 @@ func (r Reason) Message(status int) string {
 	}
 	return strings.ReplaceAll(info.Message, "{status}", strconv.Itoa(status))
 }
+
+// Attempt is what Message says, of an attempt after which the request goes on.
+func (r Reason) Attempt(status int) string {
+	message, _, _ := strings.Cut(r.Message(status), ", and no retry was left")
+	message, _, _ = strings.Cut(message, ", which is not retried")
+	return message
+}

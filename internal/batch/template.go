@@ -30,5 +30,6 @@ type Result struct {
 	RequestID  string // the upstream's own id of the response
 	Body       []byte // of the last response; nil: there was none
 	Attempts   int    // calls made, failed ones included
-	Detail     string // what went wrong, in words safe to show; empty when completed
+	Detail     string // what went wrong, in words for operators; empty when completed
+	Cause      string // what went wrong, in words for the owner; empty when completed
 }

@@ -193,6 +193,7 @@ func (c *Consumer) decide(t *task, o upstream.Outcome) decision {
 		Usage:         o.Response.Usage,
 		Body:          o.Response.Body,
 		Detail:        o.Detail,
+		Cause:         o.Cause,
 	}}
 	if o.Reason == "" {
 		return d
@@ -206,6 +207,6 @@ func (c *Consumer) decide(t *task, o upstream.Outcome) decision {
 		return d
 	}
 	return decision{kind: retry, task: t, release: postgres.Release{
-		Delivery: t.delivery, Retry: true, Delay: delay, Due: t.waitsInPostgres(delay), Reason: o.Reason, StatusCode: o.Response.StatusCode,
+		Delivery: t.delivery, Retry: true, Delay: delay, Due: t.waitsInPostgres(delay), Reason: o.Reason, StatusCode: o.Response.StatusCode, Cause: o.Cause,
 	}}
 }

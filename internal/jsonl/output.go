@@ -151,13 +151,22 @@ func appendString[Text ~string | ~[]byte](dst []byte, s Text) []byte {
 func describe(r batch.Result) (code, message string) {
 	switch {
 	case r.State == batch.Canceled || r.Reason == batch.BatchCancelled:
-		return string(batch.BatchCancelled), batch.BatchCancelled.Message(0) + "."
+		return string(batch.BatchCancelled), batch.BatchCancelled.Message(0) + because(r) + "."
 	case r.State == batch.Expired || r.Reason == batch.BatchExpired:
-		return string(batch.BatchExpired), batch.BatchExpired.Message(0) + "."
+		return string(batch.BatchExpired), batch.BatchExpired.Message(0) + because(r) + "."
 	case r.Reason == "":
 		return string(batch.Failed), r.Reason.Message(0) + "."
 	}
-	return string(r.Reason), r.Reason.Message(r.StatusCode) + attempts(r.Attempts)
+	return string(r.Reason), r.Reason.Message(r.StatusCode) + because(r) + attempts(r.Attempts)
+}
+
+// because adds what the owner may know of the cause. What the endpoint said is in
+// the response, if there is one.
+func because(r batch.Result) string {
+	if r.Cause == "" || r.StatusCode != 0 {
+		return ""
+	}
+	return ": " + r.Cause
 }
 
 func attempts(n int) string {

@@ -114,6 +114,13 @@ func TestAppendErrorLine(t *testing.T) {
 			},
 			`"custom_id":"a","response":{"status_code":200,"request_id":"","body":null},"error":{"code":"response_unstorable","message":"The model endpoint answered with status 200, and the database cannot store the answer (1 attempt)."}}`,
 		},
+		"network, with its cause": {
+			func(r *batch.Result) {
+				failed(batch.NetworkError)(r)
+				r.Cause = "untrusted certificate: it has expired or is not valid yet"
+			},
+			noResponse + `"error":{"code":"network_error","message":"The model endpoint could not be reached, or the connection broke: untrusted certificate: it has expired or is not valid yet (3 attempts)."}}`,
+		},
 		"network":    {failed(batch.NetworkError), noResponse + `"error":{"code":"network_error","message":"The model endpoint could not be reached, or the connection broke (3 attempts)."}}`},
 		"timeout":    {failed(batch.Timeout), noResponse + `"error":{"code":"timeout","message":"The model endpoint did not answer in time (3 attempts)."}}`},
 		"terminated": {failed(batch.TaskTerminated), noResponse + `"error":{"code":"task_terminated","message":"The process that made the call stopped before it ended (3 attempts)."}}`},

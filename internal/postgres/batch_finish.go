@@ -50,14 +50,14 @@ SELECT line FROM requests WHERE batch_id = $1 AND ($2 OR state <> 'processing') 
 const finishSliceSQL = `
 WITH gone AS (
     DELETE FROM requests WHERE batch_id = $1 AND line = ANY ($4::int[])
-    RETURNING line, state, attempt, claim, started_at, routed_model
+    RETURNING line, state, attempt, claim, started_at, routed_model, ` + lastFailureSQL + ` AS cause
 ), closed AS (
     UPDATE cursors SET skipped = total - claimed, open = false WHERE batch_id = $1 AND open
     RETURNING skipped, last_line
 ), stored AS (
-    INSERT INTO results (batch_id, line, seq, state, attempts, started_at, reason, routed_model, claim)
+    INSERT INTO results (batch_id, line, seq, state, attempts, started_at, reason, routed_model, claim, cause)
     SELECT $1, g.line, b.next_seq + (row_number() OVER (ORDER BY g.line)) - 1, $2::request_state,
-           g.attempt + (g.state = 'processing')::int, g.started_at, $3, g.routed_model, g.claim
+           g.attempt + (g.state = 'processing')::int, g.started_at, $3, g.routed_model, g.claim, g.cause
       FROM gone g
      CROSS JOIN LATERAL (SELECT next_seq FROM batches WHERE id = $1 LIMIT 1) b
 ), m AS (
@@ -80,6 +80,11 @@ UPDATE batches b
   FROM n
  WHERE b.id = $1 AND n.live + n.skipped > 0
 RETURNING n.live + n.skipped, b.status`
+
+// lastFailureSQL is the cause of a request that ends from outside: its last
+// failure, which would be lost with its row.
+const lastFailureSQL = `CASE WHEN last_reason IS NOT NULL THEN
+           'its last attempt: ' || last_reason || COALESCE(', status ' || last_status, '') || COALESCE(': ' || last_cause, '') END`
 
 // sliceRequests is how many live requests one transaction finishes. Those of a
 // batch may be a million, after a rerun; what others wait for is bounded by

@@ -35,7 +35,7 @@ SELECT i.line FROM batches b
 	cancelLinesSQL = `
 WITH gone AS (
     DELETE FROM requests WHERE batch_id = $1 AND line = ANY ($2::int[])
-    RETURNING line, state, attempt, claim, started_at, routed_model
+    RETURNING line, state, attempt, claim, started_at, routed_model, ` + lastFailureSQL + ` AS cause
 ), beyond AS MATERIALIZED (
     SELECT t.line, t.model
       FROM batches b
@@ -51,13 +51,13 @@ WITH gone AS (
       FROM (SELECT model, count(*)::int AS n FROM beyond GROUP BY model) h
      WHERE c.batch_id = $1 AND c.model = h.model
 ), finished AS (
-    SELECT line, attempt + (state = 'processing')::int AS attempts, claim, started_at, routed_model FROM gone
+    SELECT line, attempt + (state = 'processing')::int AS attempts, claim, started_at, routed_model, cause FROM gone
      UNION ALL
-    SELECT line, 0, 0, NULL, model FROM beyond
+    SELECT line, 0, 0, NULL, model, NULL FROM beyond
 ), stored AS (
-    INSERT INTO results (batch_id, line, seq, state, attempts, started_at, reason, routed_model, claim)
+    INSERT INTO results (batch_id, line, seq, state, attempts, started_at, reason, routed_model, claim, cause)
     SELECT $1, e.line, b.next_seq + (row_number() OVER (ORDER BY e.line)) - 1, 'canceled', e.attempts, e.started_at,
-           $3, e.routed_model, e.claim
+           $3, e.routed_model, e.claim, e.cause
       FROM finished e
      CROSS JOIN LATERAL (SELECT next_seq FROM batches WHERE id = $1 LIMIT 1) b
 ), counted AS (

@@ -22,20 +22,24 @@ type Completion struct {
 	AnsweredModel string
 	Usage         batch.Usage
 	Body          []byte
-	Detail        string // what went wrong; nothing of a body or key
+	Detail        string // what went wrong, for operators; nothing of a body or key
+	Cause         string // what went wrong, for the owner; no host
 }
 
 // Release puts a processing request back to pending: for a retry after the
 // delay, or as it was because its daemon releases it.
 type Release struct {
 	Delivery
-	Retry bool          // count the attempt
-	Delay time.Duration // earliest next start, from now
+	Retry bool // count the attempt
+	// Refused counts that the call was refused for what is not the request's fault.
+	Refused bool
+	Delay   time.Duration // earliest next start, from now
 	// Due: it waits here for a new claim, and its message is to be acked. Else its
 	// message stays in the stream.
 	Due        bool
 	Reason     batch.Reason
 	StatusCode int
+	Cause      string // as that of a Completion
 }
 
 var (
@@ -92,8 +96,8 @@ SELECT batch_id, line FROM gone`
 	releaseSQL = `
 WITH i AS (
     SELECT i.*, r.ctid AS place
-      FROM unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::bool[], $7::bigint[], $8::text[], $9::int[], $10::bool[])
-        AS i (batch_id, line, claim, delivery, retry, delay_us, reason, status, due)
+      FROM unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::bool[], $7::bigint[], $8::text[], $9::int[], $10::bool[], $11::bool[], $12::text[])
+        AS i (batch_id, line, claim, delivery, retry, delay_us, reason, status, due, refused, cause)
      CROSS JOIN LATERAL (SELECT ctid FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r
      LIMIT cardinality($2)
 )
@@ -102,7 +106,10 @@ UPDATE requests r
        not_before = CASE WHEN NOT i.due THEN now() + i.delay_us * interval '1 us' END,
        due_at = CASE WHEN i.due THEN now() + i.delay_us * interval '1 us' END,
        attempt = r.attempt + CASE WHEN i.retry THEN 1 ELSE 0 END,
-       last_reason = COALESCE(NULLIF(i.reason, ''), r.last_reason), last_status = COALESCE(NULLIF(i.status, 0), r.last_status)
+       refused = r.refused + CASE WHEN i.refused THEN 1 ELSE 0 END,
+       last_reason = COALESCE(NULLIF(i.reason, ''), r.last_reason),
+       last_status = CASE WHEN i.reason = '' THEN r.last_status ELSE NULLIF(i.status, 0) END,
+       last_cause = CASE WHEN i.reason = '' THEN r.last_cause ELSE NULLIF(i.cause, '') END
   FROM i
  WHERE r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery
    AND r.state = 'processing' AND r.daemon_id = $1
@@ -175,12 +182,13 @@ func queueReleases(b *pgx.Batch, daemon batch.DaemonID, releases []Release, coll
 	n := len(releases)
 	k := newKeys(n)
 	retries, due, delays, reasons, codes := make([]bool, n), make([]bool, n), make([]int64, n), make([]string, n), make([]int32, n)
+	refused, causes := make([]bool, n), make([]string, n)
 	for i, r := range inOrder(releases, func(r *Release) batch.RequestID { return r.ID }) {
 		k.add(r.ID, r.Claim, r.Number)
 		retries[i], delays[i], reasons[i], codes[i] = r.Retry, r.Delay.Microseconds(), string(r.Reason), int32(r.StatusCode)
-		due[i] = r.Due
+		due[i], refused[i], causes[i] = r.Due, r.Refused, r.Cause
 	}
-	b.Queue(releaseSQL, [16]byte(daemon), k.batches, k.lines, k.claims, k.deliveries, retries, delays, reasons, codes, due).Query(collect)
+	b.Queue(releaseSQL, [16]byte(daemon), k.batches, k.lines, k.claims, k.deliveries, retries, delays, reasons, codes, due, refused, causes).Query(collect)
 }
 
 func distinct(ids [][16]byte) [][16]byte {

@@ -42,6 +42,7 @@ var completionColumns = columns{
 	columnOf("answered_model", "text[]", "NULLIF(answered_model, '')", func(c *Completion) string { return c.AnsweredModel }),
 	columnOf("body", "bytea[]", "body", func(c *Completion) []byte { return c.Body }),
 	columnOf("detail", "text[]", "NULLIF(detail, '')", func(c *Completion) string { return c.Detail }),
+	columnOf("cause", "text[]", "NULLIF(cause, '')", func(c *Completion) string { return c.Cause }),
 	columnOf("prompt_tokens", "bigint[]", "prompt_tokens", func(c *Completion) int64 { return c.Usage.PromptTokens }),
 	columnOf("completion_tokens", "bigint[]", "completion_tokens", func(c *Completion) int64 { return c.Usage.CompletionTokens }),
 	columnOf("cached_tokens", "bigint[]", "", func(c *Completion) int64 { return c.Usage.CachedTokens }),

@@ -15,7 +15,8 @@ import (
 type RequestResult struct {
 	batch.Template
 	// Result is complete once its State is terminal; before that only State,
-	// Attempts, ID and CustomID are set.
+	// Attempts, ID and CustomID are set, and of its last failure, if it had one,
+	// Reason, StatusCode and Cause.
 	Result batch.Result
 }
 
@@ -37,10 +38,11 @@ const (
 SELECT line FROM templates WHERE file_id = $1 AND line > $2 ORDER BY file_id, line OFFSET $3 LIMIT 1`
 	outcomesSQL = `
 SELECT line, model, custom_id, method, path, body, matched,
-       COALESCE(seq, 0), state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESCE(upstream_request_id, ''), response, attempts, COALESCE(detail, '')
+       COALESCE(seq, 0), state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESCE(upstream_request_id, ''), response, attempts, COALESCE(detail, ''), COALESCE(cause, '')
   FROM (SELECT o.*, count(*) OVER () AS matched,
                sum(bytes) OVER (ORDER BY line) - bytes AS before
-          FROM (SELECT t.*, r.seq, r.reason, r.status_code, r.upstream_request_id, r.body AS response, r.detail,
+          FROM (SELECT t.*, r.seq, COALESCE(r.reason, q.last_reason) AS reason, COALESCE(r.status_code, q.last_status) AS status_code, r.upstream_request_id, r.body AS response, r.detail,
+                       COALESCE(r.cause, q.last_cause) AS cause,
                        octet_length(t.body) + COALESCE(octet_length(r.body), 0) AS bytes,
                        COALESCE(r.attempts, q.attempt, 0) AS attempts,
                        COALESCE(r.state, q.state, CASE WHEN c.skipped > 0 AND t.line > c.last_line THEN b.skipped_as ELSE 'pending' END) AS state
@@ -49,7 +51,7 @@ SELECT line, model, custom_id, method, path, body, matched,
                  CROSS JOIN LATERAL (SELECT skipped_as FROM batches WHERE id = $1 LIMIT 1) b
                  CROSS JOIN LATERAL (SELECT skipped, last_line FROM cursors WHERE batch_id = $1 AND model = t.model LIMIT 1) c
                   LEFT JOIN LATERAL (SELECT * FROM results WHERE batch_id = $1 AND line = t.line LIMIT 1) r ON true
-                  LEFT JOIN LATERAL (SELECT state, attempt FROM requests WHERE batch_id = $1 AND line = t.line LIMIT 1) q ON true) o
+                  LEFT JOIN LATERAL (SELECT state, attempt, last_reason, last_status, last_cause FROM requests WHERE batch_id = $1 AND line = t.line LIMIT 1) q ON true) o
          WHERE $6 = '' OR state::text = $6
          ORDER BY line LIMIT $7) p
  WHERE before < $8
@@ -76,7 +78,7 @@ func (s *Store) ListRequests(ctx context.Context, q RequestQuery) (page []Reques
 	page, err = collect(ctx, s, func(row pgx.CollectableRow) (o RequestResult, err error) {
 		r := &o.Result
 		err = row.Scan(&o.Line, (*string)(&o.Model), &o.CustomID, &o.Method, &o.Path, &o.Body, &matched,
-			&r.Seq, (*string)(&r.State), (*string)(&r.Reason), &r.StatusCode, &r.RequestID, &r.Body, &r.Attempts, &r.Detail)
+			&r.Seq, (*string)(&r.State), (*string)(&r.Reason), &r.StatusCode, &r.RequestID, &r.Body, &r.Attempts, &r.Detail, &r.Cause)
 		r.ID, r.CustomID = batch.RequestID{Batch: q.Batch, Line: o.Line}, o.CustomID
 		return o, err
 	}, outcomesSQL, [16]byte(q.Batch), [16]byte(q.File), q.After, end, q.CustomID, string(q.State), q.Limit, linesPageBytes)

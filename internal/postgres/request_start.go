@@ -44,6 +44,7 @@ type Start struct {
 	// Generation counts the manual retries of the batch up to the one that
 	// brought this request back; 0: of its first life.
 	Generation int
+	Refused    int           // calls that were refused for what is not its fault, and cost no attempt
 	Takeovers  int           // daemons that died or hung in the middle of this request
 	Remaining  time.Duration // until the batch expires, by Postgres's clock
 	HasOwnKey  bool          // the call must bear the batch's own API key
@@ -96,9 +97,9 @@ WITH i AS (
        AND (r.state <> 'processing' OR r.daemon_id = $5 OR r.started_at < now() - $6::interval OR NOT EXISTS (
             SELECT FROM daemons d
              WHERE d.id = r.daemon_id AND d.status <> 'dead' AND d.last_heartbeat > now() - $7::interval))
-    RETURNING r.batch_id, r.line, r.file_id, r.model, r.attempt, r.generation, r.takeovers
+    RETURNING r.batch_id, r.line, r.file_id, r.model, r.attempt, r.generation, r.takeovers, r.refused
 )
-SELECT s.batch_id, s.line, s.model, s.attempt, s.generation, s.takeovers, t.custom_id, t.method, t.path,
+SELECT s.batch_id, s.line, s.model, s.attempt, s.generation, s.takeovers, s.refused, t.custom_id, t.method, t.path,
        CASE WHEN sum(octet_length(t.body)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(t.body) < $8 THEN t.body END,
        (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint, b.brings_key, b.created_by
   FROM s
@@ -144,7 +145,7 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 			var st Start
 			var micros int64
 			t := &st.Template
-			if err := rows.Scan((*[16]byte)(&id.Batch), &id.Line, (*string)(&t.Model), &st.Attempt, &st.Generation, &st.Takeovers,
+			if err := rows.Scan((*[16]byte)(&id.Batch), &id.Line, (*string)(&t.Model), &st.Attempt, &st.Generation, &st.Takeovers, &st.Refused,
 				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros, &st.HasOwnKey, &st.Owner); err != nil {
 				return err
 			}

@@ -233,22 +233,22 @@ func TestStartAttempt(t *testing.T) {
 	d := newDaemon(t, s)
 	delivery := started(t, s, d, newBatch(t, s, 1), 1)[0]
 	for i, b := range []Release{
-		{Retry: true, Reason: batch.RetriableHTTPStatus, StatusCode: 503},
-		{Retry: false},
-		{Retry: true, Reason: batch.NetworkError},
+		{Retry: true, Reason: batch.RetriableHTTPStatus, StatusCode: 503, Cause: "overloaded"},
+		{Retry: true, Reason: batch.NetworkError, Cause: "connection reset"},
+		{Refused: true},
 	} {
 		b.Delivery = delivery
 		if written, err := s.Finish(t.Context(), d, nil, []Release{b}); err != nil || !written[delivery.ID] {
 			t.Fatalf("return %d: %v, %v", i, written, err)
 		}
 		delivery.Number++
-		want := []int{1, 1, 2}[i]
-		if got := start(t, s, rules(d), delivery)[0]; got.Verdict != Started || got.Attempt != want || got.Takeovers != 0 {
+		want := []int{1, 2, 2}[i]
+		if got := start(t, s, rules(d), delivery)[0]; got.Verdict != Started || got.Attempt != want || got.Takeovers != 0 || got.Refused != i/2 {
 			t.Errorf("after return %d: %+v, want attempt %d", i, got, want)
 		}
 	}
-	// The last reason stays until there is another, and so does the status.
-	n := sqlInt(t, s, `SELECT count(*) FROM requests WHERE last_reason = 'network_error' AND last_status = 503`)
+	// The last failure stays until there is another, as a whole.
+	n := sqlInt(t, s, `SELECT count(*) FROM requests WHERE last_reason = 'network_error' AND last_status IS NULL AND last_cause = 'connection reset'`)
 	if n != 1 {
 		t.Errorf("%d requests have the last reason", n)
 	}

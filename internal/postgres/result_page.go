@@ -19,7 +19,7 @@ WITH b AS MATERIALIZED (
     SELECT id, file_id, skipped_as, skip_seq, skip_line, skip_end, $3::boolean IS DISTINCT FROM false AND $2::bigint < skip_end AS skips
       FROM batches WHERE id = $1 AND deleted_at IS NULL
 )
-SELECT line, seq, state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESCE(upstream_request_id, ''), body, attempts, custom_id, COALESCE(detail, ''),
+SELECT line, seq, state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESCE(upstream_request_id, ''), body, attempts, custom_id, COALESCE(detail, ''), COALESCE(cause, ''),
        NULL AS skipped_as, NULL AS skip_line, NULL AS skip_end
   FROM (SELECT r.*, t.custom_id,
                sum(COALESCE(octet_length(r.body), 0)) OVER (ORDER BY r.seq) - COALESCE(octet_length(r.body), 0) AS before
@@ -32,7 +32,7 @@ SELECT line, seq, state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESC
          CROSS JOIN LATERAL (SELECT custom_id FROM templates WHERE file_id = b.file_id AND line = r.line LIMIT 1) t) p
  WHERE before < $6
  UNION ALL
-SELECT 0, skip_seq, NULL, '', 0, '', NULL, 0, '', '', skipped_as::text, skip_line, skip_end FROM b WHERE skips
+SELECT 0, skip_seq, NULL, '', 0, '', NULL, 0, '', '', '', skipped_as::text, skip_line, skip_end FROM b WHERE skips
  ORDER BY 2`
 
 // Walks the file from a line on and says which of its lines were skipped: it
@@ -117,7 +117,7 @@ func (s *Store) storedResults(ctx context.Context, q resultQuery) (page []batch.
 	var skipLine *int32
 	var skipEnd *int64
 	err = s.forEach(ctx, resultsSQL, []any{[16]byte(q.id), max(q.from, 0), q.unsuccessful, q.leaveOut, q.n, q.bytes},
-		[]any{&r.ID.Line, &r.Seq, &state, (*string)(&r.Reason), &r.StatusCode, &r.RequestID, &r.Body, &r.Attempts, &r.CustomID, &r.Detail,
+		[]any{&r.ID.Line, &r.Seq, &state, (*string)(&r.Reason), &r.StatusCode, &r.RequestID, &r.Body, &r.Attempts, &r.CustomID, &r.Detail, &r.Cause,
 			&skippedAs, &skipLine, &skipEnd}, func() {
 			if skippedAs != nil {
 				next = &skip{as: batch.State(*skippedAs), seq: r.Seq, end: *skipEnd, line: *skipLine}

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +46,55 @@ func describe(err error) string {
 		err = inner
 	}
 	return fmt.Sprintf("connection broken or response malformed (%T)", err)
+}
+
+// causeOf says what broke a call without naming a host or an address, which
+// owners of a shared cluster are not to know.
+func causeOf(err error) string {
+	var (
+		dns    *net.DNSError
+		cert   *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+		alert  tls.AlertError
+		errno  syscall.Errno
+		netErr net.Error
+	)
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "no such host"
+	case errors.As(err, &dns):
+		return "the host name could not be looked up"
+	case errors.As(err, &cert):
+		return "untrusted certificate: " + certificateCause(cert.Err)
+	case errors.As(err, &record):
+		return "the endpoint does not speak TLS"
+	case errors.As(err, &alert):
+		return alert.Error()
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the endpoint closed the connection"
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return "connecting timed out"
+	}
+	return "the connection broke, or the response is malformed"
+}
+
+func certificateCause(err error) string {
+	var (
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return "it is signed by an unknown authority"
+	case errors.As(err, &host):
+		return "it is for another host name"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "it has expired or is not valid yet"
+	}
+	return "it cannot be verified"
 }
 
 func describeOp(op *net.OpError) string {

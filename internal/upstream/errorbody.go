@@ -27,9 +27,23 @@ var (
 		"content_filter", "content_policy_violation", "invalid_prompt", "unsupported_parameter", "unsupported_value", "invalid_value",
 		"unprocessable_entity", "unprocessableentityerror", "unsupported_country_region_territory", "invalid_argument",
 	}
+	// keyCodes: the API key is refused, whatever the status.
+	keyCodes = []string{"invalid_api_key", "authentication_error", "account_deactivated", "token_expired"}
+	// filterCodes: the prompt is refused, not who sends it.
+	filterCodes = []string{
+		"content_filter", "content_policy_violation", "content_policy", "moderation", "moderation_blocked", "invalid_prompt",
+		"responsibleaipolicyviolation", "data_inspection_failed", "safety", flaggedCode,
+	}
 	// passingCodes win over a type that calls the request invalid.
 	passingCodes = []string{"rate_limit", "too_many_requests", "overloaded", "server_error", "internal", "unavailable", "timeout", "engine", "capacity"}
 )
+
+// flaggedCode stands for an error that says what was found in the prompt.
+const flaggedCode = "flagged_input"
+
+func hasCode(codes, of []string) bool {
+	return slices.ContainsFunc(codes, func(code string) bool { return slices.Contains(of, strings.ToLower(code)) })
+}
 
 // fatalReason names the reason of an error that no retry mends for hours; "": it is
 // another one.

@@ -25,6 +25,10 @@ type Outcome struct {
 	// Detail says in words what went wrong. It is valid UTF-8 and safe to store
 	// and to log: it holds nothing of body, key, credentials or query.
 	Detail string
+	// Cause says it to the owner of the request: what the endpoint says itself, which
+	// may be a part of its answer, or what broke the connection. It names no host,
+	// and is not to be logged.
+	Cause string
 	// RetryAfter is how long the upstream asked to wait, at most
 	// MaxRetryAfter; zero if it did not ask or the request completed.
 	RetryAfter time.Duration
@@ -79,13 +83,17 @@ func (c *Client) classify(path string, resp *http.Response, got received) Outcom
 	}
 	outcome.Reason = v.reason
 	outcome.RetryAfter = retryAfter(resp.Header, time.Now())
-	outcome.Refusal = refusalOf(resp.StatusCode, got.body)
+	message, codes := readError(got.body)
+	outcome.Refusal, outcome.Cause = refusalOf(resp.StatusCode, v.reason, message, codes), message
 	outcome.Detail = fmt.Sprintf("upstream answered with status %d", resp.StatusCode)
 	if errors.Is(got.problem, errTooLarge) {
 		v.detail = fmt.Sprintf("a body of more than %d bytes, which was dropped", c.cfg.MaxResponseBytes)
 	}
 	if v.detail != "" {
 		outcome.Detail = detail(outcome.Detail + " and " + v.detail)
+	}
+	if outcome.Cause == "" && v.reason != batch.Redirected {
+		outcome.Cause = detail(v.detail)
 	}
 	return outcome
 }
@@ -130,7 +138,7 @@ func (c *Client) broken(ctx context.Context, doing string, err error) Outcome {
 	case cause == nil && isLocal(err):
 		return Outcome{Reason: batch.LocalError, Detail: detail(doing + ": " + describe(err))}
 	case cause == nil:
-		return Outcome{Reason: batch.NetworkError, Detail: detail(doing + ": " + describe(err)), Refusal: unreachable(err)}
+		return Outcome{Reason: batch.NetworkError, Detail: detail(doing + ": " + describe(err)), Cause: causeOf(err), Refusal: unreachable(err)}
 	case errors.Is(cause, errTimeout):
 		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out after %v %s", c.cfg.Timeout, doing)}
 	}

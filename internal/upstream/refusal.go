@@ -9,14 +9,17 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
+
+	"fusillade/internal/batch"
 )
 
 // Refusal says why an endpoint answers no request at all, or none with this
 // credential or for this model: what comes next will end likewise until a
 // person does something.
 type Refusal struct {
+	Kind    batch.RefusalCause
 	Status  int    // of the answer; 0: there was none
-	Cause   string // safe to store and to log
+	Cause   string // safe to log, and for operators' eyes: it may name a host
 	Message string // the endpoint's own words; empty: none. Part of an answer: for the owner's eyes only
 }
 
@@ -25,28 +28,43 @@ const (
 	maxMessageBytes = 512
 )
 
-// refusalOf reads an answer that is no success; nil: it refuses only this
-// request, or only now.
-func refusalOf(status int, body []byte) *Refusal {
-	switch status {
-	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests:
+// refusalOf tells whether an answer that is no success, for a reason, speaks for
+// more than its request; nil: it refuses only that, or only now.
+//
+// It goes by the status and by known codes alone. A 400 never speaks for other
+// requests, whatever it says, nor does a 403 of a content filter.
+func refusalOf(status int, reason batch.Reason, message string, codes []string) *Refusal {
+	kind := batch.RefusalCause("")
+	switch {
+	case reason == batch.QuotaExhausted:
+		kind = batch.CauseQuotaExhausted
+	case reason == batch.ModelNotFound:
+		kind = batch.CauseModelNotFound
+	case status == http.StatusUnauthorized, status == http.StatusForbidden && hasCode(codes, keyCodes):
+		kind = batch.CauseUnauthorized
+	case status == http.StatusForbidden && !hasCode(codes, filterCodes):
+		kind = batch.CauseForbidden
+	case status == http.StatusPaymentRequired:
+		kind = batch.CausePaymentRequired
+	case status == http.StatusNotFound:
+		kind = batch.CauseNotFound
 	default:
 		return nil
 	}
-	message, codes := readError(body)
-	if status == http.StatusTooManyRequests && fatalReason(codes) == "" {
-		return nil
-	}
-	return &Refusal{Status: status, Cause: fmt.Sprintf("status %d", status), Message: message}
+	return &Refusal{Kind: kind, Status: status, Cause: fmt.Sprintf("status %d", status), Message: message}
 }
 
 // readError reads an error as OpenAI and those who follow it write it: an
-// object or a text in "error", or the members of that object at the top.
+// object or a text in "error", or the members of that object at the top. An
+// error that says what was found in the prompt has the code flaggedCode too.
 func readError(body []byte) (message string, codes []string) {
 	type members struct {
-		Message json.RawMessage `json:"message"`
-		Type    json.RawMessage `json:"type"`
-		Code    json.RawMessage `json:"code"`
+		Message  json.RawMessage `json:"message"`
+		Type     json.RawMessage `json:"type"`
+		Code     json.RawMessage `json:"code"`
+		Metadata struct {
+			Flagged json.RawMessage `json:"flagged_input"` // of OpenRouter's moderation
+		} `json:"metadata"`
 	}
 	var answer struct {
 		Error json.RawMessage `json:"error"`
@@ -65,6 +83,9 @@ func readError(body []byte) (message string, codes []string) {
 			codes = append(codes, code)
 		}
 	}
+	if len(m.Metadata.Flagged) > 0 {
+		codes = append(codes, flaggedCode)
+	}
 	_ = json.Unmarshal(m.Message, &message)
 	return strings.Join(strings.Fields(text(message, maxMessageBytes)), " "), codes
 }
@@ -77,8 +98,20 @@ func unreachable(err error) *Refusal {
 		cert   *tls.CertificateVerificationError
 		record tls.RecordHeaderError
 	)
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &cert) || errors.As(err, &record) {
-		return &Refusal{Cause: detail(describe(err))}
+	kind := batch.RefusalCause("")
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		kind = batch.CauseConnectionRefused
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		kind = batch.CauseUnreachable
+	case errors.As(err, &dns) && dns.IsNotFound:
+		kind = batch.CauseNoSuchHost
+	case errors.As(err, &cert):
+		kind = batch.CauseBadCertificate
+	case errors.As(err, &record):
+		kind = batch.CauseNoTLS
+	default:
+		return nil
 	}
-	return nil
+	return &Refusal{Kind: kind, Cause: detail(describe(err))}
 }

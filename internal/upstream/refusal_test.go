@@ -1,38 +1,95 @@
 package upstream
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"fusillade/internal/batch"
 )
 
+// What is no one request's own fault is told from what is, by status and code.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		status  int
 		body    string
-		refused bool
+		kind    batch.RefusalCause // empty: it speaks for its own request alone
 		message string
 	}{
-		"OpenAI's bad key":   {401, `{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","code":"invalid_api_key"}}`, true, "Incorrect API key provided"},
-		"no body":            {403, ``, true, ""},
-		"a page":             {404, `<html>nothing here</html>`, true, ""},
-		"a text":             {404, `{"error":"model \"x\" not found"}`, true, `model "x" not found`},
-		"vLLM's bad model":   {404, `{"object":"error","message":"The model does not exist.","type":"NotFoundError","code":404}`, true, "The model does not exist."},
-		"no quota":           {429, `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}`, true, "You exceeded your current quota"},
-		"a rate limit":       {429, `{"error":{"message":"Rate limit reached","type":"requests","code":"rate_limit_exceeded"}}`, false, ""},
-		"nothing said":       {429, ``, false, ""},
-		"a bad request":      {400, `{"error":{"message":"bad","code":"insufficient_quota"}}`, false, ""},
-		"a server's error":   {500, `{"error":{"message":"oops"}}`, false, ""},
-		"lines and controls": {401, "{\"error\":{\"message\":\"one\\n two\\u0000\"}}", true, "one two\uFFFD"},
+		"OpenAI's bad key":   {401, `{"error":{"message":"Incorrect API key provided","type":"invalid_request_error","code":"invalid_api_key"}}`, batch.CauseUnauthorized, "Incorrect API key provided"},
+		"403 for a key":      {403, `{"error":{"message":"no","code":"invalid_api_key"}}`, batch.CauseUnauthorized, "no"},
+		"no body":            {403, ``, batch.CauseForbidden, ""},
+		"a filter":           {403, `{"error":{"message":"no","code":"content_filter"}}`, "", ""},
+		"OpenRouter's":       {403, `{"error":{"code":403,"message":"flagged","metadata":{"reasons":["x"],"flagged_input":"y"}}}`, "", ""},
+		"a page":             {404, `<html>nothing here</html>`, batch.CauseNotFound, ""},
+		"a text":             {404, `{"error":"model \"x\" not found"}`, batch.CauseNotFound, `model "x" not found`},
+		"vLLM's bad model":   {404, `{"object":"error","message":"The model does not exist.","type":"NotFoundError","code":404}`, batch.CauseNotFound, "The model does not exist."},
+		"OpenAI's bad model": {404, `{"error":{"message":"The model does not exist","code":"model_not_found"}}`, batch.CauseModelNotFound, "The model does not exist"},
+		"OpenAI's 403":       {403, `{"error":{"message":"no access to model","code":"model_not_found"}}`, batch.CauseModelNotFound, "no access to model"},
+		"no credit":          {402, `{"error":{"message":"Insufficient credits","code":402}}`, batch.CausePaymentRequired, "Insufficient credits"},
+		"no quota":           {429, `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}`, batch.CauseQuotaExhausted, "You exceeded your current quota"},
+		"no quota, as 200":   {200, `{"error":{"message":"none left","code":"insufficient_quota"}}`, batch.CauseQuotaExhausted, "none left"},
+		"a rate limit":       {429, `{"error":{"message":"Rate limit reached","type":"requests","code":"rate_limit_exceeded"}}`, "", ""},
+		"nothing said":       {429, ``, "", ""},
+		"a bad request":      {400, `{"error":{"message":"bad","code":"invalid_value"}}`, "", ""},
+		"a server's error":   {500, `{"error":{"message":"oops"}}`, "", ""},
+		"lines and controls": {401, "{\"error\":{\"message\":\"one\\n two\\u0000\"}}", batch.CauseUnauthorized, "one two\uFFFD"},
 	} {
-		got := refusalOf(tt.status, []byte(tt.body))
-		if (got != nil) != tt.refused {
+		got := classifyAs(t, tt.status, tt.body).Refusal
+		switch {
+		case (got != nil) != (tt.kind != ""):
 			t.Errorf("%s: refused: %t", name, got != nil)
-		} else if got != nil && got.Message != tt.message {
-			t.Errorf("%s: message %q, want %q", name, got.Message, tt.message)
+		case got != nil && (got.Kind != tt.kind || got.Message != tt.message):
+			t.Errorf("%s: %s, message %q, want %s, %q", name, got.Kind, got.Message, tt.kind, tt.message)
 		}
 	}
-	if got := refusalOf(401, []byte(`{"error":{"message":"`+strings.Repeat("x", maxErrorBody)+`"}}`)); got == nil || got.Message != "" {
+	if got := classifyAs(t, 401, `{"error":{"message":"`+strings.Repeat("x", maxErrorBody)+`"}}`).Refusal; got == nil || got.Message != "" {
 		t.Errorf("a huge body: %v", got)
 	}
+}
+
+// A broken call names its cause, to the owner without the host.
+func TestCausesOfBrokenCalls(t *testing.T) {
+	t.Parallel()
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(secure.Close)
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	c, err := New(Config{Timeout: time.Minute, ShouldRetry: func(Response) bool { return false }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	for url, want := range map[string]struct {
+		kind  batch.RefusalCause
+		cause string
+	}{
+		closed.URL: {batch.CauseConnectionRefused, "connection refused"},
+		secure.URL: {batch.CauseBadCertificate, "untrusted certificate: it is signed by an unknown authority"},
+		strings.Replace(plain.URL, "http:", "https:", 1): {batch.CauseNoTLS, "the endpoint does not speak TLS"},
+		"http://nowhere.invalid":                         {batch.CauseNoSuchHost, "no such host"},
+	} {
+		o := c.Do(t.Context(), Request{Method: "POST", BaseURL: url, Path: "/v1/chat/completions", Body: []byte("{}")})
+		if o.Refusal == nil && strings.Contains(url, "invalid") {
+			t.Logf("%s: this machine has no DNS: %s", url, o.Detail)
+			continue
+		}
+		if o.Refusal == nil || o.Refusal.Kind != want.kind || o.Cause != want.cause || o.Reason != batch.NetworkError {
+			t.Errorf("%s: %+v with %+v, want %+v", url, o, o.Refusal, want)
+		}
+	}
+}
+
+func classifyAs(t *testing.T, status int, body string) Outcome {
+	t.Helper()
+	c, err := New(Config{Timeout: time.Minute, ShouldRetry: func(r Response) bool { return r.StatusCode == 429 || r.StatusCode == 404 || r.StatusCode >= 500 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.classify("/v1/chat/completions", &http.Response{StatusCode: status, Header: http.Header{}}, received{body: []byte(body)})
 }
