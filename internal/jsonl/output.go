@@ -20,8 +20,9 @@ import (
 //
 // A body that is JSON is embedded without its white space and otherwise byte
 // for byte, but for what readers stumble over: U+0085, U+2028 and U+2029 become
-// escapes, and half a surrogate pair U+FFFD. Any other body becomes a JSON
-// string; bytes that are no UTF-8 become U+FFFD in both. A nil body becomes null.
+// escapes, and half a surrogate pair U+FFFD. Any other body, and one that many
+// readers refuse (see isReadable), becomes a JSON string; bytes that are no UTF-8
+// become U+FFFD in both. A nil body becomes null.
 func AppendOutputLine(dst []byte, r batch.Result) []byte {
 	begin := len(dst)
 	dst = appendHead(dst, r)
@@ -95,10 +96,11 @@ func appendBody(dst, body []byte) []byte {
 	// The options of a response are laxer than those of a request: it is passed
 	// on, not judged.
 	options := []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.PreserveRawStrings(true)}
-	if embedded, err := jsontext.AppendFormat(dst, body, options...); err == nil {
-		return embedded
+	embedded, err := jsontext.AppendFormat(dst, body, options...)
+	if err != nil {
+		embedded, err = jsontext.AppendFormat(dst, replaceLoneSurrogates(body), options...)
 	}
-	if embedded, err := jsontext.AppendFormat(dst, replaceLoneSurrogates(body), options...); err == nil {
+	if err == nil && isReadable(embedded[len(dst):]) {
 		return embedded
 	}
 	return appendString(dst, body)

@@ -23,6 +23,16 @@ func TestLinesAreStrict(t *testing.T) {
 		`{"a":"\\ud800 \ud800\ud800\udc00"}`:      `{"a":"\\ud800 \ufffd\ud800\udc00"}`,
 		"{\"a\":\"\xff\"}":                        "{\"a\":\"\ufffd\"}",
 		`{"a":[NaN]}`:                             `"{\"a\":[NaN]}"`,
+		`{"a":-Infinity}`:                         `"{\"a\":-Infinity}"`,
+		`{"a":[1e400]}`:                           `"{\"a\":[1e400]}"`,
+		`{"a":-1E+309,"b":"\ud800"}`:              `"{\"a\":-1E+309,\"b\":\"\\ud800\"}"`,
+		`{"a":[1e308,-1e-400,0.1e2],"b":"1e400"}`: `{"a":[1e308,-1e-400,0.1e2],"b":"1e400"}`,
+		`{"a":` + digits(4301) + `}`:              `"{\"a\":` + digits(4301) + `}"`,
+		`{"a":` + digits(308) + `}`:               `{"a":` + digits(308) + `}`,
+		nested(200):                               nested(200),
+		nested(201):                               `"` + nested(201) + `"`,
+		nested(10_001):                            `"` + nested(10_001) + `"`,
+		`"` + nested(300) + `\"[[["`:              `"` + nested(300) + `\"[[["`,
 		"<html>\u2028":                            `"<html>\u2028"`,
 	} {
 		for _, state := range []batch.State{batch.Completed, batch.Failed} {
@@ -46,3 +56,7 @@ func TestLinesAreStrict(t *testing.T) {
 		}
 	}
 }
+
+func digits(n int) string { return strings.Repeat("9", n) }
+
+func nested(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }

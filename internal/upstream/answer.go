@@ -47,23 +47,31 @@ func answerMember(path string) string {
 // balancers and logins, errors in words or as an object, streams that nobody
 // asked for, bodies that break off.
 func checkAnswer(path string, resp *http.Response, body []byte, retried func(status int) bool) verdict {
-	switch resp.StatusCode {
-	case http.StatusOK, http.StatusCreated, http.StatusNonAuthoritativeInfo:
-	default:
+	if !mayAnswer(resp.StatusCode) {
 		return verdict{batch.NoAnswer, ""}
 	}
 	trimmed := bytes.TrimSpace(body)
 	if len(trimmed) == 0 {
 		return verdict{batch.NoAnswer, "an empty body"}
 	}
-	if v := checkForm(resp.Header.Get("Content-Type"), trimmed); v.reason != "" {
+	if v := checkForm(resp.Header.Get("Content-Type"), trimmed, retried); v.reason != "" {
 		return v
 	}
 	return checkMembers(path, readMembers(trimmed), retried)
 }
 
+// mayAnswer holds for the success statuses that do not say themselves that there
+// is no answer, not yet, or a part of one.
+func mayAnswer(status int) bool {
+	switch status {
+	case http.StatusAccepted, http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent:
+		return false
+	}
+	return status >= 200 && status <= 299
+}
+
 // checkForm makes sure that the body is one JSON object.
-func checkForm(contentType string, body []byte) verdict {
+func checkForm(contentType string, body []byte, retried func(status int) bool) verdict {
 	if isStream(contentType, body) {
 		return verdict{batch.UnexpectedStream, "an event stream"}
 	}
@@ -81,6 +89,8 @@ func checkForm(contentType string, body []byte) verdict {
 		return verdict{batch.MalformedAnswer, "a body that is not JSON"}
 	}
 	switch rest := bytes.TrimSpace(body[d.InputOffset():]); {
+	case body[0] == '[' && len(rest) == 0 && isError(firstElement(body)):
+		return checkMembers("", readMembers(firstElement(body)), retried)
 	case body[0] != '{':
 		return verdict{batch.MalformedAnswer, "JSON that is no object"}
 	case len(rest) > 0 && rest[0] == '{':
@@ -118,7 +128,7 @@ func readMembers(body []byte) members {
 		if !ok {
 			break
 		}
-		m.all[string(key)] = value
+		m.all[memberName(key)] = value
 	}
 	m.errorObject = readString(m.all["object"]) == "error" || readString(m.all["type"]) == "error"
 	m.errorMember = m.all["error"]
@@ -129,7 +139,7 @@ func readMembers(body []byte) members {
 func checkMembers(path string, m members, retried func(int) bool) verdict {
 	switch {
 	case !isNothing(m.errorMember):
-		v := classifyError(m.errorMember, retried)
+		v := classifyError(m.errorMember, m.all, retried)
 		if v.reason == batch.NonRetriableErrorBody && answerMember(path) == "output" {
 			v = verdict{batch.ResponseFailed, "a response that failed"}
 		}
@@ -148,18 +158,30 @@ func checkMembers(path string, m members, retried func(int) bool) verdict {
 		}
 	}
 	switch {
+	case !present && hasErrorCode(m.all):
+		return classifyErrorMembers(m.all, retried)
 	case !present:
 		return verdict{batch.MalformedAnswer, `an object without "` + name + `"`}
 	case value[0] != '[':
 		return verdict{batch.MalformedAnswer, `"` + name + `" that is no array`}
-	case isEmptyArray(value) && name != "output" && name != "content":
+	case isEmpty(value) && name != "output" && name != "content":
 		return verdict{batch.MalformedAnswer, `"` + name + `" that is empty`}
 	case name == "choices":
-		return checkChoices(value, retried)
+		return checkChoices(path, value, retried)
 	case name == "data" && strings.HasSuffix(path, "/embeddings"):
-		return checkElements(name, value, "embedding")
+		return checkElements(name, value, "embedding", isEmbedding)
 	}
-	return checkElements(name, value, "")
+	return checkElements(name, value, "", nil)
+}
+
+// isEmbedding holds for a vector, several of them, or one in base64; engines
+// write what is not a number as null.
+func isEmbedding(value []byte) bool {
+	if value[0] == '[' {
+		first := firstElement(value)
+		return len(first) > 0 && string(first) != "null"
+	}
+	return value[0] == '"' && len(value) > len(`""`)
 }
 
 // checkStatus looks at the status of a response of /v1/responses.
@@ -175,10 +197,16 @@ func checkStatus(m members) verdict {
 	return verdict{batch.ResponseFailed, "a response that failed or was cancelled"}
 }
 
-func checkChoices(choices []byte, retried func(int) bool) verdict {
-	v := checkElements("choices", choices, "")
+// checkChoices makes sure that each choice has what its path's choices carry: an
+// object "message" with something in it, or a string "text".
+func checkChoices(path string, choices []byte, retried func(int) bool) verdict {
+	carrier, isCarrier := "text", func(value []byte) bool { return value[0] == '"' }
+	if strings.HasSuffix(path, "/chat/completions") {
+		carrier, isCarrier = "message", func(value []byte) bool { return value[0] == '{' && !isNothing(value) }
+	}
+	v := checkElements("choices", choices, "", nil)
 	eachElement(choices, func(choice []byte) {
-		fields, carries, null := newFieldScanner(choice), false, false
+		fields, carries := newFieldScanner(choice), false
 		for v.reason == "" {
 			key, value, ok := fields.next()
 			if !ok {
@@ -191,42 +219,42 @@ func checkChoices(choices []byte, retried func(int) bool) verdict {
 				}
 			case "error":
 				if !isNothing(value) {
-					v = classifyError(value, retried)
+					v = classifyError(value, nil, retried)
 				}
-			case "message", "text":
-				carries = true
-				null = null || string(value) == "null"
+			case carrier:
+				carries = isCarrier(value)
 			}
 		}
-		if v.reason == "" && (!carries || null) {
-			v = verdict{batch.MalformedAnswer, "a choice without a message or text"}
+		if v.reason == "" && !carries {
+			v = verdict{batch.MalformedAnswer, `a choice without a "` + carrier + `"`}
 		}
 	})
 	return v
 }
 
-// checkElements makes sure that all elements are objects that have a member.
-func checkElements(name string, array []byte, member string) verdict {
+// checkElements makes sure that all elements are objects, and that they have a
+// member for which valid holds; member is empty: any.
+func checkElements(name string, array []byte, member string, valid func(value []byte) bool) verdict {
 	v := verdict{}
 	eachElement(array, func(element []byte) {
 		switch {
 		case element[0] != '{':
 			v = verdict{batch.MalformedAnswer, `an element of "` + name + `" that is no object`}
-		case member != "" && !hasMember(element, member):
+		case member != "" && !hasMember(element, member, valid):
 			v = verdict{batch.MalformedAnswer, `an element of "` + name + `" without "` + member + `"`}
 		}
 	})
 	return v
 }
 
-func hasMember(object []byte, name string) bool {
+func hasMember(object []byte, name string, valid func(value []byte) bool) bool {
 	for fields := newFieldScanner(object); ; {
 		key, value, ok := fields.next()
 		if !ok {
 			return false
 		}
 		if string(key) == name {
-			return string(value) != "null"
+			return valid(value)
 		}
 	}
 }
@@ -246,16 +274,16 @@ func eachElement(array []byte, each func(element []byte)) {
 	}
 }
 
-func isEmptyArray(array []byte) bool {
+// firstElement returns the first element of a valid JSON array, as written; nil:
+// it has none.
+func firstElement(array []byte) []byte {
 	rest := skipSpace(array[1:])
-	return len(rest) > 0 && rest[0] == ']'
-}
-
-// isNothing holds for the values of "error" that stand beside an answer.
-func isNothing(value []byte) bool {
-	switch string(value) {
-	case "", "null", "false", `""`:
-		return true
+	if len(rest) == 0 || rest[0] == ']' {
+		return nil
 	}
-	return value[0] == '[' && isEmptyArray(value) || value[0] == '{' && len(skipSpace(value[1:])) > 0 && skipSpace(value[1:])[0] == '}'
+	end := valueEnd(rest)
+	if end <= 0 {
+		return nil
+	}
+	return rest[:end]
 }

@@ -45,6 +45,16 @@ func TestAnswers(t *testing.T) {
 		{"/v1/rerank", json, 200, `{"results":[{"index":0}]}`, ""},
 		{"/v1/messages", json, 200, `{"type":"message","content":[{"type":"text","text":"hi"}]}`, ""},
 		{"/anything", json, 200, `{"x":1}`, ""},
+		{"/v1/chat/completions", json, 208, okBody, ""},
+		{"/v1/chat/completions", json, 226, okBody, ""},
+		{"/v1/chat/completions", "text/html", 200, okBody, ""},
+		{"/v1/chat/completions", json, 200, `{"error":"",` + okBody[1:], ""},
+		{"/v1/chat/completions", json, 200, `{"error":0,` + okBody[1:], ""},
+		{"/v1/chat/completions", json, 200, `{"error":{"code":null,"message":""},` + okBody[1:], ""},
+		{"/v1/chat/completions", json, 200, `{"choices":[{"message":{"refusal":"no"}}]}`, ""},
+		{"/v1/chat/completions", json, 200, `{"choices":[{"message":{"role":"assistant","content":null}}]}`, ""},
+		{"/v1/chat/completions", json, 200, `{"n":1e400,"deep":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `,` + okBody[1:], ""},
+		{"/v1/embeddings", json, 200, `{"data":[{"embedding":[[0.1],[0.2]]}]}`, ""},
 
 		{"/v1/chat/completions", json, 200, ``, batch.NoAnswer},
 		{"/v1/chat/completions", json, 200, " \n", batch.NoAnswer},
@@ -75,6 +85,23 @@ func TestAnswers(t *testing.T) {
 		{"/v1/embeddings", json, 200, `{"data":[{"embedding":[NaN]}]}`, batch.MalformedAnswer},
 		{"/v1/embeddings", json, 200, `{"data":[{"embedding":null}]}`, batch.MalformedAnswer},
 		{"/v1/embeddings", json, 200, okBody, batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, `{"detail":"Not Found"}`, batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, `{"message":"Too many requests"}`, batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, `{"success":false,"errors":[{"message":"no"}]}`, batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, `{"choices":[{"message":{}}]}`, batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, `{"choices":[{"message":"text"}]}`, batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, `{"choices":[{"message":[]}]}`, batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, `{"choices":[{"text":"of the other path"}]}`, batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, `{"choices":[{"delta":{"content":"a chunk"}}]}`, batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, okBody + "garbage", batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, okBody + "\x00", batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, ")]}',\n" + okBody, batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, "\xff\xfe{\x00}\x00", batch.MalformedAnswer},
+		{"/v1/completions", json, 200, `{"choices":[{"text":null}]}`, batch.MalformedAnswer},
+		{"/v1/embeddings", json, 200, `{"data":[]}`, batch.MalformedAnswer},
+		{"/v1/embeddings", json, 200, `{"data":[{"embedding":[]}]}`, batch.MalformedAnswer},
+		{"/v1/embeddings", json, 200, `{"data":[{"embedding":[null,null]}]}`, batch.MalformedAnswer},
+		{"/v1/embeddings", json, 200, `{"data":[{"embedding":""}]}`, batch.MalformedAnswer},
 		{"/v1/responses", json, 200, `{"status":"completed","output":null}`, batch.MalformedAnswer},
 
 		{"/v1/chat/completions", json, 200, okBody[:20], batch.NetworkError},
@@ -100,6 +127,16 @@ func TestAnswers(t *testing.T) {
 		{"/v1/chat/completions", json, 200, `{"choices":[{"message":{"content":""},"error":{"code":400}}]}`, batch.NonRetriableErrorBody},
 		{"/v1/chat/completions", json, 200, `{"error":{"code":"insufficient_quota"}}`, batch.QuotaExhausted},
 		{"/v1/chat/completions", json, 200, `{"error":{"code":"model_not_found","type":"invalid_request_error"}}`, batch.ModelNotFound},
+
+		{"/v1/chat/completions", json, 200, `{"code":429,"message":"slow down"}`, batch.RetriableErrorBody},
+		{"/v1/chat/completions", json, 200, `{"status":503,"title":"unavailable"}`, batch.RetriableErrorBody},
+		{"/v1/chat/completions", json, 200, `{"statusCode":400,"error":"Bad Request","message":"?"}`, batch.NonRetriableErrorBody},
+		{"/v1/chat/completions", json, 200, `{"error":"invalid_request","error_description":"?"}`, batch.NonRetriableErrorBody},
+		{"/v1/chat/completions", json, 200, `{"error":true}`, batch.RetriableErrorBody},
+		{"/v1/chat/completions", json, 200, `{"err\u006fr":{"code":400}}`, batch.NonRetriableErrorBody},
+		{"/v1/chat/completions", json, 200, `{"error":{"error":{"code":400}}}`, batch.NonRetriableErrorBody},
+		{"/v1/chat/completions", json, 200, `[{"error":{"code":400,"status":"INVALID_ARGUMENT"}}]`, batch.NonRetriableErrorBody},
+		{"/v1/chat/completions", json, 200, `[{"error":{"code":429,"status":"RESOURCE_EXHAUSTED"}}]`, batch.RetriableErrorBody},
 
 		{"/v1/responses", json, 200, `{"status":"incomplete","output":[{}],"incomplete_details":{"reason":"max_output_tokens"}}`, batch.ResponseIncomplete},
 		{"/v1/responses", json, 200, `{"status":"queued","output":[]}`, batch.ResponseUnfinished},
@@ -129,6 +166,53 @@ func TestAnswers(t *testing.T) {
 		if kept := string(got.Response.Body); got.Reason != batch.NetworkError && kept != test.body && test.status != 304 && test.status != 204 && test.status != 205 {
 			t.Errorf("%s: the body is kept as %q", test.body, kept)
 		}
+	}
+}
+
+// HTTP as it is written by servers and proxies of every kind.
+func TestFramings(t *testing.T) {
+	t.Parallel()
+	length := fmt.Sprintf("Content-Length: %d\r\n", len(okBody))
+	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(okBody), okBody)
+	const ok, chunked = "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+	for _, test := range []struct {
+		answer string
+		want   batch.Reason
+	}{
+		{ok + "\r\n" + okBody, ""},
+		{ok + "Connection: close\r\n\r\n" + okBody, ""},
+		{"HTTP/1.1 200\r\n" + length + "\r\n" + okBody, ""},
+		{"HTTP/1.1 200 OK\n" + strings.TrimSuffix(length, "\r\n") + "\n\n" + okBody, ""},
+		{ok + length + length + "\r\n" + okBody, ""},
+		{ok + "X: " + strings.Repeat("x", 200_000) + "\r\n" + length + "\r\n" + okBody, ""},
+		{ok + "Content-Encoding: \r\n" + length + "\r\n" + okBody, ""},
+		{ok + "Content-Encoding: utf-8\r\n" + length + "\r\n" + okBody, ""},
+		{"HTTP/1.1 100 Continue\r\n\r\n" + ok + length + "\r\n" + okBody, ""},
+		{"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + ok + length + "\r\n" + okBody, ""},
+		{strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 50) + ok + length + "\r\n" + okBody, ""},
+		{chunked + "Trailer: X\r\n\r\n" + chunk + "0\r\nX: y\r\n\r\n", ""},
+		{chunked + "\r\n" + strings.Replace(chunk, "\r\n", ";name=value\r\n", 1) + "0\r\n\r\n", ""},
+		{chunked + "Content-Length: 3\r\n\r\n" + chunk + "0\r\n\r\n", ""},
+
+		{okBody, batch.NetworkError}, // HTTP/0.9
+		{"ICY 200 OK\r\n" + length + "\r\n" + okBody, batch.NetworkError},
+		{ok + "Content-Length: -1\r\n\r\n" + okBody, batch.NetworkError},
+		{ok + "Content-Length: x\r\n\r\n" + okBody, batch.NetworkError},
+		{ok + length + "Content-Length: 3\r\n\r\n" + okBody, batch.NetworkError},
+		{ok + "X: \x00\r\n" + length + "\r\n" + okBody, batch.NetworkError},
+		{chunked + "\r\n" + chunk, batch.NetworkError},
+		{chunked + "\r\n" + chunk + "0\r\n", batch.NetworkError},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" + chunk + "0\r\n\r\n", batch.NetworkError},
+		{ok + "Content-Length: 0\r\n\r\n", batch.NoAnswer},
+		{"HTTP/1.1 000 ?\r\n" + length + "\r\n" + okBody, batch.NoAnswer},
+		{"HTTP/1.1 999 ?\r\n" + length + "\r\n" + okBody, batch.NonRetriableHTTPStatus},
+		{ok + "Content-Length: 5000000000\r\n\r\n" + okBody, batch.NonRetriableHTTPStatus},
+	} {
+		got := newClient(t, Config{}).Do(t.Context(), chatRequest(answerRaw(t, test.answer)))
+		if got.Reason != test.want {
+			t.Errorf("%.100q: %q (%s), want %q", test.answer, got.Reason, got.Detail, test.want)
+		}
+		checkNoSecret(t, got.Detail)
 	}
 }
 

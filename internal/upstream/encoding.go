@@ -75,7 +75,7 @@ func (r transportReader) Read(p []byte) (int, error) {
 func decode(header http.Header, body io.Reader) (*decoded, error) {
 	var encodings []string
 	for name := range strings.SplitSeq(strings.Join(header.Values("Content-Encoding"), ","), ",") {
-		if name = strings.ToLower(strings.TrimSpace(name)); name != "" && name != "identity" {
+		if name = strings.ToLower(strings.TrimSpace(name)); !isIdentity(name) {
 			encodings = append(encodings, name)
 		}
 	}
@@ -93,6 +93,16 @@ func decode(header http.Header, body io.Reader) (*decoded, error) {
 		}
 	}
 	return d, nil
+}
+
+// isIdentity holds for what servers write in Content-Encoding for no encoding;
+// some put the charset there.
+func isIdentity(name string) bool {
+	switch name {
+	case "", "identity", "none", "utf-8", "utf8":
+		return true
+	}
+	return false
 }
 
 func (d *decoded) undo(encoding string) error {

@@ -59,22 +59,69 @@ func fatalReason(codes []string) batch.Reason {
 	return ""
 }
 
-// classifyError classifies the value of an "error" under a success status.
-func classifyError(value []byte, retried func(status int) bool) verdict {
-	if value[0] != '{' {
-		// Words, as of engines that are overloaded.
-		return verdict{batch.RetriableErrorBody, "an error"}
+// isNothing holds for the values of "error" that stand beside an answer. An
+// object of which every member is empty is one too.
+func isNothing(value []byte) bool {
+	if isEmpty(value) || value[0] != '{' {
+		return isEmpty(value)
 	}
-	m := readMembers(value)
-	return classifyErrorMembers(m.all, retried)
+	for fields := newFieldScanner(value); ; {
+		_, member, ok := fields.next()
+		if !ok || !isEmpty(member) {
+			return !ok
+		}
+	}
 }
 
-// classifyErrorMembers goes by the members "code", "type" and "status" of an
-// error. What they do not tell is tried again.
-func classifyErrorMembers(m map[string][]byte, retried func(status int) bool) verdict {
-	var codes []string
-	status := 0
-	for _, name := range []string{"code", "status", "type"} {
+func isEmpty(value []byte) bool {
+	switch string(value) {
+	case "", "null", "false", `""`, "0":
+		return true
+	}
+	end := map[byte]byte{'[': ']', '{': '}'}[value[0]]
+	rest := skipSpace(value[1:])
+	return end != 0 && len(rest) > 0 && rest[0] == end
+}
+
+// isError holds for a JSON object that is an error, or has one.
+func isError(object []byte) bool {
+	if len(object) == 0 || object[0] != '{' {
+		return false
+	}
+	m := readMembers(object)
+	return m.errorObject || !isNothing(m.errorMember)
+}
+
+// hasErrorCode holds for an object without an answer that has the status of an
+// error in one of its members, as gateways write it.
+func hasErrorCode(m map[string][]byte) bool {
+	status, _ := readCodes(m)
+	return status >= http.StatusBadRequest && status <= 599
+}
+
+// classifyError classifies the value of an "error" under a success status;
+// beside are the members beside it.
+func classifyError(value []byte, beside map[string][]byte, retried func(status int) bool) verdict {
+	if value[0] == '{' {
+		inner := readMembers(value)
+		if nested := inner.errorMember; len(nested) > 0 && nested[0] == '{' && !isNothing(nested) {
+			inner = readMembers(nested) // a gateway's error around that of the endpoint
+		}
+		return classifyErrorMembers(inner.all, retried)
+	}
+	// Words, as of engines that are overloaded; or a code.
+	m := map[string][]byte{"code": value}
+	for _, name := range []string{"status", "statusCode", "status_code"} {
+		if code, found := beside[name]; found {
+			m[name] = code
+		}
+	}
+	return classifyErrorMembers(m, retried)
+}
+
+// readCodes reads what the members of an error say of it: a status, and words.
+func readCodes(m map[string][]byte) (status int, codes []string) {
+	for _, name := range []string{"code", "status", "statusCode", "status_code", "type", "error"} {
 		value := m[name]
 		if len(value) == 0 {
 			continue
@@ -90,6 +137,13 @@ func classifyErrorMembers(m map[string][]byte, retried func(status int) bool) ve
 			codes = append(codes, code)
 		}
 	}
+	return status, codes
+}
+
+// classifyErrorMembers goes by the codes, the type and the status of an error.
+// What they do not tell is tried again.
+func classifyErrorMembers(m map[string][]byte, retried func(status int) bool) verdict {
+	status, codes := readCodes(m)
 	if reason := fatalReason(codes); reason != "" {
 		return verdict{reason, "an error"}
 	}

@@ -55,13 +55,15 @@ func refusalOf(status int, reason batch.Reason, message string, codes []string) 
 }
 
 // readError reads an error as OpenAI and those who follow it write it: an
-// object or a text in "error", or the members of that object at the top. An
-// error that says what was found in the prompt has the code flaggedCode too.
+// object or a text in "error", or the members of that object at the top; Google
+// puts them into an array. An error that says what was found in the prompt has
+// the code flaggedCode too.
 func readError(body []byte) (message string, codes []string) {
 	type members struct {
 		Message  json.RawMessage `json:"message"`
 		Type     json.RawMessage `json:"type"`
 		Code     json.RawMessage `json:"code"`
+		Detail   json.RawMessage `json:"detail"` // FastAPI's word for message
 		Metadata struct {
 			Flagged json.RawMessage `json:"flagged_input"` // of OpenRouter's moderation
 		} `json:"metadata"`
@@ -70,7 +72,13 @@ func readError(body []byte) (message string, codes []string) {
 		Error json.RawMessage `json:"error"`
 		members
 	}
-	if len(body) > maxErrorBody || json.Unmarshal(body, &answer) != nil {
+	if len(body) > maxErrorBody {
+		return "", nil
+	}
+	if trimmed := skipSpace(body); len(trimmed) > 0 && trimmed[0] == '[' {
+		body = firstElement(trimmed)
+	}
+	if json.Unmarshal(body, &answer) != nil {
 		return "", nil
 	}
 	m := answer.members
@@ -86,7 +94,9 @@ func readError(body []byte) (message string, codes []string) {
 	if len(m.Metadata.Flagged) > 0 {
 		codes = append(codes, flaggedCode)
 	}
-	_ = json.Unmarshal(m.Message, &message)
+	if json.Unmarshal(m.Message, &message) != nil || message == "" {
+		_ = json.Unmarshal(m.Detail, &message)
+	}
 	return strings.Join(strings.Fields(text(message, maxMessageBytes)), " "), codes
 }
 

@@ -85,6 +85,18 @@ func readString(value []byte) string {
 	return text(s, maxNameBytes)
 }
 
+// memberName is a key without its escapes.
+func memberName(key []byte) string {
+	if bytes.IndexByte(key, '\\') < 0 {
+		return string(key)
+	}
+	var name string
+	if json.Unmarshal(append(append([]byte{'"'}, key...), '"'), &name) != nil {
+		return string(key)
+	}
+	return name
+}
+
 // fieldScanner walks the fields of one JSON object and skips over what they
 // hold. It is meant for valid JSON; given anything else it ends early.
 type fieldScanner struct{ rest []byte }
