@@ -14,19 +14,31 @@ import (
 	"fusillade/internal/cli"
 	"fusillade/internal/client"
 	"fusillade/internal/config"
+	"fusillade/internal/endpoint"
 	"fusillade/internal/operator"
 )
 
 // upstreamFlags say where a model's calls go.
 type upstreamFlags struct {
-	Upstream        string `placeholder:"URL" help:"Endpoint of the model. A key that was set for another one is removed."`
-	APIKeyEnv       string `name:"api-key-env" placeholder:"NAME" help:"Environment variable that holds the endpoint's API key; it is stored encrypted with FUSILLADE_ENCRYPTION_KEY."`
-	APIKeyStdin     bool   `name:"api-key-stdin" help:"Read that key from standard input."`
-	DefaultUpstream bool   `help:"Its calls go where the consumers' environment says, with the key that it says."`
+	Upstream        []string `placeholder:"URL" sep:"none" help:"Endpoint of the model; given several times, all URLs at which it is. What was set for an endpoint with another first URL is removed, its key too."`
+	APIKeyEnv       string   `name:"api-key-env" placeholder:"NAME" help:"Environment variable that holds the endpoint's API key; it is stored encrypted with FUSILLADE_ENCRYPTION_KEY."`
+	APIKeyStdin     bool     `name:"api-key-stdin" help:"Read that key from standard input."`
+	DefaultUpstream bool     `help:"Its calls go where the consumers' environment says, with the key that it says."`
+	UpstreamAuth    *string  `placeholder:"SCHEME" help:"How the endpoint is given the key: bearer, api-key, x-api-key, basic (the key is user:password), none, or a header such as 'X-Token: Bearer {key}'."`
+	UpstreamHeader  []string `placeholder:"NAME=VALUE" sep:"none" help:"Header that is sent to the endpoint with every call, stored encrypted; NAME= removes it."`
+	HeaderEnv       []string `name:"upstream-header-env" placeholder:"NAME=VARIABLE" sep:"none" help:"The same, with the value from an environment variable."`
+	NoHeaders       bool     `name:"no-upstream-headers" help:"Remove those headers."`
+	UpstreamModel   *string  `placeholder:"NAME" help:"What the endpoint calls the model."`
+	UpstreamPath    *string  `placeholder:"PATH" help:"What follows the endpoint's URL in place of the path of a request, such as /openai/deployments/{model}/{operation}."`
 }
 
 func (f *upstreamFlags) given() bool {
-	return f.Upstream != "" || f.APIKeyEnv != "" || f.APIKeyStdin || f.DefaultUpstream
+	return f.setsEndpoint() || f.DefaultUpstream
+}
+
+func (f *upstreamFlags) setsEndpoint() bool {
+	return len(f.Upstream) > 0 || f.APIKeyEnv != "" || f.APIKeyStdin || f.UpstreamAuth != nil || len(f.UpstreamHeader) > 0 || len(f.HeaderEnv) > 0 ||
+		f.NoHeaders || f.UpstreamModel != nil || f.UpstreamPath != nil
 }
 
 const maxKeyBytes = 8 << 10
@@ -67,23 +79,91 @@ func checkKey(text, from string) (string, error) {
 
 func (f *upstreamFlags) check() error {
 	switch {
-	case f.DefaultUpstream && (f.Upstream != "" || f.APIKeyEnv != "" || f.APIKeyStdin):
-		return errors.New("--default-upstream excludes --upstream, --api-key-env and --api-key-stdin")
+	case f.DefaultUpstream && f.setsEndpoint():
+		return errors.New("--default-upstream excludes the other flags of the endpoint")
 	case f.APIKeyEnv != "" && f.APIKeyStdin:
 		return errors.New("--api-key-env and --api-key-stdin exclude each other")
 	}
-	if f.Upstream == "" {
+	_, err := f.endpoint()
+	return err
+}
+
+// endpoint is what the flags say, but for the key. Its errors name the flag.
+func (f *upstreamFlags) endpoint() (e operator.ModelEndpoint, err error) {
+	e = operator.ModelEndpoint{Default: f.DefaultUpstream, NoHeaders: f.NoHeaders, Model: f.UpstreamModel}
+	if e.URLs, err = f.urls(); err != nil {
+		return e, fmt.Errorf("--upstream %w", err)
+	}
+	if f.UpstreamAuth != nil {
+		auth, err := endpoint.ParseAuth(*f.UpstreamAuth)
+		if err != nil {
+			return e, fmt.Errorf("--upstream-auth %w", err)
+		}
+		e.Auth = &auth
+	}
+	if f.UpstreamPath != nil {
+		path, err := endpoint.ParsePath(*f.UpstreamPath)
+		if err != nil {
+			return e, fmt.Errorf("--upstream-path %w", err)
+		}
+		e.Path = &path
+	}
+	if f.UpstreamModel != nil {
+		if err := endpoint.CheckModel(*f.UpstreamModel); err != nil {
+			return e, fmt.Errorf("--upstream-model %w", err)
+		}
+	}
+	e.Headers, err = f.headers()
+	return e, err
+}
+
+func (f *upstreamFlags) urls() ([]string, error) {
+	var urls config.HTTPURLs
+	if err := urls.Set(strings.Join(f.Upstream, " ")); err != nil {
+		return nil, err
+	}
+	for _, one := range urls.All() {
+		if u, err := url.Parse(one); err != nil || u.User != nil {
+			return nil, errors.New("must hold no user or password: give the key by --api-key-env or --api-key-stdin, with --upstream-auth basic")
+		}
+	}
+	return urls.All(), nil
+}
+
+func (f *upstreamFlags) headers() (all []endpoint.Header, err error) {
+	var checked endpoint.Headers
+	add := func(flag, text string, value func(string) (string, error)) error {
+		at := strings.IndexAny(text, "=:")
+		if at < 0 {
+			return fmt.Errorf("%s is not NAME=VALUE", flag)
+		}
+		h := endpoint.Header{Name: strings.TrimSpace(text[:at])}
+		if h.Value, err = value(strings.TrimSpace(text[at+1:])); err != nil {
+			return fmt.Errorf("%s %s: %w", flag, h.Name, err)
+		}
+		all = append(all, h)
+		if err := checked.Set(h.Name, h.Value); err != nil {
+			return fmt.Errorf("%s %w", flag, err)
+		}
 		return nil
 	}
-	var endpoint config.HTTPURL
-	if err := endpoint.Set(f.Upstream); err != nil {
-		return fmt.Errorf("--upstream %w", err)
+	for _, text := range f.UpstreamHeader {
+		if err := add("--upstream-header", text, func(value string) (string, error) { return value, nil }); err != nil {
+			return nil, err
+		}
 	}
-	if u, err := url.Parse(f.Upstream); err != nil || u.User != nil {
-		return errors.New("--upstream must hold no user or password: give the key by --api-key-env or --api-key-stdin")
+	for _, text := range f.HeaderEnv {
+		if err := add("--upstream-header-env", text, func(variable string) (string, error) {
+			value := strings.TrimSpace(os.Getenv(variable))
+			if value == "" {
+				return "", fmt.Errorf("the environment variable %s is not set", variable)
+			}
+			return value, nil
+		}); err != nil {
+			return nil, err
+		}
 	}
-	f.Upstream = endpoint.Reveal()
-	return nil
+	return all, nil
 }
 
 func (f *upstreamFlags) setUpstream(ctx context.Context, model string) error {
@@ -98,8 +178,12 @@ func (f *upstreamFlags) setUpstream(ctx context.Context, model string) error {
 	if err != nil {
 		return err
 	}
-	endpoint := operator.ModelEndpoint{Default: f.DefaultUpstream, URL: f.Upstream, Key: key}
-	if err := endpoint.Check(keys); err != nil {
+	to, err := f.endpoint()
+	if err != nil {
+		return cli.Usage(err)
+	}
+	to.Key = key
+	if err := to.Check(keys); err != nil {
 		return err
 	}
 	r, err := connectCluster(ctx)
@@ -107,13 +191,34 @@ func (f *upstreamFlags) setUpstream(ctx context.Context, model string) error {
 		return err
 	}
 	defer r.Close()
-	return operator.SetModelEndpoint(ctx, r.Store, r.Conn, keys, batch.Model(model), endpoint)
+	return operator.SetModelEndpoint(ctx, r.Store, r.Conn, keys, batch.Model(model), to)
 }
 
 // upstreamText is the column of models ls.
 func upstreamText(m client.ModelStatus) string {
+	var notes []string
 	if m.UpstreamKey {
-		return strings.TrimSpace(cli.Plain(m.Upstream) + " (with key)")
+		notes = append(notes, "with key")
 	}
-	return cli.Plain(m.Upstream)
+	if o := m.UpstreamOptions; o != nil {
+		if n := len(o.URLs); n > 1 {
+			notes = append(notes, fmt.Sprintf("and %d more", n-1))
+		}
+		if o.Model != "" {
+			notes = append(notes, "as "+cli.Plain(o.Model))
+		}
+		if o.Auth != "" {
+			notes = append(notes, "auth "+cli.Plain(o.Auth))
+		}
+		if o.Path != "" {
+			notes = append(notes, "path "+cli.Plain(o.Path))
+		}
+		if len(o.Headers) > 0 {
+			notes = append(notes, "headers "+cli.Plain(strings.Join(o.Headers, " ")))
+		}
+	}
+	if len(notes) == 0 {
+		return cli.Plain(m.Upstream)
+	}
+	return strings.TrimSpace(cli.Plain(m.Upstream) + " (" + strings.Join(notes, ", ") + ")")
 }

@@ -107,7 +107,7 @@ func wantSecrets(t *testing.T, s *postgres.Store, key, batchID, model, webhook, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(seal.ModelKey("m", "http://one"), models["m"].Key, model)
+	want(seal.ModelKey("m", "http://one", ""), models["m"].Key, model)
 	hooks, err := s.Webhooks(t.Context())
 	if err != nil || len(hooks) != 1 {
 		t.Fatal(len(hooks), err)

@@ -26,8 +26,33 @@ type modelStatusObject struct {
 	EscalationSource *string `json:"escalation_source"`
 	Upstream         *string `json:"upstream"`
 	UpstreamKey      bool    `json:"upstream_key"`
+	// UpstreamOptions is how that endpoint is spoken to; null: as OpenAI's.
+	UpstreamOptions *upstreamOptionsObject `json:"upstream_options"`
 	// Holds are of credentials whose endpoint asked for a pause.
 	Holds []holdObject `json:"holds"`
+}
+
+// upstreamOptionsObject holds no secret: of headers it has the names.
+type upstreamOptionsObject struct {
+	URLs    []string `json:"urls"` // all of them, if there are several
+	Auth    *string  `json:"auth"`
+	Headers []string `json:"headers"`
+	Path    *string  `json:"path"`
+	Model   *string  `json:"model"`
+}
+
+func asUpstreamOptions(m control.ModelStatus) *upstreamOptionsObject {
+	o := m.Options
+	if o.IsZero() {
+		return nil
+	}
+	out := &upstreamOptionsObject{
+		URLs: []string{}, Auth: optional(string(o.Auth)), Headers: o.Headers.Names(), Path: optional(string(o.Path)), Model: optional(o.Model),
+	}
+	if len(o.More) > 0 {
+		out.URLs = append([]string{m.Upstream}, o.More...)
+	}
+	return out
 }
 
 func (m modelStatusObject) id() string { return m.ID }
@@ -37,7 +62,7 @@ func asModelStatus(m control.ModelStatus) modelStatusObject {
 		ID: string(m.Model), Object: "admin.model", Limit: m.Limit, LimitSource: string(m.LimitSource), Paused: m.Paused,
 		Held: m.Held, Daemons: m.Daemons, Pending: m.Pending, Queued: m.Queued, Taken: m.Taken,
 		EscalatesTo: optional(string(m.Escalation.Model)), EscalationSource: optional(string(m.EscalationSource)),
-		Upstream: optional(m.Upstream), UpstreamKey: m.UpstreamKey, Holds: asHolds(m.Holds),
+		Upstream: optional(m.Upstream), UpstreamKey: m.UpstreamKey, UpstreamOptions: asUpstreamOptions(m), Holds: asHolds(m.Holds),
 	}
 	if out.EscalatesTo != nil {
 		seconds := int64(m.Escalation.Threshold / time.Second)

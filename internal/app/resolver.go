@@ -22,9 +22,7 @@ const minResolverPause, maxResolverPause = 500 * time.Millisecond, 2 * time.Seco
 func startResolver(taking context.Context, r Resources, cfg *config.Upstream) (endpoints *resolver.Resolver, stop func(), err error) {
 	endpoints, err = resolver.New(resolver.Config{
 		Store: r.Store, Conn: r.Conn, Keyring: r.Keyring, Log: r.Log,
-		Default: func(m batch.Model) upstream.Target {
-			return upstream.Target{BaseURL: cfg.For(m), APIKey: cfg.KeyFor(m)}
-		},
+		Default: targets(cfg),
 	})
 	if err != nil {
 		return nil, nil, err
@@ -48,4 +46,23 @@ func startResolver(taking context.Context, r Resources, cfg *config.Upstream) (e
 		cancel()
 		running.Wait()
 	}, nil
+}
+
+// targets returns where the environment has a model's calls go. It is asked for
+// each call, so everything is looked up here.
+func targets(cfg *config.Upstream) func(batch.Model) upstream.Target {
+	of := func(m batch.Model) upstream.Target {
+		return upstream.Target{BaseURL: cfg.For(m), APIKey: cfg.KeyFor(m), Options: cfg.OptionsFor(m)}
+	}
+	own := make(map[batch.Model]upstream.Target, len(cfg.Models))
+	for m := range cfg.Models {
+		own[m] = of(m)
+	}
+	other := of("")
+	return func(m batch.Model) upstream.Target {
+		if to, ok := own[m]; ok {
+			return to
+		}
+		return other
+	}
 }

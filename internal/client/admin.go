@@ -25,7 +25,18 @@ type ModelStatus struct {
 	EscalationSource string `json:"escalation_source"`
 	Upstream         string `json:"upstream"`     // where operators have its calls go
 	UpstreamKey      bool   `json:"upstream_key"` // there is a key for it in the database
-	Holds            []Hold `json:"holds"`
+	// UpstreamOptions is how it is spoken to; nil: as OpenAI's.
+	UpstreamOptions *UpstreamOptions `json:"upstream_options"`
+	Holds           []Hold           `json:"holds"`
+}
+
+// UpstreamOptions is how a model's endpoint is spoken to.
+type UpstreamOptions struct {
+	URLs    []string `json:"urls"` // all of them, if there are several
+	Auth    string   `json:"auth"`
+	Headers []string `json:"headers"` // their names
+	Path    string   `json:"path"`
+	Model   string   `json:"model"` // the model's name there
 }
 
 // Hold is a pause that a model's endpoint asked for. No call begins before it

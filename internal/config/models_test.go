@@ -183,7 +183,18 @@ func TestModelUpstreams(t *testing.T) {
 		{"a", nil, "has an element without a value, number 1"},
 		{"a=https://x,a=https://y", nil, `has the model "a" twice`},
 		{"a=nats://u:hunter2@x", nil, `has the model "a" with a URL that does not begin with`},
-		{`{"a":{"url":"https://u:hunter2@x"}}`, nil, `has the model "a" with a value that is not a string`},
+		{`{"a":{"url":"https://u:hunter2@x"}}`, map[batch.Model]string{"a": "https://u:hunter2@x"}, ""},
+		{"a=http://x http://y,b=http://z", map[batch.Model]string{"a": "http://x http://y", "b": "http://z"}, ""},
+		{`{"a":{"url":["http://x","http://y"],"auth":"api-key"}}`, map[batch.Model]string{"a": "http://x http://y"}, ""},
+		{`{"a":{"model":"b"}}`, map[batch.Model]string{"a": ""}, ""},
+		{`{"a":7}`, nil, `has the model "a" with a value that is neither a string nor an object`},
+		{`{"a":{}}`, nil, `has the model "a" with an object that says nothing`},
+		{`{"a":{"uri":"https://x"}}`, nil, `with the member "uri", which is none of url, api_key, auth`},
+		{`{"a":{"url":"https://x","api_key":"hunter2 x"}}`, nil, `with the member "api_key", which holds a blank`},
+		{`{"a":{"url":"https://x","auth":"hunter2"}}`, nil, `with the member "auth", which is none of bearer, api-key`},
+		{`{"a":{"url":"https://x","headers":{"Host":"hunter2"}}}`, nil, `with the member "headers", which has the header Host, which every call sets itself`},
+		{`{"a":{"url":"https://x","path":"no-slash"}}`, nil, `with the member "path", which is a path that does not begin with a slash`},
+		{`{"a":{"url":"https://x","model":7}}`, nil, `with the member "model", which is not a string`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.text, func(t *testing.T) {
@@ -198,7 +209,7 @@ func TestModelUpstreams(t *testing.T) {
 				if revealed == nil {
 					revealed = map[batch.Model]string{}
 				}
-				revealed[model] = endpoint.Reveal()
+				revealed[model] = strings.Join(endpoint.URL.All(), " ")
 			}
 			if diff := cmp.Diff(tt.want, revealed); diff != "" {
 				t.Errorf("endpoints (-want +got):\n%s", diff)

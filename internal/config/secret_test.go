@@ -24,7 +24,8 @@ func TestSecretsAreNotShown(t *testing.T) {
 		cfg.Upstream.URL.Set("https://u:" + secret + "@host?key=" + secret),
 		cfg.Upstream.APIKey.Set(secret),
 		cfg.Upstream.Proxy.Set("http://u:" + secret + "@proxy:3128"),
-		cfg.Upstream.Models.Set("a=https://u:" + secret + "@host"),
+		cfg.Upstream.Headers.Set("X-Secret=" + secret),
+		cfg.Upstream.Models.Set(`{"a":{"url":"https://u:` + secret + `@host","api_key":"` + secret + `","headers":{"X-Secret":"` + secret + `"}}}`),
 		cfg.Encryption.Key.Set(hex.EncodeToString([]byte(key))),
 	} {
 		if err != nil {
@@ -32,7 +33,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 		}
 	}
 	hidden := struct{ key Secret }{cfg.Upstream.APIKey}
-	values := []any{cfg, &cfg, hidden, &hidden, Snapshot(&cfg), []any{cfg}, cfg.Upstream.APIKey, cfg.Postgres.URL, cfg.NATS.URL, cfg.Encryption.Key, cfg.Upstream.Models}
+	values := []any{cfg, &cfg, hidden, &hidden, Snapshot(&cfg), []any{cfg}, cfg.Upstream.APIKey, cfg.Postgres.URL, cfg.NATS.URL, cfg.Encryption.Key, cfg.Upstream.Models, cfg.Upstream.Headers, cfg.Upstream.Models["a"]}
 	var shown bytes.Buffer
 	for _, format := range []slog.Handler{slog.NewJSONHandler(&shown, nil), slog.NewTextHandler(&shown, nil)} {
 		for _, value := range values {

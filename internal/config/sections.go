@@ -1,46 +1,9 @@
 package config
 
-import (
-	"net/url"
-
-	"fusillade/internal/batch"
-)
-
 // Capacity is how much one consumer takes on.
 type Capacity struct {
 	MaxInFlight  int `envconfig:"FUSILLADE_MAX_IN_FLIGHT" default:"1000" min:"1" max:"1000000" unit:"calls" desc:"most calls in flight in one consumer, over all models"`
 	MaxTakeovers int `envconfig:"FUSILLADE_MAX_TAKEOVERS" was:"FUSILLADE_MAX_DELIVERIES" default:"5" min:"1" max:"1000" unit:"times" desc:"a request that has taken down its consumer this often fails as poisoned"`
-}
-
-// Upstream is where calls go.
-type Upstream struct {
-	URL    HTTPURL        `envconfig:"FUSILLADE_UPSTREAM_URL" allowed:"an http or https URL without a fragment, such as https://api.example.com/v1" desc:"model endpoint of models that have none of their own; a path in it stands in place of /v1, and a query is sent with every call"`
-	APIKey Secret         `envconfig:"FUSILLADE_UPSTREAM_API_KEY" allowed:"printable ASCII without blanks" desc:"bearer token of calls to UPSTREAM_URL whose batch and model have none of their own; not sent where that URL has a user and password, nor to endpoints of single models"`
-	Models ModelUpstreams `envconfig:"FUSILLADE_MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"}" desc:"endpoints of single models, as model=url,… or JSON"`
-	Proxy  ProxyURL       `envconfig:"FUSILLADE_UPSTREAM_PROXY" derived:"HTTPS_PROXY, HTTP_PROXY and NO_PROXY" allowed:"an http, https or socks5 URL, or none" desc:"proxy of calls to model endpoints; none: direct connections"`
-}
-
-// For is the endpoint of the model, without a slash at its end; empty if
-// there is none.
-func (u *Upstream) For(model batch.Model) string {
-	if own, ok := u.Models[model]; ok {
-		return own.Reveal()
-	}
-	return u.URL.Reveal()
-}
-
-// KeyFor is the API key for the endpoint that For returns; empty: none. The key
-// is UPSTREAM_URL's: an endpoint of a single model may be somebody else's, and a
-// URL with a user and password has its credentials in it.
-func (u *Upstream) KeyFor(model batch.Model) string {
-	endpoint := u.URL.Reveal()
-	if endpoint == "" || u.For(model) != endpoint {
-		return ""
-	}
-	if parsed, err := url.Parse(endpoint); err != nil || parsed.User != nil {
-		return ""
-	}
-	return u.APIKey.Reveal()
 }
 
 // Encryption is how secrets are kept in the database.

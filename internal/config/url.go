@@ -1,15 +1,15 @@
 package config
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	"fusillade/internal/batch"
+	"fusillade/internal/endpoint"
 )
 
 // HTTPURL is a model endpoint. Its user, password and query are masked.
@@ -34,6 +34,44 @@ func (h *HTTPURL) Set(text string) error {
 	}
 	h.masked = mask(strings.TrimRight(text, "/"), strings.TrimRight(withoutUser(&shown), "/"))
 	return nil
+}
+
+// HTTPURLs are the URLs of one model endpoint, each as HTTPURL.
+type HTTPURLs struct{ masked }
+
+// Set takes URLs that blanks part, or commas before the next http:// or https://.
+func (h *HTTPURLs) Set(text string) error {
+	var urls, shown []string
+	text = nextURL.ReplaceAllString(text, " $1")
+	for i, one := range strings.Fields(text) {
+		var u HTTPURL
+		if err := u.Set(one); err != nil {
+			if i > 0 || strings.ContainsAny(text, " \t\n") {
+				err = fmt.Errorf("has URL number %d, which %w", i+1, err)
+			}
+			return err
+		}
+		if slices.Contains(urls, u.Reveal()) {
+			return fmt.Errorf("has URL number %d twice", i+1)
+		}
+		urls, shown = append(urls, u.Reveal()), append(shown, u.String())
+	}
+	if len(urls) > endpoint.MaxURLs {
+		return fmt.Errorf("has more than %d URLs", endpoint.MaxURLs)
+	}
+	h.masked = mask(strings.Join(urls, " "), strings.Join(shown, " "))
+	return nil
+}
+
+var nextURL = regexp.MustCompile(`,\s*(https?://)`)
+
+// All returns the URLs.
+func (h HTTPURLs) All() []string { return strings.Fields(h.masked.Reveal()) }
+
+// Reveal returns the first URL; empty: there is none.
+func (h HTTPURLs) Reveal() string {
+	first, _, _ := strings.Cut(h.masked.Reveal(), " ")
+	return first
 }
 
 // NATSServers is one or more NATS servers. Users, passwords and tokens in
@@ -62,66 +100,6 @@ func (n *NATSServers) Set(text string) error {
 	}
 	n.masked = mask(strings.Join(servers, ","), strings.Join(shown, ","))
 	return nil
-}
-
-// ModelUpstreams is the endpoint by model.
-type ModelUpstreams map[batch.Model]HTTPURL
-
-// String spells the endpoints as Set reads them, users and passwords masked.
-func (m ModelUpstreams) String() string {
-	for model, endpoint := range m {
-		if !isShort(model) || strings.Contains(endpoint.String(), ",") || strings.Contains(string(model), "=http") {
-			return long(m)
-		}
-	}
-	return short(m, HTTPURL.String)
-}
-
-// Set reads gpt-4=https://api.example.com,… or
-// {"gpt-4":"https://api.example.com"}. In the short spelling an element is cut
-// at the first =http:// or =https:// in it, or else at its first equals sign.
-// Errors name the model, never the URL.
-func (m *ModelUpstreams) Set(text string) error {
-	upstreams := ModelUpstreams{}
-	set := func(name, value string) error {
-		var endpoint HTTPURL
-		if value == "" {
-			return fmt.Errorf("has the model %s without a URL", quote(name))
-		}
-		if err := endpoint.Set(value); err != nil {
-			return fmt.Errorf("has the model %s with a URL that %w", quote(name), err)
-		}
-		return insert(upstreams, name, endpoint)
-	}
-	var err error
-	if isJSON(text) {
-		err = eachMember(text, func(name string, value json.RawMessage) error {
-			var endpoint string
-			if err := json.Unmarshal(value, &endpoint); err != nil {
-				return fmt.Errorf("has the model %s with a value that is not a string", quote(name))
-			}
-			return set(name, endpoint)
-		})
-	} else {
-		err = eachPair(text, cutUpstream, func(_ int, name, value string) error { return set(name, value) })
-	}
-	if err == nil {
-		*m = upstreams
-	}
-	return err
-}
-
-func cutUpstream(element string) (name, value string, ok bool) {
-	at := -1
-	for _, scheme := range []string{"=http://", "=https://"} {
-		if i := strings.Index(element, scheme); i >= 0 && (at < 0 || i < at) {
-			at = i
-		}
-	}
-	if at < 0 {
-		return strings.Cut(element, "=")
-	}
-	return element[:at], element[at+1:], true
 }
 
 // parseURL checks scheme, host and port. Its errors repeat no part of the

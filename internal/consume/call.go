@@ -95,7 +95,8 @@ func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 	if failed != nil {
 		return to, *failed
 	}
-	body, err := t.body()
+	model := to.Model(t.pool.account.Model())
+	body, err := t.body(model)
 	if err != nil {
 		return to, upstream.Outcome{Reason: batch.BuilderError, Detail: err.Error()}
 	}
@@ -119,7 +120,9 @@ func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 		Method:     t.start.Template.Method,
 		BaseURL:    to.BaseURL,
 		Path:       t.start.Template.Path,
+		Model:      string(model),
 		APIKey:     to.APIKey,
+		Options:    to.Options,
 		Header:     t.header(),
 		Body:       body,
 	})

@@ -13,6 +13,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/dispatch"
+	manner "fusillade/internal/endpoint"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
 	"fusillade/internal/upstream"
@@ -32,6 +33,37 @@ func window(d time.Duration) func(*postgres.NewBatch) {
 func (c *cluster) told() {
 	c.T.Helper()
 	until(c.T, "consumers know the escalation", func() bool { return c.slots(testModel).EscalationModel == otherModel })
+}
+
+// The endpoint is called with its own name for the model, and otherwise with the
+// line byte for byte; the result is the model's that the file names.
+func TestOtherNameUpstream(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.start(func(cfg *Config) {
+		resolve := cfg.Resolve
+		cfg.Resolve = func(m batch.Model) (upstream.Target, bool) {
+			to, ok := resolve(m)
+			to.Options = &manner.Options{Auth: manner.APIKey, Model: "their/name"}
+			return to, ok
+		}
+	})
+	requests := []batch.Template{line("a", testModel)}
+	requests[0].Body = []byte(" {\"z\":1e400,\"model\" :\t\"x\",\n\"messages\":[{\"model\":\"y\"}]} ")
+	results := c.AwaitEnd(c.Begin(requests, window(time.Hour)))
+	calls := c.endpoint.of("a")
+	if len(calls) != 1 || results["a"].State != batch.Completed {
+		t.Fatalf("%d calls, the result is %+v", len(calls), results["a"])
+	}
+	if diff := cmp.Diff(" {\"z\":1e400,\"model\" :\t\"their/name\",\n\"messages\":[{\"model\":\"y\"}]} ", string(calls[0].body)); diff != "" {
+		t.Errorf("body (-want +got):\n%s", diff)
+	}
+	if got := calls[0].header; got.Get("Api-Key") != "sk-test" || got.Get("Authorization") != "" {
+		t.Errorf("headers are %v", got)
+	}
+	if n := c.Count(`SELECT count(*) FROM results WHERE routed_model = $1`, string(testModel)); n != 1 {
+		t.Errorf("%d results are of the model, want 1", n)
+	}
 }
 
 // The call names the escalation model, and is the line's in every other byte.

@@ -97,9 +97,10 @@ func (t *task) header() http.Header {
 }
 
 // body is what is sent: that of the file, with the model that is called if
-// the request has escalated to it. All else of it stays as it is.
-func (t *task) body() ([]byte, error) {
-	given, model := t.start.Template, t.pool.account.Model()
+// the request has escalated to it, by the name that its endpoint has for it. All
+// else of it stays as it is.
+func (t *task) body(model batch.Model) ([]byte, error) {
+	given := t.start.Template
 	if given.Model == model {
 		return given.Body, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/endpoint"
 	"fusillade/internal/hold"
 	"fusillade/internal/seal"
 	"fusillade/internal/slots"
@@ -42,6 +43,9 @@ type ModelStatus struct {
 	// environment says.
 	Upstream    string
 	UpstreamKey bool // the database holds a key for its calls
+	// Options is how operators have its endpoint spoken to, without what may be
+	// secret in it; nil: they have not said.
+	Options *endpoint.Options
 	// Holds are the pauses of credentials that the model's requests are called
 	// with, that of all batches without a key of their own first.
 	Holds []hold.Hold
@@ -92,7 +96,7 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 		m := ModelStatus{
 			Model: model, Limit: e.Limit, LimitSource: FromEnvironment, Paused: s.Paused, Held: e.Held(), Daemons: len(e.Holders),
 			Pending: pending[model], Queued: int64(q.NumPending), Taken: int64(q.NumAckPending),
-			Upstream: upstreams[model].URL, UpstreamKey: seal.HoldsSecret(upstreams[model].Key),
+			Upstream: endpoint.Shown(upstreams[model].URL), UpstreamKey: seal.HoldsSecret(upstreams[model].Key),
 		}
 		if s.Limit > 0 {
 			m.Limit, m.LimitSource = s.Limit, FromOperator
@@ -105,6 +109,12 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 			m.Escalation, m.EscalationSource = batch.Escalation{}, ""
 		}
 		m.Holds = holds[model]
+		// What cannot be read is not in force either; consumers say why.
+		if m.Options, _ = endpoint.Decode(upstreams[model].Options); m.Options != nil {
+			for i, more := range m.Options.More {
+				m.Options.More[i] = endpoint.Shown(more)
+			}
+		}
 		list = append(list, m)
 	}
 	return list, nil

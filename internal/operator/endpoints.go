@@ -2,32 +2,49 @@ package operator
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/endpoint"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
 	"fusillade/streams"
 )
 
-// ModelEndpoint says where a model's calls go from now on.
+// ModelEndpoint says where a model's calls go from now on, and how.
 type ModelEndpoint struct {
-	Default bool   // as the consumers' settings say, with the key that they say; excludes the others
-	URL     string // empty: as it was
-	Key     string // empty: as it was, unless the URL changes
+	Default bool     // as the consumers' settings say, with the key that they say; excludes the others
+	URLs    []string // none: as they were. With another first one all of the rest is forgotten
+	Key     string   // empty: as it was
+	// Nil leaves these as they are; empty: as the consumers' settings say where the
+	// URL is theirs, else as OpenAI's.
+	Auth  *endpoint.Auth
+	Path  *endpoint.Path
+	Model *string
+	// NoHeaders removes the headers; Headers are added, or removed where the value
+	// is empty.
+	NoHeaders bool
+	Headers   []endpoint.Header
 }
 
-// Check finds out whether the key can be stored.
+// Check finds out whether the change can be stored.
 func (e ModelEndpoint) Check(keys *seal.Keyring) error {
-	if e.Key != "" && keys == nil {
+	switch {
+	case keys != nil:
+	case e.Key != "":
 		return &InputError{"FUSILLADE_ENCRYPTION_KEY is not set: an API key is stored only encrypted"}
+	case len(e.Headers) > 0:
+		return &InputError{"FUSILLADE_ENCRYPTION_KEY is not set: headers are stored only encrypted"}
 	}
 	return nil
 }
 
 // SetModelEndpoint changes where a model's calls go, and wakes the consumers.
-// A key is kept only for the URL that it was encrypted for.
+// A key is kept only for the URL and options that it was encrypted for. It
+// returns an *InputError for what cannot be stored.
 func SetModelEndpoint(ctx context.Context, s *postgres.Store, conn *nats.Conn, keys *seal.Keyring, model batch.Model, e ModelEndpoint) error {
 	if err := e.Check(keys); err != nil {
 		return err
@@ -52,14 +69,106 @@ func stored(ctx context.Context, s *postgres.Store, keys *seal.Keyring, model ba
 	if err != nil {
 		return postgres.ModelUpstream{}, err
 	}
-	to := all[model]
-	if e.URL != "" && e.URL != to.URL {
-		to = postgres.ModelUpstream{URL: e.URL}
+	was := all[model]
+	if len(e.URLs) > 0 && e.URLs[0] != was.URL {
+		was = postgres.ModelUpstream{URL: e.URLs[0]}
+	}
+	to := postgres.ModelUpstream{URL: was.URL}
+	options, err := e.applied(was.Options, nil)
+	if err != nil {
+		return to, err
+	}
+	if options.Encode() == was.Options && e.Key == "" && len(e.Headers) == 0 && (was.Key != nil || keys == nil || was.URL == "" && options.Plain()) {
+		return was, nil
+	}
+	key, headers, err := openModel(keys, model, was, e.Key)
+	if err != nil {
+		return to, err
+	}
+	if options, err = e.applied(was.Options, headers); err != nil {
+		return to, err
+	}
+	switch to.Options = options.Encode(); {
+	case to.URL == "" && len(options.More) > 0:
+		return to, &InputError{"the model has no URL of its own that others could stand beside"}
+	case keys == nil && to.URL == "" && !options.Plain():
+		return to, &InputError{"FUSILLADE_ENCRYPTION_KEY is not set: how the consumers' own endpoint is given a key is stored only with a proof. " +
+			"Give the model a URL of its own, or set FUSILLADE_UPSTREAM_AUTH, _HEADERS or _PATH"}
+	case keys == nil:
+		return to, nil
 	}
 	// Without a key of its own the URL is sealed all the same: consumers send the
 	// keys of batches to no URL that anybody may have put into the database.
-	if e.Key != "" || to.URL != "" && to.Key == nil && keys != nil {
-		to.Key, err = keys.Seal(seal.ModelKey(string(model), to.URL), e.Key)
+	if key != "" || to.URL != "" || !options.Plain() {
+		if to.Key, err = keys.Seal(seal.ModelKey(string(model), to.URL, to.Options), key); err != nil {
+			return to, err
+		}
+	}
+	if len(options.Headers) > 0 {
+		to.Headers, err = keys.Seal(seal.ModelHeaders(string(model), to.URL, to.Options), options.Headers.JSON())
 	}
 	return to, err
+}
+
+// openModel decrypts what is stored for a model, so that it can be encrypted anew
+// for other options. A new key takes the place of the stored one.
+func openModel(keys *seal.Keyring, model batch.Model, was postgres.ModelUpstream, key string) (_ string, headers endpoint.Headers, err error) {
+	secret := seal.HoldsSecret(was.Key) && key == ""
+	if keys == nil && !secret && was.Headers == nil {
+		return key, nil, nil
+	}
+	cannot := func(what string, err error) error {
+		return &InputError{fmt.Sprintf("the stored %s of model %q cannot be decrypted (%v): --default-upstream forgets everything of its endpoint, then set it again", what, model, err)}
+	}
+	if secret {
+		if key, err = keys.Open(seal.ModelKey(string(model), was.URL, was.Options), was.Key); err != nil {
+			return "", nil, cannot("API key", err)
+		}
+	}
+	if was.Headers != nil {
+		text, err := keys.Open(seal.ModelHeaders(string(model), was.URL, was.Options), was.Headers)
+		if err == nil {
+			headers, err = endpoint.ParseHeaders(text)
+		}
+		if err != nil {
+			return "", nil, cannot("headers", err)
+		}
+	}
+	return key, headers, nil
+}
+
+// applied returns stored options, with these headers, changed.
+func (e ModelEndpoint) applied(stored string, headers endpoint.Headers) (*endpoint.Options, error) {
+	was, err := endpoint.Decode(stored)
+	if err != nil {
+		return nil, &InputError{err.Error() + ": --default-upstream forgets everything of the endpoint, then set it again"}
+	}
+	options := &endpoint.Options{}
+	if was != nil {
+		options = was
+	}
+	if headers != nil {
+		options.Headers = headers
+	}
+	if len(e.URLs) > 0 {
+		options.More = slices.Clone(e.URLs[1:])
+	}
+	if e.Auth != nil {
+		options.Auth = *e.Auth
+	}
+	if e.Path != nil {
+		options.Path = *e.Path
+	}
+	if e.Model != nil {
+		options.Model = *e.Model
+	}
+	if e.NoHeaders {
+		options.Headers = nil
+	}
+	for _, h := range e.Headers {
+		if err := options.Headers.Set(h.Name, h.Value); err != nil {
+			return nil, &InputError{err.Error()}
+		}
+	}
+	return options, nil
 }

@@ -70,14 +70,23 @@ func (r *reencryption) models(ctx context.Context) error {
 	}
 	for _, model := range slices.Sorted(maps.Keys(all)) {
 		u := all[model]
-		if u.Key == nil {
-			continue
-		}
-		err := r.one(fmt.Sprintf("API key of model %q", model), seal.ModelKey(string(model), u.URL), u.Key, func(sealed []byte) (bool, error) {
-			return r.store.ReplaceModelKey(ctx, model, u.Key, sealed)
-		})
-		if err != nil {
-			return err
+		for _, secret := range []struct {
+			name, binding string
+			sealed        []byte
+			replace       func(ctx context.Context, model batch.Model, old, sealed []byte) (bool, error)
+		}{
+			{"API key", seal.ModelKey(string(model), u.URL, u.Options), u.Key, r.store.ReplaceModelKey},
+			{"headers", seal.ModelHeaders(string(model), u.URL, u.Options), u.Headers, r.store.ReplaceModelHeaders},
+		} {
+			if secret.sealed == nil {
+				continue
+			}
+			err := r.one(fmt.Sprintf("%s of model %q", secret.name, model), secret.binding, secret.sealed, func(sealed []byte) (bool, error) {
+				return secret.replace(ctx, model, secret.sealed, sealed)
+			})
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil

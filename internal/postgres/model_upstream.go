@@ -7,19 +7,23 @@ import (
 	"fusillade/internal/batch"
 )
 
-// ModelUpstream is where operators have a model's calls go, and with which key.
+// ModelUpstream is where operators have a model's calls go, with which key, and how.
 type ModelUpstream struct {
-	URL string // empty: as the environment says
-	Key []byte // encrypted; nil: none
+	URL     string // empty: as the environment says
+	Key     []byte // encrypted; nil: none
+	Options string // endpoint.Options.Encode; empty: none
+	Headers []byte // the headers that Options names, encrypted; nil: none
 }
 
 const (
 	modelUpstreamsSQL = `
-SELECT model, COALESCE(upstream_url, ''), upstream_key FROM models WHERE upstream_url IS NOT NULL OR upstream_key IS NOT NULL`
+SELECT model, COALESCE(upstream_url, ''), upstream_key, COALESCE(upstream_options, ''), upstream_headers FROM models
+ WHERE upstream_url IS NOT NULL OR upstream_key IS NOT NULL OR upstream_options IS NOT NULL`
 	setModelUpstreamSQL = `
-INSERT INTO models (model, upstream_url, upstream_key) VALUES ($1, NULLIF($2, ''), $3)
+INSERT INTO models (model, upstream_url, upstream_key, upstream_options, upstream_headers) VALUES ($1, NULLIF($2, ''), $3, NULLIF($4, ''), $5)
     ON CONFLICT (model) DO UPDATE
-   SET upstream_url = EXCLUDED.upstream_url, upstream_key = EXCLUDED.upstream_key, updated_at = now()`
+   SET upstream_url = EXCLUDED.upstream_url, upstream_key = EXCLUDED.upstream_key,
+       upstream_options = EXCLUDED.upstream_options, upstream_headers = EXCLUDED.upstream_headers, updated_at = now()`
 )
 
 // ModelUpstreams returns what operators have decided, by model.
@@ -27,9 +31,9 @@ func (s *Store) ModelUpstreams(ctx context.Context) (map[batch.Model]ModelUpstre
 	all := make(map[batch.Model]ModelUpstream)
 	var model string
 	var u ModelUpstream
-	err := s.forEach(ctx, modelUpstreamsSQL, nil, []any{&model, &u.URL, &u.Key}, func() {
+	err := s.forEach(ctx, modelUpstreamsSQL, nil, []any{&model, &u.URL, &u.Key, &u.Options, &u.Headers}, func() {
 		all[batch.Model(model)] = u
-		u.Key = nil
+		u.Key, u.Headers = nil, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading models' upstreams: %w", err)
@@ -37,10 +41,10 @@ func (s *Store) ModelUpstreams(ctx context.Context) (map[batch.Model]ModelUpstre
 	return all, nil
 }
 
-// SetModelUpstream sets URL and key together, since a key is encrypted for its
-// URL. The zero value leaves both to the environment.
+// SetModelUpstream sets all of it together, since what is encrypted is bound to
+// URL and options. The zero value leaves everything to the environment.
 func (s *Store) SetModelUpstream(ctx context.Context, model batch.Model, u ModelUpstream) error {
-	if _, err := s.exec(ctx, setModelUpstreamSQL, string(model), u.URL, u.Key); err != nil {
+	if _, err := s.exec(ctx, setModelUpstreamSQL, string(model), u.URL, u.Key, u.Options, u.Headers); err != nil {
 		return fmt.Errorf("setting the upstream of model %q: %w", model, err)
 	}
 	return nil

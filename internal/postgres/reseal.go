@@ -20,6 +20,7 @@ const (
 
 	// What was replaced or removed meanwhile stays as it is.
 	replaceModelKeySQL      = `UPDATE models SET upstream_key = $3 WHERE model = $1 AND upstream_key = $2`
+	replaceModelHeadersSQL  = `UPDATE models SET upstream_headers = $3 WHERE model = $1 AND upstream_headers = $2`
 	replaceWebhookSecretSQL = `UPDATE webhooks SET secret = $3 WHERE encode(uuid_send(id), 'hex') = $1 AND secret = $2`
 	replaceBatchKeySQL      = `UPDATE batch_keys SET sealed = $3 WHERE batch_id = $1 AND sealed = $2`
 )
@@ -41,6 +42,11 @@ func (s *Store) BatchKeys(ctx context.Context, after batch.ID, n int) ([]SealedK
 // still, and reports whether it was.
 func (s *Store) ReplaceModelKey(ctx context.Context, model batch.Model, old, sealed []byte) (bool, error) {
 	return s.replace(ctx, replaceModelKeySQL, string(model), old, sealed)
+}
+
+// ReplaceModelHeaders does the same for the headers of its endpoint.
+func (s *Store) ReplaceModelHeaders(ctx context.Context, model batch.Model, old, sealed []byte) (bool, error) {
+	return s.replace(ctx, replaceModelHeadersSQL, string(model), old, sealed)
 }
 
 // ReplaceWebhookSecret does the same for the secret of a webhook.

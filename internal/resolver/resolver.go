@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -29,8 +28,6 @@ const (
 	// to be looked up at once: its operator may just have set one.
 	askAgain = time.Second
 )
-
-var errNotSealed = errors.New("it was set without an encryption key")
 
 // store is where operators' settings and batches' keys are.
 type store interface {
@@ -64,7 +61,7 @@ type Resolver struct {
 // models is what was read at a time. It is not changed once it is made.
 type models struct {
 	read time.Time
-	of   map[batch.Model]upstream.Target // an empty BaseURL: the environment's
+	of   map[batch.Model]upstream.Target
 }
 
 // New returns a Resolver that is empty until Load.
@@ -117,7 +114,7 @@ func (r *Resolver) Load(ctx context.Context) error {
 		to := r.open(model, u)
 		now.of[model] = to
 		if to.Unusable != "" && to.Unusable != before.of[model].Unusable {
-			r.cfg.Log.Error("a model's API key cannot be used; its requests wait", "model", model, "why", to.Unusable)
+			r.cfg.Log.Error("a model's endpoint cannot be used; its requests wait", "model", model, "why", to.Unusable)
 		}
 	}
 	// Of two that read at once the later one wins.
@@ -129,26 +126,12 @@ func (r *Resolver) Load(ctx context.Context) error {
 	return nil
 }
 
-// open decrypts a model's API key. Someone who can write to the database can put
-// any URL there; only one that was sealed, with a key or without, was chosen by
-// somebody who has the encryption key, and is sent the keys of batches.
-func (r *Resolver) open(model batch.Model, u postgres.ModelUpstream) upstream.Target {
-	to := upstream.Target{BaseURL: u.URL}
-	err := errNotSealed
-	if u.Key != nil {
-		to.APIKey, err = r.cfg.Keyring.Open(seal.ModelKey(string(model), u.URL), u.Key)
+// find is what is known of a model.
+func (r *Resolver) find(model batch.Model) upstream.Target {
+	if set, ok := r.models.Load().of[model]; ok {
+		return set
 	}
-	if err == nil {
-		return to
-	}
-	if u.URL != "" {
-		to.Unproven = fmt.Sprintf("the model's endpoint in the database is not authenticated (%v): set it again, with "+
-			"fusillade models set and FUSILLADE_ENCRYPTION_KEY", err)
-	}
-	if seal.HoldsSecret(u.Key) {
-		to.Unusable = fmt.Sprintf("the model's API key cannot be decrypted: %v", err)
-	}
-	return to
+	return r.cfg.Default(model)
 }
 
 // Resolve returns where a model's calls go; false: nowhere.
@@ -163,17 +146,4 @@ func (r *Resolver) Resolve(model batch.Model) (upstream.Target, bool) {
 		to = r.find(model)
 	}
 	return to, to.BaseURL != ""
-}
-
-// find is what is known of a model. The environment's key goes to no URL but
-// the environment's.
-func (r *Resolver) find(model batch.Model) upstream.Target {
-	set, ok := r.models.Load().of[model]
-	switch {
-	case !ok:
-		return r.cfg.Default(model)
-	case set.BaseURL == "":
-		set.BaseURL = r.cfg.Default(model).BaseURL
-	}
-	return set
 }

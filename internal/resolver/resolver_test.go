@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/endpoint"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
 	"fusillade/internal/testenv"
@@ -53,7 +54,7 @@ func (f fixture) endpoints(t *testing.T, b *seal.Keyring) *Resolver {
 			if m == "unknown" {
 				return upstream.Target{APIKey: "env-key"}
 			}
-			return upstream.Target{BaseURL: "http://env", APIKey: "env-key"}
+			return upstream.Target{BaseURL: "http://env", APIKey: "env-key", Options: envOptions[m]}
 		},
 	})
 	if err != nil {
@@ -65,6 +66,11 @@ func (f fixture) endpoints(t *testing.T, b *seal.Keyring) *Resolver {
 	return endpoints
 }
 
+// envOptions are what the environment says of models.
+var envOptions = map[batch.Model]*endpoint.Options{
+	"merged": {Auth: endpoint.APIKey, Path: "/env", Headers: endpoint.Headers{{Name: "A", Value: "1"}, {Name: "B", Value: "2"}}},
+}
+
 // set stores a key that was encrypted for a URL; it may be empty. Without forURL
 // nothing is encrypted.
 func (f fixture) set(t *testing.T, model, url, forURL, key string) {
@@ -72,7 +78,7 @@ func (f fixture) set(t *testing.T, model, url, forURL, key string) {
 	u := postgres.ModelUpstream{URL: url}
 	if key != "" || forURL != "" {
 		var err error
-		if u.Key, err = f.keyring.Seal(seal.ModelKey(model, forURL), key); err != nil {
+		if u.Key, err = f.keyring.Seal(seal.ModelKey(model, forURL, ""), key); err != nil {
 			t.Fatal(err)
 		}
 	}

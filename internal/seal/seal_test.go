@@ -117,7 +117,7 @@ func TestNoKey(t *testing.T) {
 
 func TestAbout(t *testing.T) {
 	t.Parallel()
-	if ModelKey(`a" at "b`, "c") == ModelKey("a", `b" at "c`) {
+	if ModelKey(`a" at "b`, "c", "") == ModelKey("a", `b" at "c`, "") || ModelKey("a", `b" with "c`, "") == ModelKey("a", "b", "c") {
 		t.Error("two models have the same text")
 	}
 }

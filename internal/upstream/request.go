@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/endpoint"
 )
 
 // Headers that say which request a call belongs to.
@@ -39,8 +40,13 @@ type Request struct {
 	BaseURL string
 	// Path is appended to BaseURL; without its /v1 where BaseURL has a path.
 	Path string
-	// APIKey is sent as a bearer token. Empty: no such header.
+	// Model is what BaseURL calls the model; only a template of the path needs it.
+	Model string
+	// APIKey is sent as Options say, else as a bearer token. Empty: no such header.
 	APIKey string
+	// Options is how BaseURL wants to be spoken to; nil: as OpenAI's. Its headers
+	// go over those of Header.
+	Options *endpoint.Options
 	// Header is sent as well, except for names that the call sets itself and
 	// those that belong to the connection. Values are sanitized.
 	Header http.Header
@@ -78,7 +84,7 @@ func (r *Request) build(ctx context.Context, userAgent string) (*http.Request, e
 	case ValidHeaderName(r.Method) != nil || r.Method == http.MethodConnect:
 		return nil, errors.New("method is not an HTTP method that can be sent")
 	}
-	target, err := joinURL(r.BaseURL, r.Path)
+	target, err := r.target()
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +103,24 @@ func (r *Request) build(ctx context.Context, userAgent string) (*http.Request, e
 	return follow(req, r.Body), nil
 }
 
+// target is the URL of the call.
+func (r *Request) target() (string, error) {
+	if r.Options == nil || r.Options.Path == "" {
+		return joinURL(r.BaseURL, r.Path)
+	}
+	path, err := r.Options.Path.Expand(r.Path, r.Model)
+	if err != nil {
+		return "", err
+	}
+	return appendPath(r.BaseURL, path, false)
+}
+
 func (r *Request) header(user *url.Userinfo, userAgent string) (http.Header, error) {
-	h := make(http.Header, len(r.Header)+8)
+	extra := 0
+	if r.Options != nil {
+		extra = len(r.Options.Headers)
+	}
+	h := make(http.Header, len(r.Header)+8+extra)
 	for name, values := range r.Header {
 		if ValidHeaderName(name) != nil {
 			return nil, fmt.Errorf("header name %q is not legal", SanitizeHeaderValue(name))
@@ -112,7 +134,7 @@ func (r *Request) header(user *url.Userinfo, userAgent string) (http.Header, err
 		}
 	}
 	id, attempt := r.ID.String(), strconv.Itoa(r.Attempt)
-	own := make([]string, 0, 7)
+	own := make([]string, 0, 7+extra)
 	set := func(name, value string) {
 		own = append(own, value)
 		n := len(own)
@@ -126,12 +148,21 @@ func (r *Request) header(user *url.Userinfo, userAgent string) (http.Header, err
 	if len(r.Body) > 0 {
 		set("Content-Type", "application/json")
 	}
+	var auth endpoint.Auth
+	if r.Options != nil {
+		auth = r.Options.Auth
+		for _, extra := range r.Options.Headers {
+			set(extra.Name, extra.Value)
+		}
+	}
 	switch key := strings.TrimSpace(r.APIKey); {
 	case key != "" && ValidHeaderValue(key) != nil:
 		return nil, errors.New("API key holds a character that no header may carry")
 	case key != "":
-		set("Authorization", "Bearer "+key)
-	case user != nil:
+		if name, value := auth.Header(key); name != "" {
+			set(name, value)
+		}
+	case user != nil && auth != endpoint.None:
 		password, _ := user.Password()
 		set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
 	}

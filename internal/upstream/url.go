@@ -14,7 +14,11 @@ const versionPath = "/v1"
 // whole of it; one with a path is taken as it is, in place of /v1, and loses an
 // operation such as /chat/completions that was pasted with it. Whatever the path
 // holds, the host stays the endpoint's: the key is meant for no other.
-func joinURL(base, path string) (string, error) {
+func joinURL(base, path string) (string, error) { return appendPath(base, path, true) }
+
+// appendPath does the same; with a path that is not versioned the endpoint is
+// taken as it is.
+func appendPath(base, path string, versioned bool) (string, error) {
 	base, _, _ = strings.Cut(base, "#")
 	base, baseQuery, _ := strings.Cut(base, "?")
 	path, _, _ = strings.Cut(path, "#")
@@ -32,7 +36,7 @@ func joinURL(base, path string) (string, error) {
 			path = "/" + path
 		}
 		base = strings.TrimRight(base, "/")
-		if path == versionPath || strings.HasPrefix(path, versionPath+"/") {
+		if versioned && (path == versionPath || strings.HasPrefix(path, versionPath+"/")) {
 			operation := pastedOperation(base)
 			if base = strings.TrimSuffix(base, operation); operation != "" || strings.Contains(base[len(scheme)+len("://"):], "/") {
 				path = strings.TrimPrefix(path, versionPath)
