@@ -62,7 +62,7 @@ var Reasons = []ReasonInfo{
 	},
 	{
 		Timeout, true, 0, "The model endpoint did not answer in time",
-		"There was no whole answer within `FUSILLADE_TIMEOUT_MS`.",
+		"There was no whole answer within `FUSILLADE_TIMEOUT_MS`; of a streamed one, no first or no further part within its own timeouts.",
 	},
 	{
 		TaskTerminated, true, 0, "The process that made the call stopped before it ended",
@@ -110,7 +110,7 @@ var Reasons = []ReasonInfo{
 	},
 	{
 		UnexpectedStream, false, 0, "The model endpoint answered with a stream of events, which is not read",
-		"The body of a success is an event stream or several JSON objects.",
+		"The body of a success is an event stream that the request did not ask for, or several JSON objects.",
 	},
 	{
 		UnknownEncoding, false, 0, "The model endpoint answered in an encoding that is not known",

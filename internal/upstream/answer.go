@@ -101,11 +101,14 @@ func checkForm(contentType string, body []byte, retried func(status int) bool) v
 	return verdict{}
 }
 
+// streamFields are what a line of an event stream may begin with.
+var streamFields = []string{"data:", "event:", "id:", "retry:", ":"}
+
 func isStream(contentType string, body []byte) bool {
 	if strings.HasPrefix(strings.ToLower(contentType), "text/event-stream") {
 		return body[0] != '{'
 	}
-	for _, field := range []string{"data:", "event:", "id:", "retry:", ":"} {
+	for _, field := range streamFields {
 		if bytes.HasPrefix(body, []byte(field)) {
 			return true
 		}

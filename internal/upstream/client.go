@@ -20,12 +20,16 @@ const (
 	pingInterval           = 15 * time.Second
 )
 
-var errTimeout = errors.New("call timed out")
+var (
+	errTimeout       = errors.New("call timed out")
+	errStreamTimeout = errors.New("streamed call timed out")
+)
 
 // Client makes calls. It is safe for concurrent use.
 type Client struct {
 	cfg       Config
 	transport *http.Transport
+	refusals  usageRefusals
 }
 
 // New returns a client. The error names every field that is wrong.
@@ -73,8 +77,18 @@ func (c *Client) Do(ctx context.Context, request Request) Outcome {
 }
 
 func (c *Client) call(ctx context.Context, request *Request) Outcome {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errTimeout)
-	defer cancel()
+	ask := askStream(request.Path, request.Body, request.Stream, true)
+	if ask.kind == 0 {
+		ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errTimeout)
+		defer cancel()
+		return c.exchange(ctx, request, ask, nil)
+	}
+	return c.streamed(ctx, request, ask)
+}
+
+// exchange sends the request, follows redirects and reads the answer. The clock is
+// that of a call which asks for a stream; else nil.
+func (c *Client) exchange(ctx context.Context, request *Request, ask streamAsk, clock *streamClock) Outcome {
 	req, err := request.build(ctx, c.cfg.UserAgent)
 	if err != nil {
 		return Outcome{Reason: batch.BuilderError, Detail: detail(err.Error())}
@@ -86,7 +100,7 @@ func (c *Client) call(ctx context.Context, request *Request) Outcome {
 		}
 		to, where := redirect(resp, req.URL)
 		if to == nil || redirects == maxRedirects {
-			return c.receive(ctx, request, resp, where)
+			return c.receive(ctx, request, resp, where, ask, clock)
 		}
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRest))
 		_ = resp.Body.Close()
@@ -96,9 +110,16 @@ func (c *Client) call(ctx context.Context, request *Request) Outcome {
 
 // receive reads a response to its end. redirected says where it sends the
 // request, which does not go there; empty: nowhere.
-func (c *Client) receive(ctx context.Context, request *Request, resp *http.Response, redirected string) Outcome {
+func (c *Client) receive(ctx context.Context, request *Request, resp *http.Response, redirected string, ask streamAsk, clock *streamClock) Outcome {
 	defer resp.Body.Close()
-	body, err := readBody(request.Method, resp, c.cfg.MaxResponseBytes)
+	var body []byte
+	var err error
+	if clock != nil && mayAnswer(resp.StatusCode) {
+		body, err = readStream(ask, resp, c.cfg.MaxResponseBytes, clock)
+	} else {
+		clock.plain()
+		body, err = readBody(request.Method, resp, c.cfg.MaxResponseBytes)
+	}
 	if err != nil && !isBodyProblem(err) {
 		return c.broken(ctx, fmt.Sprintf("reading the body of status %d", resp.StatusCode), err)
 	}

@@ -21,12 +21,24 @@ const (
 	// close fails, and nobody can tell whether it was seen.
 	DefaultIdleConnTimeout = 4 * time.Second
 	DefaultUserAgent       = "fusillade"
+	DefaultStallTimeout    = 2 * time.Minute
+	DefaultStreamTimeout   = time.Hour
 )
 
 // Config configures a Client. Only Timeout is required.
 type Config struct {
-	// Timeout limits one call, from connecting to the last byte of the answer.
+	// Timeout limits one call, from connecting to the last byte of the answer, unless
+	// it asks for a streamed one and gets it.
 	Timeout time.Duration
+	// FirstTokenTimeout is how long the first part of a streamed answer may take,
+	// from connecting. Zero: Timeout.
+	FirstTokenTimeout time.Duration
+	// StallTimeout is how long each further part may take after the one before. What
+	// proxies send to keep the connection alive is none. Zero: DefaultStallTimeout.
+	StallTimeout time.Duration
+	// StreamTimeout limits a call with a streamed answer. Zero: DefaultStreamTimeout,
+	// or Timeout if that is longer.
+	StreamTimeout time.Duration
 	// ShouldRetry reports whether an answer is worth another attempt, whatever
 	// its status. It is called from many goroutines. Nil: batch.DefaultRetryStatuses.
 	ShouldRetry func(Response) bool
@@ -66,6 +78,9 @@ func (c Config) validate() error {
 	if c.ConnectTimeout < 0 {
 		errs = append(errs, fmt.Errorf("ConnectTimeout is %v: must not be negative", c.ConnectTimeout))
 	}
+	if c.FirstTokenTimeout < 0 || c.StallTimeout < 0 || c.StreamTimeout < 0 {
+		errs = append(errs, errors.New("FirstTokenTimeout, StallTimeout and StreamTimeout must not be negative"))
+	}
 	if c.IdleConnTimeout < 0 {
 		errs = append(errs, fmt.Errorf("IdleConnTimeout is %v: must not be negative", c.IdleConnTimeout))
 	}
@@ -86,6 +101,9 @@ func (c Config) withDefaults() Config {
 	c.MaxResponseBytes = cmp.Or(c.MaxResponseBytes, DefaultMaxResponseBytes)
 	c.MaxIdleConnsPerHost = cmp.Or(c.MaxIdleConnsPerHost, DefaultMaxIdleConnsPerHost)
 	c.ConnectTimeout = min(cmp.Or(c.ConnectTimeout, DefaultConnectTimeout), c.Timeout)
+	c.FirstTokenTimeout = cmp.Or(c.FirstTokenTimeout, c.Timeout)
+	c.StallTimeout = cmp.Or(c.StallTimeout, DefaultStallTimeout)
+	c.StreamTimeout = cmp.Or(c.StreamTimeout, max(DefaultStreamTimeout, c.Timeout))
 	c.IdleConnTimeout = cmp.Or(c.IdleConnTimeout, DefaultIdleConnTimeout)
 	c.UserAgent = cmp.Or(c.UserAgent, DefaultUserAgent)
 	if c.ShouldRetry == nil {

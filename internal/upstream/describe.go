@@ -25,6 +25,8 @@ func describe(err error) string {
 		netErr net.Error
 	)
 	switch {
+	case errors.Is(err, errBrokenStream):
+		return err.Error()
 	case errors.As(err, &dns):
 		return fmt.Sprintf("looking up %s: %s", dns.Name, dns.Err)
 	case errors.As(err, &cert):

@@ -8,6 +8,11 @@
 //	                    timeout, task_terminated, └─ anything else ▶ one of batch.Reasons
 //	                    network_error, local_error
 //
+// A request may ask for a streamed answer, by itself or because Request.Stream is
+// set. Its events are folded into the object that the endpoint would have answered
+// without a stream (see folder), which is then checked like any other; a stream that
+// ends before the answer does is a broken connection.
+//
 // A success status does not make an answer: the body does (see checkAnswer). 307 and
 // 308 are followed to the same host; the key goes nowhere else.
 //

@@ -36,6 +36,9 @@ type Outcome struct {
 	// does something.
 	Refusal *Refusal
 	Elapsed time.Duration
+	// FirstToken is the part of Elapsed until the first part of a streamed answer
+	// came; 0: there was none.
+	FirstToken time.Duration
 }
 
 // Response is an answer, received to the end.
@@ -63,7 +66,7 @@ type received struct {
 // connection.
 func isBodyProblem(err error) bool {
 	var unknown unknownEncoding
-	return errors.Is(err, errTooLarge) || errors.Is(err, errCorrupt) || errors.As(err, &unknown)
+	return errors.Is(err, errTooLarge) || errors.Is(err, errCorrupt) || errors.Is(err, errBadEvent) || errors.As(err, &unknown)
 }
 
 func (c *Client) classify(path string, resp *http.Response, got received) Outcome {
@@ -121,6 +124,8 @@ func (c *Client) classifyResponse(path string, resp *http.Response, response Res
 		return verdict{reason: batch.NonRetriableHTTPStatus}
 	case errors.As(got.problem, &unknown):
 		return verdict{batch.UnknownEncoding, "a body of which " + unknown.Error()}
+	case errors.Is(got.problem, errBadEvent):
+		return verdict{batch.MalformedAnswer, "an event stream of which an event is not JSON"}
 	case got.problem != nil:
 		return verdict{batch.MalformedAnswer, "a body that is not in the encoding that it says"}
 	}
@@ -141,6 +146,12 @@ func (c *Client) broken(ctx context.Context, doing string, err error) Outcome {
 		return Outcome{Reason: batch.NetworkError, Detail: detail(doing + ": " + describe(err)), Cause: causeOf(err), Refusal: unreachable(err)}
 	case errors.Is(cause, errTimeout):
 		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out after %v %s", c.cfg.Timeout, doing)}
+	case errors.Is(cause, errStreamTimeout):
+		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out after %v in the middle of a streamed answer", c.cfg.StreamTimeout)}
+	case errors.Is(cause, errNoFirstToken):
+		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out: no part of a streamed answer within %v", c.cfg.FirstTokenTimeout)}
+	case errors.Is(cause, errStalled):
+		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out: a streamed answer stopped coming for %v", c.cfg.StallTimeout)}
 	}
 	return Outcome{Reason: batch.TaskTerminated, Detail: "call cancelled " + doing}
 }
