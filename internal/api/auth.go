@@ -39,8 +39,8 @@ func (s *Server) authenticate(r *http.Request) (caller, error) {
 	if s.cfg.Owner != "" {
 		return caller{owner: s.cfg.Owner, allowance: s.cfg.Allowance, admin: true}, nil
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if token == "" || !strings.EqualFold(scheme, "bearer") {
+	token := keyOf(r)
+	if token == "" {
 		return caller{}, unauthorized("You didn't provide an API key. Send it as Authorization: Bearer YOUR_KEY.")
 	}
 	wrong := unauthorized("Incorrect API key provided.")

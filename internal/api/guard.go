@@ -20,6 +20,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	s.working.RLock()
 	defer s.working.RUnlock()
 	began := time.Now()
+	r = fromAzure(r)
 	w := &response{ResponseWriter: rw}
 	w.Header().Set(headerRequestID, newRequestID())
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -223,6 +223,45 @@ func TestOutages(t *testing.T) {
 	until(t, "so do its admin routes", func() bool { return admin.get("/models").status == http.StatusOK })
 }
 
+// AzureOpenAI's clients send their key in a header of its own, and know the
+// routes by other paths.
+func TestAzureClient(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	c := s.client("alice")
+	file := c.file(request("a", "m"))
+	for _, test := range []struct {
+		path   string
+		header []string
+		want   int
+	}{
+		{"/openai/files/" + file, []string{"Api-Key", c.key}, http.StatusOK},
+		{"/openai/files/" + file + "/content?api-version=2025-03-01-preview", []string{"api-key", c.key}, http.StatusOK},
+		{"/openai/v1/batches?limit=1", []string{"Authorization", "Bearer " + c.key}, http.StatusOK},
+		{"/openai/deployments", []string{"Api-Key", c.key}, http.StatusNotFound},
+		{"/openai/admin/v1/models", []string{"Api-Key", c.key}, http.StatusNotFound},
+		{"/openai/files/" + file, []string{"Api-Key", c.key[:len(c.key)-1]}, http.StatusUnauthorized},
+		{"/openai/files/" + file, []string{"Api-Key", c.key, "Authorization", "Bearer "}, http.StatusUnauthorized},
+		{"/v1/files/" + file, []string{"Api-Key", ""}, http.StatusUnauthorized},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.TrimSuffix(s.url, "/v1")+test.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(test.header); i += 2 {
+			r.Header.Set(test.header[i], test.header[i+1])
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != test.want {
+			t.Errorf("GET %s with %s: status %d, want %d", test.path, test.header[0], resp.StatusCode, test.want)
+		}
+	}
+}
+
 // AzureOpenAI's clients say with each request which version of the API they
 // speak. What else is unknown is refused.
 func TestAPIVersion(t *testing.T) {
