@@ -34,3 +34,7 @@ func keyOf(r *http.Request) string {
 	}
 	return ""
 }
+
+// isEndpoint reports whether a client means an endpoint of ours: AzureOpenAI's
+// leave its /v1 out.
+func isEndpoint(asked, own string) bool { return own == asked || own == "/v1"+asked }

@@ -115,7 +115,7 @@ func (s *Server) createdBefore(ctx context.Context, who caller, p newBatchParams
 	if err != nil {
 		return batchObject{}, err
 	}
-	if !same || b.File != p.file || b.Endpoint != p.body.Endpoint || b.CompletionWindow != p.body.CompletionWindow ||
+	if !same || b.File != p.file || !isEndpoint(p.body.Endpoint, b.Endpoint) || b.CompletionWindow != p.body.CompletionWindow ||
 		!maps.Equal(b.Metadata, p.body.Metadata) || b.OutputExpiry != p.outputExpiry {
 		return batchObject{}, &apiError{status: http.StatusUnprocessableEntity, kind: "idempotency_error", code: codeKeyReused,
 			message: "This Idempotency-Key was used before, with other parameters."}
@@ -139,9 +139,10 @@ func (s *Server) wantedBatch(ctx context.Context, who caller, p newBatchParams) 
 	if err != nil {
 		return want, orMissingFile(err, p.body.InputFileID)
 	}
-	if f.Endpoint != p.body.Endpoint {
+	if !isEndpoint(p.body.Endpoint, f.Endpoint) {
 		return want, invalid("endpoint", codeEndpointDiffers, "The requests of the file are for %s, not for %s.", f.Endpoint, quote(p.body.Endpoint))
 	}
+	want.Endpoint = f.Endpoint
 	return want, nil
 }
 

@@ -229,7 +229,13 @@ func TestAzureClient(t *testing.T) {
 	t.Parallel()
 	s := newService(t, nil)
 	c := s.client("alice")
-	file := c.file(request("a", "m"))
+	file := c.file(strings.Replace(request("a", "m"), "/v1/chat", "/chat", 1))
+	azures := map[string]any{"input_file_id": file, "endpoint": "/chat/completions", "completion_window": "24h"}
+	for range 2 {
+		if got := c.post("/batches", azures, "Idempotency-Key", "k").want(t, http.StatusOK).text("endpoint"); got != "/v1/chat/completions" {
+			t.Errorf("the batch is for %s", got)
+		}
+	}
 	for _, test := range []struct {
 		path   string
 		header []string

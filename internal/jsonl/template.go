@@ -78,7 +78,7 @@ func checkMethod(m member) *problem {
 }
 
 // checkURL returns the url as Config.Endpoints spells it, so that lines share
-// one string.
+// one string. Azure's files have it without /v1.
 func (r *Reader) checkURL(m member) (string, *problem) {
 	const field = "url"
 	if bad := checkType(field, m, jsontext.KindString); bad != nil {
@@ -88,7 +88,7 @@ func (r *Reader) checkURL(m member) (string, *problem) {
 	if len(text) == 0 {
 		return "", &problem{field, CodeEmptyField, "is empty"}
 	}
-	i := slices.IndexFunc(r.cfg.Endpoints, func(endpoint string) bool { return endpoint == string(text) })
+	i := slices.IndexFunc(r.cfg.Endpoints, func(endpoint string) bool { return endpoint == string(text) || endpoint == "/v1"+string(text) })
 	if i < 0 {
 		return "", &problem{field, CodeUnknownURL, "must be one of " + strings.Join(r.cfg.Endpoints, ", ")}
 	}
