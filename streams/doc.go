@@ -6,6 +6,7 @@
 //	                                            fusillade.requests_1.… of the next shard
 //	fusillade.hints.work                        there may be new work or new settings
 //	fusillade.hints.upstreams                   endpoints or keys of models have changed
+//	fusillade.hints.calltimes                   how long the calls of owners take
 //	fusillade.hints.drained.<model>             a consumer took work off the stream
 //	fusillade.hints.cancel.<batch>              requests ended: abort their calls
 //

@@ -17,6 +17,9 @@ const (
 	HintWork = hintsPrefix + "work"
 	// HintUpstreams tells consumers that models' endpoints or keys have changed.
 	HintUpstreams = hintsPrefix + "upstreams"
+	// HintCallTimes tells dispatchers how long the calls of owners take, so that
+	// they share the time of slots. See CallTime for its body.
+	HintCallTimes = hintsPrefix + "calltimes"
 	// hintDrainedPrefix precedes the token of a model whose messages a
 	// consumer has taken off the stream.
 	hintDrainedPrefix = hintsPrefix + "drained."

@@ -73,6 +73,7 @@ type Consumer struct {
 	inflight  inflight
 	capacity  capacity
 	look      notify.Signal  // to watchCancels: requests in flight may have been canceled
+	called    notify.Signal  // to hintCallTimes: calls have begun
 	pulls     sync.WaitGroup // a pull loop per pool; added to under mu, by openPool
 	calls     sync.WaitGroup // calls, and releases of ready tasks; added to under a pool's mu
 	unstored  unstored
@@ -103,7 +104,7 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	cfg.MaxHold = cmp.Or(cfg.MaxHold, defaultMaxHold)
 	cfg.MaxStreamBackoff = cmp.Or(cfg.MaxStreamBackoff, defaultMaxStreamBackoff)
 	c := &Consumer{
-		cfg: cfg, js: js, metrics: newMetrics(cfg.Metrics), flushBytes: flushBytes, look: notify.New(),
+		cfg: cfg, js: js, metrics: newMetrics(cfg.Metrics), flushBytes: flushBytes, look: notify.New(), called: notify.New(),
 		inflight: inflight{tasks: make(map[batch.RequestID]*task)},
 		capacity: capacity{places: int64(cfg.MaxInFlight), maxResults: maxResults}, unstored: unstored{added: notify.New()},
 		starting:  incident{what: "starting requests", log: cfg.Log},
@@ -182,6 +183,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	background.Go(func() error { c.holds.Run(keeping); return nil })
 	background.Go(func() error { return c.renewLeases(keeping) })
 	background.Go(func() error { return c.logStatus(keeping) })
+	background.Go(func() error { return c.hintCallTimes(keeping) })
 	background.Go(func() error { return c.watchCancels(keeping) })
 	select {
 	case <-taking.Done():
@@ -231,7 +233,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 
 // openPool begins to consume a model, until it is retired.
 func (c *Consumer) openPool(a *slots.Account) (changed, retired func()) {
-	p := &pool{c: c, account: a, metrics: c.metrics.model(a.Model()), room: notify.New()}
+	p := &pool{c: c, account: a, metrics: c.metrics.model(a.Model()), room: notify.New(), times: make(slotTimes)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {

@@ -118,6 +118,7 @@ type pool struct {
 	moreQueued bool       // more waited in the stream when the last message came
 	closed     bool       // takes no message and begins no call any more
 	rate       rate       // of calls
+	times      slotTimes  // of the owners' calls
 }
 
 // wake makes the pull loop look again whether there is room.
@@ -231,6 +232,8 @@ func (p *pool) next() *task {
 				return nil
 			}
 			p.takeReady(i)
+			p.times.begin(t.start.Owner, time.Now())
+			p.c.called.Notify()
 			return t
 		case a.Wait > 0:
 			p.takeReady(i)
@@ -288,7 +291,7 @@ func (p *pool) work(t *task) {
 	for t != nil {
 		d, healthy := p.c.call(t)
 		p.c.holds.Done(t.credential, healthy)
-		t = p.callDone()
+		t = p.callDone(t.start.Owner)
 		p.c.finish(d)
 	}
 }
@@ -296,9 +299,11 @@ func (p *pool) work(t *task) {
 // callDone frees the capacity of a call that has ended, and takes the next task
 // if one is ready. The slot is freed before the result is stored: the limit
 // counts calls, not writes.
-func (p *pool) callDone() *task {
+func (p *pool) callDone(owner string) *task {
 	p.mu.Lock()
-	p.rate.add(time.Now())
+	now := time.Now()
+	p.rate.add(now)
+	p.times.end(owner, now)
 	wakeAll := p.c.capacity.free(p.account)
 	var t *task
 	if !wakeAll {

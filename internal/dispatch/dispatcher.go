@@ -87,6 +87,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		return fmt.Errorf("listening for work: %w", err)
 	}
 	defer func() { _ = work.Unsubscribe() }()
+	times, err := d.cfg.Conn.Subscribe(streams.HintCallTimes, d.called)
+	if err != nil {
+		return fmt.Errorf("listening for call times: %w", err)
+	}
+	defer func() { _ = times.Unsubscribe() }()
 	drained, err := d.cfg.Conn.QueueSubscribe(streams.HintDrainedAll, streams.DispatcherQueue, d.drained)
 	if err != nil {
 		return fmt.Errorf("listening for drained work: %w", err)

@@ -43,6 +43,7 @@ type lane struct {
 	misrouted atomic.Bool // requests that wait for a claim may belong to another model
 	ensured   atomic.Bool // the model has a stream consumer; read by the leader
 	lost      atomic.Bool // the stream consumer was removed
+	times     callTimes   // of the owners' calls
 
 	// Owned by run.
 	loop           *watchdog.Loop
@@ -69,6 +70,7 @@ type lane struct {
 func newLane(d *Dispatcher, model batch.Model) *lane {
 	l := &lane{d: d, model: model, wake: notify.New(), groups: make(chan struct{}, unconfirmedGroups)}
 	l.misrouted.Store(true)
+	l.scheduler.times = &l.times
 	return l
 }
 
@@ -176,6 +178,8 @@ func (l *lane) roomFor(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the window: %w", err)
 	}
+	l.window.callTime = l.times.meanOfAll()
+	l.scheduler.inUse = time.Duration(min(limit, info.NumAckPending)) * l.window.callTime
 	room := l.window.room(depth{
 		pending: int(info.NumPending) + unconfirmed, unacked: info.NumAckPending, delivered: info.Delivered.Consumer,
 	}, limit, streams.MaxAckPending(limit), time.Now())

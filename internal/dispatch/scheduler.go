@@ -21,17 +21,33 @@ const (
 	// maxDebt bounds, in requests of an owner of weight 1, by how much an owner is
 	// ahead of the others after their urgent batches were served.
 	maxDebt = 256
+	// leastCost is the least that a request is charged with: its claim, its start and
+	// its result are work too, so that an owner whose calls fail at once has no more
+	// requests than others for it. It is also the charge while nothing is known of
+	// any owner.
+	leastCost = 50 * time.Millisecond
+	// servedCalls is over how many requests the usual cost of one is averaged.
+	servedCalls = 64
 	// rounds is how often a claim goes from one owner to the next at most, or
 	// once a request if it takes fewer: each round is a cursor to lock and move.
 	rounds = 16
 )
 
 // scheduler orders the requests of one model for the claim. It is start-time
-// fair queueing over the owners: an owner's tag grows by 1/weight with each of
-// their requests, and the owner with the least tag is next. Of what an owner has,
+// fair queueing over the owners (Goyal, Vin, Cheng 1996) of the time of slots: an
+// owner's tag grows with each of their requests by its cost / weight, and the owner
+// with the least tag is next. The cost is how long the owner's calls keep a slot
+// busy on average, so that one whose calls take ten times as long is given a tenth
+// as many. Of what an owner has,
 // automatic retries that are due are next, then the batch with the earliest
 // deadline, then the oldest; of one batch, what is due goes before what was never
 // claimed. So being due, or rerun, moves nobody ahead of another owner.
+//
+// An owner who begins, or comes back, is behind the others by half of what each of
+// them has in progress at most (lead): the slots are full of their calls, and those
+// that free are first for who has none. To be as far behind again, an owner must let
+// the others be served that much, so that nobody gets more than their share by
+// coming and going.
 //
 // A batch is urgent if it would be late at the pace of its owner's share. Urgent
 // batches come first, in the order of their deadlines, with up to urgentPart
@@ -44,8 +60,13 @@ const (
 //
 // It is not safe for concurrent use, and does the same for the same input.
 type scheduler struct {
-	clock  float64            // the tag of the last fair choice; never goes back
-	tags   map[string]float64 // of owners that are ahead of the clock
+	times  *callTimes         // of the owners' calls; nil: none are known
+	usual  time.Duration      // the cost of those whose call times are not known
+	served float64            // the average cost of the requests given out of late, in seconds
+	inUse  time.Duration      // slots in use × the time of a call: what all owners together have in progress
+	lead   float64            // by how much an owner who begins is behind the clock, in seconds
+	clock  float64            // the tag of the last fair choice, in seconds; never goes back
+	tags   map[string]float64 // of owners that are not lead behind the clock
 	credit float64            // of urgent batches; spent at 1
 
 	owners byTag          // with work
@@ -58,7 +79,7 @@ type scheduler struct {
 type ownerQueue struct {
 	name    string
 	weight  float64
-	tag     float64
+	tag     float64        // in seconds of slots, by weight
 	key     float64        // the tag when its place in the heap was last put right
 	batches []*schedulable // automatic retries first, then in the order of deadlines
 }
@@ -87,8 +108,7 @@ func (p *scheduler) load(cursors []postgres.Cursor, rate float64) {
 		}
 		o := byName[c.CreatedBy]
 		if o == nil {
-			o = &ownerQueue{name: c.CreatedBy, weight: cmp.Or(c.Weight, 1), tag: max(p.tags[c.CreatedBy], p.clock)}
-			o.key = o.tag
+			o = &ownerQueue{name: c.CreatedBy, weight: cmp.Or(c.Weight, 1)}
 			byName[o.name] = o
 			p.owners = append(p.owners, o)
 			weights += o.weight
@@ -96,11 +116,28 @@ func (p *scheduler) load(cursors []postgres.Cursor, rate float64) {
 		o.batches = append(o.batches, &schedulable{Cursor: c, owner: o})
 		p.left += c.Remaining
 	}
-	heap.Init(&p.owners)
+	if weights > 0 {
+		p.lead = p.inUse.Seconds() / weights
+	}
 	for _, o := range p.owners {
-		p.urgent = append(p.urgent, o.late(rate*o.weight/weights)...)
+		tag, known := p.tags[o.name]
+		if o.tag = p.clock - p.lead; known {
+			o.tag = max(o.tag, tag)
+		}
+		o.key = o.tag
+	}
+	heap.Init(&p.owners)
+	p.usual = p.times.usual(p.owners)
+	for _, o := range p.owners {
+		cost := p.cost(o)
+		p.urgent = append(p.urgent, o.late(rate*o.weight/weights*cmp.Or(p.served, cost)/cost)...)
 	}
 	slices.SortFunc(p.urgent, func(a, b *schedulable) int { return a.Cursor.Compare(b.Cursor) })
+}
+
+// cost is how many seconds of a slot a request of the owner takes.
+func (p *scheduler) cost(o *ownerQueue) float64 {
+	return max(cmp.Or(p.times.mean(o.name), p.usual), leastCost).Seconds()
 }
 
 // rank puts automatic retries before all else that an owner has.
@@ -111,14 +148,14 @@ func rank(c postgres.Cursor) int {
 	return 1
 }
 
-// keepTags remembers the owners that are ahead of the clock. The others begin at
-// it again, so that no owner accrues credit while they have no work.
+// keepTags remembers the owners who are not as far behind the clock as one who
+// begins. So no owner accrues more credit than that while they have no work.
 func (p *scheduler) keepTags() {
 	for _, o := range p.owners {
 		p.tags[o.name] = o.tag
 	}
 	for name, tag := range p.tags {
-		if tag <= p.clock {
+		if tag <= p.clock-p.lead {
 			delete(p.tags, name)
 		}
 	}
@@ -211,8 +248,11 @@ func (p *scheduler) nextFair() *schedulable {
 
 // charge moves the owner's tag for the requests that they are given.
 func (p *scheduler) charge(o *ownerQueue, requests float64) {
-	bound := p.clock + max(maxDebt, requests)/o.weight
-	o.tag = max(o.tag, min(o.tag+requests/o.weight, bound))
+	cost := p.cost(o)
+	p.served = cmp.Or(p.served, cost)
+	p.served += (cost - p.served) * min(requests/servedCalls, 1)
+	bound := p.clock + max(maxDebt, requests)*cost/o.weight
+	o.tag = max(o.tag, min(o.tag+requests*cost/o.weight, bound))
 }
 
 // byTag is a heap, least tag first.

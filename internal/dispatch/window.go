@@ -24,9 +24,10 @@ type depth struct {
 // window decides how many more messages a model should have waiting. It
 // remembers how fast they are taken.
 type window struct {
-	rate  float64 // messages taken a second; the fastest of late
-	last  uint64
-	since time.Time
+	callTime time.Duration // how long a slot is in use by one call; 0: not known
+	rate     float64       // messages taken a second; the fastest of late
+	last     uint64
+	since    time.Time
 }
 
 // room is how many messages to publish now.
@@ -34,7 +35,8 @@ type window struct {
 // The window is what drains while it is refilled, plus what the free slots
 // can take at once; no more, so that deadlines, fairness and cancels are
 // decided late. (Urgent work behind a window waits for about window × call
-// time / limit.) Messages that wait out a backoff are unacked too and hold no
+// time / limit. So where calls are slow it is no more than the slots free while
+// it is refilled, and one.) Messages that wait out a backoff are unacked too and hold no
 // slot; that only makes the window look for fewer free slots than there are.
 func (w *window) room(d depth, limit, guard int, now time.Time) int {
 	if elapsed := now.Sub(w.since); elapsed >= sampleTime || d.delivered < w.last {
@@ -45,6 +47,10 @@ func (w *window) room(d depth, limit, guard int, now time.Time) int {
 		w.rate = max(rate, 0.8*w.rate)
 		w.last, w.since = d.delivered, now
 	}
-	want := minDepth + int(w.rate*refillTime.Seconds()) + max(limit-d.unacked, 0)
+	want := minDepth + int(w.rate*refillTime.Seconds())
+	if w.callTime > 0 {
+		want = min(want, 1+int(float64(limit)*refillTime.Seconds()/w.callTime.Seconds()))
+	}
+	want += max(limit-d.unacked, 0)
 	return min(want, guard-d.unacked) - d.pending
 }

@@ -1,0 +1,109 @@
+package consume
+
+import (
+	"context"
+	"time"
+
+	"fusillade/streams"
+)
+
+const (
+	// callTimesInterval is the pause between two hints about call times while calls
+	// are made; callTimesPause is added for each of what the last one was about.
+	callTimesInterval = 250 * time.Millisecond
+	callTimesPause    = time.Millisecond
+	// callTimesPage bounds what one message says.
+	callTimesPage = 256
+)
+
+// slotTime is how long the calls of one owner to one model have kept slots busy
+// since that was last said.
+type slotTime struct {
+	inUse int // slots
+	calls int // that began
+	busy  time.Duration
+	since time.Time // to when busy is counted
+}
+
+func (s *slotTime) count(now time.Time) {
+	s.busy += time.Duration(s.inUse) * now.Sub(s.since)
+	s.since = now
+}
+
+// slotTimes are those of a model's owners. The holder of the pool's lock uses them.
+type slotTimes map[string]*slotTime
+
+func (s slotTimes) begin(owner string, now time.Time) {
+	t := s[owner]
+	if t == nil {
+		t = new(slotTime)
+		s[owner] = t
+	}
+	t.count(now)
+	t.inUse++
+	t.calls++
+}
+
+func (s slotTimes) end(owner string, now time.Time) {
+	if t := s[owner]; t != nil {
+		t.count(now)
+		t.inUse--
+	}
+}
+
+// takeCallTimes adds what is to be said about the pool's calls, and forgets it. It
+// reports whether calls are in flight.
+func (p *pool) takeCallTimes(times []streams.CallTime, now time.Time) (_ []streams.CallTime, inFlight bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for owner, t := range p.times {
+		t.count(now)
+		if t.calls > 0 || t.busy > 0 {
+			times = append(times, streams.CallTime{Model: p.account.Model(), Owner: owner, Calls: t.calls, Slots: t.busy})
+		}
+		t.calls, t.busy = 0, 0
+		if t.inUse == 0 {
+			delete(p.times, owner)
+		}
+		inFlight = inFlight || t.inUse > 0
+	}
+	return times, inFlight
+}
+
+// hintCallTimes tells the dispatchers how long the calls of each owner take, while
+// there are any. It polls nothing while there are none.
+func (c *Consumer) hintCallTimes(ctx context.Context) error {
+	var times []streams.CallTime
+	for inFlight := false; ; {
+		if !inFlight {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-c.called.C():
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(callTimesInterval + time.Duration(len(times))*callTimesPause):
+		}
+		times, inFlight = times[:0], false
+		now := time.Now()
+		for _, p := range c.openPools() {
+			var busy bool
+			times, busy = p.takeCallTimes(times, now)
+			inFlight = inFlight || busy
+		}
+		for rest := times; len(rest) > 0; {
+			page := rest[:min(len(rest), callTimesPage)]
+			rest = rest[len(page):]
+			body, err := streams.EncodeCallTimes(page)
+			if err == nil {
+				err = c.cfg.Conn.Publish(streams.HintCallTimes, body)
+			}
+			if err != nil { // the next one says what is new then
+				c.cfg.Log.Debug("telling the dispatchers of call times", "err", err)
+			}
+		}
+	}
+}
