@@ -2,13 +2,17 @@ package mock
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strconv"
 	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 type endpoint int
@@ -18,13 +22,18 @@ const (
 	completionsEndpoint
 	responsesEndpoint
 	embeddingsEndpoint
+	moderationsEndpoint
 )
 
 const (
 	defaultDimensions = 32
 	maxDimensions     = 4096
 	maxInputs         = 2048
+	maxChoices        = 128
 )
+
+// moderationModel is the model of moderations that name none.
+const moderationModel = "omni-moderation-latest"
 
 // call is one request to a model, read and checked.
 type call struct {
@@ -33,11 +42,26 @@ type call struct {
 	bodyBytes int
 	draw      draw
 
-	Model          string          `json:"model"`
-	Stream         bool            `json:"stream"`
-	Input          json.RawMessage `json:"input"`
-	Dimensions     int             `json:"dimensions"`
-	EncodingFormat string          `json:"encoding_format"`
+	asked
+}
+
+// asked are the members of a body that change the answer.
+type asked struct {
+	Model               string          `json:"model"`
+	Stream              bool            `json:"stream"`
+	Input               json.RawMessage `json:"input"`
+	Dimensions          int             `json:"dimensions"`
+	EncodingFormat      string          `json:"encoding_format"`
+	N                   int             `json:"n"`
+	MaxTokens           int             `json:"max_tokens"`
+	MaxCompletionTokens int             `json:"max_completion_tokens"`
+	MaxOutputTokens     int             `json:"max_output_tokens"`
+	ResponseFormat      json.RawMessage `json:"response_format"`
+	Text                json.RawMessage `json:"text"`
+	Tools               []tool          `json:"tools"`
+	ToolChoice          json.RawMessage `json:"tool_choice"`
+	Logprobs            json.RawMessage `json:"logprobs"`
+	TopLogprobs         int             `json:"top_logprobs"`
 }
 
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
@@ -71,6 +95,9 @@ func (s *Server) readCall(w http.ResponseWriter, r *http.Request, e endpoint) (*
 	if err := c.decode(body.Bytes()); err != nil {
 		return nil, fmt.Errorf("the body is not the JSON object that is expected: %w", err)
 	}
+	if e == moderationsEndpoint {
+		c.Model = cmp.Or(c.Model, moderationModel)
+	}
 	switch {
 	case c.Model == "":
 		return nil, errors.New("model is missing")
@@ -78,7 +105,13 @@ func (s *Server) readCall(w http.ResponseWriter, r *http.Request, e endpoint) (*
 		return nil, errors.New("stream is not supported")
 	case c.Dimensions < 0 || c.Dimensions > maxDimensions:
 		return nil, fmt.Errorf("dimensions is %d: want 1 to %d", c.Dimensions, maxDimensions)
-	case e == embeddingsEndpoint && (c.inputs() < 1 || c.inputs() > maxInputs):
+	case c.N < 0 || c.N > maxChoices:
+		return nil, fmt.Errorf("n is %d: want 1 to %d", c.N, maxChoices)
+	case min(c.MaxTokens, c.MaxCompletionTokens, c.MaxOutputTokens) < 0:
+		return nil, errors.New("max_tokens, max_completion_tokens and max_output_tokens must be 1 or more")
+	case c.TopLogprobs < 0 || c.TopLogprobs > maxTopLogprobs:
+		return nil, fmt.Errorf("top_logprobs is %d: want 0 to %d", c.TopLogprobs, maxTopLogprobs)
+	case (e == embeddingsEndpoint || e == moderationsEndpoint) && (c.inputs() < 1 || c.inputs() > maxInputs):
 		return nil, fmt.Errorf("input: want a string, tokens, or a list of 1 to %d of them", maxInputs)
 	}
 	if c.customID == "" {
@@ -90,36 +123,52 @@ func (s *Server) readCall(w http.ResponseWriter, r *http.Request, e endpoint) (*
 	return c, nil
 }
 
-// decode reads no further than the model where it can: a decoder that reads
-// all of a long prompt would cost more than the rest of the call.
+// decode reads the members that change the answer and skips over the others: to
+// decode a long prompt would cost more than the rest of the call.
 func (c *call) decode(body []byte) error {
-	if c.endpoint == embeddingsEndpoint || bytes.Contains(body, []byte(`"stream"`)) {
-		return json.Unmarshal(body, c)
-	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	first, err := decoder.Token()
+	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	first, err := d.ReadToken()
 	if err != nil {
 		return err
 	}
-	if first != json.Delim('{') {
+	if first.Kind() != jsontext.KindBeginObject {
 		return errors.New("it is no object")
 	}
-	for decoder.More() {
-		key, err := decoder.Token()
+	members := []byte{'{'}
+	for d.PeekKind() != jsontext.KindEndObject {
+		name, err := d.ReadToken()
 		if err != nil {
 			return err
 		}
-		if key == "model" {
-			return decoder.Decode(&c.Model)
+		key := name.String()
+		if !askedNames[key] {
+			if err := d.SkipValue(); err != nil {
+				return err
+			}
+			continue
 		}
-		var skipped json.RawMessage
-		if err := decoder.Decode(&skipped); err != nil {
+		value, err := d.ReadValue()
+		if err != nil {
 			return err
 		}
+		if len(members) > 1 {
+			members = append(members, ',')
+		}
+		members = append(append(append(append(members, '"'), key...), `":`...), value...)
 	}
-	_, err = decoder.Token()
-	return err
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	return json.Unmarshal(append(members, '}'), &c.asked)
 }
+
+var askedNames = func() map[string]bool {
+	names := make(map[string]bool)
+	for field := range reflect.TypeFor[asked]().Fields() {
+		names[field.Tag.Get("json")] = true
+	}
+	return names
+}()
 
 // callNumber returns how often the custom id was called before; or else which
 // attempt this is, if the client says so.
@@ -146,7 +195,7 @@ func (c *call) inputs() int {
 	if json.Unmarshal(input, &list) != nil || len(list) == 0 {
 		return 0
 	}
-	if first := list[0][0]; first == '"' || first == '[' {
+	if first := list[0][0]; first == '"' || first == '[' || first == '{' {
 		return len(list)
 	}
 	return 1 // one text, given as tokens

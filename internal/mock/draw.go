@@ -16,6 +16,7 @@ const (
 	forText
 	forID
 	forVector
+	forValue
 )
 
 // newDraw hashes id, the call's custom id or its body if it has none. The

@@ -72,6 +72,7 @@ func (s *Server) routes() *http.ServeMux {
 		"/v1/completions":      completionsEndpoint,
 		"/v1/responses":        responsesEndpoint,
 		"/v1/embeddings":       embeddingsEndpoint,
+		"/v1/moderations":      moderationsEndpoint,
 	} {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { s.serveCall(w, r, e) })
 	}
@@ -119,8 +120,8 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
 	}
 	body, err := s.answer(c)
 	if err != nil {
-		m.answer(http.StatusInternalServerError)
-		writeError(w, http.StatusInternalServerError, err.Error())
+		m.answer(http.StatusBadRequest)
+		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	m.answer(http.StatusOK)

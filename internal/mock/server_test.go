@@ -89,8 +89,8 @@ func TestAnswers(t *testing.T) {
 	if chat.Object != "chat.completion" || chat.Model != "org/m:1" || chat.Choices[0].Message.Role != "assistant" {
 		t.Errorf("%+v", chat)
 	}
-	if words := strings.Fields(strings.TrimPrefix(chat.Choices[0].Message.Content, "Answer to id-1: ")); len(words) != 5 {
-		t.Errorf("content %q", chat.Choices[0].Message.Content)
+	if words := strings.Fields(strings.TrimPrefix(*chat.Choices[0].Message.Content, "Answer to id-1: ")); len(words) != 5 {
+		t.Errorf("content %q", *chat.Choices[0].Message.Content)
 	}
 	if diff := cmp.Diff(usage{tokens, 5, tokens + 5}, chat.Usage); diff != "" {
 		t.Errorf("usage (-want +got):\n%s", diff)

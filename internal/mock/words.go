@@ -32,9 +32,10 @@ func newWords(perAnswer int) *words {
 	return w
 }
 
-// text names the custom id, so that a test can tell whose answer it is.
-func (w *words) text(c *call) string {
-	i := c.draw.perID(forText) % uint64(len(w.starts))
+// text names the custom id, so that a test can tell whose answer it is. Another
+// choice has another text.
+func (w *words) text(c *call, choice int) string {
+	i := (c.draw.perID(forText) + uint64(choice)) % uint64(len(w.starts))
 	text := w.corpus[w.starts[i]:w.ends[i]]
 	if c.customID == "" {
 		return text
