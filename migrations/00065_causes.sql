@@ -6,7 +6,7 @@
 ALTER TABLE results ADD COLUMN cause text;
 ALTER TABLE requests ADD COLUMN last_cause text;
 -- How often the request was refused in a way that is not its own fault, and
--- given back with its attempts as they were.
+-- released with its attempts as they were.
 ALTER TABLE requests ADD COLUMN refused int NOT NULL DEFAULT 0;
 
 -- +goose Down

@@ -38,6 +38,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 		Store: r.Store, Caller: client, Conn: r.Conn, Shards: r.Streams.Shards, Daemon: d.ID,
 		Resolve: endpoints.Resolve, BatchKey: endpoints.BatchKey,
 		Retry: cfg.RetryPolicy(), MaxStreamBackoff: cfg.MaxStreamBackoff.Duration(), MaxHold: cfg.MaxHold.Duration(), Lease: lease(&cfg.Daemon),
+		HoldAfter: cfg.HoldAfterRefusals, Probe: cfg.ProbeInterval.Duration(), MaxProbe: cfg.MaxProbeInterval.Duration(),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),
 		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),

@@ -119,6 +119,9 @@ func TestMetricsTable(t *testing.T) {
 		if kind == "" && strings.HasSuffix(name, "_total") {
 			kind = "counter" // that has not counted yet
 		}
+		if kind == "" && name == "fusillade_refusals_held" {
+			kind = "gauge" // nothing is held
+		}
 		if kind == "" {
 			t.Errorf("%s has no value and no known type", name)
 		}
@@ -177,6 +180,7 @@ func TestMetricNames(t *testing.T) {
 		"drops_total":                            "item",
 		"holds_total":                            "model, status",
 		"hold_remaining_seconds":                 "model",
+		"refusals_held":                          "model,cause",
 		"batches_held":                           "model",
 		"store_failures_total":                   "write, class",
 	}

@@ -18,6 +18,7 @@ const (
 	CauseForbidden         RefusalCause = "forbidden"
 	CausePaymentRequired   RefusalCause = "payment_required"
 	CauseNotFound          RefusalCause = "not_found"
+	CauseOther             RefusalCause = "other" // of another release
 )
 
 // RefusalScope says which calls a refusal speaks for, beside those with the same
@@ -67,5 +68,5 @@ func (c RefusalCause) Info() RefusalInfo {
 			return info
 		}
 	}
-	return RefusalInfo{c, ScopeCredential, "the model endpoint refuses every call", "Check the endpoint"}
+	return RefusalInfo{CauseOther, ScopeCredential, "the model endpoint refuses every call", "Check the endpoint"}
 }

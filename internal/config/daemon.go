@@ -37,6 +37,9 @@ type Daemon struct {
 	MaxBackoff               Milliseconds         `envconfig:"FUSILLADE_MAX_BACKOFF_MS" default:"10000" min:"1" unit:"ms" desc:"longest delay before a retry, without jitter and Retry-After"`
 	MaxStreamBackoff         Milliseconds         `envconfig:"FUSILLADE_MAX_STREAM_BACKOFF_MS" default:"5000" min:"1" max:"3600000" unit:"ms" desc:"longest backoff that waits in the stream; after a longer one, or beyond an owner's share, the request is claimed anew"`
 	MaxHold                  Milliseconds         `envconfig:"FUSILLADE_MAX_HOLD_MS" default:"600000" min:"1" max:"86400000" unit:"ms" desc:"longest time for which Retry-After of a 429, 503 or 529 holds back the endpoint and key that earned it, or one request"`
+	HoldAfterRefusals        int                  `envconfig:"FUSILLADE_HOLD_AFTER_REFUSALS" default:"20" min:"0" max:"1000000" unit:"calls" desc:"refused calls in a row (bad key, no quota, unknown model, no connection) after which a consumer has the endpoint and key held; 0: never"`
+	ProbeInterval            Milliseconds         `envconfig:"FUSILLADE_PROBE_INTERVAL_MS" default:"5000" min:"10" max:"86400000" unit:"ms" desc:"pause before the first call that finds out whether what is held for refusals answers again; it doubles with each"`
+	MaxProbeInterval         Milliseconds         `envconfig:"FUSILLADE_MAX_PROBE_INTERVAL_MS" default:"60000" min:"10" max:"86400000" unit:"ms" desc:"longest pause between such calls"`
 	Timeout                  Milliseconds         `envconfig:"FUSILLADE_TIMEOUT_MS" default:"600000" min:"1" unit:"ms" desc:"timeout of one attempt, from connect to last byte"`
 	StatusLogInterval        OptionalMilliseconds `envconfig:"FUSILLADE_STATUS_LOG_INTERVAL_MS" default:"2000" min:"1" unit:"ms" desc:"pause between log lines about the requests in flight; none: no such lines"`
 	HeartbeatInterval        Milliseconds         `envconfig:"FUSILLADE_HEARTBEAT_INTERVAL_MS" default:"5000" min:"1" unit:"ms" desc:"pause between heartbeats"`
@@ -83,6 +86,8 @@ func (d *Daemon) check(p *problems) {
 	p.relate(d.StaleDaemonThreshold < heartbeatsToMiss*d.HeartbeatInterval, "STALE_DAEMON_THRESHOLD_MS", "HEARTBEAT_INTERVAL_MS",
 		"is %s, which must be at least %d × %s (%s)",
 		d.StaleDaemonThreshold, heartbeatsToMiss, prefixed("HEARTBEAT_INTERVAL_MS"), d.HeartbeatInterval)
+	p.relate(d.MaxProbeInterval < d.ProbeInterval, "MAX_PROBE_INTERVAL_MS", "PROBE_INTERVAL_MS",
+		"is %s, which must be at least %s (%s)", d.MaxProbeInterval, prefixed("PROBE_INTERVAL_MS"), d.ProbeInterval)
 	p.relate(d.MaxBackoff < d.Backoff, "MAX_BACKOFF_MS", "BACKOFF_MS",
 		"is %s, which must be at least %s (%s)", d.MaxBackoff, prefixed("BACKOFF_MS"), d.Backoff)
 }

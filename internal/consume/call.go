@@ -33,9 +33,10 @@ func (c *Consumer) call(t *task) (d decision, healthy bool) {
 		return released(t, 0), false
 	}
 	t.pool.metrics.calling(t)
+	began := time.Now()
 	to, outcome := c.do(t)
 	c.callTime.Add(int64(outcome.Elapsed))
-	d = c.decide(t, outcome)
+	d = c.observe(t, t.holdCall(credentialAt(t, to)), began, &outcome, c.decide(t, outcome))
 	c.refusals.add(t.pool.account.Model(), &outcome, d.kind == fail, time.Now())
 	if pause := askedPause(outcome); pause > 0 && d.kind != abandon {
 		h := hold.Hold{Models: []batch.Model{t.pool.account.Model()}, Status: outcome.Response.StatusCode}
@@ -72,6 +73,9 @@ func (c *Consumer) credentialOf(t *task) hold.Key {
 }
 
 func credentialAt(t *task, to upstream.Target) hold.Key {
+	if to.BaseURL == "" {
+		return ""
+	}
 	if t.start.HasOwnKey {
 		return hold.BatchKey(t.delivery.ID.Batch, to.BaseURL)
 	}
@@ -138,7 +142,8 @@ func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 func (c *Consumer) resolve(t *task) (upstream.Target, *upstream.Outcome) {
 	to, ok := c.cfg.Resolve(t.pool.account.Model())
 	if !ok {
-		return to, &upstream.Outcome{Reason: batch.BuilderError, Detail: "no upstream is configured for this model"}
+		return to, &upstream.Outcome{Reason: batch.BuilderError, Detail: noEndpoint, Cause: noEndpoint,
+			Refusal: &upstream.Refusal{Kind: batch.CauseNoEndpoint, Cause: noEndpoint}}
 	}
 	switch {
 	case to.Unusable != "" && (to.BaseURL == "" || !t.start.HasOwnKey):
@@ -148,6 +153,8 @@ func (c *Consumer) resolve(t *task) (upstream.Target, *upstream.Outcome) {
 	}
 	return to, nil
 }
+
+const noEndpoint = "no upstream is configured for this model"
 
 func (c *Consumer) withBatchKey(t *task, to upstream.Target) (upstream.Target, *upstream.Outcome) {
 	if c.cfg.BatchKey == nil {

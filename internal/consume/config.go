@@ -49,6 +49,11 @@ type Config struct {
 	MaxStreamBackoff time.Duration
 	// MaxHold is the longest that a Retry-After counts for; 0: 10 min.
 	MaxHold time.Duration
+	// HoldAfter is how many refused calls in a row have what refuses them held; 0:
+	// none do. Probe and MaxProbe are the first and the longest pause between
+	// probes of it; 0: 5 s and 1 min.
+	HoldAfter       int
+	Probe, MaxProbe time.Duration
 	// Lease is how long the broker waits before it gives a silent consumer's
 	// message to another: the AckWait of the stream's consumers.
 	Lease time.Duration

@@ -81,6 +81,7 @@ type Consumer struct {
 	finishing incident // of flushes of results
 	lastError atomic.Pointer[LastError]
 	refusals  refusals
+	answers   answers
 
 	// Counted where it is done, and read by Stats and the status log.
 	completed, failed, retried, fenced, aborted atomic.Int64
@@ -114,7 +115,9 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	c.starts = newBatcher(startBatch, flushWorkers, startLinger, c.flushStarts)
 	c.finishes = newBatcher(finishBatch, flushWorkers, finishLinger, c.flushFinishes)
 	c.finishes.weigh, c.finishes.maxBytes = func(d decision) int { return d.bytes() }, flushBytes
-	c.holds, err = hold.New(ctx, hold.Config{Conn: cfg.Conn, Max: cfg.MaxHold, Changed: c.dispatchAll, Ramp: true, Log: cfg.Log})
+	c.holds, err = hold.New(ctx, hold.Config{
+		Conn: cfg.Conn, Max: cfg.MaxHold, After: cfg.HoldAfter, Probe: cfg.Probe, MaxProbe: cfg.MaxProbe, Changed: c.dispatchAll, Ramp: true, Log: cfg.Log,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ func TestOwnKeyHoldsItsBatchAlone(t *testing.T) {
 	})
 	until(t, "alice's batch is held", func() bool { return len(c.holds()) == 1 })
 	for _, h := range c.holds() {
-		if h.Batch != alice || h.Status != 429 || !h.Of(testModel, alice, true) || time.Until(h.Until) > defaultMaxHold {
+		if h.Batch != alice || h.Status != 429 || !h.Of(testModel, alice, true, "alice") || time.Until(h.Until) > defaultMaxHold {
 			t.Errorf("the hold is %+v", h)
 		}
 	}
@@ -142,7 +142,7 @@ func TestSharedKeyHoldsWhateverUsesIt(t *testing.T) {
 			}
 			until(t, "the hold names the models", func() bool {
 				for _, h := range c.holds() {
-					return h.Of(testModel, bob, false) && h.Of(thirdModel, shares, false)
+					return h.Of(testModel, bob, false, "bob") && h.Of(thirdModel, shares, false, "bob")
 				}
 				return false
 			})

@@ -38,6 +38,7 @@ type task struct {
 	// credential is the one of its call: written before the task is ready. Empty:
 	// there is nowhere to call.
 	credential hold.Key
+	probe      bool // its call finds out whether what is held answers again; written by next
 
 	// Owned by the flush of starts that has the task: it is started in Postgres,
 	// and lacks only its body.

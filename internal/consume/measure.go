@@ -56,6 +56,9 @@ var (
 	heldDesc = prometheus.NewDesc(telemetry.Name("slots_held"), "Slots that this daemon holds of the limit.", []string{"model"}, nil)
 	holdDesc = prometheus.NewDesc(telemetry.Name("hold_remaining_seconds"),
 		"How long the key that the model is called with is held back at the endpoint's request; every consumer reports the same. Batches' own keys are not among it.", []string{"model"}, nil)
+	refusalsDesc = prometheus.NewDesc(telemetry.Name("refusals_held"),
+		"Holds because an endpoint refuses every call to the model, by cause; more than 1 with single batches or owners held. Every consumer reports the same.",
+		[]string{"model", "cause"}, nil)
 	holdsDesc = prometheus.NewDesc(telemetry.Name("batches_held"),
 		"Batches whose own key is held back at an endpoint's request; every consumer reports the same.", []string{"model"}, nil)
 )
@@ -71,6 +74,7 @@ func (s standings) Describe(descs chan<- *prometheus.Desc) {
 	descs <- heldDesc
 	descs <- holdDesc
 	descs <- holdsDesc
+	descs <- refusalsDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -81,6 +85,8 @@ func (s standings) Collect(out chan<- prometheus.Metric) {
 	}
 	holds := s.c.holds.Holds()
 	all := make(map[string]numbers)
+	type cause struct{ model, cause string }
+	refusals := make(map[cause]int)
 	for _, p := range s.c.openPools() {
 		now := p.account.Standing()
 		n := all[p.metrics.label]
@@ -88,6 +94,8 @@ func (s standings) Collect(out chan<- prometheus.Metric) {
 		for _, h := range holds {
 			switch {
 			case !slices.Contains(h.Models, p.account.Model()):
+			case h.Cause != "":
+				refusals[cause{p.metrics.label, string(h.Cause.Info().Cause)}]++
 			case h.Batch == batch.ID{}:
 				n.hold = max(n.hold, time.Until(h.Until))
 			default:
@@ -95,6 +103,9 @@ func (s standings) Collect(out chan<- prometheus.Metric) {
 			}
 		}
 		all[p.metrics.label] = n
+	}
+	for of, n := range refusals {
+		out <- prometheus.MustNewConstMetric(refusalsDesc, prometheus.GaugeValue, float64(n), of.model, of.cause)
 	}
 	for model, n := range all {
 		out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(n.inFlight), model)

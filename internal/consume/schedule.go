@@ -106,6 +106,7 @@ type pool struct {
 
 	// Safe for concurrent use by itself.
 	waiting    share
+	answered   atomic.Int64               // when a call without a key of a batch last got an answer, in Unix nanoseconds
 	credential atomic.Pointer[credential] // by which its calls are made; nil: not known yet
 
 	// Owned by the pull loop.
@@ -209,12 +210,16 @@ const (
 	gentlePause = 2 * time.Second
 	// maxSpread spreads what a hold keeps waiting over the time after its end.
 	maxSpread = 5 * time.Second
+	// refusedPause is how long what is refused waits at least, so that it is there
+	// soon after the hold is lifted.
+	refusedPause = 500 * time.Millisecond
 )
 
 // heldTask is one that may not be called for so long.
 type heldTask struct {
 	task *task
 	wait time.Duration
+	due  bool // it waits in Postgres, where nothing claims it while it is held
 }
 
 // next takes the first ready task whose credential is not held and reserves its
@@ -225,22 +230,27 @@ func (p *pool) next() *task {
 	var gentle map[hold.Key]int // that wait until one more call may begin
 	for i := 0; i < len(p.ready) && !p.closed; {
 		t := p.ready[i]
-		switch a := p.c.holds.Admit(t.credential, p.account.Model()); {
+		with := t.holdCall(t.credential)
+		switch a := p.c.holds.Admit(with); {
 		case a.Admitted:
 			if !p.c.capacity.reserve(p.account) {
-				p.c.holds.Cancel(t.credential)
+				p.c.holds.Cancel(with, a)
 				return nil
 			}
+			t.probe = a.Probe
 			p.takeReady(i)
 			p.times.begin(t.start.Owner, time.Now())
 			p.c.called.Notify()
 			return t
+		case a.Refused:
+			p.takeReady(i)
+			p.held = append(p.held, heldTask{t, refusedPause + rand.N(refusedPause), true})
 		case a.Wait > 0:
 			p.takeReady(i)
-			p.held = append(p.held, heldTask{t, a.Wait + rand.N(min(a.Wait, maxSpread))})
+			p.held = append(p.held, heldTask{t, a.Wait + rand.N(min(a.Wait, maxSpread)), false})
 		case gentle[t.credential] > 2*a.Width:
 			p.takeReady(i)
-			p.held = append(p.held, heldTask{t, gentlePause + rand.N(gentlePause)})
+			p.held = append(p.held, heldTask{t, gentlePause + rand.N(gentlePause), false})
 		default:
 			if gentle == nil {
 				gentle = make(map[hold.Key]int)
@@ -279,7 +289,9 @@ func (p *pool) releaseHeld(held []heldTask) {
 	}
 	go func() { // as one of c.calls
 		for _, h := range held {
-			p.c.release(h.task, h.wait)
+			d := released(h.task, h.wait)
+			d.release.Due = d.release.Due || h.due
+			p.c.finish(d)
 			p.c.calls.Done()
 		}
 	}()
@@ -290,7 +302,7 @@ func (p *pool) releaseHeld(held []heldTask) {
 func (p *pool) work(t *task) {
 	for t != nil {
 		d, healthy := p.c.call(t)
-		p.c.holds.Done(t.credential, healthy)
+		p.c.holds.Done(t.holdCall(t.credential), healthy)
 		t = p.callDone(t.start.Owner)
 		p.c.finish(d)
 	}

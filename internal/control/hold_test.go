@@ -52,7 +52,10 @@ func TestHolds(t *testing.T) {
 	if n, err := w.controller.LiftHolds(t.Context(), model, batch.ID{}); n != 1 || err != nil {
 		t.Errorf("%d holds are lifted, %v", n, err)
 	}
-	testenv.Until(t, patience, "the process that held sees it", func() bool { return !registry.Held(model, batch.ID{}, false) })
+	testenv.Until(t, patience, "the process that held sees it", func() bool {
+		held, _ := registry.Held(model, batch.ID{}, false, "")
+		return !held
+	})
 
 	// Before a dispatcher has made the bucket nothing is held.
 	js, err := jetstream.New(w.conn)

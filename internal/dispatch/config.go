@@ -37,6 +37,8 @@ type Config struct {
 	Escalations map[batch.Model]batch.Escalation
 	// MaxHold is the longest that a credential is held; 0: 10 min.
 	MaxHold time.Duration
+	// MaxProbe is the longest pause between probes of what is refused; 0: 1 min.
+	MaxProbe time.Duration
 	// Lease is the AckWait of the stream's consumers.
 	Lease time.Duration
 	// ClaimTimeout and the two after it say when a request is looked after:

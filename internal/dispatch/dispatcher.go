@@ -72,7 +72,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	if d.slots, err = js.KeyValue(ctx, streams.SlotsBucket); err != nil {
 		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
 	}
-	if d.holds, err = hold.New(ctx, hold.Config{Conn: cfg.Conn, Max: cfg.MaxHold, Changed: d.holdsChanged, Log: cfg.Log}); err != nil {
+	if d.holds, err = hold.New(ctx, hold.Config{Conn: cfg.Conn, Max: cfg.MaxHold, MaxProbe: cfg.MaxProbe, Changed: d.holdsChanged, Log: cfg.Log}); err != nil {
 		return nil, err
 	}
 	return d, nil

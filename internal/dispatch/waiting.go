@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"fusillade/internal/batch"
@@ -68,14 +67,32 @@ func (l *lane) readWaiting(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What is held would only be called to be told so, and would crowd out others.
-	cursors = slices.DeleteFunc(append(cursors, due...), func(c postgres.Cursor) bool {
-		return l.d.holds.Held(l.model, c.Batch, c.HasOwnKey)
-	})
+	cursors = l.withoutHeld(append(cursors, due...))
 	l.scheduler.load(cursors, l.window.rate)
 	l.listed = len(cursors)
 	l.next, l.nextDue, l.read, l.nextEscalation = next, nextDue, time.Now(), escalation
 	return nil
+}
+
+// withoutHeld leaves out what is held: it would only be called to be told so, and
+// would crowd out others. Of what is refused, one request now and then goes on:
+// it may become the probe.
+func (l *lane) withoutHeld(cursors []postgres.Cursor) []postgres.Cursor {
+	left := cursors[:0]
+	for _, c := range cursors {
+		held, probe := l.d.holds.Held(l.model, c.Batch, c.HasOwnKey, c.CreatedBy)
+		switch {
+		case held, c.Remaining <= 0:
+			continue
+		case probe != "":
+			if !l.d.holds.TakeOffer(probe, l.model) {
+				continue
+			}
+			c.Remaining, c.More = 1, false
+		}
+		left = append(left, c)
+	}
+	return left
 }
 
 // findNextEscalation returns when the next batch comes to the model by escalation.

@@ -21,6 +21,23 @@
 // longer or shorter, up to Max, and breaks nothing. A broker that loses the bucket
 // loses the holds: the next call earns a new one.
 //
+// # Refusals
+//
+// A call may also be refused in a way that the next ones will share until a person
+// does something: a wrong key, no quota, no such model, no connection. After
+// Config.After of them in a row in one process, with no other answer between
+// them, what they have in common is held, with its cause: the credential; or that
+// and the model; or that and the owner, if what the owner asks for may be to blame,
+// so that nobody's prompts hold others (batch.RefusalScope). Each has an entry of
+// its own in the bucket, under a hash of what is held.
+//
+// Such a hold has no end. In each interval one call in the whole cluster is made all
+// the same, the probe (probe.go): a dispatcher lets a request through, and the
+// consumer that gets the token of the interval by compare-and-set makes the call.
+// An answer that is no refusal lifts the hold for all, as an operator may. The
+// entry outlives the processes; forgetAfter the time of its next probe it is
+// forgotten, since nothing wants to be called.
+//
 // When a hold is over calls begin gently, in each consumer by itself: one at
 // first, and one more at once for each that succeeds, which doubles them every
 // round, until rampWidth are in flight at once or rampTime has passed.

@@ -29,16 +29,57 @@ func key(parts ...string) Key {
 	return Key(hex.EncodeToString(h.Sum(nil)[:16]))
 }
 
-// Hold is a pause of one credential.
+// Call is what a call is made with, and for whom: a hold is of all calls that share
+// some of it.
+type Call struct {
+	Credential Key
+	Model      batch.Model
+	Owner      string
+	Batch      batch.ID // whose own key it is made with; the zero value: no batch's
+}
+
+// key is that of the hold of calls which are refused, in the scope.
+func (c Call) key(scope batch.RefusalScope) Key {
+	switch scope {
+	case batch.ScopeModel:
+		return key("refused", string(c.Credential), string(c.Model))
+	case batch.ScopeOwner:
+		return key("refused", string(c.Credential), string(c.Model), c.Owner)
+	}
+	return key("refused", string(c.Credential))
+}
+
+// Hold keeps calls from one credential: for a pause that its endpoint asked for;
+// or, with a Cause, because the endpoint refuses every call.
 type Hold struct {
 	// Models are those that are called with the credential, as far as consumers
 	// have found out.
 	Models []batch.Model
 	// Batch is whose own key it is; the zero value: no batch's.
 	Batch  batch.ID
-	Status int // of the answer that earned it
+	Status int // of the answer that earned it; 0: there was none
 	Since  time.Time
-	Until  time.Time
+	// Until is when calls may begin again; with a Cause, when the next probe may.
+	Until time.Time
+
+	// Cause is why every call is refused; empty: the endpoint asked for a pause.
+	Cause  batch.RefusalCause
+	Detail string // of the cause, for operators: it may name a host
+	Owner  string // whose calls alone are held; empty: everybody's
+	Calls  int    // that were refused in a row before it was placed
+	Probes int    // that were begun since
+}
+
+// forgetAfter is how long after the time of its next probe a hold with a Cause is
+// forgotten: nothing was there to be called, or nobody to call it.
+const forgetAfter = 10 * time.Minute
+
+// alive reports whether the hold is in force.
+func (h Hold) alive(now time.Time) bool {
+	if h.Cause != "" {
+		return h.Until.Add(forgetAfter).After(now)
+	}
+	return h.Until.After(now)
 }
 
 // entry is a Hold as it stands in the bucket.
@@ -48,15 +89,21 @@ type entry struct {
 	Status int           `json:"status"`
 	Since  time.Time     `json:"since"`
 	Until  time.Time     `json:"until"`
+	Cause  string        `json:"cause,omitempty"`
+	Detail string        `json:"detail,omitempty"`
+	Owner  string        `json:"owner,omitempty"`
+	Calls  int           `json:"calls,omitempty"`
+	Probes int           `json:"probes,omitempty"`
 }
 
 // maxModels bounds the names in one entry.
 const maxModels = 100
 
 // Of reports whether the hold is of requests of the model: of those of this
-// batch, if it has its own key, else of those of all batches that have none.
-func (h Hold) Of(model batch.Model, id batch.ID, hasOwnKey bool) bool {
-	if hasOwnKey != (h.Batch != batch.ID{}) || hasOwnKey && h.Batch != id {
+// batch, if it has its own key, else of those of all batches that have none; or
+// only of those of the hold's owner.
+func (h Hold) Of(model batch.Model, id batch.ID, hasOwnKey bool, owner string) bool {
+	if hasOwnKey != (h.Batch != batch.ID{}) || hasOwnKey && h.Batch != id || h.Owner != "" && h.Owner != owner {
 		return false
 	}
 	return slices.Contains(h.Models, model)
@@ -71,6 +118,10 @@ func (h Hold) merge(other Hold) Hold {
 		h.Since = other.Since
 	}
 	h.Batch = other.Batch
+	if other.Cause != "" {
+		h.Cause, h.Detail, h.Owner = other.Cause, other.Detail, other.Owner
+		h.Calls, h.Probes = max(h.Calls, other.Calls), max(h.Probes, other.Probes)
+	}
 	h.Models = slices.Clone(h.Models)
 	for _, m := range other.Models {
 		if len(h.Models) < maxModels && !slices.Contains(h.Models, m) {
@@ -81,7 +132,10 @@ func (h Hold) merge(other Hold) Hold {
 }
 
 func (h Hold) encode() []byte {
-	raw, err := json.Marshal(entry{h.Models, batchName(h.Batch), h.Status, h.Since.UTC(), h.Until.UTC()})
+	raw, err := json.Marshal(entry{
+		Models: h.Models, Batch: batchName(h.Batch), Status: h.Status, Since: h.Since.UTC(), Until: h.Until.UTC(),
+		Cause: string(h.Cause), Detail: h.Detail, Owner: h.Owner, Calls: h.Calls, Probes: h.Probes,
+	})
 	if err != nil {
 		panic(err) // strings, numbers and times of this century always encode
 	}
@@ -93,7 +147,10 @@ func decode(raw []byte) (h Hold, err error) {
 	if err := json.Unmarshal(raw, &e); err != nil {
 		return Hold{}, fmt.Errorf("decoding a hold: %w", err)
 	}
-	h = Hold{Models: e.Models, Status: e.Status, Since: e.Since, Until: e.Until}
+	h = Hold{
+		Models: e.Models, Status: e.Status, Since: e.Since, Until: e.Until,
+		Cause: batch.RefusalCause(e.Cause), Detail: e.Detail, Owner: e.Owner, Calls: e.Calls, Probes: e.Probes,
+	}
 	if e.Batch != "" {
 		if h.Batch, err = batch.ParseID(e.Batch); err != nil {
 			return Hold{}, fmt.Errorf("decoding a hold: %w", err)

@@ -20,7 +20,7 @@ func List(ctx context.Context, kv jetstream.KeyValue) (map[Key]Hold, error) {
 	}
 	now := time.Now()
 	for k, h := range all {
-		if !h.Until.After(now) {
+		if !h.alive(now) {
 			delete(all, k)
 		}
 	}

@@ -42,7 +42,13 @@ type Config struct {
 	Changed func()
 	// Ramp: calls are made here, so they begin gently after a hold.
 	Ramp bool
-	Log  *slog.Logger
+	// After is how many refusals in a row, with nothing else between them, place a
+	// hold; 0: none do.
+	After int
+	// Probe is the pause before the first probe of what is refused; it doubles
+	// with each, up to MaxProbe. 0: 5 s and 1 min.
+	Probe, MaxProbe time.Duration
+	Log             *slog.Logger
 }
 
 // Registry knows what is held. Its methods are safe for concurrent use, and but
@@ -59,6 +65,12 @@ type Registry struct {
 	mu      sync.Mutex
 	states  map[Key]*state
 	pending map[Key]news // to be merged into the bucket
+
+	// Of refusals; guarded by mu as well.
+	doubts  atomic.Int64 // len(streaks) + refused: none is the rule, and then Answered takes no lock
+	refused int          // states whose holds have a Cause
+	streaks map[Key]streak
+	lifting map[Key]bool // entries to be removed from the bucket
 }
 
 // news is what a process has to tell of a credential.
@@ -76,6 +88,7 @@ type state struct {
 	published time.Time // the until of the bucket's entry, as far as is known
 	over      bool      // the hold has ended: in the ramp
 	ramp      ramp
+	probe     probe // of a hold with a Cause
 }
 
 // New binds to the bucket.
@@ -84,6 +97,7 @@ func New(ctx context.Context, cfg Config) (*Registry, error) {
 		return nil, errors.New("hold: Conn and Log are required")
 	}
 	cfg.Max = cmp.Or(cfg.Max, defaultMax)
+	cfg.Probe, cfg.MaxProbe = cmp.Or(cfg.Probe, defaultProbe), cmp.Or(cfg.MaxProbe, defaultMaxProbe)
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}
 	}
@@ -91,11 +105,18 @@ func New(ctx context.Context, cfg Config) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("binding holds: %w", err)
 	}
-	r := &Registry{cfg: cfg, wake: notify.New(), states: make(map[Key]*state), pending: make(map[Key]news)}
+	r := newRegistry(cfg)
 	if r.kv, err = js.KeyValue(ctx, streams.HoldsBucket); err != nil {
 		return nil, fmt.Errorf("binding bucket %s: %w", streams.HoldsBucket, err)
 	}
 	return r, nil
+}
+
+func newRegistry(cfg Config) *Registry {
+	return &Registry{
+		cfg: cfg, wake: notify.New(), states: make(map[Key]*state), pending: make(map[Key]news),
+		streaks: make(map[Key]streak), lifting: make(map[Key]bool),
+	}
 }
 
 // Admission is the answer of Admit.
@@ -107,29 +128,61 @@ type Admission struct {
 	Wait time.Duration
 	// Width is then how many calls may be in flight.
 	Width int
+	// Refused: it is held for what a person must mend, and for how long is not known.
+	Refused bool
+	// Probe: the admitted call is one that finds out whether it is mended.
+	Probe bool
 }
 
-// Admit asks whether a call with the credential may begin now.
-func (r *Registry) Admit(k Key, model batch.Model) Admission {
+// Admit asks whether a call may begin now.
+func (r *Registry) Admit(c Call) Admission {
 	if r.active.Load() == 0 {
 		return Admission{Admitted: true}
 	}
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.states[k]
-	if s == nil {
-		return Admission{Admitted: true}
-	}
-	if !s.over {
-		if wait := s.hold.Until.Sub(now); wait > 0 {
-			// The dispatcher must know of every model that is held.
-			if !slices.Contains(s.hold.Models, model) && len(s.hold.Models) < maxModels {
-				s.hold.Models = append(slices.Clone(s.hold.Models), model)
-				r.publish(k, s.hold, false)
-			}
-			return Admission{Wait: wait}
+	keys, n := r.keys(c)
+	for i, k := range keys[:n] {
+		a := r.admit(k, c.Model, now)
+		if !a.Admitted {
+			r.cancel(keys[:i])
+			return a
 		}
+	}
+	return Admission{Admitted: true, Probe: r.takeProbes(keys[:n])}
+}
+
+// keys are those of the holds that may be of a call. It needs the lock.
+func (r *Registry) keys(c Call) (keys [4]Key, n int) {
+	keys[0] = c.Credential
+	if r.refused == 0 {
+		return keys, 1
+	}
+	for i, scope := range scopes {
+		keys[i+1] = c.key(scope)
+	}
+	return keys, 1 + len(scopes)
+}
+
+// admit asks one hold. It needs the lock.
+func (r *Registry) admit(k Key, model batch.Model, now time.Time) Admission {
+	s := r.states[k]
+	switch {
+	case s == nil:
+		return Admission{Admitted: true}
+	case s.over, s.probe.token:
+	case s.hold.Until.After(now):
+		// The dispatcher must know of every model that is held.
+		if !slices.Contains(s.hold.Models, model) && len(s.hold.Models) < maxModels {
+			s.hold.Models = append(slices.Clone(s.hold.Models), model)
+			r.publish(k, s.hold, false)
+		}
+		return Admission{Wait: s.hold.Until.Sub(now), Refused: s.hold.Cause != ""}
+	case s.hold.Cause != "":
+		r.wantProbe(s)
+		return Admission{Width: 1}
+	default:
 		r.end(k, s, now)
 	}
 	if s.over && !s.ramp.admit() {
@@ -139,33 +192,49 @@ func (r *Registry) Admit(k Key, model batch.Model) Admission {
 }
 
 // Done says that an admitted call has ended, or that it was not made.
-func (r *Registry) Done(k Key, succeeded bool) {
+func (r *Registry) Done(c Call, succeeded bool) {
 	if r.active.Load() == 0 {
 		return
 	}
 	r.mu.Lock()
-	s := r.states[k]
-	if s == nil || !s.over {
-		r.mu.Unlock()
-		return
-	}
-	done := s.ramp.done(succeeded)
-	if done {
-		r.remove(k)
+	changed := false
+	keys, n := r.keys(c)
+	for _, k := range keys[:n] {
+		s := r.states[k]
+		if s == nil || !s.over {
+			continue
+		}
+		if s.ramp.done(succeeded) {
+			r.remove(k)
+		}
+		changed = true
 	}
 	r.mu.Unlock()
-	r.cfg.Changed()
+	if changed {
+		r.cfg.Changed()
+	}
 }
 
 // Cancel takes back an admission: the call is not made now.
-func (r *Registry) Cancel(k Key) {
+func (r *Registry) Cancel(c Call, a Admission) {
 	if r.active.Load() == 0 {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s := r.states[k]; s != nil && s.over {
-		s.ramp.done(false)
+	keys, n := r.keys(c)
+	r.cancel(keys[:n])
+	if a.Probe {
+		r.returnProbes(keys[:n])
+	}
+}
+
+// cancel needs the lock.
+func (r *Registry) cancel(keys []Key) {
+	for _, k := range keys {
+		if s := r.states[k]; s != nil && s.over {
+			s.ramp.done(false)
+		}
 	}
 }
 
@@ -192,20 +261,27 @@ func (r *Registry) Place(k Key, h Hold, pause time.Duration) (placed bool) {
 	return placed
 }
 
-// Held reports whether the requests of a batch for a model are held.
-func (r *Registry) Held(model batch.Model, id batch.ID, hasOwnKey bool) bool {
+// Held reports whether the requests of a batch for a model are held. If they are
+// not, and there is a probe, none but that may be claimed, after TakeOffer.
+func (r *Registry) Held(model batch.Model, id batch.ID, hasOwnKey bool, owner string) (held bool, probe Key) {
 	if r.active.Load() == 0 {
-		return false
+		return false, ""
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	for _, s := range r.states {
-		if !s.over && s.hold.Until.After(now) && s.hold.Of(model, id, hasOwnKey) {
-			return true
+	for k, s := range r.states {
+		if s.over || !s.hold.Of(model, id, hasOwnKey, owner) {
+			continue
+		}
+		if s.hold.Until.After(now) {
+			return true, ""
+		}
+		if s.hold.Cause != "" {
+			probe = k
 		}
 	}
-	return false
+	return false, probe
 }
 
 // Holds returns what is held.
@@ -229,13 +305,25 @@ func (r *Registry) publish(k Key, h Hold, placed bool) {
 
 // add needs the lock, as remove does.
 func (r *Registry) add(k Key, s *state) {
+	r.remove(k)
 	r.states[k] = s
-	r.active.Store(int64(len(r.states)))
+	if s.hold.Cause != "" {
+		r.refused++
+	}
+	r.count()
 }
 
 func (r *Registry) remove(k Key) {
+	if s := r.states[k]; s != nil && s.hold.Cause != "" {
+		r.refused--
+	}
 	delete(r.states, k)
+	r.count()
+}
+
+func (r *Registry) count() {
 	r.active.Store(int64(len(r.states)))
+	r.doubts.Store(int64(len(r.streaks) + r.refused))
 }
 
 // end ends a hold: now the ramp begins, where there is one. It needs the lock.
@@ -276,6 +364,8 @@ func (r *Registry) expire(ctx context.Context) {
 			case s.over:
 				changed = changed || s.ramp.refused // a canceled admission wakes nobody
 				s.ramp.refused = false
+			case s.hold.Cause != "":
+				changed = r.expireRefused(k, s, now) || changed
 			case !s.hold.Until.After(now):
 				r.end(k, s, now)
 				changed = true
@@ -296,13 +386,15 @@ func (r *Registry) observe(k Key, h Hold) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if most := now.Add(r.cfg.Max); h.Until.After(most) {
+	if most := now.Add(max(r.cfg.Max, r.cfg.MaxProbe)); h.Until.After(most) {
 		h.Until = most
 	}
 	s := r.states[k]
 	switch {
-	case !h.Until.After(now):
+	case !h.alive(now), r.lifting[k]:
 		return // it ends, or has ended, by itself
+	case s != nil && !s.over && h.Cause != "":
+		r.observeRefused(s, h, now)
 	case s == nil || s.over:
 		r.add(k, &state{hold: h, published: h.Until})
 	default:
@@ -317,6 +409,7 @@ func (r *Registry) lifted(k Key) {
 	now := time.Now()
 	r.mu.Lock()
 	s := r.states[k]
+	delete(r.streaks, k)
 	ends := s != nil && !s.over && !r.pending[k].placed && !s.published.IsZero()
 	if ends {
 		r.end(k, s, now)

@@ -11,7 +11,6 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/embedded"
-	"fusillade/internal/notify"
 	"fusillade/internal/testenv"
 	"fusillade/streams"
 )
@@ -115,19 +114,19 @@ func TestHoldIsSeenAndLifted(t *testing.T) {
 	own, id := BatchKey(batch.ID{7}, "http://a"), batch.ID{7}
 	shared := EndpointKey("http://a", "sk")
 	placing.Place(own, Hold{Models: []batch.Model{model}, Batch: id, Status: 429}, time.Minute)
-	if a := placing.Admit(own, model); a.Admitted || a.Wait <= 0 {
+	if a := placing.Admit(Call{Credential: own, Model: model}); a.Admitted || a.Wait <= 0 {
 		t.Errorf("a call is admitted where the hold was placed: %+v", a)
 	}
-	testenv.Until(t, patience, "another consumer sees the hold", func() bool { return !other.Admit(own, model).Admitted })
-	testenv.Until(t, patience, "a dispatcher sees the hold", func() bool { return watching.Held(model, id, true) })
+	testenv.Until(t, patience, "another consumer sees the hold", func() bool { return !other.Admit(Call{Credential: own, Model: model}).Admitted })
+	testenv.Until(t, patience, "a dispatcher sees the hold", func() bool { return isHeld(watching, model, id, true) })
 	for _, r := range []*Registry{placing, other, watching} {
-		if !r.Admit(shared, model).Admitted || r.Held(model, id, false) || r.Held(model, batch.ID{8}, true) || r.Held("another", id, true) {
+		if !r.Admit(Call{Credential: shared, Model: model}).Admitted || isHeld(r, model, id, false) || isHeld(r, model, batch.ID{8}, true) || isHeld(r, "another", id, true) {
 			t.Error("another credential is held")
 		}
 	}
 	// A model more that is called with the credential is told to all.
-	other.Admit(own, "another")
-	testenv.Until(t, patience, "the other model is known", func() bool { return watching.Held("another", id, true) })
+	other.Admit(Call{Credential: own, Model: "another"})
+	testenv.Until(t, patience, "the other model is known", func() bool { return isHeld(watching, "another", id, true) })
 	all := e.list()
 	if h := all[own]; len(all) != 1 || h.Status != 429 || h.Batch != id || h.Since.IsZero() || time.Until(h.Until) > time.Minute {
 		t.Errorf("the bucket has %+v", all)
@@ -142,9 +141,9 @@ func TestHoldIsSeenAndLifted(t *testing.T) {
 		t.Fatalf("%d holds are lifted, %v", n, err)
 	}
 	for _, r := range []*Registry{placing, other} {
-		testenv.Until(t, patience, "a call is admitted", func() bool { return r.Admit(own, model).Admitted })
+		testenv.Until(t, patience, "a call is admitted", func() bool { return r.Admit(Call{Credential: own, Model: model}).Admitted })
 	}
-	testenv.Until(t, patience, "the dispatcher sees that it is lifted", func() bool { return !watching.Held(model, id, true) })
+	testenv.Until(t, patience, "the dispatcher sees that it is lifted", func() bool { return !isHeld(watching, model, id, true) })
 	if n := len(e.list()); n != 0 {
 		t.Errorf("%d holds are left", n)
 	}
@@ -156,7 +155,7 @@ func TestHoldIsCapped(t *testing.T) {
 	r := e.registry(func(cfg *Config) { cfg.Max = time.Minute })
 	k := EndpointKey("http://a", "")
 	r.Place(k, Hold{Models: []batch.Model{model}, Status: 503}, 24*time.Hour)
-	if a := r.Admit(k, model); a.Admitted || a.Wait > time.Minute {
+	if a := r.Admit(Call{Credential: k, Model: model}); a.Admitted || a.Wait > time.Minute {
 		t.Errorf("the hold is %+v, want at most a minute", a)
 	}
 	// An entry that was written with a longer cap, or by a clock that is ahead.
@@ -165,8 +164,8 @@ func TestHoldIsCapped(t *testing.T) {
 	if _, err := e.kv.Put(t.Context(), string(other), far.encode()); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Until(t, patience, "the entry is seen", func() bool { return !r.Admit(other, model).Admitted })
-	if a := r.Admit(other, model); a.Wait > time.Minute {
+	testenv.Until(t, patience, "the entry is seen", func() bool { return !r.Admit(Call{Credential: other, Model: model}).Admitted })
+	if a := r.Admit(Call{Credential: other, Model: model}); a.Wait > time.Minute {
 		t.Errorf("the hold is %+v, want at most a minute", a)
 	}
 }
@@ -180,13 +179,13 @@ func TestHoldEnds(t *testing.T) {
 	other := e.registry(func(cfg *Config) { cfg.Changed = func() { woken.Add(1) } })
 	k := EndpointKey("http://a", "sk")
 	placing.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, 700*time.Millisecond)
-	testenv.Until(t, patience, "the hold is seen", func() bool { return !other.Admit(k, model).Admitted })
+	testenv.Until(t, patience, "the hold is seen", func() bool { return !other.Admit(Call{Credential: k, Model: model}).Admitted })
 	woken.Store(0)
 	testenv.Until(t, patience, "somebody is woken", func() bool { return woken.Load() > 0 })
-	if !other.Admit(k, model).Admitted || other.Admit(k, model).Admitted {
+	if !other.Admit(Call{Credential: k, Model: model}).Admitted || other.Admit(Call{Credential: k, Model: model}).Admitted {
 		t.Error("want one call to be admitted, and no second one beside it")
 	}
-	if other.Held(model, batch.ID{}, false) {
+	if isHeld(other, model, batch.ID{}, false) {
 		t.Error("what is over is held")
 	}
 }
@@ -202,26 +201,25 @@ func TestBucketIsLost(t *testing.T) {
 	}
 	a.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, time.Hour)
 	e.ensure()
-	testenv.Until(t, patience, "the other sees what could not be written at first", func() bool { return !b.Admit(k, model).Admitted })
+	testenv.Until(t, patience, "the other sees what could not be written at first", func() bool { return !b.Admit(Call{Credential: k, Model: model}).Admitted })
 }
 
 // Calls begin one at a time after a hold, and double with what succeeds.
 func TestRamp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := &Registry{cfg: Config{Ramp: true, Max: time.Hour, Changed: func() {}, Log: testenv.Logger(t)},
-			wake: notify.New(), states: make(map[Key]*state), pending: make(map[Key]news)}
+		r := newRegistry(Config{Ramp: true, Max: time.Hour, Changed: func() {}, Log: testenv.Logger(t)})
 		k := EndpointKey("http://a", "sk")
 		r.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, time.Second)
 		advance(time.Second)
 		round := func(healthy bool) (n int) {
-			for r.Admit(k, model).Admitted {
+			for r.Admit(Call{Credential: k, Model: model}).Admitted {
 				if n++; n > 1000 {
 					t.Fatal("the ramp has ended")
 				}
 			}
 			for range n {
-				r.Done(k, healthy)
+				r.Done(Call{Credential: k}, healthy)
 			}
 			return n
 		}
@@ -237,17 +235,17 @@ func TestRamp(t *testing.T) {
 			t.Errorf("%d calls at once after failures, want as many as before", got)
 		}
 		// A canceled admission takes no place.
-		r.Admit(k, model)
-		r.Cancel(k)
+		r.Admit(Call{Credential: k, Model: model})
+		r.Cancel(Call{Credential: k}, Admission{})
 		if got := round(true); got != 16 {
 			t.Errorf("%d calls at once after a canceled one, want 16", got)
 		}
 		for range 2 {
 			n := 0
-			for ; n < 100 && r.Admit(k, model).Admitted; n++ {
+			for ; n < 100 && r.Admit(Call{Credential: k, Model: model}).Admitted; n++ {
 			}
 			for range n {
-				r.Done(k, true)
+				r.Done(Call{Credential: k}, true)
 			}
 		}
 		if r.active.Load() != 0 {
@@ -260,7 +258,7 @@ func TestRamp(t *testing.T) {
 			t.Errorf("%d calls at once after another hold, want 1", got)
 		}
 		r.Place(k, Hold{Models: []batch.Model{model}, Status: 529}, time.Second)
-		if r.Admit(k, model).Admitted {
+		if r.Admit(Call{Credential: k, Model: model}).Admitted {
 			t.Error("a call is admitted during the second hold")
 		}
 	})
@@ -288,18 +286,23 @@ func TestManyAnswersAreFewWrites(t *testing.T) {
 func BenchmarkAdmit(b *testing.B) {
 	for _, held := range []int{0, 1} {
 		b.Run(fmt.Sprint(held, " held"), func(b *testing.B) {
-			r := &Registry{cfg: Config{Max: time.Hour, Log: testenv.Logger(b)}, wake: notify.New(), states: make(map[Key]*state), pending: make(map[Key]news)}
+			r := newRegistry(Config{Max: time.Hour, Log: testenv.Logger(b)})
 			for i := range held {
 				r.Place(EndpointKey("http://a", fmt.Sprint(i)), Hold{}, time.Hour)
 			}
 			k := EndpointKey("http://b", "")
 			b.ReportAllocs()
 			for b.Loop() {
-				r.Admit(k, model)
-				r.Done(k, true)
+				r.Admit(Call{Credential: k, Model: model})
+				r.Done(Call{Credential: k}, true)
 			}
 		})
 	}
+}
+
+func isHeld(r *Registry, model batch.Model, id batch.ID, hasOwnKey bool) bool {
+	held, _ := r.Held(model, id, hasOwnKey, "")
+	return held
 }
 
 // advance lets the bubble's time pass.

@@ -120,26 +120,15 @@ func (r *Registry) write(ctx context.Context) {
 		case <-r.wake.C():
 		}
 		for {
-			r.mu.Lock()
-			var k Key
-			var h news
-			n := len(r.pending)
-			for k, h = range r.pending {
+			work := r.nextWrite(ctx)
+			if work == nil {
 				break
 			}
-			delete(r.pending, k)
-			r.mu.Unlock()
-			if n == 0 {
-				break
-			}
-			if err := r.merge(ctx, k, h); err != nil {
+			if err := work(); err != nil {
 				if ctx.Err() != nil {
 					return
 				}
 				r.cfg.Log.Warn("a hold could not be written and is tried again", "err", err)
-				r.mu.Lock()
-				r.publish(k, h.hold, h.placed)
-				r.mu.Unlock()
 			} else {
 				pause.Reset()
 			}
@@ -150,10 +139,37 @@ func (r *Registry) write(ctx context.Context) {
 	}
 }
 
+// nextWrite is what is to be done next to the bucket; nil: nothing.
+func (r *Registry) nextWrite(ctx context.Context) func() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k := range r.lifting {
+		return func() error { return r.removeEntry(ctx, k) }
+	}
+	for k, s := range r.states {
+		if s.probe.wanted && !s.over {
+			return func() error { return r.acquireProbe(ctx, k) }
+		}
+	}
+	for k, n := range r.pending {
+		delete(r.pending, k)
+		return func() error {
+			err := r.merge(ctx, k, n)
+			if err != nil {
+				r.mu.Lock()
+				r.publish(k, n.hold, n.placed)
+				r.mu.Unlock()
+			}
+			return err
+		}
+	}
+	return nil
+}
+
 // merge writes the hold, together with what the bucket says of the credential.
 // A hold that is over meanwhile is not written.
 func (r *Registry) merge(ctx context.Context, k Key, n news) error {
-	for n.hold.Until.After(time.Now()) {
+	for n.hold.alive(time.Now()) {
 		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
 		err := r.mergeOnce(opCtx, k, n)
 		cancel()
@@ -181,7 +197,7 @@ func (r *Registry) mergeOnce(ctx context.Context, k Key, n news) error {
 		return err
 	}
 	before, err := decode(current.Value())
-	if err != nil || !before.Until.After(time.Now()) {
+	if err != nil || !before.alive(time.Now()) {
 		before = Hold{} // of a hold that is over nothing is kept
 	}
 	next := before.merge(h)

@@ -1,0 +1,184 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
+)
+
+const (
+	defaultProbe    = 5 * time.Second
+	defaultMaxProbe = time.Minute
+	// offerPause is how long a dispatcher waits before it claims another request
+	// that may become the probe. It doubles up to maxNudge how often lanes are
+	// told that a probe is due.
+	offerPause = 2 * time.Second
+	maxNudge   = 30 * time.Second
+)
+
+// probe is one process's part in the probes of a hold with a Cause. A probe is a
+// call that is made although calls are held. One in the whole cluster begins in
+// each interval: it needs the token of the interval, which the process gets that
+// moves the entry's Until to the end of the next interval by compare-and-set.
+//
+// A crash between that and the call leaves an interval without a probe.
+type probe struct {
+	wanted bool // a call waits for the token
+	token  bool // the next call admitted is the probe
+	taken  bool // by a call that is not made yet, or is in flight
+
+	offered map[batch.Model]time.Time // when a dispatcher last claimed for it
+	nudged  time.Time                 // when others were last told that it is due
+	pause   time.Duration             // to the next time
+}
+
+// probePause is the time between a probe and the next one, after so many.
+func (r *Registry) probePause(probes int) time.Duration {
+	pause := r.cfg.Probe
+	for ; probes > 0 && pause < r.cfg.MaxProbe; probes-- {
+		pause *= 2
+	}
+	return min(pause, r.cfg.MaxProbe)
+}
+
+// wantProbe asks for the token. It needs the lock.
+func (r *Registry) wantProbe(s *state) {
+	if !s.probe.wanted {
+		s.probe.wanted = true
+		r.wake.Notify()
+	}
+}
+
+// takeProbes takes the tokens of holds, and reports whether there were any. It
+// needs the lock, as returnProbes does.
+func (r *Registry) takeProbes(keys []Key) (any bool) {
+	for _, k := range keys {
+		if s := r.states[k]; s != nil && !s.over && s.probe.token {
+			s.probe.token, s.probe.taken, any = false, true, true
+		}
+	}
+	return any
+}
+
+func (r *Registry) returnProbes(keys []Key) {
+	for _, k := range keys {
+		if s := r.states[k]; s != nil && !s.over && s.probe.taken {
+			s.probe.token, s.probe.taken = true, false
+		}
+	}
+}
+
+// TakeOffer reports whether a dispatcher may now claim a request of the model for
+// the probe of a hold. Consumers decide which one becomes it; the others wait in
+// Postgres again.
+func (r *Registry) TakeOffer(k Key, model batch.Model) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.states[k]
+	now := time.Now()
+	if s == nil || s.over || now.Sub(s.probe.offered[model]) < offerPause {
+		return false
+	}
+	if s.probe.offered == nil {
+		s.probe.offered = make(map[batch.Model]time.Time)
+	}
+	s.probe.offered[model] = now
+	return true
+}
+
+// expireRefused forgets a hold that nobody probes, and reports whether others are
+// to look again because a probe is due. It needs the lock.
+func (r *Registry) expireRefused(k Key, s *state, now time.Time) (changed bool) {
+	switch {
+	case !s.hold.alive(now):
+		r.remove(k)
+		return true
+	case s.hold.Until.After(now):
+		s.probe.pause = 0
+		return false
+	case now.Sub(s.probe.nudged) < s.probe.pause:
+		return false
+	}
+	s.probe.nudged, s.probe.pause = now, min(max(2*s.probe.pause, offerPause), maxNudge)
+	return true
+}
+
+// observeRefused takes over the entry of a hold that is known. It needs the lock.
+func (r *Registry) observeRefused(s *state, h Hold, now time.Time) {
+	merged := h.merge(s.hold) // for the models
+	h.Models = merged.Models
+	s.published = h.Until
+	if s.probe.token && h.Until.Equal(s.hold.Until) {
+		return // it is our own
+	}
+	s.hold = h
+	if h.Until.After(now) {
+		s.probe.wanted = false
+	}
+}
+
+// removeEntry removes what was lifted from the bucket.
+func (r *Registry) removeEntry(ctx context.Context, k Key) error {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	if err := r.kv.Delete(ctx, string(k)); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return err
+	}
+	r.mu.Lock()
+	delete(r.lifting, k)
+	r.mu.Unlock()
+	return nil
+}
+
+// acquireProbe gets the token of the interval, unless another process has it.
+func (r *Registry) acquireProbe(ctx context.Context, k Key) error {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	next, mine, err := r.moveProbe(ctx, k)
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return err // it is still wanted
+	}
+	r.mu.Lock()
+	if s := r.states[k]; s != nil && !s.over {
+		s.probe.wanted = false
+		if err == nil {
+			next.Models = s.hold.merge(next).Models
+			s.hold, s.published, s.probe.token = next, next.Until, mine
+		}
+	}
+	r.mu.Unlock()
+	if err != nil {
+		r.lifted(k) // or not written yet, which lifted knows
+		return nil
+	}
+	r.cfg.Changed()
+	return nil
+}
+
+// moveProbe moves the entry to the next interval, which gives the token of this one.
+// It returns the entry as it is then.
+func (r *Registry) moveProbe(ctx context.Context, k Key) (h Hold, mine bool, err error) {
+	for {
+		current, err := r.kv.Get(ctx, string(k))
+		if err != nil {
+			return h, false, err
+		}
+		if h, err = decode(current.Value()); err != nil {
+			return h, false, err
+		}
+		now := time.Now().Round(0)
+		if h.Until.After(now) {
+			return h, false, nil
+		}
+		h.Probes++
+		h.Until = now.Add(r.probePause(h.Probes))
+		_, err = r.kv.Update(ctx, string(k), h.encode(), current.Revision())
+		if !errors.Is(err, jetstream.ErrKeyExists) { // else another process was faster
+			return h, err == nil, err
+		}
+	}
+}

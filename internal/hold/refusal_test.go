@@ -1,0 +1,170 @@
+package hold
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/testenv"
+)
+
+func after(n int) func(*Config) {
+	return func(cfg *Config) { cfg.After, cfg.Probe, cfg.MaxProbe = n, 300*time.Millisecond, time.Second }
+}
+
+func refused(cause batch.RefusalCause) Refusal { return Refusal{Cause: cause, Status: 401} }
+
+// So many refusals in a row place a hold that every process sees; one call in
+// the whole cluster probes it in each interval, and an answer lifts it for all.
+func TestRefusalsHold(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	all := []*Registry{e.registry(after(3)), e.registry(after(3)), e.registry(after(3))}
+	dispatcher := e.registry(func(cfg *Config) { cfg.Ramp = false })
+	c := Call{Credential: EndpointKey("http://a", "sk"), Model: model, Owner: "alice"}
+	for i := range 2 {
+		if held, n := all[0].Refused(c, refused(batch.CauseUnauthorized)); held || n != i+1 {
+			t.Fatalf("held %t after %d refusals", held, n)
+		}
+	}
+	all[0].Answered(c, time.Now(), false)
+	for range 2 {
+		all[0].Refused(c, refused(batch.CauseUnauthorized))
+	}
+	if !all[0].Admit(c).Admitted {
+		t.Fatal("refusals that are not in a row hold")
+	}
+	if held, _ := all[0].Refused(c, refused(batch.CauseUnauthorized)); !held {
+		t.Fatal("three in a row do not hold")
+	}
+	other := Call{Credential: EndpointKey("http://a", "sk-2"), Model: model, Owner: "alice"}
+	sameKey := Call{Credential: c.Credential, Model: "another", Owner: "bob"}
+	testenv.Until(t, patience, "the dispatcher sees it", func() bool {
+		held, probe := dispatcher.Held(model, batch.ID{}, false, "bob")
+		return held || probe != ""
+	})
+	if !all[0].Admit(other).Admitted {
+		t.Error("another key is held")
+	}
+	if all[0].Admit(sameKey).Admitted {
+		t.Error("another model with the same key is not held")
+	}
+	// Probes: at most one an interval, by whichever process.
+	probes := 0
+	var times []time.Time
+	testenv.Until(t, patience, "there are three probes", func() bool {
+		for _, r := range all {
+			if a := r.Admit(c); a.Admitted {
+				if !a.Probe {
+					t.Error("a call is admitted that is no probe")
+				}
+				probes++
+				times = append(times, time.Now())
+				r.Refused(c, refused(batch.CauseUnauthorized))
+				r.Done(c, false)
+			}
+		}
+		return probes >= 3
+	})
+	for i := 1; i < len(times); i++ {
+		if d := times[i].Sub(times[i-1]); d < 300*time.Millisecond {
+			t.Errorf("probes are %v apart", d)
+		}
+	}
+	for _, h := range e.list() {
+		if h.Cause != batch.CauseUnauthorized || h.Calls != 3 || h.Probes < 3 || h.Owner != "" {
+			t.Errorf("the bucket has %+v", h)
+		}
+	}
+	all[1].Answered(c, time.Now(), true)
+	for _, r := range all {
+		testenv.Until(t, patience, "calls go on", func() bool {
+			a := r.Admit(c)
+			if a.Admitted {
+				r.Cancel(c, a)
+			}
+			return a.Admitted && !a.Probe
+		})
+	}
+	testenv.Until(t, patience, "the bucket is empty", func() bool { return len(e.list()) == 0 })
+}
+
+// A canceled probe is another call's; a process that begins later knows the hold;
+// an operator lifts it.
+func TestRefusalOutlivesProcesses(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	c := Call{Credential: EndpointKey("http://a", "sk"), Model: model}
+	first := e.registry(after(1))
+	first.Refused(c, refused(batch.CauseConnectionRefused))
+	testenv.Until(t, patience, "it is written", func() bool { return len(e.list()) == 1 })
+	later := e.registry(after(1))
+	var a Admission
+	testenv.Until(t, patience, "it gets the probe", func() bool {
+		a = later.Admit(c)
+		return a.Probe || a.Admitted && len(e.list()) == 0
+	})
+	later.Cancel(c, a)
+	if a = later.Admit(c); !a.Probe {
+		t.Errorf("the probe that was canceled is lost: %+v", a)
+	}
+	if n, err := Lift(t.Context(), e.kv, model, batch.ID{}); n != 1 || err != nil {
+		t.Fatalf("%d are lifted, %v", n, err)
+	}
+	testenv.Until(t, patience, "calls go on", func() bool { a := later.Admit(c); return a.Admitted && !a.Probe })
+}
+
+// What may be the fault of what an owner asks for holds nobody else; a model that
+// is not there holds no other model.
+func TestScopesOfRefusals(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	r := e.registry(after(1))
+	k := EndpointKey("http://a", "sk")
+	alice, bob := Call{Credential: k, Model: model, Owner: "alice"}, Call{Credential: k, Model: model, Owner: "bob"}
+	r.Refused(alice, refused(batch.CauseForbidden))
+	if r.Admit(alice).Admitted || !r.Admit(bob).Admitted {
+		t.Error("want alice's calls to be held, and not bob's")
+	}
+	if held, _ := r.Held(model, batch.ID{}, false, "alice"); !held {
+		t.Error("a dispatcher does not know")
+	}
+	if held, probe := r.Held(model, batch.ID{}, false, "bob"); held || probe != "" {
+		t.Error("a dispatcher holds bob's")
+	}
+	r.Refused(Call{Credential: k, Model: "typo", Owner: "carol"}, refused(batch.CauseModelNotFound))
+	if !r.Admit(bob).Admitted || r.Admit(Call{Credential: k, Model: "typo", Owner: "bob"}).Admitted {
+		t.Error("want the model to be held, and no other one")
+	}
+	// A call that began before the first refusal says nothing.
+	r.Answered(alice, time.Now().Add(-time.Hour), false)
+	if r.Admit(alice).Admitted {
+		t.Error("an old call has lifted the hold")
+	}
+	r.Answered(alice, time.Now().Add(time.Second), false)
+	if !r.Admit(alice).Admitted {
+		t.Error("an answer has not lifted the hold")
+	}
+}
+
+// A hold that nobody probes is forgotten, and one whose key is not used any more
+// is lifted by what the model is called with now.
+func TestRefusalsAreForgotten(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	old := Hold{Models: []batch.Model{model}, Cause: batch.CauseUnauthorized, Since: time.Now().Add(-time.Hour), Until: time.Now().Add(-forgetAfter - time.Second)}
+	if _, err := e.kv.Put(t.Context(), "old", old.encode()); err != nil {
+		t.Fatal(err)
+	}
+	var woken atomic.Int64
+	r := e.registry(after(1), func(cfg *Config) { cfg.Changed = func() { woken.Add(1) } })
+	before := Call{Credential: EndpointKey("http://a", "old"), Model: model}
+	r.Refused(before, refused(batch.CauseUnauthorized))
+	testenv.Until(t, patience, "the hold is written", func() bool { return len(e.list()) == 1 })
+	r.Answered(Call{Credential: EndpointKey("http://a", "new"), Model: model}, time.Now().Add(time.Second), false)
+	testenv.Until(t, patience, "it is lifted", func() bool { return len(e.list()) == 0 && woken.Load() > 0 })
+	if held, probe := r.Held(model, batch.ID{}, false, ""); held || probe != "" {
+		t.Error("what is forgotten is held")
+	}
+}
