@@ -50,12 +50,12 @@ func TestSecretsReencrypt(t *testing.T) {
 	secret := do("webhooks", "create", "--owner", "alice", "--url", "http://hook")
 	id := bringBatch(t, do("files", "upload", write(t, "in.jsonl", goodLines(1))), "sk-batch")
 
-	reencrypt(second, cli.ExitFailed, `model "m"`, "webhook", id, seal.ErrOtherKey.Error(), "4 are left")
-	reencrypt(second+","+first, 0, "4 encrypted anew, 0 were already")
-	reencrypt(second+","+first, 0, "0 encrypted anew, 4 were already")
-	reencrypt(first, cli.ExitFailed, "4 are left")
+	reencrypt(second, cli.ExitFailed, `model "m"`, "webhook", id, seal.ErrOtherKey.Error(), "5 are left")
+	reencrypt(second+","+first, 0, "5 encrypted anew, 0 were already")
+	reencrypt(second+","+first, 0, "0 encrypted anew, 5 were already")
+	reencrypt(first, cli.ExitFailed, "5 are left")
 	wantSecrets(t, s, second, id, "sk-secret", secret, "sk-batch")
-	reencrypt(other, cli.ExitFailed, "4 are left")
+	reencrypt(other, cli.ExitFailed, "5 are left")
 	wantSecrets(t, s, second, id, "sk-secret", secret, "sk-batch")
 	t.Setenv("FUSILLADE_ENCRYPTION_KEY", "")
 	if code, _, message := command(t, "secrets", "reencrypt"); code != cli.ExitUsage || !strings.Contains(message, "FUSILLADE_ENCRYPTION_KEY") {
@@ -122,4 +122,11 @@ func wantSecrets(t *testing.T, s *postgres.Store, key, batchID, model, webhook, 
 		t.Fatal(err)
 	}
 	want(seal.BatchKey(batchID), sealed, brought)
+	sealed, err = s.KeyFingerprint(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keyring.Open(seal.BatchKeyFingerprint(batchID), sealed); err != nil {
+		t.Errorf("the fingerprint of the batch's key: %v", err)
+	}
 }

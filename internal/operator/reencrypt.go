@@ -23,7 +23,7 @@ type Reencryption struct {
 // crash leaves some of them with the key that they had; both open.
 func Reencrypt(ctx context.Context, s *postgres.Store, keys *seal.Keyring, note func(format string, args ...any)) (Reencryption, error) {
 	r := &reencryption{store: s, keys: keys, note: note}
-	for _, kind := range []func(context.Context) error{r.models, r.webhooks, r.batches} {
+	for _, kind := range []func(context.Context) error{r.models, r.webhooks, r.batchKeys, r.fingerprints} {
 		if err := kind(ctx); err != nil {
 			return r.Reencryption, err
 		}
@@ -111,15 +111,29 @@ func (r *reencryption) webhooks(ctx context.Context) error {
 // keysPage is how many keys of batches are read at a time.
 const keysPage = 1000
 
-func (r *reencryption) batches(ctx context.Context) error {
+func (r *reencryption) batchKeys(ctx context.Context) error {
+	return r.batches(ctx, "API key of ", seal.BatchKey, r.store.BatchKeys, r.store.ReplaceBatchKey)
+}
+
+// fingerprints of keys are compared when a batch is created again under its
+// idempotency key, also after the key itself was removed.
+func (r *reencryption) fingerprints(ctx context.Context) error {
+	return r.batches(ctx, "fingerprint of the API key of ", seal.BatchKeyFingerprint, r.store.KeyFingerprints, r.store.ReplaceKeyFingerprint)
+}
+
+func (r *reencryption) batches(
+	ctx context.Context, what string, binding func(batchID string) string,
+	list func(ctx context.Context, after batch.ID, n int) ([]postgres.SealedKey, error),
+	replace func(ctx context.Context, id batch.ID, old, sealed []byte) (bool, error),
+) error {
 	for after := (batch.ID{}); ; {
-		keys, err := r.store.BatchKeys(ctx, after, keysPage)
+		keys, err := list(ctx, after, keysPage)
 		if err != nil || len(keys) == 0 {
 			return err
 		}
 		for _, k := range keys {
-			err := r.one("API key of "+k.Batch.String(), seal.BatchKey(k.Batch.String()), k.Sealed, func(sealed []byte) (bool, error) {
-				return r.store.ReplaceBatchKey(ctx, k.Batch, k.Sealed, sealed)
+			err := r.one(what+k.Batch.String(), binding(k.Batch.String()), k.Sealed, func(sealed []byte) (bool, error) {
+				return replace(ctx, k.Batch, k.Sealed, sealed)
 			})
 			if err != nil {
 				return err

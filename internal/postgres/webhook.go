@@ -25,9 +25,14 @@ type Webhook struct {
 const (
 	createWebhookSQL = `
 INSERT INTO webhooks (id, owner, url, secret)
-SELECT $1, $2, $3, $4 WHERE (SELECT count(*) FROM webhooks WHERE owner = $2) < $5`
-	webhooksSQL      = `SELECT encode(uuid_send(id), 'hex'), owner, url, secret, created_at FROM webhooks ORDER BY id`
-	deleteWebhookSQL = `DELETE FROM webhooks WHERE encode(uuid_send(id), 'hex') = $1`
+SELECT $1, $2, $3, $4 WHERE (SELECT count(*) FROM webhooks WHERE owner = $2 AND deleted_at IS NULL) < $5`
+	webhooksSQL = `
+SELECT encode(uuid_send(id), 'hex'), owner, url, secret, created_at FROM webhooks WHERE deleted_at IS NULL ORDER BY id`
+
+	// Two transactions: a deletion that fails after a batch finished without an
+	// event, since the row was locked, would have lost it.
+	markWebhookSQL    = `UPDATE webhooks SET deleted_at = COALESCE(deleted_at, now()) WHERE encode(uuid_send(id), 'hex') = $1`
+	removeWebhooksSQL = `DELETE FROM webhooks WHERE deleted_at IS NOT NULL`
 )
 
 // CreateWebhook adds an endpoint and returns its id. encrypt is given that id.
@@ -68,11 +73,15 @@ func (s *Store) Webhooks(ctx context.Context) ([]Webhook, error) {
 }
 
 // DeleteWebhook removes an endpoint and what was to be delivered to it, or
-// returns batch.ErrNotFound.
+// returns batch.ErrNotFound. After an error it may be deleted already, and be
+// removed later; calling again is safe.
 func (s *Store) DeleteWebhook(ctx context.Context, id string) error {
-	n, err := s.exec(ctx, deleteWebhookSQL, id)
-	if err == nil && n == 0 {
+	n, err := s.exec(ctx, markWebhookSQL, id)
+	switch {
+	case err == nil && n == 0:
 		err = batch.ErrNotFound
+	case err == nil: // after a crash here the next PurgeDeliveries removes it
+		_, err = s.exec(ctx, removeWebhooksSQL)
 	}
 	if err != nil {
 		return fmt.Errorf("deleting webhook %q: %w", id, err)

@@ -44,7 +44,7 @@ WITH due AS (
            SELECT webhook_id, event_id, next_attempt_at FROM webhook_deliveries
             WHERE webhook_id = w.id AND next_attempt_at <= now()
             ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED) d
-     WHERE w.id <> ALL ($1::uuid[])) d
+     WHERE w.id <> ALL ($1::uuid[]) AND w.deleted_at IS NULL) d
      WHERE nth <= COALESCE((SELECT o.places FROM unnest($5::text[], $6::int[]) AS o (owner, places) WHERE o.owner = d.owner), $7)
      ORDER BY next_attempt_at LIMIT $3
 )
@@ -109,8 +109,11 @@ func (s *Store) RecordDelivery(ctx context.Context, d WebhookDelivery, o Deliver
 }
 
 // PurgeDeliveries removes up to n events older than age that were delivered or
-// given up. It returns how many.
+// given up, and the webhooks whose deletion was cut off. It returns how many events.
 func (s *Store) PurgeDeliveries(ctx context.Context, age time.Duration, n int) (int, error) {
+	if _, err := s.exec(ctx, removeWebhooksSQL); err != nil {
+		return 0, fmt.Errorf("removing deleted webhooks: %w", err)
+	}
 	removed, err := s.exec(ctx, purgeDeliveriesSQL, age, n)
 	if err != nil {
 		return 0, fmt.Errorf("purging webhook deliveries: %w", err)

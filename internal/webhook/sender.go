@@ -20,9 +20,12 @@ import (
 const (
 	defaultTimeout = 15 * time.Second
 	// concurrency bounds the attempts at once, perOwner those of one owner's
-	// endpoints and perWebhook those of one endpoint: endpoints that hang hold up
-	// nobody else's events.
-	concurrency, perOwner, perWebhook = 32, 8, 4
+	// endpoints and perWebhook those of one endpoint. The fewer places are free, the
+	// fewer of them an owner may take: freePart of them, or one. A claim takes at
+	// most half of what is free. So endpoints that hang hold up nobody else's
+	// events, unless they are those of some thirty owners.
+	concurrency, perOwner, perWebhook = 128, 8, 4
+	freePart                          = 8
 	// leaseMargin is how long an attempt may take to be recorded.
 	leaseMargin  = 45 * time.Second
 	pollInterval = time.Second
@@ -130,14 +133,15 @@ func (s *Sender) Run(ctx context.Context) {
 // places are those that are free beside the attempts being made, by endpoint and
 // by owner.
 func places(free int, busy map[[16]byte]int, owners map[string]int) postgres.DeliveryPlaces {
-	p := postgres.DeliveryPlaces{All: free, Endpoint: perWebhook, Owner: perOwner, Owners: make(map[string]int, len(owners))}
+	most := min(max(free/freePart, 1), perOwner)
+	p := postgres.DeliveryPlaces{All: (free + 1) / 2, Endpoint: perWebhook, Owner: most, Owners: make(map[string]int, len(owners))}
 	for endpoint, n := range busy {
 		if n >= perWebhook {
 			p.Busy = append(p.Busy, endpoint)
 		}
 	}
 	for owner, n := range owners {
-		p.Owners[owner] = max(perOwner-n, 0)
+		p.Owners[owner] = max(most-n, 0)
 	}
 	return p
 }
