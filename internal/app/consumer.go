@@ -8,6 +8,7 @@ import (
 	"fusillade/internal/consume"
 	"fusillade/internal/daemon"
 	"fusillade/internal/postgres"
+	"fusillade/internal/telemetry"
 	"fusillade/internal/upstream"
 )
 
@@ -24,11 +25,13 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 	client, err := upstream.New(upstream.Config{
 		Timeout: cfg.Timeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight, Proxy: cfg.Upstream.Proxy.For(),
 		ShouldRetry: func(r upstream.Response) bool { return cfg.ShouldRetry.Contains(r.StatusCode) },
+		Log:         r.Log,
 	})
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	defer telemetry.Attach(r.Telemetry.metrics(), replicas{client})()
 	endpoints, stopResolver, err := startResolver(taking, r, &cfg.Upstream)
 	if err != nil {
 		return ignoreStop(taking, err)

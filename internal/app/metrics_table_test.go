@@ -76,6 +76,7 @@ func types(t *testing.T, reg prometheus.Gatherer) map[string]string {
 func standaloneRegistry(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	c := newCluster(t, mock.Settings{Latency: "hang"})
+	c.set(&c.settings.Upstream.URL, c.settings.Upstream.URL.Reveal()+" "+c.settings.Upstream.URL.Reveal()+"/v1") // the same, as two that share the calls
 	r := c.start("standalone", withAdmin)
 	if _, err := APIConfig(Resources{Store: c.Store, Conn: c.Conn, Telemetry: r.observed, Log: testenv.Logger(t)}, new(config.API)); err != nil {
 		t.Fatal(err)
@@ -182,6 +183,9 @@ func TestMetricNames(t *testing.T) {
 		"hold_remaining_seconds":                 "model",
 		"refusals_held":                          "model,cause",
 		"batches_held":                           "model",
+		"endpoint_requests_in_flight":            "host",
+		"endpoint_ejected":                       "host",
+		"endpoint_ejections_total":               "host",
 		"store_failures_total":                   "write, class",
 	}
 	reg := standaloneRegistry(t)

@@ -126,6 +126,7 @@ func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 		Path:       t.start.Template.Path,
 		Model:      string(model),
 		APIKey:     to.APIKey,
+		OwnKey:     t.start.HasOwnKey,
 		Options:    to.Options,
 		Header:     t.header(),
 		Body:       body,

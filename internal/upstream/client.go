@@ -30,6 +30,7 @@ type Client struct {
 	cfg       Config
 	transport *http.Transport
 	refusals  usageRefusals
+	balancer  *balancer
 }
 
 // New returns a client. The error names every field that is wrong.
@@ -58,7 +59,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Proxy != nil {
 		transport.Proxy = func(r *http.Request) (*url.URL, error) { return cfg.Proxy(r.URL) }
 	}
-	return &Client{cfg: cfg, transport: transport}, nil
+	return &Client{cfg: cfg, transport: transport, balancer: newBalancer(cfg.Log, cfg.ConnectTimeout+probeGrace)}, nil
 }
 
 // Close closes the idle connections. Call it once the last Do has returned.
@@ -71,7 +72,12 @@ func (c *Client) Close() {
 // first. It never panics on bad input; that is an Outcome too.
 func (c *Client) Do(ctx context.Context, request Request) Outcome {
 	started := time.Now()
-	outcome := c.call(ctx, &request)
+	var outcome Outcome
+	if request.Options != nil && len(request.Options.More) > 0 {
+		outcome = c.balanced(ctx, request)
+	} else {
+		outcome = c.call(ctx, &request)
+	}
 	outcome.Elapsed = time.Since(started)
 	return outcome
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"time"
 
@@ -62,6 +63,9 @@ type Config struct {
 	TLS *tls.Config
 	// UserAgent is sent with every call. Empty: DefaultUserAgent.
 	UserAgent string
+	// Log is told which of several URLs of an endpoint take calls no more, and
+	// again; nil: nobody is.
+	Log *slog.Logger
 }
 
 func (c Config) validate() error {

@@ -40,10 +40,14 @@ type Request struct {
 	BaseURL string
 	// Path is appended to BaseURL; without its /v1 where BaseURL has a path.
 	Path string
-	// Model is what BaseURL calls the model; only a template of the path needs it.
+	// Model is what BaseURL calls the model, for a template of the path, and to tell
+	// models of one endpoint apart.
 	Model string
 	// APIKey is sent as Options say, else as a bearer token. Empty: no such header.
 	APIKey string
+	// OwnKey says that the key is the batch's own: that it is refused says nothing
+	// of the endpoint.
+	OwnKey bool
 	// Options is how BaseURL wants to be spoken to; nil: as OpenAI's. Its headers
 	// go over those of Header.
 	Options *endpoint.Options
