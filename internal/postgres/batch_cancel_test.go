@@ -124,6 +124,32 @@ func TestCancelBatch(t *testing.T) {
 }
 
 // A reader may begin anywhere among skipped lines and goes on from there.
+// The cancel of a batch leaves others of the same file alone, wherever their
+// requests are.
+func TestCancelBatchIsOfOneBatch(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := newDaemon(t, s)
+	file := newFile(t, s, templates(1, 6, testModel))
+	id, other := batchOf(t, s, file), batchOf(t, s, file)
+	started(t, s, d, id, 2)
+	claimed(t, s, id, 2)
+	kept := started(t, s, d, other, 2)
+	claimed(t, s, other, 2)
+	if b, err := s.CancelBatch(t.Context(), id); err != nil || b.Counts.Canceled != 6 {
+		t.Fatalf("%+v, %v", b, err)
+	}
+	check(t, s)
+	if got, want := counts(t, s, other), (batch.Counts{Total: 6, Pending: 2, InProgress: 4}); got != want {
+		t.Errorf("counts of the other batch are %+v, want %+v", got, want)
+	}
+	if n := finish(t, s, d, endings(completed, kept)...); n != 2 {
+		t.Errorf("%d results of the other batch were written, want 2", n)
+	}
+	claimed(t, s, other, 2)
+	check(t, s)
+}
+
 func TestResultsOfSkippedLinesResume(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

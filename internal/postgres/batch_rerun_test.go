@@ -285,3 +285,49 @@ func TestRetryLines(t *testing.T) {
 	}
 	check(t, s)
 }
+
+// Of the lines beyond a cursor that was closed, those that came back one by one
+// are live, and later have results: neither comes back a second time, though
+// others beside them are skipped still.
+func TestRetryLinesBesideSkipped(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := newDaemon(t, s)
+	id := newBatch(t, s, 4)
+	expireNow(t, s, id)
+	rerun := func(lines []int32, want Lines) {
+		t.Helper()
+		got, err := s.RerunLines(t.Context(), id, batch.Allowance{}, lines)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
+		}
+		check(t, s)
+	}
+	rerun([]int32{2}, Lines{Changed: []int32{2}})
+	rerun([]int32{2, 4}, Lines{Changed: []int32{4}, Unchanged: []int32{2}})
+	due, err := s.claimAnyDue(t.Context(), testModel, 10, nil)
+	if err != nil || len(due) != 2 {
+		t.Fatalf("%+v, %v", due, err)
+	}
+	deliveries := delivered(due, 1)
+	start(t, s, rules(d), deliveries...)
+	finish(t, s, d, endings(completed, deliveries)...)
+	rerun([]int32{2, 3, 4}, Lines{Changed: []int32{3}, Unchanged: []int32{2, 4}})
+}
+
+// What is pending yet in a batch that runs did not end, and does not come back.
+func TestRetryLinesThatArePending(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := newDaemon(t, s)
+	id := newBatch(t, s, 4)
+	finish(t, s, d, endings(failed, started(t, s, d, id, 1))...)
+	got, err := s.RerunLines(t.Context(), id, batch.Allowance{}, []int32{1, 3})
+	if diff := cmp.Diff(Lines{Changed: []int32{1}, Unchanged: []int32{3}}, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	check(t, s)
+	if n := len(claimed(t, s, id, 3)); n != 3 {
+		t.Errorf("%d claimed of what was never claimed, want 3", n)
+	}
+}

@@ -59,6 +59,12 @@ func startCases() []startCase {
 			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.b), sc.first) }},
 		{name: "the same delivery at another daemon", number: 1, want: Stale,
 			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.a), sc.first) }},
+		{name: "the same delivery at another daemon, its own is dead", number: 1, want: Stale,
+			before: func(sc startScene) { start(sc.t, sc.s, rules(NewDaemonID()), sc.first) }},
+		{name: "released, the same delivery", number: 1, want: Stale, before: func(sc startScene) {
+			start(sc.t, sc.s, rules(sc.a), sc.first)
+			sc.back(sc.first, 0)
+		}},
 		{name: "its daemon lives", number: 2, want: Busy, wait: time.Minute,
 			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.a), sc.first) }},
 		{name: "its daemon was heard of 29 s ago, 30 min into the call", number: 2, want: Busy, wait: 31 * time.Second, before: func(sc startScene) {
