@@ -16,8 +16,8 @@ import (
 
 // A retiredWord is a line of retired-words.txt.
 type retiredWord struct {
-	words   []string // one after the other, in lower case
-	pattern *regexp.Regexp
+	words   []string       // one after the other, in lower case
+	pattern *regexp.Regexp // slow: looked for only where the first word is
 	advice  string
 }
 
@@ -79,8 +79,9 @@ func checkGo(t *testing.T, path string, inGo, inText []retiredWord) {
 	line := func(node ast.Node) int { return set.Position(node.Pos()).Line }
 	declared := func(names ...*ast.Ident) {
 		for _, name := range names {
+			parts := splitIdentifier(name.Name)
 			for _, word := range inGo {
-				if containsRun(splitIdentifier(name.Name), word.words) {
+				if containsRun(parts, word.words) {
 					t.Errorf("%s:%d: %s: %s", path, line(name), name.Name, word.advice)
 				}
 			}
@@ -127,8 +128,9 @@ func checkGo(t *testing.T, path string, inGo, inText []retiredWord) {
 
 func checkText(t *testing.T, path string, line int, text string, inText []retiredWord) {
 	t.Helper()
+	lower := strings.ToLower(text)
 	for _, word := range inText {
-		if word.pattern.MatchString(text) {
+		if strings.Contains(lower, word.words[0]) && word.pattern.MatchString(text) {
 			t.Errorf("%s:%d: %s", path, line, word.advice)
 		}
 	}
