@@ -119,7 +119,7 @@ func TestResults(t *testing.T) {
 	s := newService(t, nil)
 	s.work(mock.Settings{Errors: "400=0.2"})
 	c := s.client("alice")
-	const n = 5000
+	const n = 1500
 	file := c.file(requests(n, "m"))
 	id := c.batch(file)
 	c.awaitEnd(id)
@@ -159,7 +159,7 @@ func TestResults(t *testing.T) {
 			after = "&after=" + page.LastID
 		}
 	}
-	all := walk("limit=1999")
+	all := walk("limit=599")
 	if len(all) != n {
 		t.Fatalf("%d results, want %d", len(all), n)
 	}
@@ -177,10 +177,10 @@ func TestResults(t *testing.T) {
 	if got := len(walk("limit=100&status=failed")); got != failed || failed == 0 {
 		t.Errorf("%d failed, want %d", got, failed)
 	}
-	if got := walk("custom_id=r4998"); len(got) != 1 || got[0].Line != 4999 {
+	if got := walk("custom_id=r1498"); len(got) != 1 || got[0].Line != 1499 {
 		t.Errorf("search by custom id: %+v", got)
 	}
-	for query, want := range map[string]int{"custom_id=nobody": 0, "status=pending": 0, "limit=1&custom_id=r0": 1, "limit=5000": n, "limit=10000": n} {
+	for query, want := range map[string]int{"custom_id=nobody": 0, "status=pending": 0, "limit=1&custom_id=r0": 1, "limit=1500": n, "limit=10000": n} {
 		if got := len(walk(query)); got != want {
 			t.Errorf("%s: %d results, want %d", query, got, want)
 		}
