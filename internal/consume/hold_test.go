@@ -171,7 +171,7 @@ func (e *endpoint) callsOf(model string) (calls []call) {
 // then they do, one at first.
 func TestCallsGoOnAfterAHold(t *testing.T) {
 	t.Parallel()
-	const pause, limit = 2 * time.Second, 8
+	const pause, limit = 4 * time.Second, 8
 	c := newCluster(t, limits(map[batch.Model]int{testModel: limit}))
 	c.endpoint.set(func(w http.ResponseWriter, r *http.Request, c call) {
 		if c.customID == "r50" && c.nth == 0 {

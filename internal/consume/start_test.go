@@ -268,7 +268,7 @@ func TestLeaseIsRenewed(t *testing.T) {
 func TestProcessingTimeout(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.start(func(cfg *Config) { cfg.ProcessingTimeout = 500 * time.Millisecond })
+	c.start(func(cfg *Config) { cfg.ProcessingTimeout = 3 * time.Second })
 	c.endpoint.set(func(w http.ResponseWriter, r *http.Request, c call) {
 		if c.nth == 0 {
 			<-r.Context().Done()

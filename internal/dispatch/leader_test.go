@@ -24,8 +24,9 @@ func message(id batch.RequestID, claim string) *nats.Msg {
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// quickSweep looks after claims that are older than the given time.
-func quickSweep(cfg *Config) { cfg.ClaimTimeout = 400 * time.Millisecond }
+// quickSweep looks after claims that are older than a busy machine takes to
+// publish one.
+func quickSweep(cfg *Config) { cfg.ClaimTimeout = 2 * time.Second }
 
 // Claimed requests whose messages were never published, or are of another
 // claim, are published; what has its message is left alone.

@@ -43,31 +43,40 @@ func (c *cluster) kept(m batch.Model) (consumer, entry bool) {
 	return err == nil, ok
 }
 
-// finish takes a message of the model and finishes its request.
+// finish takes a message of the model and finishes its request, before it acks
+// the message: the request of an acked one is the sweep's.
 func (c *cluster) finish(m batch.Model, daemon batch.DaemonID) {
 	c.T.Helper()
+	finished := false
 	until(c.T, "its message is delivered", func() bool {
-		taken := c.take(m, 1)
-		if len(taken) == 0 {
-			return false
-		}
-		_, id, err := streams.ParseRequestSubject(taken[0].Subject())
-		if err != nil {
-			c.T.Fatal(err)
-		}
-		claim := c.Count(`SELECT claim FROM requests WHERE batch_id = $1 AND line = $2`, [16]byte(id.Batch), id.Line)
-		delivery := postgres.Delivery{ID: id, Claim: int(claim), Number: 1}
-		started, err := c.Store.Start(c.T.Context(), postgres.StartRules{Daemon: daemon, ProcessingTimeout: never, StaleThreshold: never}, []postgres.Delivery{delivery})
-		if err != nil || started[0].Verdict != postgres.Started {
-			c.T.Fatalf("%+v, %v", started, err)
-		}
-		done := postgres.Completion{Delivery: delivery, State: batch.Completed, Attempts: 1, StatusCode: 200, Body: []byte("{}")}
-		written, err := c.Store.Finish(c.T.Context(), daemon, []postgres.Completion{done}, nil)
-		if err != nil || !written[id] {
-			c.T.Fatalf("%v, %v", written, err)
-		}
-		return true
+		c.take(m, 1, func(msg jetstream.Msg) { finished = c.finishOne(msg, daemon) })
+		return finished
 	})
+}
+
+// finishOne finishes a message's request, unless it was taken back before the
+// message was published.
+func (c *cluster) finishOne(msg jetstream.Msg, daemon batch.DaemonID) bool {
+	c.T.Helper()
+	_, id, err := streams.ParseRequestSubject(msg.Subject())
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	claim := c.Count(`SELECT claim FROM requests WHERE batch_id = $1 AND line = $2`, [16]byte(id.Batch), id.Line)
+	delivery := postgres.Delivery{ID: id, Claim: int(claim), Number: 1}
+	started, err := c.Store.Start(c.T.Context(), postgres.StartRules{Daemon: daemon, ProcessingTimeout: never, StaleThreshold: never}, []postgres.Delivery{delivery})
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	if started[0].Verdict != postgres.Started {
+		return false
+	}
+	done := postgres.Completion{Delivery: delivery, State: batch.Completed, Attempts: 1, StatusCode: 200, Body: []byte("{}")}
+	written, err := c.Store.Finish(c.T.Context(), daemon, []postgres.Completion{done}, nil)
+	if err != nil || !written[id] {
+		c.T.Fatalf("%v, %v", written, err)
+	}
+	return true
 }
 
 // What an idle model costs goes, in all dispatchers, and not before its requests
@@ -146,7 +155,7 @@ func TestInterruptedRetirement(t *testing.T) {
 			if err := interrupted(c); err != nil {
 				t.Fatal(err)
 			}
-			c.start(quickRetire, func(cfg *Config) { cfg.ClaimTimeout = time.Second })
+			c.start(quickRetire, func(cfg *Config) { cfg.ClaimTimeout = 2 * time.Second })
 			until(t, "the model is served again", func() bool { consumer, entry := c.kept(testModel); return consumer && entry })
 			daemon := c.daemon()
 			for range 2 {

@@ -46,7 +46,7 @@ func escalating(to batch.Model, before time.Duration) func(*Config) {
 // left, its requests go to the escalation model, and none before.
 func TestBatchCrossesItsThreshold(t *testing.T) {
 	t.Parallel()
-	const lead = 3 * time.Second
+	const lead = 6 * time.Second // in which a window is filled
 	c := newCluster(t)
 	d, _ := c.start(escalating(otherModel, time.Hour), func(cfg *Config) { cfg.DefaultLimit = 1 })
 	id := c.Begin(lines(60, testModel), ends(time.Hour+lead))
