@@ -8,9 +8,11 @@ import (
 const (
 	// Patience is how long Eventually waits for what must happen at last. It is
 	// generous: it decides only how long a failure takes.
-	Patience = time.Minute
-	// untilTick is how often Until asks.
-	untilTick = 5 * time.Millisecond
+	Patience = 2 * time.Minute
+	// Until asks again after a part of the time that it has waited, within these
+	// bounds: what answers is busy with what the test waits for.
+	minUntilTick, maxUntilTick = 5 * time.Millisecond, 25 * time.Millisecond
+	untilPart                  = 20
 )
 
 // Eventually waits for a condition, which it asks again and again. The test
@@ -25,9 +27,11 @@ func Until(t testing.TB, patience time.Duration, what string, holds func() bool)
 	t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
-	tick := time.NewTicker(untilTick)
+	began := time.Now()
+	tick := time.NewTimer(minUntilTick)
 	defer tick.Stop()
 	for !holds() {
+		tick.Reset(min(max(time.Since(began)/untilPart, minUntilTick), maxUntilTick))
 		select {
 		case <-tick.C:
 		case <-deadline.C:
