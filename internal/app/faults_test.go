@@ -32,7 +32,7 @@ func TestPostgresAway(t *testing.T) {
 		c.awaitDone(id, int64(n/6*(2*i+1)))
 		p.Outage(time.Second)
 	}
-	c.awaitEnd(id, patience)
+	c.awaitEnd(id)
 	c.calledAtMost(1)
 }
 
@@ -53,7 +53,7 @@ func TestPostgresAwayForLong(t *testing.T) {
 	c.awaitDone(id, n/4)
 	before := c.consumers()
 	p.Outage(stale)
-	c.awaitEnd(id, patience)
+	c.awaitEnd(id)
 	testenv.Eventually(t, "each consumer has begun again as a new daemon", func() bool { return c.consumers() >= before+2 })
 	c.calledAtMost(c.consumers())
 }
@@ -75,7 +75,7 @@ func TestPostgresEndsConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.awaitEnd(id, patience)
+	c.awaitEnd(id)
 	c.calledAtMost(1)
 }
 
@@ -96,7 +96,7 @@ func TestBrokerRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.awaitEnd(id, patience)
+	c.awaitEnd(id)
 	c.calledAtMost(c.consumers() - 1) // but what a daemon called that took itself for dead
 }
 
@@ -121,7 +121,7 @@ func TestConsumerIsCutOffTheBroker(t *testing.T) {
 	if err := c.endpoint.Configure(mock.Settings{}); err != nil {
 		t.Fatal(err)
 	}
-	c.awaitEnd(id, patience)
+	c.awaitEnd(id)
 	c.calledAtMost(c.consumers())
 }
 
@@ -166,6 +166,6 @@ func TestBrokerLosesItsStream(t *testing.T) {
 	if err := js.DeleteStream(t.Context(), streams.Stream); err != nil {
 		t.Fatal(err)
 	}
-	c.awaitEnd(id, patience)
+	c.awaitEnd(id)
 	c.calledAtMost(1)
 }

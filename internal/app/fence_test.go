@@ -55,7 +55,7 @@ func TestCutOffDaemonAbortsItsCallsInTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.Restore()
-			c.awaitEnd(id, patience)
+			c.awaitEnd(id)
 			c.calledAtMost(2)
 		})
 	}
@@ -87,5 +87,5 @@ func TestProcessingTimeoutEndToEnd(t *testing.T) {
 	if err := c.endpoint.Configure(mock.Settings{}); err != nil {
 		t.Fatal(err)
 	}
-	c.awaitEnd(id, patience)
+	c.awaitEnd(id)
 }

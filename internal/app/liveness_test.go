@@ -5,23 +5,53 @@ import (
 	"testing"
 	"time"
 
+	"fusillade/internal/batch"
 	"fusillade/internal/config"
 	"fusillade/internal/mock"
+	"fusillade/internal/testenv"
 )
 
-// prompt is far below the poll and the lease that these tests run with, so a
-// batch that needs one of them to go on fails the test.
-const prompt = 20 * time.Second
+// leaseInPatience is a lease that ends while a test waits: a message that is on
+// its way while its pull ends is lost until then, which a busy machine brings
+// about now and then.
+const leaseInPatience = 30 * time.Second
 
-// slowFallbacks are polls and leases that save nobody within prompt.
-func slowFallbacks(s *config.Standalone) {
-	s.ClaimInterval, s.StaleDaemonThreshold, s.HeartbeatInterval = ms(60_000), ms(60_000), ms(5_000)
+// slowFallbacks makes polls so slow that a batch that needs one fails the test,
+// and so does more than one that needs a lease.
+func (c *cluster) slowFallbacks() {
+	c.settings.ClaimInterval, c.settings.HeartbeatInterval = config.Milliseconds(10*testenv.Patience), ms(5_000)
+	c.settings.StaleDaemonThreshold = config.Milliseconds(leaseInPatience)
+	c.T.Cleanup(func() {
+		if c.stalls > 1 {
+			c.T.Errorf("%d batches went on only after a lease", c.stalls)
+		}
+	})
+}
+
+// awaitPromptEnd is awaitEnd that counts a batch in which nothing ends for long
+// among the stalls.
+func (c *cluster) awaitPromptEnd(id batch.ID) {
+	c.T.Helper()
+	done, since, stalled := int64(-1), time.Now(), false
+	testenv.Eventually(c.T, "the batch has ended, or stalls", func() bool {
+		b := c.Batch(id)
+		if n := b.Counts.Done(); n != done {
+			done, since = n, time.Now()
+		}
+		stalled = time.Since(since) > leaseInPatience/2
+		return stalled || b.Status.Terminal()
+	})
+	if stalled {
+		c.stalls++
+		c.explain(id)
+	}
+	c.awaitEnd(id)
 }
 
 func TestManySmallBatches(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, mock.Settings{Latency: "uniform:0ms-3ms"})
-	slowFallbacks(&c.settings)
+	c.slowFallbacks()
 	for range 2 {
 		c.start("dispatcher")
 		c.start("consumer")
@@ -30,7 +60,7 @@ func TestManySmallBatches(t *testing.T) {
 	for i := range 40 {
 		began := time.Now()
 		models := []string{"a", fmt.Sprintf("m%d", i%7), fmt.Sprintf("n%d", i%11)}[:1+i%3]
-		c.awaitEnd(c.begin(fmt.Sprint(i), 1+i%17, models...), prompt)
+		c.awaitPromptEnd(c.begin(fmt.Sprint(i), 1+i%17, models...))
 		slowest = max(slowest, time.Since(began))
 	}
 	t.Logf("the slowest batch took %v", slowest)
@@ -41,14 +71,14 @@ func TestManySmallBatches(t *testing.T) {
 func TestOneRequestAtATime(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, mock.Settings{})
-	slowFallbacks(&c.settings)
+	c.slowFallbacks()
 	c.settings.DefaultModelConcurrency = 1
 	c.start("dispatcher")
 	for range 3 {
 		c.start("consumer")
 	}
 	for i := range 20 {
-		c.awaitEnd(c.begin(fmt.Sprint(i), 1, "m"), prompt)
+		c.awaitPromptEnd(c.begin(fmt.Sprint(i), 1, "m"))
 	}
 	c.calledAtMost(1)
 }
@@ -58,7 +88,7 @@ func TestOneRequestAtATime(t *testing.T) {
 func TestManyModels(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, mock.Settings{Latency: "uniform:0ms-5ms", Errors: "503=0.05", Ceilings: "*=3"})
-	slowFallbacks(&c.settings)
+	c.slowFallbacks()
 	c.settings.DefaultModelConcurrency, c.settings.MaxInFlight = 3, 5
 	for range 2 {
 		c.start("dispatcher")
@@ -69,7 +99,7 @@ func TestManyModels(t *testing.T) {
 		models = append(models, fmt.Sprintf("model/%d", i))
 	}
 	for i := range 3 {
-		c.awaitEnd(c.begin(fmt.Sprint(i), 240, models...), prompt)
+		c.awaitPromptEnd(c.begin(fmt.Sprint(i), 240, models...))
 	}
 	for model, s := range c.endpoint.Stats().Models {
 		if s.CeilingViolations > 0 {
@@ -83,12 +113,12 @@ func TestManyModels(t *testing.T) {
 func TestWorkAfterAnIdleTime(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, mock.Settings{})
-	slowFallbacks(&c.settings)
+	c.slowFallbacks()
 	c.start("dispatcher")
 	c.start("consumer")
 	c.start("consumer")
 	for i := range 2 {
-		c.awaitEnd(c.begin(fmt.Sprint(i), 30, "m", "n"), prompt)
+		c.awaitPromptEnd(c.begin(fmt.Sprint(i), 30, "m", "n"))
 		if i == 0 {
 			idle := time.NewTimer(12 * time.Second) // beyond which a consumer takes a model for idle
 			defer idle.Stop()
@@ -102,7 +132,7 @@ func TestWorkAfterAnIdleTime(t *testing.T) {
 func TestDaemonsComeAndGo(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, mock.Settings{Latency: "uniform:1ms-10ms"})
-	slowFallbacks(&c.settings)
+	c.slowFallbacks()
 	c.settings.DefaultModelConcurrency = 6
 	dispatcher, consumer := c.start("dispatcher"), c.start("consumer")
 	for i := range 3 {
@@ -115,7 +145,7 @@ func TestDaemonsComeAndGo(t *testing.T) {
 		other := c.start("dispatcher")
 		dispatcher.stop()
 		dispatcher = other
-		c.awaitEnd(id, prompt)
+		c.awaitPromptEnd(id)
 	}
 	c.calledAtMost(1)
 }

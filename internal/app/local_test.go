@@ -47,7 +47,7 @@ func TestLocal(t *testing.T) {
 		t.Errorf("%d live requests wait for no claim, error %v", stuck, err)
 	}
 	stopSecond := second.run()
-	c.awaitEnd(id, patience)
+	c.awaitEnd(id)
 	stopSecond()
 	c.calledAtMost(2)
 }

@@ -35,13 +35,12 @@ func TestMain(m *testing.M) {
 	testenv.Main(m)
 }
 
-const patience = testenv.Patience
-
 // cluster has an endpoint, and the daemons that a test runs.
 type cluster struct {
 	*testcluster.Cluster
 	endpoint *mock.Server
 	settings config.Standalone
+	stalls   int // batches that waited for a lease
 }
 
 // newCluster starts no daemon.
@@ -175,7 +174,7 @@ func (c *cluster) beginAs(owner, prefix string, n int, models ...string) batch.I
 }
 
 // awaitEnd waits until the batch has ended, and wants every request completed.
-func (c *cluster) awaitEnd(id batch.ID, patience time.Duration) {
+func (c *cluster) awaitEnd(id batch.ID) {
 	c.T.Helper()
 	ended := false
 	defer func() {

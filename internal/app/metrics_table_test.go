@@ -91,7 +91,7 @@ func standaloneRegistry(t *testing.T) *prometheus.Registry {
 	if err := c.endpoint.Configure(mock.Settings{}); err != nil {
 		t.Fatal(err)
 	}
-	c.awaitEnd(id, patience)
+	c.awaitEnd(id)
 	r.awaitSample(t, `fusillade_requests_finished_total{model="m",reason="",status="completed",status_code="200"}`, 3)
 	return r.observed.registry
 }

@@ -26,7 +26,7 @@ func TestUsersShareAModel(t *testing.T) {
 	t.Parallel()
 	const lines = 1200
 	c := newCluster(t, mock.Settings{Latency: "uniform:1ms-5ms"})
-	slowFallbacks(&c.settings)
+	c.slowFallbacks()
 	c.settings.DefaultModelConcurrency = 8
 	yes, no := true, false
 	c.change("m", postgres.ModelChange{Paused: &yes})
@@ -46,8 +46,8 @@ func TestUsersShareAModel(t *testing.T) {
 	if share := float64(b) / float64(a+b); share < 0.68 || share > 0.82 {
 		t.Errorf("bob got %.2f of all, want 0.75: %d and %d", share, b, a)
 	}
-	c.awaitEnd(bob, patience)
-	c.awaitEnd(alice, patience)
+	c.awaitPromptEnd(bob)
+	c.awaitPromptEnd(alice)
 }
 
 // Near its deadline a batch goes to another model, whose limit holds for all
@@ -56,7 +56,7 @@ func TestEscalation(t *testing.T) {
 	t.Parallel()
 	const lines = 300
 	c := newCluster(t, mock.Settings{Latency: "uniform:1ms-5ms", Ceilings: "slow=2,quick=4", Errors: "503=0.05"})
-	slowFallbacks(&c.settings)
+	c.slowFallbacks()
 	c.settings.DefaultModelConcurrency = 4
 	c.set(&c.settings.ModelConcurrencyLimits, "slow=2")
 	c.set(&c.settings.ModelEscalations, "slow=quick@1h")
@@ -72,12 +72,12 @@ func TestEscalation(t *testing.T) {
 	if _, err := c.DB.Exec(t.Context(), `UPDATE batches SET expires_at = now() + interval '10 min'`); err != nil {
 		t.Fatal(err)
 	}
-	c.awaitEnd(first, patience)
+	c.awaitPromptEnd(first)
 	second := c.begin("b", lines, "slow", "quick")
 	if _, err := c.DB.Exec(t.Context(), `UPDATE batches SET expires_at = now() + interval '10 min'`); err != nil {
 		t.Fatal(err)
 	}
-	c.awaitEnd(second, patience)
+	c.awaitPromptEnd(second)
 	stats := c.endpoint.Stats().Models
 	if stats["quick"].Calls < lines {
 		t.Errorf("%d calls of the escalation model, want more than the %d lines that name it", stats["quick"].Calls, lines)

@@ -65,7 +65,7 @@ func TestNotReadyWhileDraining(t *testing.T) {
 			if err := c.endpoint.Configure(mock.Settings{}); err != nil {
 				t.Fatal(err)
 			}
-			c.awaitEnd(id, patience)
+			c.awaitEnd(id)
 			testenv.Eventually(t, "nobody answers any more", func() bool { status, _ := r.ask(t, "/livez"); return status == 0 })
 		})
 	}
