@@ -21,7 +21,7 @@ const oddModel = "meta-llama/Llama-3.1:8b instruct"
 // for good: every request comes out exactly once.
 func TestEveryRequestComesOutOnce(t *testing.T) {
 	t.Parallel()
-	const n, limit = 20000, 16
+	const n, limit = 5000, 16
 	c := newCluster(t, mock.Settings{Errors: "503=0.06,429=0.04,400=0.01", Ceilings: fmt.Sprintf("*=%d", limit)},
 		fmt.Sprintf("FUSILLADE_DEFAULT_MODEL_CONCURRENCY=%d", limit))
 	for range 2 {

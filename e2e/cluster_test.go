@@ -27,9 +27,8 @@ import (
 	"fusillade/internal/testenv"
 )
 
-// patience is how long a test waits for what must happen at some time. It is
-// generous: it decides only how long a failure takes.
-const patience = 2 * time.Minute
+// patience is how long a test waits for what must happen at some time.
+const patience = testenv.Patience
 
 // cluster is a database, a broker, a mock endpoint and the processes that a
 // test starts on them.
@@ -67,7 +66,7 @@ func newCluster(t *testing.T, answers mock.Settings, settings ...string) *cluste
 	env := append(withoutSettings(os.Environ()),
 		"FUSILLADE_DATABASE_URL="+databaseURL, "FUSILLADE_NATS_URL="+broker.URL(), "FUSILLADE_UPSTREAM_URL="+server.URL,
 		"FUSILLADE_BACKOFF_MS=50", "FUSILLADE_MAX_BACKOFF_MS=400",
-		"FUSILLADE_HEARTBEAT_INTERVAL_MS=500", "FUSILLADE_STALE_DAEMON_THRESHOLD_MS=3000",
+		"FUSILLADE_HEARTBEAT_INTERVAL_MS=1000", "FUSILLADE_STALE_DAEMON_THRESHOLD_MS=6000",
 		"FUSILLADE_DATABASE_MAX_CONNS=6")
 	return &cluster{t: t, env: append(env, settings...), store: store, db: db, broker: testenv.Connect(t, broker), mock: endpoint}
 }

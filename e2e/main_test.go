@@ -33,8 +33,11 @@ func TestMain(m *testing.M) {
 	testenv.Main(m)
 }
 
+// build has the flags of the Makefile's build, which has compiled the packages
+// for it, then.
 func build(dir string) error {
-	cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "fusillade/cmd/...")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", dir+string(filepath.Separator), "fusillade/cmd/...")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	return cmd.Run()
 }
