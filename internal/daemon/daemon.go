@@ -182,7 +182,7 @@ func start(ctx context.Context, cfg Config) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.renew(bind, hostname); err != nil {
+	if err := d.renew(bind, hostname, cfg.Threshold); err != nil {
 		return nil, err
 	}
 	return d, nil
@@ -211,7 +211,7 @@ func (d *Daemon) beat(ctx context.Context, stopping <-chan struct{}) error {
 		}
 		began := time.Now()
 		try, cancel := context.WithDeadline(ctx, last.Add(fence))
-		err := d.renew(try, hostname)
+		err := d.renew(try, hostname, d.cfg.Interval)
 		cancel()
 		d.metrics.renewed(ctx, began, err)
 		switch {
@@ -229,9 +229,9 @@ func (d *Daemon) beat(ctx context.Context, stopping <-chan struct{}) error {
 	}
 }
 
-// renew writes both heartbeats. A crash between the two is harmless: each
-// expires by itself.
-func (d *Daemon) renew(ctx context.Context, hostname string) error {
+// renew writes both heartbeats, that of the bucket within the limit. A crash
+// between the two is harmless: each expires by itself.
+func (d *Daemon) renew(ctx context.Context, hostname string, limit time.Duration) error {
 	p := d.done()
 	if err := d.cfg.Store.Heartbeat(ctx, d.ID, p); err != nil {
 		return err
@@ -244,7 +244,7 @@ func (d *Daemon) renew(ctx context.Context, hostname string) error {
 	if err != nil {
 		return fmt.Errorf("writing heartbeat: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, d.cfg.Interval)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if _, err := d.beats.Put(ctx, d.ID.String(), value); err != nil {
 		return fmt.Errorf("writing heartbeat to bucket %s: %w", streams.DaemonsBucket, err)
