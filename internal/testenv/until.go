@@ -22,6 +22,21 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 	Until(t, Patience, what, holds)
 }
 
+// Steadily is Eventually for what takes long on a busy machine: it waits as long
+// as the progress changes within Patience.
+func Steadily(t testing.TB, what string, look func() (progress int64, holds bool)) {
+	t.Helper()
+	last, holds := look()
+	for !holds {
+		var now int64
+		Eventually(t, what, func() bool {
+			now, holds = look()
+			return holds || now != last
+		})
+		last = now
+	}
+}
+
 // Until is Eventually with a patience of its own.
 func Until(t testing.TB, patience time.Duration, what string, holds func() bool) {
 	t.Helper()

@@ -100,10 +100,22 @@ func (c *Cluster) Batch(id batch.ID) postgres.Batch {
 	return b
 }
 
+// AwaitStatus returns a batch once it has finished. However slow the machine is,
+// it waits as long as requests finish.
+func (c *Cluster) AwaitStatus(id batch.ID) postgres.Batch {
+	c.T.Helper()
+	var b postgres.Batch
+	testenv.Steadily(c.T, "the batch has finished", func() (int64, bool) {
+		b = c.Batch(id)
+		return b.Counts.Done(), b.Status.Terminal()
+	})
+	return b
+}
+
 // AwaitEnd returns the results of a batch by custom id, once it has finished.
 func (c *Cluster) AwaitEnd(id batch.ID) map[string]batch.Result {
 	c.T.Helper()
-	testenv.Eventually(c.T, "the batch has finished", func() bool { return c.Batch(id).Status.Terminal() })
+	c.AwaitStatus(id)
 	results := make(map[string]batch.Result)
 	for {
 		page, err := c.Store.Results(c.T.Context(), id, int64(len(results)), 1000)
