@@ -7,34 +7,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/checker"
 	"fusillade/internal/control"
 	"fusillade/internal/postgres"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/testcluster"
 	"fusillade/streams"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-const (
-	model    batch.Model = "org/model-1:free"
-	patience             = time.Minute
-)
+const model batch.Model = "org/model-1:free"
 
 // world is a batch of ten requests, of which five are claimed and have their
 // messages in the stream, as has a request of another batch.
 type world struct {
-	t          *testing.T
-	store      *postgres.Store
-	stream     jetstream.Stream
-	conn       *nats.Conn
+	*testcluster.Cluster
 	controller *control.Controller
 	metrics    *prometheus.Registry
 	file       batch.FileID
@@ -43,57 +35,37 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	url := testenv.DatabaseURL(t)
-	store, err := postgres.Open(t.Context(), postgres.Config{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(store.Close)
-	db, err := pgxpool.New(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	checker.AtEnd(t, db)
-	w := &world{t: t, store: store, conn: testenv.Connect(t, testenv.NATS(t)), metrics: prometheus.NewRegistry()}
-	js, err := jetstream.New(w.conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := streams.Ensure(t.Context(), js, streams.Config{InMemory: true, StaleDaemonThreshold: time.Minute}); err != nil {
-		t.Fatal(err)
-	}
-	if w.stream, err = js.Stream(t.Context(), streams.Stream); err != nil {
-		t.Fatal(err)
-	}
-	if w.controller, err = control.New(control.Config{Store: store, Conn: w.conn, Metrics: w.metrics, Log: testenv.Logger(t)}); err != nil {
+	w := &world{Cluster: testcluster.New(t), metrics: prometheus.NewRegistry()}
+	w.EnsureStreams(streams.Config{InMemory: true, StaleDaemonThreshold: time.Minute})
+	var err error
+	if w.controller, err = control.New(control.Config{Store: w.Store, Conn: w.Conn, Metrics: w.metrics, Log: testenv.Logger(t)}); err != nil {
 		t.Fatal(err)
 	}
 	w.file, w.id = w.begin(10)
-	claimed, err := store.Claim(t.Context(), model, []postgres.Quota{{Batch: w.id, N: 5}})
+	claimed, err := w.Store.Claim(t.Context(), model, []postgres.Quota{{Batch: w.id, N: 5}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range claimed {
-		w.publish(js, r.ID)
+		w.publish(r.ID)
 	}
-	w.publish(js, batch.RequestID{Batch: batch.ID{1}, Line: 1})
+	w.publish(batch.RequestID{Batch: batch.ID{1}, Line: 1})
 	return w
 }
 
-func (w *world) publish(js jetstream.JetStream, id batch.RequestID) {
-	w.t.Helper()
-	if _, err := js.Publish(w.t.Context(), streams.Shard(0).RequestSubject(model, id), nil); err != nil {
-		w.t.Fatal(err)
+func (w *world) publish(id batch.RequestID) {
+	w.T.Helper()
+	if _, err := w.JS.Publish(w.T.Context(), streams.Shard(0).RequestSubject(model, id), nil); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
 func (w *world) begin(n int) (batch.FileID, batch.ID) {
-	w.t.Helper()
-	ctx := w.t.Context()
-	file, err := w.store.CreateFile(ctx, "requests.jsonl", "tester")
+	w.T.Helper()
+	ctx := w.T.Context()
+	file, err := w.Store.CreateFile(ctx, "requests.jsonl", "tester")
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	lines := make([]batch.Template, n)
 	for i := range lines {
@@ -101,45 +73,35 @@ func (w *world) begin(n int) (batch.FileID, batch.ID) {
 			Line: int32(i + 1), CustomID: fmt.Sprint("r", i), Model: model, Method: "POST", Path: "/v1/x", Body: []byte(`{}`),
 		}
 	}
-	if err := w.store.CopyTemplates(ctx, file, lines); err != nil {
-		w.t.Fatal(err)
+	if err := w.Store.CopyTemplates(ctx, file, lines); err != nil {
+		w.T.Fatal(err)
 	}
 	summary := batch.FileSummary{Requests: n, Models: []batch.ModelDemand{{Model: model, Requests: n}}}
-	if err := w.store.FinishFile(ctx, file, summary); err != nil {
-		w.t.Fatal(err)
+	if err := w.Store.FinishFile(ctx, file, summary); err != nil {
+		w.T.Fatal(err)
 	}
-	id, _, err := w.store.CreateBatch(ctx, postgres.NewBatch{File: file, CreatedBy: "tester", CompletionWindow: time.Hour, WindowText: "1h"})
+	id, _, err := w.Store.CreateBatch(ctx, postgres.NewBatch{File: file, CreatedBy: "tester", CompletionWindow: time.Hour, WindowText: "1h"})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return file, id
 }
 
-// queued is the number of messages in the stream.
-func (w *world) queued() uint64 {
-	w.t.Helper()
-	info, err := w.stream.Info(w.t.Context())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return info.State.Msgs
-}
-
 // hear listens to a subject and returns what is said next.
 func (w *world) hear(subject string) (next func() *nats.Msg) {
-	w.t.Helper()
-	sub, err := w.conn.SubscribeSync(subject)
+	w.T.Helper()
+	sub, err := w.Conn.SubscribeSync(subject)
 	if err == nil {
-		err = w.conn.Flush()
+		err = w.Conn.Flush()
 	}
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return func() *nats.Msg {
-		w.t.Helper()
-		msg, err := sub.NextMsg(patience)
+		w.T.Helper()
+		msg, err := sub.NextMsg(testenv.Patience)
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		return msg
 	}
@@ -177,7 +139,7 @@ func TestWholeBatches(t *testing.T) {
 			if err := end(w); err != nil {
 				t.Fatal(err)
 			}
-			if n := w.queued(); n != 1 {
+			if n := w.Queued(); n != 1 {
 				t.Errorf("%d messages are queued, want 1 of another batch", n)
 			}
 			if msg := hint(); msg.Subject != streams.HintCancel(w.id) || len(msg.Data) != 0 {
@@ -198,7 +160,7 @@ func TestSingleRequests(t *testing.T) {
 	if err != nil || len(done.Changed) != 3 {
 		t.Fatalf("%+v, %v", done, err)
 	}
-	if n := w.queued(); n != 4 {
+	if n := w.Queued(); n != 4 {
 		t.Errorf("%d messages are queued, want 4", n)
 	}
 	if msg := hint(); msg.Subject != streams.HintCancel(w.id) || string(msg.Data) != "2\n4\n9" {
@@ -218,11 +180,11 @@ func TestSingleRequests(t *testing.T) {
 func TestWithoutTheBroker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	conn, err := nats.Connect(w.conn.ConnectedUrl())
+	conn, err := nats.Connect(w.Conn.ConnectedUrl())
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := control.New(control.Config{Store: w.store, Conn: conn, Log: slog.New(slog.DiscardHandler)})
+	o, err := control.New(control.Config{Store: w.Store, Conn: conn, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

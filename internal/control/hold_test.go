@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"fusillade/internal/batch"
 	"fusillade/internal/hold"
 	"fusillade/internal/testenv"
@@ -16,7 +14,7 @@ import (
 func TestHolds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	registry, err := hold.New(t.Context(), hold.Config{Conn: w.conn, Log: testenv.Logger(t)})
+	registry, err := hold.New(t.Context(), hold.Config{Conn: w.Conn, Log: testenv.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +36,7 @@ func TestHolds(t *testing.T) {
 		}
 		return nil
 	}
-	testenv.Until(t, patience, "both are seen", func() bool { return len(holds()) == 2 })
+	testenv.Eventually(t, "both are seen", func() bool { return len(holds()) == 2 })
 	got := holds()
 	if got[0].Batch != (batch.ID{}) || got[0].Status != 503 || time.Until(got[0].Until) <= 0 || got[1].Batch != own || got[1].Status != 429 {
 		t.Errorf("holds are %+v", got)
@@ -52,17 +50,13 @@ func TestHolds(t *testing.T) {
 	if n, err := w.controller.LiftHolds(t.Context(), model, batch.ID{}); n != 1 || err != nil {
 		t.Errorf("%d holds are lifted, %v", n, err)
 	}
-	testenv.Until(t, patience, "the process that held sees it", func() bool {
+	testenv.Eventually(t, "the process that held sees it", func() bool {
 		held, _ := registry.Held(model, batch.ID{}, false, "")
 		return !held
 	})
 
 	// Before a dispatcher has made the bucket nothing is held.
-	js, err := jetstream.New(w.conn)
-	if err == nil {
-		err = js.DeleteKeyValue(t.Context(), streams.HoldsBucket)
-	}
-	if err != nil {
+	if err := w.JS.DeleteKeyValue(t.Context(), streams.HoldsBucket); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := w.controller.LiftHolds(t.Context(), model, batch.ID{}); n != 0 || err != nil {

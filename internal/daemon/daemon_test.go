@@ -10,14 +10,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/daemon"
-	"fusillade/internal/embedded"
 	"fusillade/internal/postgres"
 	"fusillade/internal/testenv"
-	"fusillade/internal/testenv/loopback"
+	"fusillade/internal/testenv/proxy"
 	"fusillade/streams"
 )
 
@@ -27,9 +27,9 @@ const fencing = 4 * time.Second
 
 func TestDaemonLife(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), time.Minute)
+	e := newEnv(t, time.Minute)
 	lives, ended, stopTaking := e.run(t, e.config(20*time.Millisecond, time.Minute))
-	l := await(t, "work begins", lives)
+	l := testenv.Receive(t, "work begins", lives)
 	id := l.daemon.ID
 	hostname, err := os.Hostname()
 	if err != nil {
@@ -63,7 +63,7 @@ func TestDaemonLife(t *testing.T) {
 	}
 
 	l.end <- nil
-	if err := await(t, "Run returns", ended); err != nil {
+	if err := testenv.Receive(t, "Run returns", ended); err != nil {
 		t.Errorf("Run = %v", err)
 	}
 	want.Status, want.Stopped, want.InFlight = "dead", true, 0
@@ -80,14 +80,14 @@ func TestDaemonLife(t *testing.T) {
 // long the pause between heartbeats is.
 func TestDaemonSaysThatItStops(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), 3*time.Hour)
+	e := newEnv(t, 3*time.Hour)
 	lives, ended, stopTaking := e.run(t, e.config(time.Hour, 3*time.Hour))
-	l := await(t, "work begins", lives)
+	l := testenv.Receive(t, "work begins", lives)
 	stopTaking()
 	until(t, "it is seen to be stopping", func() bool { got, _ := e.record(t, l.daemon.ID); return got.Status == "stopping" })
 	l.daemon.SetProgress(func() postgres.Progress { return postgres.Progress{Completed: 5, Failed: 2, InFlight: 3} })
 	l.end <- nil
-	if err := await(t, "Run returns", ended); err != nil {
+	if err := testenv.Receive(t, "Run returns", ended); err != nil {
 		t.Errorf("Run = %v", err)
 	}
 	got, _ := e.record(t, l.daemon.ID)
@@ -98,12 +98,12 @@ func TestDaemonSaysThatItStops(t *testing.T) {
 
 func TestDaemonReturnsTheErrorOfItsWork(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), time.Minute)
+	e := newEnv(t, time.Minute)
 	lives, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
-	l := await(t, "work begins", lives)
+	l := testenv.Receive(t, "work begins", lives)
 	broken := errors.New("broken")
 	l.end <- broken
-	if err := await(t, "Run returns", ended); !errors.Is(err, broken) {
+	if err := testenv.Receive(t, "Run returns", ended); !errors.Is(err, broken) {
 		t.Errorf("Run = %v, want %v", err, broken)
 	}
 	if got, _ := e.record(t, l.daemon.ID); got.Status != "dead" {
@@ -113,16 +113,16 @@ func TestDaemonReturnsTheErrorOfItsWork(t *testing.T) {
 
 func TestDaemonDeclaredDead(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), time.Minute)
+	e := newEnv(t, time.Minute)
 	lives, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
-	first := await(t, "work begins", lives)
-	e.exec(t, `UPDATE daemons SET status = 'dead', stopped_at = now() WHERE id = $1`, [16]byte(first.daemon.ID))
-	await(t, "taking ends", first.taking.Done())
-	await(t, "doing ends", first.doing.Done())
+	first := testenv.Receive(t, "work begins", lives)
+	e.Exec(`UPDATE daemons SET status = 'dead', stopped_at = now() WHERE id = $1`, [16]byte(first.daemon.ID))
+	testenv.Receive(t, "taking ends", first.taking.Done())
+	testenv.Receive(t, "doing ends", first.doing.Done())
 	if err := context.Cause(first.doing); !errors.Is(err, daemon.ErrFenced) || !errors.Is(err, batch.ErrDaemonDead) {
 		t.Errorf("doing ended for %v, want ErrFenced", err)
 	}
-	second := await(t, "work begins again", lives)
+	second := testenv.Receive(t, "work begins again", lives)
 	if second.daemon.ID == first.daemon.ID {
 		t.Error("a dead daemon came back to life")
 	}
@@ -131,7 +131,7 @@ func TestDaemonDeclaredDead(t *testing.T) {
 	}
 	e.beatsOn(t, second.daemon.ID)
 	second.end <- nil
-	if err := await(t, "Run returns", ended); err != nil {
+	if err := testenv.Receive(t, "Run returns", ended); err != nil {
 		t.Errorf("Run = %v", err)
 	}
 }
@@ -140,31 +140,31 @@ func TestDaemonDeclaredDead(t *testing.T) {
 // function is called.
 func (e *env) failingHeartbeats(t *testing.T) (repair func()) {
 	t.Helper()
-	e.exec(t, `ALTER TABLE daemons RENAME TO away`)
+	e.Exec(`ALTER TABLE daemons RENAME TO away`)
 	return func() {
 		t.Helper()
-		e.exec(t, `ALTER TABLE away RENAME TO daemons`)
+		e.Exec(`ALTER TABLE away RENAME TO daemons`)
 	}
 }
 
 func TestDaemonOutlivesAFailingPostgres(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), fencing)
+	e := newEnv(t, fencing)
 	lives, ended, _ := e.run(t, e.config(100*time.Millisecond, fencing))
-	first := await(t, "work begins", lives)
+	first := testenv.Receive(t, "work begins", lives)
 	repair := e.failingHeartbeats(t)
-	await(t, "doing ends", first.doing.Done())
+	testenv.Receive(t, "doing ends", first.doing.Done())
 	if err := context.Cause(first.doing); !errors.Is(err, daemon.ErrFenced) {
 		t.Errorf("doing ended for %v, want ErrFenced", err)
 	}
 	until(t, "it has tried to start again", func() bool { return e.log.count("the daemon could not start again") > 1 })
 	repair()
-	second := await(t, "work begins again", lives)
+	second := testenv.Receive(t, "work begins again", lives)
 	if second.daemon.ID == first.daemon.ID {
 		t.Error("a fenced daemon came back to life")
 	}
 	second.end <- nil
-	if err := await(t, "Run returns", ended); err != nil {
+	if err := testenv.Receive(t, "Run returns", ended); err != nil {
 		t.Errorf("Run = %v", err)
 	}
 }
@@ -173,17 +173,17 @@ func TestDaemonOutlivesAFailingPostgres(t *testing.T) {
 // and stops.
 func TestDaemonIsFencedWhileItStops(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), fencing)
+	e := newEnv(t, fencing)
 	lives, ended, stopTaking := e.run(t, e.config(100*time.Millisecond, fencing))
-	l := await(t, "work begins", lives)
+	l := testenv.Receive(t, "work begins", lives)
 	stopTaking()
 	until(t, "it is seen to be stopping", func() bool { got, _ := e.record(t, l.daemon.ID); return got.Status == "stopping" })
 	e.failingHeartbeats(t)
-	await(t, "doing ends", l.doing.Done())
+	testenv.Receive(t, "doing ends", l.doing.Done())
 	if err := context.Cause(l.doing); !errors.Is(err, daemon.ErrFenced) {
 		t.Errorf("doing ended for %v, want ErrFenced", err)
 	}
-	if err := await(t, "Run returns", ended); err != nil {
+	if err := testenv.Receive(t, "Run returns", ended); err != nil {
 		t.Errorf("Run = %v", err)
 	}
 }
@@ -191,34 +191,33 @@ func TestDaemonIsFencedWhileItStops(t *testing.T) {
 // A daemon that must stop while it cannot begin again stops.
 func TestDaemonStopsWhileFenced(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), fencing)
+	e := newEnv(t, fencing)
 	lives, ended, stopTaking := e.run(t, e.config(100*time.Millisecond, fencing))
-	await(t, "work begins", lives)
+	testenv.Receive(t, "work begins", lives)
 	e.failingHeartbeats(t)
 	until(t, "it has tried to start again", func() bool { return e.log.count("the daemon could not start again") > 0 })
 	stopTaking()
-	if err := await(t, "Run returns", ended); err != nil {
+	if err := testenv.Receive(t, "Run returns", ended); err != nil {
 		t.Errorf("Run = %v", err)
 	}
 }
 
 func TestDaemonOutlivesARestartOfNATS(t *testing.T) {
 	t.Parallel()
-	server := testenv.NATS(t)
-	e := newEnv(t, server, time.Minute)
+	e := newEnv(t, time.Minute)
 	lives, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
-	l := await(t, "work begins", lives)
-	before := e.conn.Stats().Reconnects
-	if err := server.Restart(); err != nil {
+	l := testenv.Receive(t, "work begins", lives)
+	before := e.Conn.Stats().Reconnects
+	if err := e.Broker.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the connection was lost and is back", func() bool { return e.conn.Stats().Reconnects > before })
+	until(t, "the connection was lost and is back", func() bool { return e.Conn.Stats().Reconnects > before })
 	e.beatsOn(t, l.daemon.ID)
 	if l.doing.Err() != nil || l.taking.Err() != nil {
 		t.Error("work ended though NATS was away for less than the threshold")
 	}
 	l.end <- nil
-	if err := await(t, "Run returns", ended); err != nil {
+	if err := testenv.Receive(t, "Run returns", ended); err != nil {
 		t.Errorf("Run = %v", err)
 	}
 }
@@ -226,33 +225,22 @@ func TestDaemonOutlivesARestartOfNATS(t *testing.T) {
 func TestDaemonOutlivesAnOutageOfNATS(t *testing.T) {
 	t.Parallel()
 	const interval, threshold = 2 * time.Second, 6 * time.Second
-	dir := t.TempDir()
-	start := func(listen string) *embedded.NATS {
-		t.Helper()
-		server, err := embedded.StartNATS(embedded.NATSConfig{DataDir: dir, Listen: listen})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := server.Stop(); err != nil {
-				t.Error(err)
-			}
-		})
-		return server
+	e := newEnv(t, threshold)
+	p, through := proxy.NATS(t, e.Broker.URL())
+	cfg := e.config(interval, threshold)
+	var err error
+	if cfg.Conn, err = nats.Connect(through, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond)); err != nil {
+		t.Fatal(err)
 	}
-	listen := loopback.Addr(t)
-	server := start(listen)
-	e := newEnv(t, server, threshold)
-	lives, ended, _ := e.run(t, e.config(interval, threshold))
-	first := await(t, "work begins", lives)
+	t.Cleanup(cfg.Conn.Close)
+	lives, ended, _ := e.run(t, cfg)
+	first := testenv.Receive(t, "work begins", lives)
 	e.beatsOn(t, first.daemon.ID)
 	// The last heartbeat is older than this.
 	stale, cancel := context.WithTimeout(t.Context(), threshold)
 	defer cancel()
-	if err := server.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "doing ends", first.doing.Done())
+	p.Cut()
+	testenv.Receive(t, "doing ends", first.doing.Done())
 	if stale.Err() != nil {
 		t.Error("work went on after others may have begun it")
 	}
@@ -263,22 +251,22 @@ func TestDaemonOutlivesAnOutageOfNATS(t *testing.T) {
 		t.Errorf("doing ended for %v, want ErrFenced", err)
 	}
 	until(t, "it has tried to start again", func() bool { return e.log.count("the daemon could not start again") > 0 })
-	start(listen)
-	second := await(t, "work begins again", lives)
+	p.Restore()
+	second := testenv.Receive(t, "work begins again", lives)
 	if second.daemon.ID == first.daemon.ID {
 		t.Error("a fenced daemon came back to life")
 	}
 	e.beatsOn(t, second.daemon.ID)
 	second.end <- nil
-	if err := await(t, "Run returns", ended); err != nil {
+	if err := testenv.Receive(t, "Run returns", ended); err != nil {
 		t.Errorf("Run = %v", err)
 	}
 }
 
 func TestDaemonNeedsItsBucket(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), time.Minute)
-	js, err := jetstream.New(e.conn)
+	e := newEnv(t, time.Minute)
+	js, err := jetstream.New(e.Conn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +274,7 @@ func TestDaemonNeedsItsBucket(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
-	err = await(t, "Run returns", ended)
+	err = testenv.Receive(t, "Run returns", ended)
 	if !errors.Is(err, jetstream.ErrBucketNotFound) || !strings.Contains(err.Error(), streams.DaemonsBucket) {
 		t.Errorf("Run = %v, want ErrBucketNotFound and the bucket's name", err)
 	}
@@ -295,28 +283,28 @@ func TestDaemonNeedsItsBucket(t *testing.T) {
 // NATS was wiped while the daemon ran.
 func TestDaemonEndsWhenItsBucketIsLost(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), fencing)
-	js, err := jetstream.New(e.conn)
+	e := newEnv(t, fencing)
+	js, err := jetstream.New(e.Conn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lives, ended, _ := e.run(t, e.config(100*time.Millisecond, fencing))
-	l := await(t, "work begins", lives)
+	l := testenv.Receive(t, "work begins", lives)
 	if err := js.DeleteKeyValue(t.Context(), streams.DaemonsBucket); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "doing ends", l.doing.Done())
-	if err := await(t, "Run returns", ended); !errors.Is(err, jetstream.ErrBucketNotFound) {
+	testenv.Receive(t, "doing ends", l.doing.Done())
+	if err := testenv.Receive(t, "Run returns", ended); !errors.Is(err, jetstream.ErrBucketNotFound) {
 		t.Errorf("Run = %v, want ErrBucketNotFound", err)
 	}
 }
 
 func TestDaemonNeedsItsDatabase(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), time.Minute)
+	e := newEnv(t, time.Minute)
 	e.failingHeartbeats(t)
 	lives, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
-	err := await(t, "Run returns", ended)
+	err := testenv.Receive(t, "Run returns", ended)
 	const undefinedTable = "42P01"
 	if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != undefinedTable {
 		t.Errorf("Run = %v, want what the database said", err)
@@ -332,18 +320,17 @@ func TestDaemonNeedsItsDatabase(t *testing.T) {
 // A daemon that was fenced for want of a heartbeat has lapsed, and no other.
 func TestLapsed(t *testing.T) {
 	t.Parallel()
-	server := testenv.NATS(t)
-	e := newEnv(t, server, fencing)
+	e := newEnv(t, fencing)
 	lives, _, _ := e.run(t, e.config(100*time.Millisecond, fencing))
-	l := await(t, "work begins", lives)
+	l := testenv.Receive(t, "work begins", lives)
 	e.beatsOn(t, l.daemon.ID)
 	if l.daemon.Lapsed() && l.doing.Err() == nil {
 		t.Error("a daemon that works has lapsed")
 	}
-	if err := server.Stop(); err != nil {
+	if err := e.Broker.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "it is fenced", l.doing.Done())
+	testenv.Receive(t, "it is fenced", l.doing.Done())
 	if !l.daemon.Lapsed() {
 		t.Error("a daemon that was fenced has not lapsed")
 	}

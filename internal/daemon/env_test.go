@@ -9,68 +9,35 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/daemon"
-	"fusillade/internal/embedded"
-	"fusillade/internal/postgres"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/testcluster"
 	"fusillade/streams"
 )
 
-// until waits for a condition, which it asks again and again.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	testenv.Eventually(t, what, holds)
-}
-
-// await waits for a value.
-func await[T any](t *testing.T, what string, c <-chan T) T {
-	t.Helper()
-	return testenv.Receive(t, what, c)
-}
+var until = testenv.Eventually
 
 // env is what daemons of one test share.
 type env struct {
-	store *postgres.Store
-	db    *pgxpool.Pool
-	conn  *nats.Conn
+	*testcluster.Cluster
 	beats jetstream.KeyValue
 	log   *logLines
 }
 
-func newEnv(t *testing.T, server *embedded.NATS, threshold time.Duration) *env {
+func newEnv(t *testing.T, threshold time.Duration) *env {
 	t.Helper()
-	url := testenv.DatabaseURL(t)
-	e := &env{conn: testenv.Connect(t, server), log: &logLines{Handler: testenv.Logger(t).Handler()}}
-	var err error
-	if e.store, err = postgres.Open(t.Context(), postgres.Config{URL: url}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.store.Close)
-	if e.db, err = pgxpool.New(t.Context(), url); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.db.Close)
-	js, err := jetstream.New(e.conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := streams.Ensure(t.Context(), js, streams.Config{StaleDaemonThreshold: threshold}); err != nil {
-		t.Fatal(err)
-	}
-	if e.beats, err = js.KeyValue(t.Context(), streams.DaemonsBucket); err != nil {
-		t.Fatal(err)
-	}
+	e := &env{Cluster: testcluster.New(t), log: &logLines{Handler: testenv.Logger(t).Handler()}}
+	e.EnsureStreams(streams.Config{StaleDaemonThreshold: threshold})
+	e.beats = e.Bucket(streams.DaemonsBucket)
 	return e
 }
 
 func (e *env) config(interval, threshold time.Duration) daemon.Config {
 	return daemon.Config{
-		Store: e.store, Conn: e.conn, Role: "consumer", Snapshot: map[string]string{"FUSILLADE_MAX_IN_FLIGHT": "7"},
+		Store: e.Store, Conn: e.Conn, Role: "consumer", Snapshot: map[string]string{"FUSILLADE_MAX_IN_FLIGHT": "7"},
 		Interval: interval, Threshold: threshold, Log: slog.New(e.log),
 	}
 }
@@ -87,7 +54,7 @@ type record struct {
 
 func (e *env) record(t *testing.T, id batch.DaemonID) (r record, beat time.Time) {
 	t.Helper()
-	err := e.db.QueryRow(t.Context(), `
+	err := e.DB.QueryRow(t.Context(), `
 		SELECT role, hostname, version, status, pid, config, stopped_at IS NOT NULL,
 		       requests_completed, requests_failed, requests_in_flight, last_heartbeat
 		FROM daemons WHERE id = $1`, [16]byte(id)).
@@ -96,13 +63,6 @@ func (e *env) record(t *testing.T, id batch.DaemonID) (r record, beat time.Time)
 		t.Fatal(err)
 	}
 	return r, beat
-}
-
-func (e *env) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	if _, err := e.db.Exec(t.Context(), sql, args...); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // beatsOn waits until both heartbeats of a daemon were renewed again.

@@ -15,17 +15,17 @@ import (
 // begins again as another if its work does end.
 func TestStuckDaemonStartsAgain(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), time.Minute)
+	e := newEnv(t, time.Minute)
 	cfg := e.config(20*time.Millisecond, time.Minute)
 	cfg.StuckAfter = 300 * time.Millisecond
 	lives, ended, _ := e.run(t, cfg)
-	first := await(t, "work begins", lives)
+	first := testenv.Receive(t, "work begins", lives)
 	e.beatsOn(t, first.daemon.ID)
 	if err := first.daemon.Alive(); err != nil {
 		t.Errorf("Alive = %v with no loop", err)
 	}
 	first.daemon.Watchdog().Step("counting sheep")
-	await(t, "doing ends", first.doing.Done())
+	testenv.Receive(t, "doing ends", first.doing.Done())
 	if err := context.Cause(first.doing); !errors.Is(err, daemon.ErrStuck) || !strings.Contains(err.Error(), "counting sheep") {
 		t.Errorf("doing ended for %v, want ErrStuck and the name of the loop", err)
 	}
@@ -35,7 +35,7 @@ func TestStuckDaemonStartsAgain(t *testing.T) {
 	if err := first.daemon.Alive(); !errors.Is(err, daemon.ErrStuck) {
 		t.Errorf("Alive = %v, want ErrStuck", err)
 	}
-	second := await(t, "work begins again", lives)
+	second := testenv.Receive(t, "work begins again", lives)
 	if second.daemon.ID == first.daemon.ID {
 		t.Error("a stuck daemon came back to life")
 	}
@@ -51,7 +51,7 @@ func TestStuckDaemonStartsAgain(t *testing.T) {
 		t.Errorf("%d dumps of the stacks, want one", n)
 	}
 	second.end <- nil
-	if err := await(t, "Run returns", ended); err != nil {
+	if err := testenv.Receive(t, "Run returns", ended); err != nil {
 		t.Errorf("Run = %v", err)
 	}
 }
@@ -59,7 +59,7 @@ func TestStuckDaemonStartsAgain(t *testing.T) {
 // Work that does not end either is given up, so that the process ends.
 func TestStuckWorkIsGivenUp(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, testenv.NATS(t), time.Minute)
+	e := newEnv(t, time.Minute)
 	cfg := e.config(20*time.Millisecond, time.Minute)
 	cfg.StuckAfter = 200 * time.Millisecond
 	release := make(chan struct{})

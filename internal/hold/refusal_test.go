@@ -40,7 +40,7 @@ func TestRefusalsHold(t *testing.T) {
 	}
 	other := Call{Credential: EndpointKey("http://a", "sk-2"), Model: model, Owner: "alice"}
 	sameKey := Call{Credential: c.Credential, Model: "another", Owner: "bob"}
-	testenv.Until(t, patience, "the dispatcher sees it", func() bool {
+	testenv.Eventually(t, "the dispatcher sees it", func() bool {
 		held, probe := dispatcher.Held(model, batch.ID{}, false, "bob")
 		return held || probe != ""
 	})
@@ -53,7 +53,7 @@ func TestRefusalsHold(t *testing.T) {
 	// Probes: at most one an interval, by whichever process.
 	probes := 0
 	var times []time.Time
-	testenv.Until(t, patience, "there are three probes", func() bool {
+	testenv.Eventually(t, "there are three probes", func() bool {
 		for _, r := range all {
 			if a := r.Admit(c); a.Admitted {
 				if !a.Probe {
@@ -79,7 +79,7 @@ func TestRefusalsHold(t *testing.T) {
 	}
 	all[1].Answered(c, time.Now(), true)
 	for _, r := range all {
-		testenv.Until(t, patience, "calls go on", func() bool {
+		testenv.Eventually(t, "calls go on", func() bool {
 			a := r.Admit(c)
 			if a.Admitted {
 				r.Cancel(c, a)
@@ -87,7 +87,7 @@ func TestRefusalsHold(t *testing.T) {
 			return a.Admitted && !a.Probe
 		})
 	}
-	testenv.Until(t, patience, "the bucket is empty", func() bool { return len(e.list()) == 0 })
+	testenv.Eventually(t, "the bucket is empty", func() bool { return len(e.list()) == 0 })
 }
 
 // A canceled probe is another call's; a process that begins later knows the hold;
@@ -98,10 +98,10 @@ func TestRefusalOutlivesProcesses(t *testing.T) {
 	c := Call{Credential: EndpointKey("http://a", "sk"), Model: model}
 	first := e.registry(after(1))
 	first.Refused(c, refused(batch.CauseConnectionRefused))
-	testenv.Until(t, patience, "it is written", func() bool { return len(e.list()) == 1 })
+	testenv.Eventually(t, "it is written", func() bool { return len(e.list()) == 1 })
 	later := e.registry(after(1))
 	var a Admission
-	testenv.Until(t, patience, "it gets the probe", func() bool {
+	testenv.Eventually(t, "it gets the probe", func() bool {
 		a = later.Admit(c)
 		return a.Probe || a.Admitted && len(e.list()) == 0
 	})
@@ -112,7 +112,7 @@ func TestRefusalOutlivesProcesses(t *testing.T) {
 	if n, err := Lift(t.Context(), e.kv, model, batch.ID{}); n != 1 || err != nil {
 		t.Fatalf("%d are lifted, %v", n, err)
 	}
-	testenv.Until(t, patience, "calls go on", func() bool { a := later.Admit(c); return a.Admitted && !a.Probe })
+	testenv.Eventually(t, "calls go on", func() bool { a := later.Admit(c); return a.Admitted && !a.Probe })
 }
 
 // What may be the fault of what an owner asks for holds nobody else; a model that
@@ -161,9 +161,9 @@ func TestRefusalsAreForgotten(t *testing.T) {
 	r := e.registry(after(1), func(cfg *Config) { cfg.Changed = func() { woken.Add(1) } })
 	before := Call{Credential: EndpointKey("http://a", "old"), Model: model}
 	r.Refused(before, refused(batch.CauseUnauthorized))
-	testenv.Until(t, patience, "the hold is written", func() bool { return len(e.list()) == 1 })
+	testenv.Eventually(t, "the hold is written", func() bool { return len(e.list()) == 1 })
 	r.Answered(Call{Credential: EndpointKey("http://a", "new"), Model: model}, time.Now().Add(time.Second), false)
-	testenv.Until(t, patience, "it is lifted", func() bool { return len(e.list()) == 0 && woken.Load() > 0 })
+	testenv.Eventually(t, "it is lifted", func() bool { return len(e.list()) == 0 && woken.Load() > 0 })
 	if held, probe := r.Held(model, batch.ID{}, false, ""); held || probe != "" {
 		t.Error("what is forgotten is held")
 	}

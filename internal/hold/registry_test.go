@@ -10,72 +10,58 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/embedded"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/testcluster"
 	"fusillade/streams"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-const (
-	patience             = time.Minute
-	model    batch.Model = "org/model-1:free"
-)
+const model batch.Model = "org/model-1:free"
 
 type env struct {
-	t      *testing.T
-	broker *embedded.NATS
-	js     jetstream.JetStream
-	kv     jetstream.KeyValue
+	*testcluster.NATS
+	kv jetstream.KeyValue
 }
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
-	e := &env{t: t, broker: testenv.NATS(t)}
-	var err error
-	if e.js, err = jetstream.New(testenv.Connect(t, e.broker)); err != nil {
-		t.Fatal(err)
-	}
+	e := &env{NATS: testcluster.NewNATS(t)}
 	e.ensure()
 	return e
 }
 
 func (e *env) ensure() {
-	e.t.Helper()
-	err := streams.Ensure(e.t.Context(), e.js, streams.Config{InMemory: true, StaleDaemonThreshold: time.Minute})
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	if e.kv, err = e.js.KeyValue(e.t.Context(), streams.HoldsBucket); err != nil {
-		e.t.Fatal(err)
-	}
+	e.T.Helper()
+	e.EnsureStreams(streams.Config{InMemory: true, StaleDaemonThreshold: time.Minute})
+	e.kv = e.Bucket(streams.HoldsBucket)
 }
 
 // registry runs one until the end of the test.
 func (e *env) registry(settings ...func(*Config)) *Registry {
-	e.t.Helper()
-	cfg := Config{Conn: testenv.Connect(e.t, e.broker), Ramp: true, Log: testenv.Logger(e.t)}
+	e.T.Helper()
+	cfg := Config{Conn: testenv.Connect(e.T, e.Broker), Ramp: true, Log: testenv.Logger(e.T)}
 	for _, set := range settings {
 		set(&cfg)
 	}
-	r, err := New(e.t.Context(), cfg)
+	r, err := New(e.T.Context(), cfg)
 	if err != nil {
-		e.t.Fatal(err)
+		e.T.Fatal(err)
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.Run(e.t.Context())
+		r.Run(e.T.Context())
 	}()
-	e.t.Cleanup(func() { <-done })
+	e.T.Cleanup(func() { <-done })
 	return r
 }
 
 func (e *env) list() map[Key]Hold {
-	e.t.Helper()
-	all, err := List(e.t.Context(), e.kv)
+	e.T.Helper()
+	all, err := List(e.T.Context(), e.kv)
 	if err != nil {
-		e.t.Fatal(err)
+		e.T.Fatal(err)
 	}
 	return all
 }
@@ -117,8 +103,8 @@ func TestHoldIsSeenAndLifted(t *testing.T) {
 	if a := placing.Admit(Call{Credential: own, Model: model}); a.Admitted || a.Wait <= 0 {
 		t.Errorf("a call is admitted where the hold was placed: %+v", a)
 	}
-	testenv.Until(t, patience, "another consumer sees the hold", func() bool { return !other.Admit(Call{Credential: own, Model: model}).Admitted })
-	testenv.Until(t, patience, "a dispatcher sees the hold", func() bool { return isHeld(watching, model, id, true) })
+	testenv.Eventually(t, "another consumer sees the hold", func() bool { return !other.Admit(Call{Credential: own, Model: model}).Admitted })
+	testenv.Eventually(t, "a dispatcher sees the hold", func() bool { return isHeld(watching, model, id, true) })
 	for _, r := range []*Registry{placing, other, watching} {
 		if !r.Admit(Call{Credential: shared, Model: model}).Admitted || isHeld(r, model, id, false) || isHeld(r, model, batch.ID{8}, true) || isHeld(r, "another", id, true) {
 			t.Error("another credential is held")
@@ -126,7 +112,7 @@ func TestHoldIsSeenAndLifted(t *testing.T) {
 	}
 	// A model more that is called with the credential is told to all.
 	other.Admit(Call{Credential: own, Model: "another"})
-	testenv.Until(t, patience, "the other model is known", func() bool { return isHeld(watching, "another", id, true) })
+	testenv.Eventually(t, "the other model is known", func() bool { return isHeld(watching, "another", id, true) })
 	all := e.list()
 	if h := all[own]; len(all) != 1 || h.Status != 429 || h.Batch != id || h.Since.IsZero() || time.Until(h.Until) > time.Minute {
 		t.Errorf("the bucket has %+v", all)
@@ -141,9 +127,9 @@ func TestHoldIsSeenAndLifted(t *testing.T) {
 		t.Fatalf("%d holds are lifted, %v", n, err)
 	}
 	for _, r := range []*Registry{placing, other} {
-		testenv.Until(t, patience, "a call is admitted", func() bool { return r.Admit(Call{Credential: own, Model: model}).Admitted })
+		testenv.Eventually(t, "a call is admitted", func() bool { return r.Admit(Call{Credential: own, Model: model}).Admitted })
 	}
-	testenv.Until(t, patience, "the dispatcher sees that it is lifted", func() bool { return !isHeld(watching, model, id, true) })
+	testenv.Eventually(t, "the dispatcher sees that it is lifted", func() bool { return !isHeld(watching, model, id, true) })
 	if n := len(e.list()); n != 0 {
 		t.Errorf("%d holds are left", n)
 	}
@@ -164,7 +150,7 @@ func TestHoldIsCapped(t *testing.T) {
 	if _, err := e.kv.Put(t.Context(), string(other), far.encode()); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Until(t, patience, "the entry is seen", func() bool { return !r.Admit(Call{Credential: other, Model: model}).Admitted })
+	testenv.Eventually(t, "the entry is seen", func() bool { return !r.Admit(Call{Credential: other, Model: model}).Admitted })
 	if a := r.Admit(Call{Credential: other, Model: model}); a.Wait > time.Minute {
 		t.Errorf("the hold is %+v, want at most a minute", a)
 	}
@@ -179,9 +165,9 @@ func TestHoldEnds(t *testing.T) {
 	other := e.registry(func(cfg *Config) { cfg.Changed = func() { woken.Add(1) } })
 	k := EndpointKey("http://a", "sk")
 	placing.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, 700*time.Millisecond)
-	testenv.Until(t, patience, "the hold is seen", func() bool { return !other.Admit(Call{Credential: k, Model: model}).Admitted })
+	testenv.Eventually(t, "the hold is seen", func() bool { return !other.Admit(Call{Credential: k, Model: model}).Admitted })
 	woken.Store(0)
-	testenv.Until(t, patience, "somebody is woken", func() bool { return woken.Load() > 0 })
+	testenv.Eventually(t, "somebody is woken", func() bool { return woken.Load() > 0 })
 	if !other.Admit(Call{Credential: k, Model: model}).Admitted || other.Admit(Call{Credential: k, Model: model}).Admitted {
 		t.Error("want one call to be admitted, and no second one beside it")
 	}
@@ -196,12 +182,12 @@ func TestBucketIsLost(t *testing.T) {
 	e := newEnv(t)
 	a, b := e.registry(), e.registry()
 	k := EndpointKey("http://a", "sk")
-	if err := e.js.DeleteKeyValue(t.Context(), streams.HoldsBucket); err != nil {
+	if err := e.JS.DeleteKeyValue(t.Context(), streams.HoldsBucket); err != nil {
 		t.Fatal(err)
 	}
 	a.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, time.Hour)
 	e.ensure()
-	testenv.Until(t, patience, "the other sees what could not be written at first", func() bool { return !b.Admit(Call{Credential: k, Model: model}).Admitted })
+	testenv.Eventually(t, "the other sees what could not be written at first", func() bool { return !b.Admit(Call{Credential: k, Model: model}).Admitted })
 }
 
 // Calls begin one at a time after a hold, and double with what succeeds.
@@ -273,8 +259,8 @@ func TestManyAnswersAreFewWrites(t *testing.T) {
 	for range 1000 {
 		r.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, time.Minute)
 	}
-	testenv.Until(t, patience, "it is written", func() bool { return len(e.list()) == 1 })
-	info, err := e.js.Stream(t.Context(), "KV_"+streams.HoldsBucket)
+	testenv.Eventually(t, "it is written", func() bool { return len(e.list()) == 1 })
+	info, err := e.JS.Stream(t.Context(), "KV_"+streams.HoldsBucket)
 	if err != nil {
 		t.Fatal(err)
 	}

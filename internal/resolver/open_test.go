@@ -100,7 +100,7 @@ func TestOptions(t *testing.T) {
 		if test.tampered != nil {
 			test.tampered(&u)
 		}
-		if err := f.store.SetModelUpstream(t.Context(), model, u); err != nil {
+		if err := f.Store.SetModelUpstream(t.Context(), model, u); err != nil {
 			t.Fatal(err)
 		}
 		got, ok := f.endpoints(t, f.keyring).Resolve(model)

@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/endpoint"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/testcluster"
 	"fusillade/internal/upstream"
 	"fusillade/streams"
 )
@@ -21,19 +21,13 @@ import (
 func TestMain(m *testing.M) { testenv.Main(m) }
 
 type fixture struct {
-	store   *postgres.Store
-	conn    *nats.Conn
+	*testcluster.Cluster
 	keyring *seal.Keyring
 }
 
 func newFixture(t *testing.T) fixture {
 	t.Helper()
-	s, err := postgres.Open(t.Context(), postgres.Config{URL: testenv.DatabaseURL(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	return fixture{s, testenv.Connect(t, testenv.NATS(t)), keyring(t, 1)}
+	return fixture{testcluster.New(t), keyring(t, 1)}
 }
 
 func keyring(t *testing.T, fill byte) *seal.Keyring {
@@ -49,7 +43,7 @@ func keyring(t *testing.T, fill byte) *seal.Keyring {
 func (f fixture) endpoints(t *testing.T, b *seal.Keyring) *Resolver {
 	t.Helper()
 	endpoints, err := New(Config{
-		Store: f.store, Conn: f.conn, Keyring: b, Interval: time.Hour, Log: testenv.Logger(t),
+		Store: f.Store, Conn: f.Conn, Keyring: b, Interval: time.Hour, Log: testenv.Logger(t),
 		Default: func(m batch.Model) upstream.Target {
 			if m == "unknown" {
 				return upstream.Target{APIKey: "env-key"}
@@ -82,7 +76,7 @@ func (f fixture) set(t *testing.T, model, url, forURL, key string) {
 			t.Fatal(err)
 		}
 	}
-	if err := f.store.SetModelUpstream(t.Context(), batch.Model(model), u); err != nil {
+	if err := f.Store.SetModelUpstream(t.Context(), batch.Model(model), u); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -152,7 +146,7 @@ func TestChangesAreSeen(t *testing.T) {
 	})
 	f.set(t, "m", "http://own", "http://own", "own-key")
 	testenv.Until(t, time.Minute, "the change is seen", func() bool {
-		if err := f.conn.Publish(streams.HintUpstreams, nil); err != nil {
+		if err := f.Conn.Publish(streams.HintUpstreams, nil); err != nil {
 			t.Fatal(err)
 		}
 		to, _ := endpoints.Resolve("m")

@@ -189,7 +189,7 @@ func TestKeepersOutliveTheServer(t *testing.T) {
 		w.work(0, true)
 	}
 	until(t, "all slots are used", func() bool { return e.running.Load() == 4 })
-	if err := e.server.Restart(); err != nil {
+	if err := e.Broker.Restart(); err != nil {
 		t.Fatal(err)
 	}
 	more(t, workers, 50)
@@ -218,10 +218,10 @@ func TestKeepersOutliveTheBucket(t *testing.T) {
 	w := e.worker(t, 1, 100)
 	w.work(0, true)
 	until(t, "all slots are used", func() bool { return e.running.Load() == 50 })
-	if err := e.js.DeleteKeyValue(t.Context(), streams.SlotsBucket); err != nil {
+	if err := e.JS.DeleteKeyValue(t.Context(), streams.SlotsBucket); err != nil {
 		t.Fatal(err)
 	}
-	e.ensure(t)
+	e.ensure()
 	e.ensureModel(t, 3)
 	until(t, "the new limit is in force", func() bool { return e.entry(t).Held() == 3 && e.running.Load() == 3 })
 }
@@ -247,10 +247,10 @@ func TestKeepersRestoreCallsInANewBucket(t *testing.T) {
 				w.work(0, true)
 			}
 			until(t, "all slots are used", func() bool { return e.running.Load() == 4 })
-			if err := e.js.DeleteKeyValue(t.Context(), streams.SlotsBucket); err != nil {
+			if err := e.JS.DeleteKeyValue(t.Context(), streams.SlotsBucket); err != nil {
 				t.Fatal(err)
 			}
-			e.ensure(t)
+			e.ensure()
 			until(t, "the calls are carried over", func() bool {
 				entry := e.entry(t)
 				return entry.Held() == 4 && entry.Limit == 0 && len(entry.Holders) == 2

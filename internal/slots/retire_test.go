@@ -65,7 +65,7 @@ func TestRemovedEntryIsNoticed(t *testing.T) {
 	e.ensureModel(t, 4)
 	w := e.worker(t, 1, 10)
 	<-w.accounts
-	stream, err := e.js.Stream(t.Context(), "KV_"+e.slots.Bucket())
+	stream, err := e.JS.Stream(t.Context(), "KV_"+e.slots.Bucket())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,29 +11,19 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/embedded"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/testcluster"
 	"fusillade/streams"
 )
 
-const (
-	model = batch.Model("meta-llama/Llama-3.1:8b instruct")
-	// patience is how long a test waits for what must happen at last.
-	patience = 30 * time.Second
-)
+const model = batch.Model("meta-llama/Llama-3.1:8b instruct")
 
-// until waits for a condition, which it asks again and again.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	testenv.Until(t, patience, what, holds)
-}
+var until = testenv.Eventually
 
 // env is a broker with its buckets.
 type env struct {
-	server *embedded.NATS
-	conn   *nats.Conn
-	js     jetstream.JetStream
-	slots  jetstream.KeyValue
+	*testcluster.NATS
+	slots jetstream.KeyValue
 	// running is the number of calls in flight, of all workers.
 	running atomic.Int64
 	// ceiling is what running may not pass; passed is the highest that did.
@@ -42,26 +32,16 @@ type env struct {
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
-	e := &env{server: testenv.NATS(t)}
+	e := &env{NATS: testcluster.NewNATS(t)}
 	e.ceiling.Store(1 << 40)
-	e.conn = testenv.Connect(t, e.server)
-	var err error
-	if e.js, err = jetstream.New(e.conn); err != nil {
-		t.Fatal(err)
-	}
-	e.ensure(t)
+	e.ensure()
 	return e
 }
 
-func (e *env) ensure(t *testing.T) {
-	t.Helper()
-	var err error
-	if err = streams.Ensure(t.Context(), e.js, streams.Config{StaleDaemonThreshold: time.Hour}); err != nil {
-		t.Fatal(err)
-	}
-	if e.slots, err = e.js.KeyValue(t.Context(), streams.SlotsBucket); err != nil {
-		t.Fatal(err)
-	}
+func (e *env) ensure() {
+	e.T.Helper()
+	e.EnsureStreams(streams.Config{StaleDaemonThreshold: time.Hour})
+	e.slots = e.Bucket(streams.SlotsBucket)
 }
 
 func (e *env) ensureModel(t *testing.T, limit int) {
@@ -116,12 +96,9 @@ const ready = 2 // requests at hand, at most
 
 func (e *env) worker(t *testing.T, n byte, capacity int) *worker {
 	t.Helper()
-	w := &worker{env: e, id: batch.DaemonID{n}, conn: testenv.Connect(t, e.server), accounts: make(chan *Account, 16)}
-	daemons, err := e.js.KeyValue(t.Context(), streams.DaemonsBucket)
+	w := &worker{env: e, id: batch.DaemonID{n}, conn: testenv.Connect(t, e.Broker), accounts: make(chan *Account, 16)}
+	_, err := e.Bucket(streams.DaemonsBucket).Put(t.Context(), w.id.String(), nil)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := daemons.Put(t.Context(), w.id.String(), nil); err != nil {
 		t.Fatal(err)
 	}
 	w.keeper, err = NewKeeper(t.Context(), Config{

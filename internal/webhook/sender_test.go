@@ -13,50 +13,35 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/testcluster"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-const patience = time.Minute
-
 type fixture struct {
-	t       *testing.T
-	store   *postgres.Store
-	db      *pgxpool.Pool
+	*testcluster.Database
 	keyring *seal.Keyring
 	secret  string
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, secret: NewSecret()}
-	url := testenv.DatabaseURL(t)
-	var err error
-	if f.store, err = postgres.Open(t.Context(), postgres.Config{URL: url}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(f.store.Close)
-	if f.db, err = pgxpool.New(t.Context(), url); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(f.db.Close)
+	f := &fixture{Database: testcluster.NewDatabase(t), secret: NewSecret()}
 	f.keyring = f.newKeyring(1)
 	return f
 }
 
 func (f *fixture) newKeyring(fill byte) *seal.Keyring {
-	f.t.Helper()
+	f.T.Helper()
 	keyring, err := seal.New(bytes.Repeat([]byte{fill}, seal.KeyBytes))
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	return keyring
 }
@@ -65,48 +50,41 @@ func (f *fixture) newKeyring(fill byte) *seal.Keyring {
 func (f *fixture) event(url string) { f.eventOf("alice", url) }
 
 func (f *fixture) eventOf(owner, url string) {
-	f.t.Helper()
-	id, err := f.store.CreateWebhook(f.t.Context(), owner, url, func(id string) ([]byte, error) {
+	f.T.Helper()
+	id, err := f.Store.CreateWebhook(f.T.Context(), owner, url, func(id string) ([]byte, error) {
 		return f.keyring.Seal(seal.WebhookSecret(id, url), f.secret)
 	})
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
-	f.exec(`INSERT INTO webhook_deliveries (event_id, webhook_id, type, batch_id) VALUES (gen_random_uuid(), $1::uuid, 'batch.completed', gen_random_uuid())`, id)
-}
-
-func (f *fixture) exec(sql string, args ...any) {
-	f.t.Helper()
-	if _, err := f.db.Exec(f.t.Context(), sql, args...); err != nil {
-		f.t.Fatal(err)
-	}
+	f.Exec(`INSERT INTO webhook_deliveries (event_id, webhook_id, type, batch_id) VALUES (gen_random_uuid(), $1::uuid, 'batch.completed', gen_random_uuid())`, id)
 }
 
 // is reports whether the only event is as the condition says.
 func (f *fixture) is(condition string) bool {
-	f.t.Helper()
+	f.T.Helper()
 	var holds bool
-	if err := f.db.QueryRow(f.t.Context(), `SELECT COALESCE(bool_and(`+condition+`), false) FROM webhook_deliveries`).Scan(&holds); err != nil {
-		f.t.Fatal(err)
+	if err := f.DB.QueryRow(f.T.Context(), `SELECT COALESCE(bool_and(`+condition+`), false) FROM webhook_deliveries`).Scan(&holds); err != nil {
+		f.T.Fatal(err)
 	}
 	return holds
 }
 
 func (f *fixture) until(what, condition string) {
-	f.t.Helper()
-	testenv.Until(f.t, patience, what, func() bool { return f.is(condition) })
+	f.T.Helper()
+	testenv.Eventually(f.T, what, func() bool { return f.is(condition) })
 }
 
 // run delivers until stop, or the end of the test.
 func (f *fixture) run(change func(*Config)) (stop func()) {
-	f.t.Helper()
-	cfg := Config{Store: f.store, Keyring: f.keyring, AllowPrivate: true, Log: testenv.Logger(f.t)}
+	f.T.Helper()
+	cfg := Config{Store: f.Store, Keyring: f.keyring, AllowPrivate: true, Log: testenv.Logger(f.T)}
 	if change != nil {
 		change(&cfg)
 	}
 	s, err := New(cfg)
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -118,7 +96,7 @@ func (f *fixture) run(change func(*Config)) (stop func()) {
 		cancel()
 		<-done
 	}
-	f.t.Cleanup(stop)
+	f.T.Cleanup(stop)
 	return stop
 }
 
@@ -175,7 +153,7 @@ func TestDelivery(t *testing.T) {
    AND next_attempt_at BETWEEN now() - interval '1 minute' AND now() + interval '6 s'`)
 	stop()
 	r.answer(http.StatusNoContent)
-	f.exec(`UPDATE webhook_deliveries SET next_attempt_at = now()`)
+	f.Exec(`UPDATE webhook_deliveries SET next_attempt_at = now()`)
 	f.run(nil)
 	f.until("it was delivered", `delivered_at IS NOT NULL AND next_attempt_at IS NULL AND last_status = 204 AND last_error IS NULL`)
 	r.mu.Lock()
@@ -258,11 +236,11 @@ func TestHangingEndpoints(t *testing.T) {
 			f.eventOf(fmt.Sprint("owner ", owner), fmt.Sprintf("%s/%d", hanging.URL, i))
 		}
 	}
-	f.exec(`UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 hour'`)
-	f.run(func(cfg *Config) { cfg.Timeout = patience })
-	testenv.Until(t, patience, "each owner has places", func() bool {
+	f.Exec(`UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 hour'`)
+	f.run(func(cfg *Config) { cfg.Timeout = testenv.Patience })
+	testenv.Eventually(t, "each owner has places", func() bool {
 		var all, least, most int
-		if err := f.db.QueryRow(t.Context(), `
+		if err := f.DB.QueryRow(t.Context(), `
 SELECT sum(n)::int, min(n), max(n) FROM (
        SELECT count(*) FILTER (WHERE attempts > 0)::int AS n
          FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id GROUP BY w.owner) o`).Scan(&all, &least, &most); err != nil {
@@ -274,11 +252,7 @@ SELECT sum(n)::int, min(n), max(n) FROM (
 		return least > 0
 	})
 	f.eventOf("bob", well.URL)
-	select {
-	case <-arrived:
-	case <-time.After(patience):
-		t.Error("another owner's event was not delivered")
-	}
+	testenv.Receive(t, "another owner's event is delivered", arrived)
 }
 
 // After about a day no further attempt is made.
@@ -288,7 +262,7 @@ func TestGivingUp(t *testing.T) {
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	f.event(closed.URL)
-	f.exec(`UPDATE webhook_deliveries SET attempts = $1`, len(backoffs))
+	f.Exec(`UPDATE webhook_deliveries SET attempts = $1`, len(backoffs))
 	f.run(nil)
 	f.until("it was given up", `next_attempt_at IS NULL AND delivered_at IS NULL AND last_error IS NOT NULL`)
 	var day time.Duration
