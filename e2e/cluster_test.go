@@ -209,9 +209,15 @@ func (c *cluster) await(id batch.ID, what string, holds func(postgres.Batch) boo
 	return b
 }
 
+// awaitEnd waits, however slow the machine is, as long as requests end.
 func (c *cluster) awaitEnd(id batch.ID) postgres.Batch {
 	c.t.Helper()
-	return c.await(id, "the batch has ended", func(b postgres.Batch) bool { return b.Status.Terminal() })
+	var b postgres.Batch
+	testenv.Steadily(c.t, "the batch has ended", func() (int64, bool) {
+		b = c.await(id, "it is read", func(postgres.Batch) bool { return true })
+		return b.Counts.Done(), b.Status.Terminal()
+	})
+	return b
 }
 
 // check verifies the rows of a batch.

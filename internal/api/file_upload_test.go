@@ -206,7 +206,7 @@ func TestUploadKilled(t *testing.T) {
 // A client that stalls is cut off, and nothing of its file remains.
 func TestUploadStalled(t *testing.T) {
 	t.Parallel()
-	s := newService(t, func(cfg *api.Config) { cfg.ClientTimeout = 300 * time.Millisecond })
+	s := newService(t, func(cfg *api.Config) { cfg.ClientTimeout = 2 * time.Second })
 	conn := s.client("alice").rawUpload()
 	if _, err := io.WriteString(conn, requests(100, "m")); err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ import (
 func TestMain(m *testing.M) { testenv.Main(m) }
 
 // patience is how long a test waits for what must happen at last.
-const patience = time.Minute
+const patience = testenv.Patience
 
 // until waits for a condition, which it asks again and again.
 func until(t testing.TB, what string, holds func() bool) {

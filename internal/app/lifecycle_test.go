@@ -27,7 +27,7 @@ func (c *cluster) operator() *control.Controller {
 // nothing, others are not held up, and a retry completes it.
 func TestCancelAndRetryOfARunningBatch(t *testing.T) {
 	t.Parallel()
-	const n = 2000
+	const n = 1000
 	c := newCluster(t, mock.Settings{Latency: "uniform:2ms-20ms"})
 	c.start("dispatcher")
 	c.start("consumer")

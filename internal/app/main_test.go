@@ -182,11 +182,9 @@ func (c *cluster) awaitEnd(id batch.ID) {
 			c.explain(id)
 		}
 	}()
-	testenv.Eventually(c.T, "the batch has ended", func() bool {
-		ended = c.Batch(id).Status.Terminal()
-		return ended
-	})
-	if b := c.Batch(id); b.Counts.Completed != b.Counts.Total {
+	b := c.AwaitStatus(id)
+	ended = true
+	if b.Counts.Completed != b.Counts.Total {
 		c.T.Errorf("counts are %+v, want all completed", b.Counts)
 	}
 }
@@ -194,7 +192,10 @@ func (c *cluster) awaitEnd(id batch.ID) {
 // awaitDone waits until that many requests of the batch have ended.
 func (c *cluster) awaitDone(id batch.ID, n int64) {
 	c.T.Helper()
-	testenv.Eventually(c.T, fmt.Sprintf("%d requests have ended", n), func() bool { return c.Batch(id).Counts.Done() >= n })
+	testenv.Steadily(c.T, fmt.Sprintf("%d requests have ended", n), func() (int64, bool) {
+		done := c.Batch(id).Counts.Done()
+		return done, done >= n
+	})
 }
 
 // calledAtMost fails the test if a request was called more often.

@@ -36,6 +36,9 @@ const (
 	otherModel = testcluster.Other
 	patience   = testenv.Patience
 	never      = testcluster.Never
+	// lease ends while a test waits, and is renewed long before by who lives: a
+	// message that is on its way while its pull ends is lost until then.
+	lease = 30 * time.Second
 )
 
 var (
@@ -60,7 +63,7 @@ func newCluster(t testing.TB, settings ...func(*dispatch.Config)) *cluster {
 	c := newBareCluster(t)
 	cfg := dispatch.Config{
 		Store: c.Store, Conn: testenv.Connect(t, c.Broker), Streams: described, ClaimBatchSize: 100, ClaimInterval: 200 * time.Millisecond,
-		DefaultLimit: 4, Lease: never, ClaimTimeout: time.Minute, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second,
+		DefaultLimit: 4, Lease: lease, ClaimTimeout: time.Minute, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second,
 		MetadataFields: []string{"id", "endpoint", "created_at", "completion_window", "team"}, Log: testenv.Logger(t),
 	}
 	for _, set := range settings {
@@ -157,7 +160,7 @@ func (c *cluster) startTuned(tune func(*Consumer), settings ...func(*Config)) *r
 			return upstream.Target{BaseURL: c.url, APIKey: "sk-test"}, true
 		},
 		Retry: batch.RetryPolicy{Backoff: 10 * time.Millisecond, Factor: 2, MaxBackoff: 50 * time.Millisecond},
-		Lease: never, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second, HeartbeatInterval: 500 * time.Millisecond,
+		Lease: lease, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second, HeartbeatInterval: 2 * time.Second,
 		DrainTimeout: patience, MaxInFlight: 100, MaxTakeovers: 5, Log: testenv.Logger(c.T),
 	}
 	for _, set := range settings {

@@ -12,6 +12,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
+	"fusillade/internal/testenv"
 	"fusillade/streams"
 )
 
@@ -87,7 +88,7 @@ func TestNothingWaitsWithoutSlots(t *testing.T) {
 // leaves the others places in the stream.
 func TestFailingOwnerStopsNobody(t *testing.T) {
 	t.Parallel()
-	const limit, failing, good = 4, 1500, 300
+	const limit, failing, good = 4, 1200, 300
 	for name, longest := range map[string]time.Duration{
 		"backoffs too long for the stream": time.Minute, "more than a share": 2 * never,
 	} {
@@ -108,8 +109,9 @@ func TestFailingOwnerStopsNobody(t *testing.T) {
 				bad[i].CustomID = "bad" + bad[i].CustomID
 			}
 			c.Begin(bad, func(n *postgres.NewBatch) { n.CreatedBy = "alice" })
-			until(t, "all of alice's have failed once", func() bool {
-				return c.Count(`SELECT count(*) FROM requests WHERE attempt = 1`) == failing
+			testenv.Steadily(t, "all of alice's have failed once", func() (int64, bool) {
+				failed := c.Count(`SELECT count(*) FROM requests WHERE attempt = 1`)
+				return failed, failed == failing
 			})
 			// Acks are on their way for a moment after the writes that they follow.
 			most := streams.MaxAckPending(limit) / ownerWaitingPart

@@ -224,7 +224,7 @@ func TestLeaseRunsOutDuringTheCall(t *testing.T) {
 			hold := make(gate)
 			c.endpoint.set(hold.answer)
 			for range consumers {
-				c.start() // its own lease is so long that it renews none
+				c.start(func(cfg *Config) { cfg.Lease = never }) // it renews none
 			}
 			id := c.Begin(lines(1, testModel))
 			until(t, "the message was offered again", func() bool { return c.delivered() >= 3 })

@@ -22,7 +22,7 @@ func (c *cluster) sharded(n streams.Shards) func(*Config) {
 	}
 	return func(cfg *Config) {
 		cfg.Streams.Shards = n
-		cfg.Lease, cfg.ClaimInterval, cfg.ClaimTimeout, cfg.StaleThreshold = 200*time.Millisecond, 100*time.Millisecond, time.Second, time.Hour
+		cfg.Lease, cfg.ClaimInterval, cfg.ClaimTimeout, cfg.StaleThreshold = 10*time.Second, 100*time.Millisecond, 2*time.Second, time.Hour
 	}
 }
 

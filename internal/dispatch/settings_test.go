@@ -253,7 +253,7 @@ SELECT 100 * sum(c.claimed) FILTER (WHERE b.created_by = 'bob') / sum(c.claimed)
 // More batches than are listed at once all get their turn, without a poll.
 func TestManySmallBatches(t *testing.T) {
 	t.Parallel()
-	const batches = 1500
+	const batches = 1100
 	c := newCluster(t)
 	c.Begin(lines(1, testModel))
 	c.Exec(`
