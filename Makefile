@@ -78,10 +78,11 @@ lint: build/golangci-lint ## Run the linters, and look for retired words and dea
 build/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) build -C tools -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-readme: ## Refresh the tables of settings, reasons and metrics in docs/
+readme: ## Refresh the tables of settings, reasons, metrics and behaviors in docs/
 	$(GO) test ./internal/batch -run '^TestReasonsInDocuments$$' -update
 	$(GO) test ./internal/config -run '^TestConfigurationTable$$' -update
 	$(GO) test ./internal/app -run '^TestMetricsTable$$' -update
+	$(GO) test ./internal/mock -run '^TestBehaviorsTable$$' -update
 
 dist: ## Cross-build static binaries into build/linux-ARCH/
 	@test -n "$(CERTS)" || { echo "no certificate authorities were found; set CERTS=FILE" >&2; exit 1; }

@@ -257,7 +257,7 @@ func TestAzureClient(t *testing.T) {
 		for i := 0; i < len(test.header); i += 2 {
 			r.Header.Set(test.header[i], test.header[i+1])
 		}
-		resp, err := http.DefaultClient.Do(r)
+		resp, err := (&http.Client{Timeout: time.Minute}).Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,6 +41,8 @@ type call struct {
 	customID  string
 	bodyBytes int
 	draw      draw
+	number    int64 // how often the custom id was called before
+	behavior  askedBehavior
 
 	asked
 }
@@ -95,6 +97,12 @@ func (s *Server) readCall(w http.ResponseWriter, r *http.Request, e endpoint) (*
 	if err := c.decode(body.Bytes()); err != nil {
 		return nil, fmt.Errorf("the body is not the JSON object that is expected: %w", err)
 	}
+	c.behavior = findBehavior(body.Bytes())
+	if c.behavior.name != "" {
+		if _, err := behaviorNamed(c.behavior.name); err != nil {
+			return nil, err
+		}
+	}
 	if e == moderationsEndpoint {
 		c.Model = cmp.Or(c.Model, moderationModel)
 	}
@@ -119,7 +127,8 @@ func (s *Server) readCall(w http.ResponseWriter, r *http.Request, e endpoint) (*
 		return c, nil
 	}
 	c.draw = newDraw(s.seed, c.customID)
-	c.draw = c.draw.numbered(s.callNumber(r, c))
+	c.number = s.callNumber(r, c)
+	c.draw = c.draw.numbered(c.number)
 	return c, nil
 }
 

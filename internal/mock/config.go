@@ -46,6 +46,10 @@ type Settings struct {
 	// custom ids on every call; the others hit that share of the remaining
 	// calls, each anew. Empty: none.
 	Errors string `json:"errors"`
+	// Behaviors are rates by name of a Behavior, such as "html=0.05,reset=0.01":
+	// that share of the calls, each anew, gets it, unless its prompt asks for
+	// another. Empty: none.
+	Behaviors string `json:"behaviors"`
 	// RetryAfterSeconds is sent as Retry-After with 429 and 503. Zero: not sent.
 	RetryAfterSeconds int `json:"retry_after_seconds"`
 	// Ceilings are the most calls in flight by model, such as "gpt-4=5,*=10"; *
@@ -57,21 +61,23 @@ type Settings struct {
 // settings is Settings, parsed. It is never changed, only replaced.
 type settings struct {
 	Settings
-	latency  latency
-	errors   errorRates
-	ceilings ceilings
-	replaced chan struct{} // closed when these are no longer in force
+	latency   latency
+	errors    errorRates
+	ceilings  ceilings
+	behaviors behaviorRates
+	replaced  chan struct{} // closed when these are no longer in force
 }
 
 func (s Settings) parse() (*settings, error) {
 	parsed := &settings{Settings: s, replaced: make(chan struct{})}
-	var errs [4]error
+	var errs [5]error
 	parsed.latency, errs[0] = parseLatency(s.Latency)
 	parsed.errors, errs[1] = parseErrorRates(s.Errors)
 	parsed.ceilings, errs[2] = parseCeilings(s.Ceilings)
 	if s.RetryAfterSeconds < 0 || s.RetryAfterSeconds > maxRetryAfter {
 		errs[3] = fmt.Errorf("retry_after_seconds is %d: want 0 to %d", s.RetryAfterSeconds, maxRetryAfter)
 	}
+	parsed.behaviors, errs[4] = parseBehaviorRates(s.Behaviors)
 	return parsed, errors.Join(errs[:]...)
 }
 

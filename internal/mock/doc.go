@@ -15,6 +15,8 @@
 // response_format or text.format, a call of the tool that tool_choice demands,
 // logprobs.
 //
+// What real endpoints do beside that is played by Behaviors.
+//
 // A call counts as in flight from when its body has been read until just
 // before its answer is written. So a client that starts its next call on
 // receipt of an answer is never seen with one call more than it has.

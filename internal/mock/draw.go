@@ -17,6 +17,7 @@ const (
 	forID
 	forVector
 	forValue
+	forBehavior
 )
 
 // newDraw hashes id, the call's custom id or its body if it has none. The

@@ -124,6 +124,16 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	if b, found := inForce.behaviors.of(c); found && !r.URL.Query().Has(redirectedParameter) {
+		if b.status == 0 {
+			m.abort()
+		} else {
+			m.answer(b.status)
+		}
+		setRequestID(w, c)
+		b.play(&turn{w: w, r: r, c: c, answer: body})
+		return
+	}
 	m.answer(http.StatusOK)
 	setRequestID(w, c)
 	writeBody(w, http.StatusOK, body)
