@@ -45,7 +45,7 @@ func (c *modelsSetCmd) change() (client.ModelChange, error) {
 	}
 	switch {
 	case c.Limit == nil && escalation == 0 && !c.given():
-		return change, errors.New("nothing to set: give --limit, --escalate-to, --escalate-before, --no-escalation, --default-escalation, --upstream, --api-key-env, --api-key-stdin, --upstream-auth, --upstream-header, --upstream-model, --upstream-path or --default-upstream")
+		return change, errors.New("nothing to set: give --limit, --escalate-to, --escalate-before, --no-escalation, --default-escalation, --upstream, --api-key-env, --api-key-stdin, --upstream-auth, --upstream-header, --upstream-model, --upstream-path, --stream or --default-upstream")
 	case escalation > 1:
 		return change, errors.New("--escalate-to and --escalate-before, --no-escalation and --default-escalation exclude each other")
 	case c.Limit != nil && (*c.Limit < 0 || *c.Limit > control.MaxLimit):

@@ -29,6 +29,7 @@ type upstreamFlags struct {
 	HeaderEnv       []string `name:"upstream-header-env" placeholder:"NAME=VARIABLE" sep:"none" help:"The same, with the value from an environment variable."`
 	NoHeaders       bool     `name:"no-upstream-headers" help:"Remove those headers."`
 	UpstreamModel   *string  `placeholder:"NAME" help:"What the endpoint calls the model."`
+	Stream          *string  `placeholder:"on|off|default" help:"Whether calls ask for a streamed answer, which is folded into one object, also where the request does not; default: as the consumers' environment says."`
 	UpstreamPath    *string  `placeholder:"PATH" help:"What follows the endpoint's URL in place of the path of a request, such as /openai/deployments/{model}/{operation}."`
 }
 
@@ -38,7 +39,7 @@ func (f *upstreamFlags) given() bool {
 
 func (f *upstreamFlags) setsEndpoint() bool {
 	return len(f.Upstream) > 0 || f.APIKeyEnv != "" || f.APIKeyStdin || f.UpstreamAuth != nil || len(f.UpstreamHeader) > 0 || len(f.HeaderEnv) > 0 ||
-		f.NoHeaders || f.UpstreamModel != nil || f.UpstreamPath != nil
+		f.NoHeaders || f.UpstreamModel != nil || f.UpstreamPath != nil || f.Stream != nil
 }
 
 const maxKeyBytes = 8 << 10
@@ -107,6 +108,15 @@ func (f *upstreamFlags) endpoint() (e operator.ModelEndpoint, err error) {
 			return e, fmt.Errorf("--upstream-path %w", err)
 		}
 		e.Path = &path
+	}
+	if f.Stream != nil {
+		stream := endpoint.Stream("")
+		if *f.Stream != "default" {
+			if stream, err = endpoint.ParseStream(*f.Stream); err != nil || stream == "" {
+				return e, errors.New("--stream is none of on, off and default")
+			}
+		}
+		e.Stream = &stream
 	}
 	if f.UpstreamModel != nil {
 		if err := endpoint.CheckModel(*f.UpstreamModel); err != nil {
@@ -212,6 +222,9 @@ func upstreamText(m client.ModelStatus) string {
 		}
 		if o.Path != "" {
 			notes = append(notes, "path "+cli.Plain(o.Path))
+		}
+		if o.Stream != "" {
+			notes = append(notes, "stream "+cli.Plain(o.Stream))
 		}
 		if len(o.Headers) > 0 {
 			notes = append(notes, "headers "+cli.Plain(strings.Join(o.Headers, " ")))

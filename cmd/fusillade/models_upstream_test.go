@@ -32,6 +32,8 @@ func TestBadUpstreams(t *testing.T) {
 		"no encryption key": {[]string{"--api-key-env", "A_KEY"}, "FUSILLADE_ENCRYPTION_KEY"},
 		"default and auth":  {[]string{"--default-upstream", "--upstream-auth", "none"}, "excludes"},
 		"unknown auth":      {[]string{"--upstream-auth", "secret"}, "--upstream-auth is none of bearer"},
+		"unknown stream":    {[]string{"--stream", "maybe"}, "--stream is none of on, off and default"},
+		"empty stream":      {[]string{"--stream", ""}, "--stream is none of on, off and default"},
 		"bad path":          {[]string{"--upstream-path", "x"}, "--upstream-path is a path that does not begin"},
 		"bad model":         {[]string{"--upstream-model", "a\nb"}, "--upstream-model is a model's name with a control"},
 		"bad header":        {[]string{"--upstream-header", "Host=secret"}, "--upstream-header has the header Host"},

@@ -39,6 +39,7 @@ type upstreamOptionsObject struct {
 	Headers []string `json:"headers"`
 	Path    *string  `json:"path"`
 	Model   *string  `json:"model"`
+	Stream  *string  `json:"stream"`
 }
 
 func asUpstreamOptions(m control.ModelStatus) *upstreamOptionsObject {
@@ -47,7 +48,7 @@ func asUpstreamOptions(m control.ModelStatus) *upstreamOptionsObject {
 		return nil
 	}
 	out := &upstreamOptionsObject{
-		URLs: []string{}, Auth: optional(string(o.Auth)), Headers: o.Headers.Names(), Path: optional(string(o.Path)), Model: optional(o.Model),
+		URLs: []string{}, Auth: optional(string(o.Auth)), Headers: o.Headers.Names(), Path: optional(string(o.Path)), Model: optional(o.Model), Stream: optional(string(o.Stream)),
 	}
 	if len(o.More) > 0 {
 		out.URLs = append([]string{m.Upstream}, o.More...)

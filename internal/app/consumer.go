@@ -23,7 +23,8 @@ func Consume(taking, doing context.Context, r Resources, cfg *config.Consumer, o
 
 func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consumer, observe func(*consume.Consumer), d *daemon.Daemon) error {
 	client, err := upstream.New(upstream.Config{
-		Timeout: cfg.Timeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight, Proxy: cfg.Upstream.Proxy.For(),
+		Timeout: cfg.Timeout.Duration(), FirstTokenTimeout: cfg.FirstTokenTimeout.Duration(),
+		StallTimeout: cfg.StallTimeout.Duration(), StreamTimeout: cfg.StreamedTimeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight, Proxy: cfg.Upstream.Proxy.For(),
 		ShouldRetry: func(r upstream.Response) bool { return cfg.ShouldRetry.Contains(r.StatusCode) },
 		Log:         r.Log,
 	})
@@ -42,7 +43,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 		Resolve: endpoints.Resolve, BatchKey: endpoints.BatchKey,
 		Retry: cfg.RetryPolicy(), MaxStreamBackoff: cfg.MaxStreamBackoff.Duration(), MaxHold: cfg.MaxHold.Duration(), Lease: lease(&cfg.Daemon),
 		HoldAfter: cfg.HoldAfterRefusals, Probe: cfg.ProbeInterval.Duration(), MaxProbe: cfg.MaxProbeInterval.Duration(),
-		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), CallTimeout: cfg.Timeout.Duration(),
+		ProcessingTimeout: cfg.ProcessingTimeout.Duration(),
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),
 		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),
 		Lapsed: d.Lapsed, Watch: d.Watchdog(), CancelPoll: cfg.CancellationPollInterval.Duration(), MaxInFlight: cfg.MaxInFlight, MaxTakeovers: cfg.MaxTakeovers,

@@ -159,6 +159,7 @@ func TestMetricNames(t *testing.T) {
 		"requests_in_flight":                     "model",
 		"claim_duration_seconds":                 "",
 		"claim_size":                             "",
+		"time_to_first_token_seconds":            "model",
 		"request_duration_seconds":               "model, status",
 		"retry_attempts_on_success":              "model",
 		"heartbeat_duration_seconds":             "",

@@ -36,7 +36,8 @@ type UpstreamOptions struct {
 	Auth    string   `json:"auth"`
 	Headers []string `json:"headers"` // their names
 	Path    string   `json:"path"`
-	Model   string   `json:"model"` // the model's name there
+	Model   string   `json:"model"`  // the model's name there
+	Stream  string   `json:"stream"` // on or off; empty: as the consumers' environment says
 }
 
 // Hold is a pause that a model's endpoint asked for. No call begins before it

@@ -17,6 +17,10 @@ const (
 	// unset.
 	processingSlack = time.Minute
 
+	// streamedTimeout is the least StreamedTimeout where it is unset: 100,000 tokens
+	// at 30 a second.
+	streamedTimeout = time.Hour
+
 	// heartbeatsToMiss is the least number of heartbeat intervals that make a
 	// daemon stale: one lost heartbeat is no death.
 	heartbeatsToMiss = 3
@@ -40,12 +44,15 @@ type Daemon struct {
 	HoldAfterRefusals        int                  `envconfig:"FUSILLADE_HOLD_AFTER_REFUSALS" default:"20" min:"0" max:"1000000" unit:"calls" desc:"refused calls in a row (bad key, no quota, unknown model, no connection) after which a consumer has the endpoint and key held; 0: never"`
 	ProbeInterval            Milliseconds         `envconfig:"FUSILLADE_PROBE_INTERVAL_MS" default:"5000" min:"10" max:"86400000" unit:"ms" desc:"pause before the first call that finds out whether what is held for refusals answers again; it doubles with each"`
 	MaxProbeInterval         Milliseconds         `envconfig:"FUSILLADE_MAX_PROBE_INTERVAL_MS" default:"60000" min:"10" max:"86400000" unit:"ms" desc:"longest pause between such calls"`
-	Timeout                  Milliseconds         `envconfig:"FUSILLADE_TIMEOUT_MS" default:"600000" min:"1" unit:"ms" desc:"timeout of one attempt, from connect to last byte"`
+	Timeout                  Milliseconds         `envconfig:"FUSILLADE_TIMEOUT_MS" default:"600000" min:"1" unit:"ms" desc:"timeout of one attempt, from connect to last byte, unless its answer is streamed"`
+	FirstTokenTimeout        Milliseconds         `envconfig:"FUSILLADE_FIRST_TOKEN_TIMEOUT_MS" derived:"TIMEOUT_MS" min:"1" unit:"ms" desc:"longest time from connect to the first part of a streamed answer"`
+	StallTimeout             Milliseconds         `envconfig:"FUSILLADE_STALL_TIMEOUT_MS" default:"120000" min:"1" unit:"ms" desc:"longest time between parts of a streamed answer; keep-alives are none"`
+	StreamedTimeout          Milliseconds         `envconfig:"FUSILLADE_STREAMED_TIMEOUT_MS" derived:"3600000, or TIMEOUT_MS if that is longer" min:"1" unit:"ms" desc:"timeout of one attempt whose answer is streamed, from connect to last byte"`
 	StatusLogInterval        OptionalMilliseconds `envconfig:"FUSILLADE_STATUS_LOG_INTERVAL_MS" default:"2000" min:"1" unit:"ms" desc:"pause between log lines about the requests in flight; none: no such lines"`
 	HeartbeatInterval        Milliseconds         `envconfig:"FUSILLADE_HEARTBEAT_INTERVAL_MS" default:"5000" min:"1" unit:"ms" desc:"pause between heartbeats"`
 	ShouldRetry              batch.StatusSet      `envconfig:"FUSILLADE_SHOULD_RETRY" default:"5xx,429,408,404" allowed:"codes, classes and ranges such as 5xx,429,400-408, or none" desc:"HTTP statuses that are retried: codes, classes, ranges; none: no status"`
 	ClaimTimeout             Milliseconds         `envconfig:"FUSILLADE_CLAIM_TIMEOUT_MS" default:"60000" min:"1" unit:"ms" desc:"a claimed request that is not started within this, and is not queued, returns to pending"`
-	ProcessingTimeout        Milliseconds         `envconfig:"FUSILLADE_PROCESSING_TIMEOUT_MS" derived:"TIMEOUT_MS + 60000" min:"1" unit:"ms" desc:"a request that is processed for longer returns to pending; at least TIMEOUT_MS + 5000"`
+	ProcessingTimeout        Milliseconds         `envconfig:"FUSILLADE_PROCESSING_TIMEOUT_MS" derived:"TIMEOUT_MS + 60000" min:"1" unit:"ms" desc:"a request that is processed for longer returns to pending, unless parts of a streamed answer keep coming; at least TIMEOUT_MS + 5000"`
 	StaleDaemonThreshold     Milliseconds         `envconfig:"FUSILLADE_STALE_DAEMON_THRESHOLD_MS" default:"30000" min:"1" unit:"ms" desc:"a daemon without a heartbeat for this long is dead; at least 3 × HEARTBEAT_INTERVAL_MS"`
 	ReclaimBatchSize         int                  `envconfig:"FUSILLADE_UNCLAIM_BATCH_SIZE" default:"100" min:"1" max:"10000" unit:"requests" desc:"most stale requests taken back in one cycle"`
 	CancellationPollInterval Milliseconds         `envconfig:"FUSILLADE_CANCELLATION_POLL_INTERVAL_MS" default:"5000" min:"1" unit:"ms" desc:"pause between looks for batches whose deadline has passed, and for cancelled ones should a push be lost"`
@@ -77,12 +84,21 @@ func (d *Daemon) ModelLimit(model batch.Model) int {
 }
 
 func (d *Daemon) check(p *problems) {
+	if d.FirstTokenTimeout == 0 {
+		d.FirstTokenTimeout = d.Timeout
+	}
+	if d.StreamedTimeout == 0 {
+		d.StreamedTimeout = max(Milliseconds(streamedTimeout), d.Timeout)
+	}
 	if d.ProcessingTimeout == 0 {
 		d.ProcessingTimeout = d.Timeout + Milliseconds(processingSlack)
 	}
 	p.relate(d.ProcessingTimeout < d.Timeout+Milliseconds(WriteBackMargin), "PROCESSING_TIMEOUT_MS", "TIMEOUT_MS",
 		"is %s, which must be at least %s (%s) + %d for the write of the result",
 		d.ProcessingTimeout, prefixed("TIMEOUT_MS"), d.Timeout, WriteBackMargin.Milliseconds())
+	p.relate(d.ProcessingTimeout < d.FirstTokenTimeout+Milliseconds(WriteBackMargin) && d.FirstTokenTimeout != d.Timeout, "FIRST_TOKEN_TIMEOUT_MS", "PROCESSING_TIMEOUT_MS",
+		"is %s, which must be at most %s (%s) − %d",
+		d.FirstTokenTimeout, prefixed("PROCESSING_TIMEOUT_MS"), d.ProcessingTimeout, WriteBackMargin.Milliseconds())
 	p.relate(d.StaleDaemonThreshold < heartbeatsToMiss*d.HeartbeatInterval, "STALE_DAEMON_THRESHOLD_MS", "HEARTBEAT_INTERVAL_MS",
 		"is %s, which must be at least %d × %s (%s)",
 		d.StaleDaemonThreshold, heartbeatsToMiss, prefixed("HEARTBEAT_INTERVAL_MS"), d.HeartbeatInterval)

@@ -244,6 +244,8 @@ func TestLoadWhatDoesNotFitTogether(t *testing.T) {
 		{"processing as long as timeout", []string{a + "=600000"}, []string{a, b}},
 		{"processing just short of the margin", []string{a + "=14999", b + "=10000"}, []string{a, b}},
 		{"processing with the margin", []string{a + "=15000", b + "=10000"}, nil},
+		{"first token after the processing", []string{"FUSILLADE_FIRST_TOKEN_TIMEOUT_MS=655001"}, []string{"FUSILLADE_FIRST_TOKEN_TIMEOUT_MS", a}},
+		{"first token within the processing", []string{"FUSILLADE_FIRST_TOKEN_TIMEOUT_MS=655000"}, nil},
 		{"bad timeout hides the pair", []string{a + "=1", b + "=x"}, []string{b}},
 		{"stale too soon", []string{"FUSILLADE_STALE_DAEMON_THRESHOLD_MS=14999"}, []string{"FUSILLADE_STALE_DAEMON_THRESHOLD_MS", "FUSILLADE_HEARTBEAT_INTERVAL_MS"}},
 		{"stale in time", []string{"FUSILLADE_STALE_DAEMON_THRESHOLD_MS=15000"}, nil},
@@ -289,6 +291,29 @@ func TestLoadDerivesProcessingTimeout(t *testing.T) {
 	}
 	if got := cfg.ProcessingTimeout.Duration(); got != 61*time.Second {
 		t.Errorf("processing timeout %s, want a minute more than the timeout", got)
+	}
+}
+
+func TestLoadDerivesStreamTimeouts(t *testing.T) {
+	for _, test := range []struct {
+		environ                     []string
+		first, streamed, processing time.Duration
+	}{
+		{nil, 10 * time.Minute, time.Hour, 11 * time.Minute},
+		{[]string{"FUSILLADE_TIMEOUT_MS=7200000"}, 2 * time.Hour, 2 * time.Hour, 2*time.Hour + time.Minute},
+		{[]string{"FUSILLADE_FIRST_TOKEN_TIMEOUT_MS=1000", "FUSILLADE_STREAMED_TIMEOUT_MS=2000"}, time.Second, 2 * time.Second, 11 * time.Minute},
+	} {
+		t.Run(strings.Join(test.environ, " "), func(t *testing.T) {
+			setenv(t, test.environ...)
+			var cfg Standalone
+			if err := Load(&cfg); err != nil {
+				t.Fatal(err)
+			}
+			if cfg.FirstTokenTimeout.Duration() != test.first || cfg.StreamedTimeout.Duration() != test.streamed || cfg.ProcessingTimeout.Duration() != test.processing {
+				t.Errorf("first token %v, streamed %v, processing %v, want %v, %v, %v", cfg.FirstTokenTimeout, cfg.StreamedTimeout, cfg.ProcessingTimeout,
+					test.first, test.streamed, test.processing)
+			}
+		})
 	}
 }
 

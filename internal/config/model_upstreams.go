@@ -24,15 +24,16 @@ type ModelUpstream struct {
 	Headers UpstreamHeader // laid over UPSTREAM_URL's
 	Path    UpstreamPath
 	Model   string // what the endpoint calls it
+	Stream  StreamSwitch
 }
 
 func (m ModelUpstream) options() *endpoint.Options {
-	return &endpoint.Options{Auth: m.Auth.Auth, Headers: m.Headers.Reveal(), Path: m.Path.Path, Model: m.Model}
+	return &endpoint.Options{Auth: m.Auth.Auth, Headers: m.Headers.Reveal(), Path: m.Path.Path, Model: m.Model, Stream: m.Stream.Stream}
 }
 
 // IsURL reports whether there is nothing but a URL.
 func (m ModelUpstream) isURL() bool {
-	return !m.APIKey.IsSet() && m.Auth.Auth == "" && !m.Headers.IsSet() && m.Path.Path == "" && m.Model == ""
+	return !m.APIKey.IsSet() && m.Auth.Auth == "" && !m.Headers.IsSet() && m.Path.Path == "" && m.Model == "" && m.Stream.Stream == ""
 }
 
 // MarshalJSON writes what Set reads, secrets masked.
@@ -42,7 +43,7 @@ func (m ModelUpstream) MarshalJSON() ([]byte, error) {
 	}
 	object := make(map[string]any)
 	for name, value := range map[string]string{
-		"url": m.URL.String(), "api_key": m.APIKey.String(), "auth": m.Auth.String(), "path": m.Path.String(), "model": m.Model,
+		"url": m.URL.String(), "api_key": m.APIKey.String(), "auth": m.Auth.String(), "path": m.Path.String(), "model": m.Model, "stream": m.Stream.String(),
 	} {
 		if value != "" {
 			object[name] = value
@@ -109,14 +110,14 @@ func (m *ModelUpstreams) Set(text string) error {
 func readModelUpstream(text json.RawMessage) (own ModelUpstream, err error) {
 	err = eachMember(string(text), func(name string, value json.RawMessage) error {
 		set := map[string]func(string) error{
-			"url": own.URL.Set, "api_key": own.APIKey.Set, "auth": own.Auth.Set, "headers": own.Headers.Set, "path": own.Path.Set,
+			"url": own.URL.Set, "api_key": own.APIKey.Set, "auth": own.Auth.Set, "headers": own.Headers.Set, "path": own.Path.Set, "stream": own.Stream.Set,
 			"model": func(text string) error {
 				own.Model = text
 				return endpoint.CheckModel(text)
 			},
 		}[name]
 		if set == nil {
-			return fmt.Errorf("the member %s, which is none of url, api_key, auth, headers, path and model", quote(name))
+			return fmt.Errorf("the member %s, which is none of url, api_key, auth, headers, path, model and stream", quote(name))
 		}
 		var content string
 		switch {

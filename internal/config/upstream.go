@@ -15,7 +15,8 @@ type Upstream struct {
 	Auth    AuthScheme     `envconfig:"FUSILLADE_UPSTREAM_AUTH" derived:"bearer" allowed:"bearer, api-key, x-api-key, basic, none, or a header with {key} in it such as X-Token: Bearer {key}" desc:"how UPSTREAM_URL is given the API key, that of the server or of the batch: bearer, api-key, x-api-key, basic (the key is user:password), none, or a header such as X-Token: Bearer {key}"`
 	Headers UpstreamHeader `envconfig:"FUSILLADE_UPSTREAM_HEADERS" allowed:"name=value,… such as anthropic-version=2023-06-01, or JSON such as {\"HTTP-Referer\":\"https://example.com\"}" desc:"headers that are sent to UPSTREAM_URL with every call, as name=value,… or JSON"`
 	Path    UpstreamPath   `envconfig:"FUSILLADE_UPSTREAM_PATH" allowed:"a path such as /openai/deployments/{model}/{operation}" desc:"what follows UPSTREAM_URL in place of the path of a request; {model} is the model's name, {operation} that path without /v1/, such as chat/completions"`
-	Models  ModelUpstreams `envconfig:"FUSILLADE_MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"} or {\"gpt-4\":{\"url\":\"https://api.example.com\",\"auth\":\"api-key\"}}" desc:"endpoints of single models, as model=url,… or JSON, in which a model's value may be an object with url, api_key, auth, headers, path and model (its name there); without url: how UPSTREAM_URL is spoken to for this model"`
+	Stream  StreamSwitch   `envconfig:"FUSILLADE_UPSTREAM_STREAM" derived:"off" allowed:"on or off" desc:"on: calls ask for a streamed answer also where the request does not, and fold it into one object; a model may say otherwise"`
+	Models  ModelUpstreams `envconfig:"FUSILLADE_MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"} or {\"gpt-4\":{\"url\":\"https://api.example.com\",\"auth\":\"api-key\"}}" desc:"endpoints of single models, as model=url,… or JSON, in which a model's value may be an object with url, api_key, auth, headers, path, model (its name there) and stream (on or off); without url: how UPSTREAM_URL is spoken to for this model"`
 	Proxy   ProxyURL       `envconfig:"FUSILLADE_UPSTREAM_PROXY" derived:"HTTPS_PROXY, HTTP_PROXY and NO_PROXY" allowed:"an http, https or socks5 URL, or none" desc:"proxy of calls to model endpoints; none: direct connections"`
 }
 
@@ -54,7 +55,7 @@ func (u *Upstream) KeyFor(model batch.Model) string {
 }
 
 // OptionsFor is how the endpoint that For returns wants to be spoken to; nil: as
-// OpenAI's. AUTH, HEADERS and PATH are UPSTREAM_URL's.
+// OpenAI's. AUTH, HEADERS and PATH are UPSTREAM_URL's, STREAM is for all.
 func (u *Upstream) OptionsFor(model batch.Model) *endpoint.Options {
 	o := &endpoint.Options{}
 	if urls := u.urlsFor(model).All(); len(urls) > 1 {
@@ -66,6 +67,7 @@ func (u *Upstream) OptionsFor(model batch.Model) *endpoint.Options {
 	if own, ok := u.Models[model]; ok {
 		o = o.With(own.options())
 	}
+	o = o.WithStream(u.Stream.Stream)
 	if o.IsZero() {
 		return nil
 	}
@@ -83,6 +85,18 @@ func (a *AuthScheme) Set(text string) (err error) {
 
 // String returns the scheme or the header.
 func (a AuthScheme) String() string { return string(a.Auth) }
+
+// StreamSwitch is endpoint.Stream.
+type StreamSwitch struct{ endpoint.Stream }
+
+// Set takes what endpoint.ParseStream does.
+func (s *StreamSwitch) Set(text string) (err error) {
+	s.Stream, err = endpoint.ParseStream(text)
+	return err
+}
+
+// String returns on or off; empty: neither.
+func (s StreamSwitch) String() string { return string(s.Stream) }
 
 // UpstreamPath is endpoint.Path.
 type UpstreamPath struct{ endpoint.Path }

@@ -89,3 +89,39 @@ func TestURLs(t *testing.T) {
 		t.Errorf("%v, %v", u, err)
 	}
 }
+
+// STREAM is for every endpoint, and a model may say otherwise.
+func TestStreamFor(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		stream, models, model string
+		want                  bool
+	}{
+		{"", "", "m", false},
+		{"on", "", "m", true},
+		{"off", "", "m", false},
+		{"on", "m=http://b", "m", true},
+		{"on", `{"m":{"stream":"off"}}`, "m", false},
+		{"on", `{"m":{"stream":"off"}}`, "other", true},
+		{"off", `{"m":{"url":"http://b","stream":"on"}}`, "m", true},
+		{"", `{"m":{"stream":"on"}}`, "m", true},
+	} {
+		var u Upstream
+		for _, err := range []error{u.URL.Set("http://a"), u.Stream.Set(test.stream), u.Models.Set(test.models)} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := u.OptionsFor(batch.Model(test.model)).Streams(); got != test.want {
+			t.Errorf("UPSTREAM_STREAM=%s, MODEL_UPSTREAMS=%s: %s streams: %t, want %t", test.stream, test.models, test.model, got, test.want)
+		}
+	}
+	for _, text := range []string{"true", "ON", " on"} {
+		if err := new(StreamSwitch).Set(text); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+	if err := new(ModelUpstreams).Set(`{"m":{"stream":true}}`); err == nil {
+		t.Error("a stream that is no string was taken")
+	}
+}

@@ -105,12 +105,6 @@ func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 		return to, upstream.Outcome{Reason: batch.BuilderError, Detail: err.Error()}
 	}
 	ctx, cancel := context.WithCancel(c.doing)
-	// Beyond the processing timeout the lease is not renewed and another may
-	// take over. The call's own timeout is shorter, unless it begins late.
-	if c.cfg.CallTimeout == 0 || time.Since(t.started)+c.cfg.CallTimeout > c.cfg.ProcessingTimeout {
-		cancel()
-		ctx, cancel = context.WithDeadline(c.doing, t.started.Add(c.cfg.ProcessingTimeout))
-	}
 	defer cancel()
 	if !t.mayCall(cancel) {
 		return to, upstream.Outcome{Reason: batch.TaskTerminated}
@@ -130,6 +124,7 @@ func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 		Options:    to.Options,
 		Header:     t.header(),
 		Body:       body,
+		Streams:    &t.streams,
 	})
 }
 

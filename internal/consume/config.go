@@ -20,6 +20,7 @@ import (
 // calls may be repeated after an error, whether or not they took effect.
 type store interface {
 	Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error)
+	RenewStarts(ctx context.Context, daemon batch.DaemonID, deliveries []postgres.Delivery) (map[batch.RequestID]bool, error)
 	CheckLiveness(ctx context.Context, deliveries []postgres.Delivery) ([]postgres.Liveness, error)
 	Finish(ctx context.Context, daemon batch.DaemonID, completions []postgres.Completion, releases []postgres.Release) (map[batch.RequestID]bool, error)
 	ReleaseClaims(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error)
@@ -57,11 +58,10 @@ type Config struct {
 	// Lease is how long the broker waits before it gives a silent consumer's
 	// message to another: the AckWait of the stream's consumers.
 	Lease time.Duration
-	// ProcessingTimeout is how long a request may be processing; the lease is
-	// not renewed beyond it.
+	// ProcessingTimeout is how long a request may be processing, since its start or
+	// since Postgres was last told that parts of a streamed answer keep coming. A call
+	// is cut off then, and the lease not renewed any more.
 	ProcessingTimeout time.Duration
-	// CallTimeout is the most that Caller takes for a call; 0: not known.
-	CallTimeout time.Duration
 	// StaleThreshold is the age of a heartbeat from which its daemon is dead.
 	StaleThreshold time.Duration
 	// HeartbeatInterval is that of all daemons.

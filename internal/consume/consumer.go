@@ -185,6 +185,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	background.Go(func() error { return c.keeper.Run(keeping) })
 	background.Go(func() error { c.holds.Run(keeping); return nil })
 	background.Go(func() error { return c.renewLeases(keeping) })
+	background.Go(func() error { return c.renewStarts(keeping) })
 	background.Go(func() error { return c.logStatus(keeping) })
 	background.Go(func() error { return c.hintCallTimes(keeping) })
 	background.Go(func() error { return c.watchCancels(keeping) })
@@ -285,8 +286,8 @@ func (c *Consumer) room() int {
 	return max(c.cfg.MaxInFlight+unwritten-c.inflight.count(), 0)
 }
 
-// renewLeases keeps the messages in flight from being redelivered, and releases
-// those that wait in vain.
+// renewLeases keeps the messages in flight from being redelivered, releases those
+// that wait in vain, and cuts off the calls that are late.
 func (c *Consumer) renewLeases(ctx context.Context) error {
 	tick := time.NewTicker(min(c.cfg.Lease/12, 250*time.Millisecond))
 	defer tick.Stop()
@@ -300,8 +301,12 @@ func (c *Consumer) renewLeases(ctx context.Context) error {
 		case <-tick.C:
 		}
 		loop.Busy()
-		for _, t := range c.inflight.leases(time.Now(), c.cfg.Lease/3, c.cfg.ProcessingTimeout) {
+		held, late := c.inflight.leases(time.Now(), c.cfg.Lease/3, c.cfg.ProcessingTimeout)
+		for _, t := range held {
 			c.report(t.msg.InProgress())
+		}
+		for _, t := range late {
+			t.cutOff()
 		}
 		for _, p := range c.openPools() {
 			p.releaseWaiting()

@@ -35,6 +35,9 @@ type task struct {
 	// Guarded by inflight.mu once the task is in the registry.
 	renewed time.Time // when its lease was
 	result  int       // bytes of the result that waits to be stored, and one more; 0: none does
+	// renewedStart is when the request was started, or when Postgres was last told
+	// that its call goes on.
+	renewedStart time.Time
 	// credential is the one of its call: written before the task is ready. Empty:
 	// there is nowhere to call.
 	credential hold.Key
@@ -53,6 +56,8 @@ type task struct {
 	alive   atomic.Int32       // a postgres.Liveness, as last looked up
 	cancel  context.CancelFunc // cuts the call off; set before calling is
 	calling atomic.Bool
+	// streams is set as parts of a streamed answer come.
+	streams atomic.Bool
 }
 
 // newTask reads a message. The error says what is wrong with it.
@@ -123,6 +128,11 @@ func (t *task) liveness() postgres.Liveness { return postgres.Liveness(t.alive.L
 // if it is being made.
 func (t *task) abort(l postgres.Liveness) {
 	t.alive.Store(int32(l))
+	t.cutOff()
+}
+
+// cutOff ends the task's call, if it is being made.
+func (t *task) cutOff() {
 	if t.calling.Load() {
 		t.cancel()
 	}
@@ -189,7 +199,7 @@ func (f *inflight) begin(t *task, s postgres.Start, now time.Time) {
 	if f.tasks[t.delivery.ID] == t {
 		f.bytes += len(s.Template.Body) - len(t.start.Template.Body)
 	}
-	t.start, t.started, t.deadline = s, now, now.Add(s.Remaining)
+	t.start, t.started, t.renewedStart, t.deadline = s, now, now, now.Add(s.Remaining)
 }
 
 func (f *inflight) count() int {
@@ -207,21 +217,21 @@ func (f *inflight) heavy() bool {
 
 // leases returns the tasks whose lease is to be renewed now, and marks them. A
 // lease is renewed so often, and not beyond the processing timeout while there
-// is no result: then another consumer may take the request over. What waits to
-// be stored is kept, for its call would only be paid for again.
-func (f *inflight) leases(now time.Time, every, processingTimeout time.Duration) []*task {
+// is no result: then the call is late, and another consumer may take the request
+// over. What waits to be stored is kept, for its call would only be paid for again.
+func (f *inflight) leases(now time.Time, every, processingTimeout time.Duration) (old, late []*task) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var old []*task
 	for _, t := range f.tasks {
-		late := !t.started.IsZero() && now.Sub(t.started) >= processingTimeout
-		if now.Sub(t.renewed) < every || late && t.result == 0 {
-			continue
+		switch {
+		case !t.started.IsZero() && t.result == 0 && now.Sub(t.renewedStart) >= processingTimeout:
+			late = append(late, t)
+		case now.Sub(t.renewed) >= every:
+			t.renewed = now
+			old = append(old, t)
 		}
-		t.renewed = now
-		old = append(old, t)
 	}
-	return old
+	return old, late
 }
 
 // suspect marks the tasks of these lines, or of the whole batch if lines is

@@ -27,7 +27,7 @@ type metrics struct {
 	fenced, reclaimed, drops, tokens            *prometheus.CounterVec
 	storeFailures, holds                        *prometheus.CounterVec
 	redelivered                                 prometheus.Counter
-	callTime, successRetries                    *prometheus.HistogramVec
+	callTime, firstToken, successRetries        *prometheus.HistogramVec
 	margin, pickup                              prometheus.Histogram
 	startSize, startTime, resultSize, finishing prometheus.Histogram
 
@@ -61,6 +61,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		callTime: telemetry.Histograms(reg, "request_duration_seconds",
 			"Time of a call, from connect to last byte; status is how the request went on: completed, failed or retried.",
 			telemetry.CallSeconds, "model", "status"),
+		firstToken: telemetry.Histograms(reg, "time_to_first_token_seconds",
+			"Time of a call from connect to the first part of a streamed answer.", telemetry.CallSeconds, "model"),
 		successRetries: telemetry.Histograms(reg, "retry_attempts_on_success",
 			"Retries that a request took before it completed.", retryCounts, "model"),
 		margin: telemetry.Histogram(reg, "deadline_margin_seconds",
@@ -90,7 +92,7 @@ type modelMetrics struct {
 
 	ok200, retries                   prometheus.Counter
 	promptTokens, completionTokens   prometheus.Counter
-	successRetries                   prometheus.Observer
+	successRetries, firstTokens      prometheus.Observer
 	okTime, failedTime, retriedTimes prometheus.Observer
 }
 
@@ -103,6 +105,7 @@ func (m *metrics) model(name batch.Model) *modelMetrics {
 		promptTokens:     m.tokens.WithLabelValues(label, "prompt"),
 		completionTokens: m.tokens.WithLabelValues(label, "completion"),
 		successRetries:   m.successRetries.WithLabelValues(label),
+		firstTokens:      m.firstToken.WithLabelValues(label),
 		okTime:           m.callTime.WithLabelValues(label, string(batch.Completed)),
 		failedTime:       m.callTime.WithLabelValues(label, string(batch.Failed)),
 		retriedTimes:     m.callTime.WithLabelValues(label, statusRetried),
@@ -133,6 +136,9 @@ func (m *modelMetrics) called(o upstream.Outcome, d decision) {
 	}
 	if o.Elapsed == 0 { // no call was made
 		return
+	}
+	if o.FirstToken > 0 {
+		m.firstTokens.Observe(o.FirstToken.Seconds())
 	}
 	switch d.kind {
 	case complete:

@@ -58,7 +58,7 @@ func newTestTask(line int32) *task {
 }
 
 // A lease is renewed each third of it from when the message came, and never
-// beyond the processing timeout.
+// beyond the processing timeout, which begins anew while a streamed answer comes.
 func TestInflightDue(t *testing.T) {
 	t.Parallel()
 	const every, timeout = 10 * time.Second, time.Minute
@@ -70,17 +70,27 @@ func TestInflightDue(t *testing.T) {
 		tk.renewed = now
 		h.add(tk)
 		startedAfter := time.Duration(rapid.Int64Range(0, int64(2*timeout)).Draw(t, "started after"))
-		started, last := false, now
+		started, last, restarted := false, now, now
 		for now.Sub(began) < 4*timeout {
 			now = now.Add(time.Duration(rapid.Int64Range(1, int64(every)).Draw(t, "step")))
 			if !started && now.Sub(began) >= startedAfter {
 				started = true
 				h.begin(tk, postgres.Start{Remaining: time.Hour}, now)
+				restarted = now
 			}
-			due := len(h.leases(now, every, timeout)) == 1
-			want := now.Sub(last) >= every && (!started || now.Sub(tk.started) < timeout)
-			if due != want {
-				t.Fatalf("due is %t, want %t: %v since the last, started %t", due, want, now.Sub(last), started)
+			if tk.streams.Store(started && rapid.Bool().Draw(t, "a part comes")); len(h.streaming(now, timeout/3)) == 1 {
+				if now.Sub(restarted) < timeout/3 {
+					t.Fatalf("the start is renewed %v after the last time", now.Sub(restarted))
+				}
+				restarted = now
+				h.restarted(tk, now)
+			}
+			leases, lates := h.leases(now, every, timeout)
+			due, late := len(leases) == 1, len(lates) == 1
+			wantLate := started && now.Sub(restarted) >= timeout
+			want := now.Sub(last) >= every && !wantLate
+			if due != want || late != wantLate {
+				t.Fatalf("due is %t, want %t; late is %t, want %t: %v since the last, started %t", due, want, late, wantLate, now.Sub(last), started)
 			}
 			if due {
 				last = now

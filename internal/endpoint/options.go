@@ -29,15 +29,17 @@ type Options struct {
 	Path    Path
 	// Model is what the endpoint calls the model; empty: as the file does.
 	Model string
+	// Stream says whether calls ask for a streamed answer that do not by themselves.
+	Stream Stream
 }
 
 // IsZero reports whether the endpoint is spoken to as OpenAI's.
 func (o *Options) IsZero() bool {
-	return o == nil || len(o.More) == 0 && o.Auth == "" && len(o.Headers) == 0 && o.Path == "" && o.Model == ""
+	return o == nil || len(o.More) == 0 && o.Auth == "" && len(o.Headers) == 0 && o.Path == "" && o.Model == "" && o.Stream == ""
 }
 
 // Plain reports whether nothing in it has to do with where a key goes: it has a
-// model's name and nothing else.
+// model's name, or whether to stream, and nothing else.
 func (o *Options) Plain() bool {
 	return o == nil || len(o.More) == 0 && o.Auth == "" && len(o.Headers) == 0 && o.Path == ""
 }
@@ -56,6 +58,7 @@ func (o *Options) With(over *Options) *Options {
 		all.More = over.More
 	}
 	all.Auth, all.Path, all.Model = cmp.Or(over.Auth, o.Auth), cmp.Or(over.Path, o.Path), cmp.Or(over.Model, o.Model)
+	all.Stream = cmp.Or(over.Stream, o.Stream)
 	for _, h := range over.Headers {
 		_ = all.Headers.Set(h.Name, h.Value) // both were checked; beyond the most that there may be the first stay
 	}
@@ -69,6 +72,7 @@ type stored struct {
 	Headers []string `json:"headers,omitempty"`
 	Path    Path     `json:"path,omitempty"`
 	Model   string   `json:"model,omitempty"`
+	Stream  Stream   `json:"stream,omitempty"`
 }
 
 // Encode returns all of it but the values of headers, as Decode reads it; empty
@@ -77,7 +81,7 @@ func (o *Options) Encode() string {
 	if o.IsZero() {
 		return ""
 	}
-	text, err := json.Marshal(stored{o.More, o.Auth, o.Headers.Names(), o.Path, o.Model})
+	text, err := json.Marshal(stored{o.More, o.Auth, o.Headers.Names(), o.Path, o.Model, o.Stream})
 	if err != nil {
 		panic(err) // strings always encode
 	}
@@ -93,7 +97,7 @@ func Decode(text string) (*Options, error) {
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		return nil, errors.New("the options of the endpoint are not those that were set")
 	}
-	o := &Options{More: s.More, Auth: s.Auth, Path: s.Path, Model: s.Model}
+	o := &Options{More: s.More, Auth: s.Auth, Path: s.Path, Model: s.Model, Stream: s.Stream}
 	for _, name := range s.Headers {
 		o.Headers = append(o.Headers, Header{Name: name})
 	}

@@ -21,9 +21,10 @@ type ModelEndpoint struct {
 	Key     string   // empty: as it was
 	// Nil leaves these as they are; empty: as the consumers' settings say where the
 	// URL is theirs, else as OpenAI's.
-	Auth  *endpoint.Auth
-	Path  *endpoint.Path
-	Model *string
+	Auth   *endpoint.Auth
+	Path   *endpoint.Path
+	Model  *string
+	Stream *endpoint.Stream
 	// NoHeaders removes the headers; Headers are added, or removed where the value
 	// is empty.
 	NoHeaders bool
@@ -161,6 +162,9 @@ func (e ModelEndpoint) applied(stored string, headers endpoint.Headers) (*endpoi
 	}
 	if e.Model != nil {
 		options.Model = *e.Model
+	}
+	if e.Stream != nil {
+		options.Stream = *e.Stream
 	}
 	if e.NoHeaders {
 		options.Headers = nil

@@ -42,12 +42,15 @@ func (r *Resolver) open(model batch.Model, u postgres.ModelUpstream) upstream.Ta
 			to.Unusable = to.Unproven
 		}
 	}
+	theirs := r.cfg.Default(model)
 	if to.Options = options; u.URL == "" {
-		theirs := r.cfg.Default(model)
 		to.BaseURL, to.Options = theirs.BaseURL, theirs.Options.With(options)
 		if !seal.HoldsSecret(u.Key) {
 			to.APIKey = theirs.APIKey
 		}
+	}
+	if theirs.Options != nil {
+		to.Options = to.Options.WithStream(theirs.Options.Stream)
 	}
 	return to
 }

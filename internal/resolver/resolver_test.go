@@ -62,7 +62,8 @@ func (f fixture) endpoints(t *testing.T, b *seal.Keyring) *Resolver {
 
 // envOptions are what the environment says of models.
 var envOptions = map[batch.Model]*endpoint.Options{
-	"merged": {Auth: endpoint.APIKey, Path: "/env", Headers: endpoint.Headers{{Name: "A", Value: "1"}, {Name: "B", Value: "2"}}},
+	"streamed": {Stream: endpoint.StreamOn},
+	"merged":   {Auth: endpoint.APIKey, Path: "/env", Headers: endpoint.Headers{{Name: "A", Value: "1"}, {Name: "B", Value: "2"}}},
 }
 
 // set stores a key that was encrypted for a URL; it may be empty. Without forURL
@@ -86,6 +87,7 @@ func TestResolve(t *testing.T) {
 	f := newFixture(t)
 	f.set(t, "inserted", "http://own", "", "")
 	f.set(t, "url", "http://own", "http://own", "")
+	f.set(t, "streamed", "http://own", "http://own", "")
 	f.set(t, "moved", "http://evil", "http://own", "")
 	f.set(t, "both", "http://own", "http://own", "own-key")
 	f.set(t, "key", "", "", "own-key")
@@ -105,7 +107,8 @@ func TestResolve(t *testing.T) {
 	}{
 		{endpoints, "env", upstream.Target{BaseURL: "http://env", APIKey: "env-key"}},
 		{endpoints, "reset", upstream.Target{BaseURL: "http://env", APIKey: "env-key"}},
-		{endpoints, "url", upstream.Target{BaseURL: "http://own"}}, // the environment's key is not for it
+		{endpoints, "url", upstream.Target{BaseURL: "http://own"}},                                                             // the environment's key is not for it
+		{endpoints, "streamed", upstream.Target{BaseURL: "http://own", Options: &endpoint.Options{Stream: endpoint.StreamOn}}}, // unless the model says otherwise
 		{endpoints, "both", upstream.Target{BaseURL: "http://own", APIKey: "own-key"}},
 		{endpoints, "key", upstream.Target{BaseURL: "http://env", APIKey: "own-key"}},
 		{endpoints, "redirected", upstream.Target{BaseURL: "http://evil", Unusable: corrupt, Unproven: unproven("it was not encrypted for this, or was changed")}},

@@ -83,7 +83,7 @@ func (c *Client) Do(ctx context.Context, request Request) Outcome {
 }
 
 func (c *Client) call(ctx context.Context, request *Request) Outcome {
-	ask := askStream(request.Path, request.Body, request.Stream, true)
+	ask := askStream(request.Path, request.Body, request.Options.Streams(), true)
 	if ask.kind == 0 {
 		ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errTimeout)
 		defer cancel()

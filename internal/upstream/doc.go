@@ -8,8 +8,8 @@
 //	                    timeout, task_terminated, └─ anything else ▶ one of batch.Reasons
 //	                    network_error, local_error
 //
-// A request may ask for a streamed answer, by itself or because Request.Stream is
-// set. Its events are folded into the object that the endpoint would have answered
+// A request may ask for a streamed answer, by itself or because its Options say
+// so. Its events are folded into the object that the endpoint would have answered
 // without a stream (see folder), which is then checked like any other; a stream that
 // ends before the answer does is a broken connection.
 //

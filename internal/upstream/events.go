@@ -84,7 +84,7 @@ func (e *events) next() (name, data []byte, err error) {
 	hasData := false
 	for {
 		line, err := e.line()
-		if err != nil && !(errors.Is(err, io.EOF) && hasData) {
+		if err != nil && (!hasData || !errors.Is(err, io.EOF)) {
 			return nil, nil, err
 		}
 		if err != nil || len(line) == 0 {

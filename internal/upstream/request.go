@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/endpoint"
@@ -54,9 +55,8 @@ type Request struct {
 	// Header is sent as well, except for names that the call sets itself and
 	// those that belong to the connection. Values are sanitized.
 	Header http.Header
-	// Stream makes a body ask for a streamed answer, which Response has as one object.
-	// A body that asks for one itself needs it not.
-	Stream bool
+	// Streams is set as parts of a streamed answer come; nil: nobody asks.
+	Streams *atomic.Bool
 	// Body is sent as JSON if it is not empty. It must not be changed, even
 	// after Do has returned: a cancelled call may still be reading it.
 	Body []byte

@@ -20,6 +20,7 @@ import (
 	"pgregory.net/rapid"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/endpoint"
 )
 
 const (
@@ -300,7 +301,7 @@ func TestStreamOptionsRefused(t *testing.T) {
 	do := func(body string, want batch.Reason) {
 		t.Helper()
 		request := chatRequest(base)
-		request.Body, request.Stream = []byte(body), true
+		request.Body, request.Options = []byte(body), &endpoint.Options{Stream: endpoint.StreamOn}
 		if got := client.Do(t.Context(), request); got.Reason != want {
 			t.Fatalf("%s: %q (%s)", body, got.Reason, got.Detail)
 		}

@@ -11,11 +11,11 @@ import (
 // streamed makes a call that asks for a streamed answer. Some endpoints refuse to be
 // asked for the usage: they are asked again without, and not any more then.
 func (c *Client) streamed(ctx context.Context, request *Request, ask streamAsk) Outcome {
-	clock := new(streamClock)
+	clock := &streamClock{comes: request.Streams}
 	ctx, cancel := clock.watch(ctx, &c.cfg)
 	defer cancel()
 	given := request.Body
-	without := func() streamAsk { return askStream(request.Path, given, request.Stream, false) }
+	without := func() streamAsk { return askStream(request.Path, given, request.Options.Streams(), false) }
 	key := request.BaseURL + " " + ask.model
 	if ask.usage && c.refusals.has(key) {
 		ask = without()

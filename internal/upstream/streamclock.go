@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,6 +13,7 @@ type streamClock struct {
 	began  time.Time
 	cfg    *Config
 	cancel context.CancelCauseFunc
+	comes  *atomic.Bool // set at each part; nil: nobody asks
 
 	mu    sync.Mutex
 	timer *time.Timer
@@ -53,6 +55,9 @@ func (k *streamClock) note(p progress) {
 		k.first, k.cause = max(time.Since(k.began), 1), errStalled
 	}
 	k.timer.Reset(k.cfg.StallTimeout)
+	if k.comes != nil {
+		k.comes.Store(true)
+	}
 }
 
 // plain lets what is no stream take as long as any other answer.
