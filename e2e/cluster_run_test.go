@@ -57,8 +57,8 @@ func TestEveryRequestComesOutOnce(t *testing.T) {
 // was finished is called again.
 func TestConsumerKilled(t *testing.T) {
 	t.Parallel()
-	const n, limit = 3000, 30
-	c := newCluster(t, mock.Settings{Latency: "uniform:20ms-60ms"}, fmt.Sprintf("FUSILLADE_DEFAULT_MODEL_CONCURRENCY=%d", limit))
+	const n, limit = 1500, 30
+	c := newCluster(t, mock.Settings{Latency: "uniform:40ms-80ms"}, fmt.Sprintf("FUSILLADE_DEFAULT_MODEL_CONCURRENCY=%d", limit))
 	for range 2 {
 		c.start("dispatcher")
 	}
@@ -93,8 +93,8 @@ func TestConsumerKilled(t *testing.T) {
 // back: nothing is called twice.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
-	const n = 3000
-	c := newCluster(t, mock.Settings{Latency: "uniform:10ms-40ms"}, "FUSILLADE_DEFAULT_MODEL_CONCURRENCY=40")
+	const n = 2000
+	c := newCluster(t, mock.Settings{Latency: "uniform:20ms-80ms"}, "FUSILLADE_DEFAULT_MODEL_CONCURRENCY=40")
 	dispatchers := []*process{c.start("dispatcher"), c.start("dispatcher")}
 	consumers := []*process{c.start("consumer"), c.start("consumer"), c.start("consumer")}
 	id := c.createBatch(requests(t, n, "gpt-4"))

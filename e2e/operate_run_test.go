@@ -15,14 +15,14 @@ import (
 // A batch is cancelled, retried in part and deleted from the command line.
 func TestBatchesCancelRetryDelete(t *testing.T) {
 	t.Parallel()
-	const n = 4000
-	c := newCluster(t, mock.Settings{Latency: "uniform:5ms-30ms"}, "FUSILLADE_PURGE_INTERVAL_MS=100", "FUSILLADE_PURGE_THROTTLE_MS=0")
+	const n = 2000
+	c := newCluster(t, mock.Settings{Latency: "uniform:20ms-60ms"}, "FUSILLADE_PURGE_INTERVAL_MS=100", "FUSILLADE_PURGE_THROTTLE_MS=0")
 	c.start("dispatcher")
 	c.start("consumer")
 	id := c.createBatch(requests(t, n, "gpt-4", oddModel))
 	c.await(id, "some are done", func(b postgres.Batch) bool { return b.Counts.Done() > 100 })
 
-	if out := c.run("batches", "cancel", id.String(), "--line", "3990", "--line", "3991"); out != "" {
+	if out := c.run("batches", "cancel", id.String(), "--line", "1990", "--line", "1991"); out != "" {
 		t.Errorf("printed %q", out)
 	}
 	if out := c.run("batches", "cancel", id.String()); !strings.Contains(out, "cancelled") {
@@ -50,7 +50,7 @@ func TestBatchesCancelRetryDelete(t *testing.T) {
 		t.Errorf("%d of %d errors are batch_cancelled, %v", strings.Count(string(raw), `"batch_cancelled"`), b.Counts.Canceled, err)
 	}
 
-	c.run("batches", "retry", id.String(), "--line", "3990")
+	c.run("batches", "retry", id.String(), "--line", "1990")
 	c.await(id, "one more is done", func(now postgres.Batch) bool {
 		return now.Status.Terminal() && now.Counts.Completed == b.Counts.Completed+1
 	})
