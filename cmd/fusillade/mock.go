@@ -12,6 +12,7 @@ import (
 type mockCmd struct {
 	Listen       string `help:"Address to listen on; port 0 takes a free one (default ${default})." default:"127.0.0.1:0" placeholder:"HOST:PORT"`
 	Latency      string `help:"Time from request to answer: 50ms, uniform:10ms-80ms, normal:50ms±10ms (mean and standard deviation), or hang for no answer at all." placeholder:"TIME"`
+	TokenLatency string `help:"Time before each further part of a streamed answer, as --latency; hang stops after the first." placeholder:"TIME"`
 	Errors       string `help:"Errors to inject, as shares of the calls by status: 429=0.05,500=0.05,400=0.01. Final ones such as 400 hit the same custom ids every time." placeholder:"STATUS=RATE,..."`
 	Behaviors    string `help:"Other ways to answer, as shares of the calls by name: html=0.05,reset=0.01. A prompt asks for one with mock:html. docs/mock.md lists them." placeholder:"NAME=RATE,..."`
 	RetryAfter   int    `help:"Seconds to send as Retry-After with 429 and 503. 0 sends none (default ${default})." default:"0" placeholder:"SECONDS"`
@@ -27,6 +28,7 @@ func (c *mockCmd) Run(ctx context.Context, t *cli.Terminal) error {
 	endpoint, err := mock.Listen(ctx, c.Listen, mock.Config{
 		Settings: mock.Settings{
 			Latency:           c.Latency,
+			TokenLatency:      c.TokenLatency,
 			Errors:            c.Errors,
 			Behaviors:         c.Behaviors,
 			RetryAfterSeconds: c.RetryAfter,

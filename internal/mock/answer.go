@@ -19,12 +19,19 @@ type usage struct {
 
 // answer returns the body for a call that succeeds. The error says what the
 // call asks for that cannot be given.
-func (s *Server) answer(c *call) ([]byte, error) {
+func (s *Server) answer(c *call) (body []byte, answer any, err error) {
+	if answer, err = s.compose(c); err == nil {
+		body, err = json.Marshal(answer)
+	}
+	return body, answer, err
+}
+
+func (s *Server) compose(c *call) (any, error) {
 	switch c.endpoint {
 	case embeddingsEndpoint:
-		return json.Marshal(c.embeddings())
+		return c.embeddings(), nil
 	case moderationsEndpoint:
-		return json.Marshal(c.moderation())
+		return c.moderation(), nil
 	}
 	prompt, output := c.bodyBytes/bytesPerToken, 0
 	pieces := make([]piece, max(c.N, 1))
@@ -38,11 +45,11 @@ func (s *Server) answer(c *call) ([]byte, error) {
 	used := usage{prompt, output, prompt + output}
 	switch c.endpoint {
 	case chatCompletionsEndpoint:
-		return json.Marshal(c.chatCompletion(pieces, used))
+		return c.chatCompletion(pieces, used), nil
 	case completionsEndpoint:
-		return json.Marshal(c.completion(pieces, used))
+		return c.completion(pieces, used), nil
 	}
-	return json.Marshal(c.response(pieces[0], used))
+	return c.response(pieces[0], used), nil
 }
 
 // id is the same for every call of a custom id.

@@ -51,6 +51,7 @@ type call struct {
 type asked struct {
 	Model               string          `json:"model"`
 	Stream              bool            `json:"stream"`
+	StreamOptions       streamOptions   `json:"stream_options"`
 	Input               json.RawMessage `json:"input"`
 	Dimensions          int             `json:"dimensions"`
 	EncodingFormat      string          `json:"encoding_format"`
@@ -109,8 +110,6 @@ func (s *Server) readCall(w http.ResponseWriter, r *http.Request, e endpoint) (*
 	switch {
 	case c.Model == "":
 		return nil, errors.New("model is missing")
-	case c.Stream:
-		return nil, errors.New("stream is not supported")
 	case c.Dimensions < 0 || c.Dimensions > maxDimensions:
 		return nil, fmt.Errorf("dimensions is %d: want 1 to %d", c.Dimensions, maxDimensions)
 	case c.N < 0 || c.N > maxChoices:

@@ -41,6 +41,9 @@ type Settings struct {
 	// may stand for ±; cut off at zero), or "hang": no answer until the client
 	// goes away or the settings change. Empty: none.
 	Latency string `json:"latency"`
+	// TokenLatency is the time before each part of a streamed answer but the first,
+	// as Latency; "hang": no part comes after the first. Empty: none.
+	TokenLatency string `json:"token_latency"`
 	// Errors are rates by status, such as "429=0.05,500=0.05,400=0.01". A
 	// status that is not worth a retry (4xx but 404, 408, 429) hits the same
 	// custom ids on every call; the others hit that share of the remaining
@@ -62,6 +65,7 @@ type Settings struct {
 type settings struct {
 	Settings
 	latency   latency
+	token     latency
 	errors    errorRates
 	ceilings  ceilings
 	behaviors behaviorRates
@@ -70,7 +74,7 @@ type settings struct {
 
 func (s Settings) parse() (*settings, error) {
 	parsed := &settings{Settings: s, replaced: make(chan struct{})}
-	var errs [5]error
+	var errs [6]error
 	parsed.latency, errs[0] = parseLatency(s.Latency)
 	parsed.errors, errs[1] = parseErrorRates(s.Errors)
 	parsed.ceilings, errs[2] = parseCeilings(s.Ceilings)
@@ -78,6 +82,9 @@ func (s Settings) parse() (*settings, error) {
 		errs[3] = fmt.Errorf("retry_after_seconds is %d: want 0 to %d", s.RetryAfterSeconds, maxRetryAfter)
 	}
 	parsed.behaviors, errs[4] = parseBehaviorRates(s.Behaviors)
+	if parsed.token, errs[5] = parseLatency(s.TokenLatency); errs[5] != nil {
+		errs[5] = fmt.Errorf("token latency: %w", errs[5])
+	}
 	return parsed, errors.Join(errs[:]...)
 }
 

@@ -1,5 +1,5 @@
 // Package mock is a model server for demos, tests and benchmarks. It answers
-// like OpenAI's API, without streaming, and its answers, errors and latencies
+// like OpenAI's API, streamed if it is asked, and its answers, errors and latencies
 // depend only on the seed, the request's custom id and how often that custom
 // id has been called, so that a run can be repeated.
 //

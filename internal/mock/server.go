@@ -118,7 +118,7 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
 		inForce.writeInjected(w, c, status, "injected error")
 		return
 	}
-	body, err := s.answer(c)
+	body, answer, err := s.answer(c)
 	if err != nil {
 		m.answer(http.StatusBadRequest)
 		writeError(w, http.StatusBadRequest, err.Error())
@@ -134,15 +134,24 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
 		b.play(&turn{w: w, r: r, c: c, answer: body})
 		return
 	}
-	m.answer(http.StatusOK)
 	setRequestID(w, c)
+	if events := c.events(answer); events != nil {
+		if !inForce.stream(w, r, c.draw, events, func() { m.answer(http.StatusOK) }) {
+			m.abort()
+			panic(http.ErrAbortHandler)
+		}
+		return
+	}
+	m.answer(http.StatusOK)
 	writeBody(w, http.StatusOK, body)
 }
 
 // wait holds the call for its latency and reports whether its client is still
 // there.
-func (s *settings) wait(r *http.Request, d draw) bool {
-	if s.latency.hang {
+func (s *settings) wait(r *http.Request, d draw) bool { return s.hold(r, s.latency, d) }
+
+func (s *settings) hold(r *http.Request, l latency, d draw) bool {
+	if l.hang {
 		select {
 		case <-s.replaced:
 			return true
@@ -150,7 +159,7 @@ func (s *settings) wait(r *http.Request, d draw) bool {
 			return false
 		}
 	}
-	delay := s.latency.of(d)
+	delay := l.of(d)
 	if delay == 0 {
 		return true
 	}
