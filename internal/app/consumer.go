@@ -22,11 +22,15 @@ func Consume(taking, doing context.Context, r Resources, cfg *config.Consumer, o
 }
 
 func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consumer, observe func(*consume.Consumer), d *daemon.Daemon) error {
+	trust, err := cfg.TLS()
+	if err != nil {
+		return err
+	}
 	client, err := upstream.New(upstream.Config{
 		Timeout: cfg.Timeout.Duration(), FirstTokenTimeout: cfg.FirstTokenTimeout.Duration(),
 		StallTimeout: cfg.StallTimeout.Duration(), StreamTimeout: cfg.StreamedTimeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight, Proxy: cfg.Upstream.Proxy.For(),
 		ShouldRetry: func(r upstream.Response) bool { return cfg.ShouldRetry.Contains(r.StatusCode) },
-		Log:         r.Log,
+		TLS:         trust, NoHTTP2: !cfg.HTTP2, Log: r.Log,
 	})
 	if err != nil {
 		return err

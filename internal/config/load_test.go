@@ -255,6 +255,10 @@ func TestLoadWhatDoesNotFitTogether(t *testing.T) {
 		{"certificate without key", []string{"NATS_CERT=FILE"}, []string{"NATS_CERT", "FUSILLADE_NATS_KEY"}},
 		{"key without certificate", []string{"NATS_KEY=FILE"}, []string{"NATS_KEY", "FUSILLADE_NATS_CERT"}},
 		{"certificate and key", []string{"NATS_CERT=FILE", "NATS_KEY=FILE", "NATS_CA=FILE"}, nil},
+		{"endpoints' certificate without key", []string{"FUSILLADE_UPSTREAM_CERT=FILE"}, []string{"FUSILLADE_UPSTREAM_CERT", "FUSILLADE_UPSTREAM_KEY"}},
+		{"endpoints' key without certificate", []string{"FUSILLADE_UPSTREAM_KEY=FILE"}, []string{"FUSILLADE_UPSTREAM_KEY", "FUSILLADE_UPSTREAM_CERT"}},
+		{"no certificate and key of endpoints", []string{"FUSILLADE_UPSTREAM_KEY=FILE", "FUSILLADE_UPSTREAM_CERT=FILE"}, []string{"FUSILLADE_UPSTREAM_CERT", "FUSILLADE_UPSTREAM_KEY"}},
+		{"no authorities of endpoints", []string{"FUSILLADE_UPSTREAM_CA=FILE"}, []string{"FUSILLADE_UPSTREAM_CA"}},
 		{"replicas of one server", []string{"FUSILLADE_STREAM_REPLICAS=3"}, []string{"FUSILLADE_STREAM_REPLICAS", "FUSILLADE_NATS_URL"}},
 		{"replicas of servers", []string{"FUSILLADE_STREAM_REPLICAS=3", broker}, nil},
 	}

@@ -84,6 +84,7 @@ func (c *Dispatcher) check(p *problems) {
 
 func (c *Consumer) check(p *problems) {
 	c.Daemon.check(p)
+	c.Upstream.check(p)
 	c.NATS.check(p)
 }
 
@@ -94,6 +95,7 @@ func (c *API) check(p *problems) {
 
 func (c *Standalone) check(p *problems) {
 	c.Daemon.check(p)
+	c.Upstream.check(p)
 	c.Server.check(p)
 	c.NATS.check(p)
 	p.relate(!c.NATS.URL.IsSet() && c.NATS.StreamReplicas > 1, "STREAM_REPLICAS", "NATS_URL",

@@ -18,6 +18,7 @@ type Upstream struct {
 	Stream  StreamSwitch   `envconfig:"FUSILLADE_UPSTREAM_STREAM" derived:"off" allowed:"on or off" desc:"on: calls ask for a streamed answer also where the request does not, and fold it into one object; a model may say otherwise"`
 	Models  ModelUpstreams `envconfig:"FUSILLADE_MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"} or {\"gpt-4\":{\"url\":\"https://api.example.com\",\"auth\":\"api-key\"}}" desc:"endpoints of single models, as model=url,… or JSON, in which a model's value may be an object with url, api_key, auth, headers, path, model (its name there) and stream (on or off); without url: how UPSTREAM_URL is spoken to for this model"`
 	Proxy   ProxyURL       `envconfig:"FUSILLADE_UPSTREAM_PROXY" derived:"HTTPS_PROXY, HTTP_PROXY and NO_PROXY" allowed:"an http, https or socks5 URL, or none" desc:"proxy of calls to model endpoints; none: direct connections"`
+	UpstreamTLS
 }
 
 // For is the first URL of the model's endpoint, without a slash at its end;

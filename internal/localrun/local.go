@@ -32,7 +32,7 @@ func (c *Config) startMock(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Settings.Upstream = config.Upstream{APIKey: c.Settings.Upstream.APIKey, Proxy: c.Settings.Upstream.Proxy} // no model is called elsewhere, or otherwise
+	c.Settings.Upstream = config.Upstream{APIKey: c.Settings.Upstream.APIKey, Proxy: c.Settings.Upstream.Proxy, UpstreamTLS: c.Settings.Upstream.UpstreamTLS} // no model is called elsewhere, or otherwise
 	if err := c.Settings.Upstream.URL.Set(endpoint.URL); err != nil {
 		return nil, errors.Join(err, endpoint.Stop())
 	}

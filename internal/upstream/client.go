@@ -50,7 +50,8 @@ func New(cfg Config) (*Client, error) {
 		MaxResponseHeaderBytes: maxResponseHeaderBytes,
 		ReadBufferSize:         bufferBytes,
 		WriteBufferSize:        bufferBytes,
-		ForceAttemptHTTP2:      true,
+		ForceAttemptHTTP2:      !cfg.NoHTTP2,
+		Protocols:              protocols(!cfg.NoHTTP2),
 		// Notices a peer that is gone while a call waits for minutes.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: pingInterval, PingTimeout: pingInterval},
 		// Answers are short; a known Content-Length is worth more than gzip.
@@ -60,6 +61,13 @@ func New(cfg Config) (*Client, error) {
 		transport.Proxy = func(r *http.Request) (*url.URL, error) { return cfg.Proxy(r.URL) }
 	}
 	return &Client{cfg: cfg, transport: transport, balancer: newBalancer(cfg.Log, cfg.ConnectTimeout+probeGrace)}, nil
+}
+
+func protocols(http2 bool) *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetHTTP2(http2)
+	return p
 }
 
 // Close closes the idle connections. Call it once the last Do has returned.
@@ -95,12 +103,18 @@ func (c *Client) call(ctx context.Context, request *Request) Outcome {
 // exchange sends the request, follows redirects and reads the answer. The clock is
 // that of a call which asks for a stream; else nil.
 func (c *Client) exchange(ctx context.Context, request *Request, ask streamAsk, clock *streamClock) Outcome {
-	req, err := request.build(ctx, c.cfg.UserAgent)
+	req, x, err := request.build(ctx, c.cfg.UserAgent)
 	if err != nil {
 		return Outcome{Reason: batch.BuilderError, Detail: detail(err.Error())}
 	}
 	for redirects := 0; ; redirects++ {
 		resp, err := c.transport.RoundTrip(req)
+		for again := req; err != nil; {
+			if again = x.unbegun(again); again == nil {
+				break
+			}
+			resp, err = c.transport.RoundTrip(again)
+		}
 		if err != nil {
 			return c.broken(ctx, "waiting for the response", err)
 		}
@@ -110,7 +124,7 @@ func (c *Client) exchange(ctx context.Context, request *Request, ask streamAsk, 
 		}
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRest))
 		_ = resp.Body.Close()
-		req = sentOn(ctx, req, to, request.Body)
+		req, x = sentOn(ctx, req, to, request.Body)
 	}
 }
 

@@ -61,6 +61,8 @@ type Config struct {
 	Proxy func(*url.URL) (*url.URL, error)
 	// TLS configures https. Nil: the system's roots.
 	TLS *tls.Config
+	// NoHTTP2 keeps to HTTP/1.1 where an https endpoint speaks HTTP/2.
+	NoHTTP2 bool
 	// UserAgent is sent with every call. Empty: DefaultUserAgent.
 	UserAgent string
 	// Log is told which of several URLs of an endpoint take calls no more, and

@@ -114,21 +114,18 @@ func (c *conn) quiet() bool {
 	return c.raw == nil || nothingArrived(c.raw)
 }
 
-// watched returns the connection that bytes go through; nil for HTTP/2, whose
-// frames name the request that they belong to, and whose peer says which
-// requests it has not begun.
-func watched(c net.Conn) *conn {
+// watched returns the connection that bytes go through; nil: it is not known. Of
+// HTTP/2 the frames name the request that they belong to.
+func watched(c net.Conn) (over *conn, http2 bool) {
 	for {
-		switch over := c.(type) {
+		switch inner := c.(type) {
 		case *conn:
-			return over
+			return inner, http2
 		case *tls.Conn:
-			if over.ConnectionState().NegotiatedProtocol == "h2" {
-				return nil
-			}
-			c = over.NetConn()
+			http2 = http2 || inner.ConnectionState().NegotiatedProtocol == "h2"
+			c = inner.NetConn()
 		default:
-			return nil
+			return nil, http2
 		}
 	}
 }

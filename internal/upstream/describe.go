@@ -30,7 +30,7 @@ func describe(err error) string {
 	case errors.As(err, &dns):
 		return fmt.Sprintf("looking up %s: %s", dns.Name, dns.Err)
 	case errors.As(err, &cert):
-		return cert.Error()
+		return cert.Error() + certificateRemedy(cert.Err)
 	case errors.As(err, &record):
 		return "upstream does not speak TLS; the endpoint may be http, not https"
 	case errors.As(err, &alert):
@@ -72,6 +72,8 @@ func causeOf(err error) string {
 		return "the endpoint does not speak TLS"
 	case errors.As(err, &alert):
 		return alert.Error()
+	case wantsCertificate(err):
+		return "the endpoint wants a client certificate, or refuses the one that it was shown"
 	case errors.As(err, &errno):
 		return errno.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -80,6 +82,21 @@ func causeOf(err error) string {
 		return "connecting timed out"
 	}
 	return "the connection broke, or the response is malformed"
+}
+
+// certificateRemedy says what may help, after the cause.
+func certificateRemedy(err error) string {
+	if authority := (x509.UnknownAuthorityError{}); errors.As(err, &authority) {
+		return " (FUSILLADE_UPSTREAM_CA names a file with further authorities)"
+	}
+	return ""
+}
+
+// wantsCertificate reports whether the endpoint ended a handshake because of the
+// client's certificate. Package tls has its alerts as text only.
+func wantsCertificate(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate")
 }
 
 func certificateCause(err error) string {
@@ -110,6 +127,8 @@ func describeOp(op *net.OpError) string {
 		return where + ": " + errno.Error()
 	case op.Timeout():
 		return where + ": timed out"
+	case wantsCertificate(op):
+		return where + ": " + op.Err.Error() + "; the endpoint wants a client certificate (FUSILLADE_UPSTREAM_CERT), or refuses the one that it was shown"
 	case op.Op == "remote error", op.Op == "local error": // a TLS alert
 		return where + ": " + op.Err.Error()
 	}

@@ -27,25 +27,31 @@ const (
 //   - the connection was reset at once, which is what a kernel does to a
 //     connection that is closed with bytes that its process has not read.
 //
+// With HTTP/2 net/http sends a request again that the endpoint says it has not
+// begun. What else breaks is tried again by the client, by the same rules (see
+// unbegun); a reset counts only on a connection without other requests.
+//
 // A connection that ended after the endpoint had taken the request costs the
 // attempt: the request may have crashed the endpoint, and may have been paid.
 type exchange struct {
 	trace   httptrace.ClientTrace
 	body    []byte
-	conn    *conn // that the request is sent on; nil: it is HTTP/2
+	conn    *conn // that the request is sent on; nil: it is not known
+	http2   bool  // it may have other requests on it
+	alone   bool  // it had none when the request took it
 	from    int64 // the request's first byte among those written to conn
 	sent    time.Time
 	resends int
 }
 
 // follow prepares a request, whose body must not be set yet.
-func follow(req *http.Request, body []byte) *http.Request {
+func follow(req *http.Request, body []byte) (*http.Request, *exchange) {
 	x := &exchange{body: body}
 	x.trace.GotConn = x.gotConn
 	if len(body) > 0 {
 		req.Body, req.GetBody, req.ContentLength = x.reader(), x.resend, int64(len(body))
 	}
-	return req.WithContext(httptrace.WithClientTrace(req.Context(), &x.trace))
+	return req.WithContext(httptrace.WithClientTrace(req.Context(), &x.trace)), x
 }
 
 func (x *exchange) reader() io.ReadCloser { return io.NopCloser(bytes.NewReader(x.body)) }
@@ -53,27 +59,50 @@ func (x *exchange) reader() io.ReadCloser { return io.NopCloser(bytes.NewReader(
 // gotConn refuses a connection that was used before and is not quiet. It can do
 // so only by closing it: net/http then takes another.
 func (x *exchange) gotConn(info httptrace.GotConnInfo) {
-	if x.conn = watched(info.Conn); x.conn == nil {
+	if x.conn, x.http2 = watched(info.Conn); x.conn == nil {
 		return
 	}
-	x.from, x.sent = x.conn.written.Load(), time.Now()
-	if info.Reused && !x.conn.quiet() {
+	x.from, x.sent, x.alone = x.conn.written.Load(), time.Now(), info.WasIdle
+	if !x.http2 && info.Reused && !x.conn.quiet() {
 		_ = x.conn.Close()
 	}
 }
 
 // resend is asked for the body when net/http is about to send the request again.
 func (x *exchange) resend() (io.ReadCloser, error) {
-	if x.conn == nil || x.conn.written.Load() == x.from {
+	if x.http2 || x.conn == nil || x.conn.written.Load() == x.from {
 		return x.reader(), nil
 	}
-	end := x.conn.broken.Load()
-	switch {
-	case end == nil:
-		return nil, net.ErrClosed
-	case end.unseen > x.from && (!isReset(end.err) || time.Since(x.sent) > resetWindow), x.resends == maxResends:
-		return nil, end.err
+	if err := x.begun(); err != nil {
+		return nil, err
 	}
 	x.resends++
 	return x.reader(), nil
+}
+
+// begun returns nil if the endpoint cannot have begun the request; else what the
+// request ended with.
+func (x *exchange) begun() error {
+	end := x.conn.broken.Load()
+	switch {
+	case end == nil:
+		return net.ErrClosed
+	case end.unseen > x.from && (x.http2 && !x.alone || !isReset(end.err) || time.Since(x.sent) > resetWindow), x.resends == maxResends:
+		return end.err
+	}
+	return nil
+}
+
+// unbegun returns the request, to be sent again, if it failed with an HTTP/2
+// connection and the endpoint cannot have begun it; else nil.
+func (x *exchange) unbegun(req *http.Request) *http.Request {
+	if !x.http2 || x.conn == nil || req.Context().Err() != nil || x.begun() != nil {
+		return nil
+	}
+	x.resends++
+	again := req.Clone(req.Context())
+	if len(x.body) > 0 {
+		again.Body = x.reader()
+	}
+	return again
 }

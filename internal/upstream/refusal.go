@@ -116,7 +116,7 @@ func unreachable(err error) *Refusal {
 		kind = batch.CauseUnreachable
 	case errors.As(err, &dns) && dns.IsNotFound:
 		kind = batch.CauseNoSuchHost
-	case errors.As(err, &cert):
+	case errors.As(err, &cert), wantsCertificate(err):
 		kind = batch.CauseBadCertificate
 	case errors.As(err, &record):
 		kind = batch.CauseNoTLS

@@ -84,30 +84,31 @@ func (r *Request) idempotencyKey(id, attempt string) string {
 
 // build returns an error that is safe to store: it holds nothing of the key,
 // the body or the URL.
-func (r *Request) build(ctx context.Context, userAgent string) (*http.Request, error) {
+func (r *Request) build(ctx context.Context, userAgent string) (*http.Request, *exchange, error) {
 	switch {
 	case r.Method == "":
-		return nil, errors.New("method is empty")
+		return nil, nil, errors.New("method is empty")
 	case ValidHeaderName(r.Method) != nil || r.Method == http.MethodConnect:
-		return nil, errors.New("method is not an HTTP method that can be sent")
+		return nil, nil, errors.New("method is not an HTTP method that can be sent")
 	}
 	target, err := r.target()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, r.Method, target, nil)
 	if err != nil {
-		return nil, errors.New("base URL and path do not make a URL")
+		return nil, nil, errors.New("base URL and path do not make a URL")
 	}
 	if err := checkURL(req.URL); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	req.Header, err = r.header(req.URL.User, userAgent)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	req.URL.User = nil
-	return follow(req, r.Body), nil
+	req, x := follow(req, r.Body)
+	return req, x, nil
 }
 
 // target is the URL of the call.

@@ -73,7 +73,7 @@ func TestBuildMeetsTransport(t *testing.T) {
 			Header:   http.Header{name.Draw(t, "name"): {rapid.String().Draw(t, "value")}},
 			Body:     []byte(rapid.String().Draw(t, "body")),
 		}
-		built, err := request.build(t.Context(), "agent")
+		built, _, err := request.build(t.Context(), "agent")
 		if err != nil {
 			return
 		}
