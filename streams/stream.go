@@ -16,6 +16,7 @@ const (
 	DaemonsBucket = "DAEMONS"  // key: daemon id; gone when its heartbeats stop
 	SlotsBucket   = "SLOTS"    // key: model token; who may run how many calls
 	HoldsBucket   = "HOLDS"    // key: hash of a credential; until when it makes no call
+	RatesBucket   = "RATES"    // key: model token, or hash of a credential; what the last minute has used of its limit
 )
 
 // Config is what a deployment decides about its stream and buckets.
@@ -102,9 +103,25 @@ func (c Config) HoldsConfig() jetstream.KeyValueConfig {
 // holdsTTL is above the longest hold that can be set, of a day.
 const holdsTTL = 25 * time.Hour
 
+// RatesConfig describes the bucket of rates. An entry vanishes when it says
+// nothing any more: no window reaches what is in it.
+func (c Config) RatesConfig() jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket:      RatesBucket,
+		Description: "what the last minute has used of the rate limits, and what is leased of them",
+		TTL:         ratesTTL,
+		Storage:     c.storage(),
+		Replicas:    max(c.Replicas, 1),
+		History:     1,
+	}
+}
+
+// ratesTTL is far above the minute that a limit is for.
+const ratesTTL = 15 * time.Minute
+
 // StreamNames are the names of the shards and of the streams behind the buckets.
 func (c Config) StreamNames() []string {
-	names := []string{"KV_" + DaemonsBucket, "KV_" + SlotsBucket, "KV_" + HoldsBucket}
+	names := []string{"KV_" + DaemonsBucket, "KV_" + SlotsBucket, "KV_" + HoldsBucket, "KV_" + RatesBucket}
 	for _, shard := range c.Shards.All() {
 		names = append(names, shard.Stream())
 	}
@@ -154,7 +171,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, c Config) error {
 			return fmt.Errorf("creating stream %s: %w", shard.Stream(), err)
 		}
 	}
-	for _, kv := range []jetstream.KeyValueConfig{c.DaemonsConfig(), c.SlotsConfig(), c.HoldsConfig()} {
+	for _, kv := range []jetstream.KeyValueConfig{c.DaemonsConfig(), c.SlotsConfig(), c.HoldsConfig(), c.RatesConfig()} {
 		if _, err := js.CreateOrUpdateKeyValue(ctx, kv); err != nil {
 			return fmt.Errorf("creating bucket %s: %w", kv.Bucket, err)
 		}

@@ -18,7 +18,7 @@ import (
 type modelsCmd struct {
 	Ls     modelsLsCmd     `cmd:"" help:"List the models: limits, held slots, pending requests, escalations."`
 	Demand modelsDemandCmd `cmd:"" help:"List pending requests by model and completion window, with the earliest deadline."`
-	Set    modelsSetCmd    `cmd:"" help:"Change a model's limit, escalation, endpoint or API key, in force in the whole cluster within a second."`
+	Set    modelsSetCmd    `cmd:"" help:"Change a model's limit, rate limit, escalation, endpoint or API key, in force in the whole cluster within a second."`
 	Pause  modelsPauseCmd  `cmd:"" help:"Pause a model in the whole cluster: no call to it begins until it is resumed."`
 	Resume modelsResumeCmd `cmd:"" help:"Resume a paused model."`
 	Lift   modelsLiftCmd   `cmd:"" help:"Lift the holds of a model, which its endpoint asked for with Retry-After."`
@@ -32,11 +32,12 @@ type modelsSetCmd struct {
 	EscalateBefore    string `placeholder:"TIME" help:"How little, such as 900s (900s if it was never set)."`
 	NoEscalation      bool   `help:"Switch escalation off, whatever the dispatchers' environment says."`
 	DefaultEscalation bool   `help:"Escalate as the dispatchers' environment says."`
+	rateFlags
 	upstreamFlags
 }
 
 func (c *modelsSetCmd) change() (client.ModelChange, error) {
-	change := client.ModelChange{Limit: c.Limit, DefaultEscalation: c.DefaultEscalation}
+	change := client.ModelChange{Limit: c.Limit, DefaultEscalation: c.DefaultEscalation, RequestsPerMinute: c.Rpm, TokensPerMinute: c.Tpm}
 	escalation := 0
 	for _, given := range []bool{c.EscalateTo != "" || c.EscalateBefore != "", c.NoEscalation, c.DefaultEscalation} {
 		if given {
@@ -44,12 +45,14 @@ func (c *modelsSetCmd) change() (client.ModelChange, error) {
 		}
 	}
 	switch {
-	case c.Limit == nil && escalation == 0 && !c.given():
-		return change, errors.New("nothing to set: give --limit, --escalate-to, --escalate-before, --no-escalation, --default-escalation, --upstream, --api-key-env, --api-key-stdin, --upstream-auth, --upstream-header, --upstream-model, --upstream-path, --stream or --default-upstream")
+	case c.Limit == nil && escalation == 0 && c.rateFlags == (rateFlags{}) && !c.given():
+		return change, errors.New("nothing to set: give --limit, --rpm, --tpm, --escalate-to, --escalate-before, --no-escalation, --default-escalation, --upstream, --api-key-env, --api-key-stdin, --upstream-auth, --upstream-header, --upstream-model, --upstream-path, --stream or --default-upstream")
 	case escalation > 1:
 		return change, errors.New("--escalate-to and --escalate-before, --no-escalation and --default-escalation exclude each other")
 	case c.Limit != nil && (*c.Limit < 0 || *c.Limit > control.MaxLimit):
 		return change, fmt.Errorf("--limit must be from 0 to %d", control.MaxLimit)
+	case c.rateFlags.check() != nil:
+		return change, c.rateFlags.check()
 	case c.EscalateTo == c.Model:
 		return change, errors.New("--escalate-to must be another model")
 	}
@@ -73,7 +76,7 @@ func (c *modelsSetCmd) change() (client.ModelChange, error) {
 func (c *modelsSetCmd) Run(ctx context.Context, models *modelsCmd) error {
 	change, err := c.change()
 	if err == nil {
-		err = c.check()
+		err = c.upstreamFlags.check()
 	}
 	if err != nil {
 		return cli.Usage(err)
@@ -154,7 +157,7 @@ func (c *modelsLsCmd) Run(ctx context.Context, t *cli.Terminal, models *modelsCm
 
 func (c *modelsLsCmd) statuses(ctx context.Context, t *cli.Terminal, api *client.Client) error {
 	return cli.PrintList(t, c.JSON, api.ModelStatuses(ctx), func(m client.ModelStatus) json.RawMessage { return m.JSON },
-		"MODEL LIMIT SOURCE HELD DAEMONS PENDING QUEUED TAKEN STATE HOLD ESCALATES UPSTREAM", func(m client.ModelStatus) []string {
+		"MODEL LIMIT SOURCE HELD DAEMONS PENDING QUEUED TAKEN RATE STATE HOLD ESCALATES UPSTREAM", func(m client.ModelStatus) []string {
 			limit, state, escalates := strconv.Itoa(m.Limit), "", ""
 			if m.Limit == 0 {
 				limit = "-"
@@ -166,7 +169,7 @@ func (c *modelsLsCmd) statuses(ctx context.Context, t *cli.Terminal, api *client
 				escalates = fmt.Sprintf("%s@%ds (%s)", cli.Plain(m.EscalatesTo), m.EscalatesSeconds, m.EscalationSource)
 			}
 			return []string{cli.Plain(m.ID), limit, m.LimitSource, strconv.Itoa(m.Held), strconv.Itoa(m.Daemons),
-				strconv.FormatInt(m.Pending, 10), strconv.FormatInt(m.Queued, 10), strconv.FormatInt(m.Taken, 10), state, holdText(m.Holds), escalates, upstreamText(m)}
+				strconv.FormatInt(m.Pending, 10), strconv.FormatInt(m.Queued, 10), strconv.FormatInt(m.Taken, 10), rateText(m), state, holdText(m.Holds), escalates, upstreamText(m)}
 		})
 }
 

@@ -30,6 +30,14 @@ type modelStatusObject struct {
 	UpstreamOptions *upstreamOptionsObject `json:"upstream_options"`
 	// Holds are of credentials whose endpoint asked for a pause.
 	Holds []holdObject `json:"holds"`
+	// The rate limit; null: there is none.
+	RequestsPerMinute *int64 `json:"requests_per_minute"`
+	TokensPerMinute   *int64 `json:"tokens_per_minute"`
+	// RateSource is who decided it.
+	RateSource *string `json:"rate_source"`
+	// What the last minute has had of it, what is leased included.
+	RequestsLastMinute int64 `json:"requests_last_minute"`
+	TokensLastMinute   int64 `json:"tokens_last_minute"`
 }
 
 // upstreamOptionsObject holds no secret: of headers it has the names.
@@ -65,11 +73,22 @@ func asModelStatus(m control.ModelStatus) modelStatusObject {
 		EscalatesTo: optional(string(m.Escalation.Model)), EscalationSource: optional(string(m.EscalationSource)),
 		Upstream: optional(m.Upstream), UpstreamKey: m.UpstreamKey, UpstreamOptions: asUpstreamOptions(m), Holds: asHolds(m.Holds),
 	}
+	out.RateSource = optional(string(m.RateSource))
+	out.RequestsPerMinute, out.TokensPerMinute = positive(m.Rate.Requests), positive(m.Rate.Tokens)
+	out.RequestsLastMinute, out.TokensLastMinute = m.Used.Requests, m.Used.Tokens
 	if out.EscalatesTo != nil {
 		seconds := int64(m.Escalation.Threshold / time.Second)
 		out.EscalatesBefore = &seconds
 	}
 	return out
+}
+
+// positive is null for 0.
+func positive(n int64) *int64 {
+	if n == 0 {
+		return nil
+	}
+	return &n
 }
 
 func (s *Server) listModelStatuses(ctx context.Context, _ caller, _ none) (page[modelStatusObject], error) {
@@ -90,6 +109,8 @@ type modelChange struct {
 	EscalatesTo       *string `json:"escalates_to"` // empty: none
 	EscalatesBefore   *int64  `json:"escalates_before_seconds"`
 	DefaultEscalation bool    `json:"default_escalation"`
+	RequestsPerMinute *int64  `json:"requests_per_minute"` // 0: as the environment says
+	TokensPerMinute   *int64  `json:"tokens_per_minute"`
 }
 
 func (p *modelChangeParams) read(in *input) {
@@ -108,6 +129,7 @@ func (s *Server) changeModel(ctx context.Context, _ caller, p modelChangeParams)
 	change := postgres.ModelChange{
 		Limit: p.body.Limit, Paused: p.body.Paused,
 		EscalateTo: (*batch.Model)(p.body.EscalatesTo), DefaultEscalation: p.body.DefaultEscalation,
+		RequestsPerMinute: p.body.RequestsPerMinute, TokensPerMinute: p.body.TokensPerMinute,
 	}
 	if seconds := p.body.EscalatesBefore; seconds != nil {
 		// Beyond the bounds, which the controller checks, without an overflow.

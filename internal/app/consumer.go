@@ -45,6 +45,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 	c, err := consume.New(taking, consume.Config{
 		Store: r.Store, Caller: client, Conn: r.Conn, Shards: r.Streams.Shards, Daemon: d.ID,
 		Resolve: endpoints.Resolve, BatchKey: endpoints.BatchKey,
+		Rates: consume.RateLimits{Endpoints: cfg.EndpointRateLimits, OwnKeys: cfg.OwnKeyRateLimit.RateLimit},
 		Retry: cfg.RetryPolicy(), MaxStreamBackoff: cfg.MaxStreamBackoff.Duration(), MaxHold: cfg.MaxHold.Duration(), Lease: lease(&cfg.Daemon),
 		HoldAfter: cfg.HoldAfterRefusals, Probe: cfg.ProbeInterval.Duration(), MaxProbe: cfg.MaxProbeInterval.Duration(),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(),

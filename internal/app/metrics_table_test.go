@@ -77,6 +77,7 @@ func standaloneRegistry(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	c := newCluster(t, mock.Settings{Latency: "hang"})
 	c.set(&c.settings.Upstream.URL, c.settings.Upstream.URL.Reveal()+" "+c.settings.Upstream.URL.Reveal()+"/v1") // the same, as two that share the calls
+	c.set(&c.settings.ModelRateLimits, "m=1000000rpm/1000000000tpm")
 	r := c.start("standalone", withAdmin)
 	if _, err := APIConfig(Resources{Store: c.Store, Conn: c.Conn, Telemetry: r.observed, Log: testenv.Logger(t)}, new(config.API)); err != nil {
 		t.Fatal(err)
@@ -182,11 +183,14 @@ func TestMetricNames(t *testing.T) {
 		"drops_total":                            "item",
 		"holds_total":                            "model, status",
 		"hold_remaining_seconds":                 "model",
-		"refusals_held":                          "model,cause",
+		"refusals_held":                          "model, cause",
 		"batches_held":                           "model",
 		"endpoint_requests_in_flight":            "host",
 		"endpoint_ejected":                       "host",
 		"endpoint_ejections_total":               "host",
+		"rate_limit":                             "model, unit",
+		"rate_used":                              "model, unit",
+		"rate_waiting":                           "model",
 		"store_failures_total":                   "write, class",
 	}
 	reg := standaloneRegistry(t)

@@ -23,8 +23,13 @@ type ModelStatus struct {
 	EscalatesTo      string `json:"escalates_to"`
 	EscalatesSeconds int64  `json:"escalates_before_seconds"`
 	EscalationSource string `json:"escalation_source"`
-	Upstream         string `json:"upstream"`     // where operators have its calls go
-	UpstreamKey      bool   `json:"upstream_key"` // there is a key for it in the database
+	// The rate limit, and what the last minute has had of it; 0: there is none.
+	RequestsPerMinute  int64  `json:"requests_per_minute"`
+	TokensPerMinute    int64  `json:"tokens_per_minute"`
+	RequestsLastMinute int64  `json:"requests_last_minute"`
+	TokensLastMinute   int64  `json:"tokens_last_minute"`
+	Upstream           string `json:"upstream"`     // where operators have its calls go
+	UpstreamKey        bool   `json:"upstream_key"` // there is a key for it in the database
 	// UpstreamOptions is how it is spoken to; nil: as OpenAI's.
 	UpstreamOptions *UpstreamOptions `json:"upstream_options"`
 	Holds           []Hold           `json:"holds"`
@@ -75,6 +80,8 @@ type ModelChange struct {
 	EscalatesTo       *string `json:"escalates_to,omitempty"` // empty: none
 	EscalatesSeconds  *int64  `json:"escalates_before_seconds,omitempty"`
 	DefaultEscalation bool    `json:"default_escalation,omitempty"`
+	RequestsPerMinute *int64  `json:"requests_per_minute,omitempty"` // 0: as the environment says
+	TokensPerMinute   *int64  `json:"tokens_per_minute,omitempty"`
 }
 
 // ChangeModel changes a model for the whole cluster. It takes an operator's key.

@@ -1,6 +1,7 @@
 package consume
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -30,11 +31,13 @@ const localPause = time.Second
 // It makes no call that it had not begun.
 func (c *Consumer) call(t *task) (d decision, healthy bool) {
 	if c.cfg.Lapsed != nil && c.cfg.Lapsed() {
+		t.permits.cancel()
 		return released(t, 0), false
 	}
 	t.pool.metrics.calling(t)
 	began := time.Now()
 	to, outcome := c.do(t)
+	t.permits.settle(&outcome)
 	c.callTime.Add(int64(outcome.Elapsed))
 	d = c.observe(t, t.holdCall(credentialAt(t, to)), began, &outcome, c.decide(t, outcome))
 	c.refusals.add(t.pool.account.Model(), &outcome, d.kind == fail, time.Now())
@@ -58,9 +61,9 @@ const statusOverloaded = 529
 func askedPause(o upstream.Outcome) time.Duration {
 	switch o.Response.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, statusOverloaded:
-		return o.RetryAfter
+		return cmp.Or(o.RetryAfter, o.Exhausted)
 	}
-	return 0
+	return o.Exhausted
 }
 
 // credentialOf is the credential that the task's call would have now.

@@ -22,6 +22,9 @@ type slotTime struct {
 	inUse int // slots
 	calls int // that began
 	busy  time.Duration
+	// paid is what the calls that began take of the model's rate limit, as the time
+	// of slots in which the limit would let as much pass.
+	paid  time.Duration
 	since time.Time // to when busy is counted
 }
 
@@ -44,6 +47,13 @@ func (s slotTimes) begin(owner string, now time.Time) {
 	t.calls++
 }
 
+// pay counts what a call takes of the model's rate limit.
+func (s slotTimes) pay(owner string, paid time.Duration) {
+	if t := s[owner]; t != nil {
+		t.paid += paid
+	}
+}
+
 func (s slotTimes) end(owner string, now time.Time) {
 	if t := s[owner]; t != nil {
 		t.count(now)
@@ -59,9 +69,11 @@ func (p *pool) takeCallTimes(times []streams.CallTime, now time.Time) (_ []strea
 	for owner, t := range p.times {
 		t.count(now)
 		if t.calls > 0 || t.busy > 0 {
-			times = append(times, streams.CallTime{Model: p.account.Model(), Owner: owner, Calls: t.calls, Slots: t.busy})
+			// What the model is short of decides: slots, or its rate.
+			slots := max(t.busy, t.paid)
+			times = append(times, streams.CallTime{Model: p.account.Model(), Owner: owner, Calls: t.calls, Slots: slots})
 		}
-		t.calls, t.busy = 0, 0
+		t.calls, t.busy, t.paid = 0, 0, 0
 		if t.inUse == 0 {
 			delete(p.times, owner)
 		}

@@ -55,6 +55,8 @@ type Config struct {
 	// probes of it; 0: 5 s and 1 min.
 	HoldAfter       int
 	Probe, MaxProbe time.Duration
+	// Rates are the rate limits of credentials.
+	Rates RateLimits
 	// Lease is how long the broker waits before it gives a silent consumer's
 	// message to another: the AckWait of the stream's consumers.
 	Lease time.Duration

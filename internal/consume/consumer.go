@@ -15,6 +15,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/hold"
 	"fusillade/internal/notify"
+	"fusillade/internal/rate"
 	"fusillade/internal/slots"
 	"fusillade/internal/telemetry"
 )
@@ -59,6 +60,7 @@ type Consumer struct {
 	js         jetstream.JetStream
 	keeper     *slots.Keeper
 	holds      *hold.Registry
+	rates      *rate.Keeper
 	metrics    *metrics
 	starts     *batcher[*task]
 	finishes   *batcher[decision]
@@ -121,6 +123,12 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.rates, err = rate.NewKeeper(ctx, rate.Config{
+		Conn: cfg.Conn, Daemon: cfg.Daemon, Demand: c.rateDemand, Changed: c.rateChanged, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	c.keeper, err = slots.NewKeeper(ctx, slots.Config{
 		Conn: cfg.Conn, Daemon: cfg.Daemon, Capacity: cfg.MaxInFlight,
 		HeartbeatInterval: cfg.HeartbeatInterval, OnModel: c.openPool, Metrics: cfg.Metrics, Log: cfg.Log,
@@ -173,6 +181,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	defer stopWriting()
 	c.taking, c.doing, c.writing = taking, doing, writing
 	defer telemetry.Attach(c.cfg.Metrics, standings{c})()
+	defer telemetry.Attach(c.cfg.Metrics, rateStandings{c})()
 	// Leases and slots are kept to the end.
 	kept, stopKeeping := context.WithCancel(context.WithoutCancel(doing))
 	defer stopKeeping()
@@ -184,6 +193,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	background, keeping := errgroup.WithContext(kept)
 	background.Go(func() error { return c.keeper.Run(keeping) })
 	background.Go(func() error { c.holds.Run(keeping); return nil })
+	background.Go(func() error { c.rates.Run(keeping); return nil })
 	background.Go(func() error { return c.renewLeases(keeping) })
 	background.Go(func() error { return c.renewStarts(keeping) })
 	background.Go(func() error { return c.logStatus(keeping) })

@@ -15,6 +15,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/hold"
 	"fusillade/internal/postgres"
+	"fusillade/internal/rate"
 	"fusillade/internal/upstream"
 	"fusillade/streams"
 )
@@ -42,6 +43,13 @@ type task struct {
 	// there is nowhere to call.
 	credential hold.Key
 	probe      bool // its call finds out whether what is held answers again; written by next
+	// credentialRate is the account of the credential's rate limit, and tokens what
+	// the call is estimated to use: written before the task is ready. Nil: there is
+	// no limit; 0: nobody asked.
+	credentialRate *rate.Account
+	tokens         int64
+	// permits are what the call has taken, before it begins.
+	permits permits
 
 	// Owned by the flush of starts that has the task: it is started in Postgres,
 	// and lacks only its body.

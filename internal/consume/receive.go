@@ -29,8 +29,8 @@ const (
 	maxFetch     = 512
 )
 
-// rate estimates calls per second over the last tenths of a second.
-type rate struct {
+// pace estimates calls per second over the last tenths of a second.
+type pace struct {
 	since   time.Time
 	n       int
 	current float64
@@ -38,7 +38,7 @@ type rate struct {
 
 const rateWindow = 100 * time.Millisecond
 
-func (r *rate) add(now time.Time) {
+func (r *pace) add(now time.Time) {
 	r.n++
 	if d := now.Sub(r.since); d >= rateWindow {
 		r.current = max(float64(r.n)/d.Seconds(), r.current/2)
@@ -194,6 +194,10 @@ func (p *pool) roomFor() int {
 		// Slots are free, and whether there is work for them shows only by asking:
 		// while calls take long, nothing else here would.
 		return min(1, capacity)
+	}
+	if depth, limited := p.rateDepth(); limited {
+		// What waits for a rate here waits for it nowhere else.
+		return min(room, depth-p.starting-len(p.ready), maxFetch, capacity)
 	}
 	if room < prefetch/2 {
 		return 0 // enough is here; fetch more at a time

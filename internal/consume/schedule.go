@@ -7,9 +7,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fusillade/internal/batch"
 	"fusillade/internal/hold"
 	"fusillade/internal/notify"
 	"fusillade/internal/postgres"
+	"fusillade/internal/rate"
 	"fusillade/internal/slots"
 	"fusillade/internal/watchdog"
 )
@@ -118,8 +120,11 @@ type pool struct {
 	held       []heldTask // set apart by next; the holder of the lock releases them after it
 	moreQueued bool       // more waited in the stream when the last message came
 	closed     bool       // takes no message and begins no call any more
-	rate       rate       // of calls
+	rate       pace       // of calls
 	times      slotTimes  // of the owners' calls
+	// The account of the model's rate limit, and which one it is; nil: there is none.
+	rated   *rate.Account
+	ratedBy batch.RateLimit
 }
 
 // wake makes the pull loop look again whether there is room.
@@ -158,7 +163,7 @@ func (p *pool) dispatchReady() {
 		run = append(run, t)
 	}
 	held := p.takeHeld()
-	ready, moreQueued := len(p.ready), p.moreQueued
+	ready, moreQueued := p.waitingForSlots()
 	p.mu.Unlock()
 	p.account.Report(ready, moreQueued)
 	for _, t := range run {
@@ -222,10 +227,11 @@ type heldTask struct {
 	due  bool // it waits in Postgres, where nothing claims it while it is held
 }
 
-// next takes the first ready task whose credential is not held and reserves its
-// call, if there is one and it can be. Tasks that are held are set apart for
-// takeHeld: they neither wait in others' places nor keep a slot. The caller holds
-// the lock.
+// next takes the first ready task whose credential is not held, and for which its
+// rate limits have something, and reserves its call, if there is one and it can
+// be. Tasks that are held are set apart for takeHeld: they neither wait in others'
+// places nor keep a slot. Those that wait for a rate keep no slot either. The
+// caller holds the lock.
 func (p *pool) next() *task {
 	var gentle map[hold.Key]int // that wait until one more call may begin
 	for i := 0; i < len(p.ready) && !p.closed; {
@@ -233,13 +239,21 @@ func (p *pool) next() *task {
 		with := t.holdCall(t.credential)
 		switch a := p.c.holds.Admit(with); {
 		case a.Admitted:
-			if !p.c.capacity.reserve(p.account) {
+			taken, rated := p.takeRate(t)
+			if rated == rateOfOther {
 				p.c.holds.Cancel(with, a)
+				i++
+				continue
+			}
+			if rated == rateOfModel || !p.c.capacity.reserve(p.account) {
+				p.c.holds.Cancel(with, a)
+				taken.cancel()
 				return nil
 			}
-			t.probe = a.Probe
+			t.permits, t.probe = taken, a.Probe
 			p.takeReady(i)
 			p.times.begin(t.start.Owner, time.Now())
+			p.payRate(t)
 			p.c.called.Notify()
 			return t
 		case a.Refused:
@@ -322,7 +336,7 @@ func (p *pool) callDone(owner string) *task {
 		t = p.next()
 	}
 	held := p.takeHeld()
-	ready, moreQueued := len(p.ready), p.moreQueued
+	ready, moreQueued := p.waitingForSlots()
 	p.mu.Unlock()
 	p.account.Report(ready, moreQueued)
 	if wakeAll {
@@ -336,6 +350,7 @@ func (p *pool) callDone(owner string) *task {
 // releaseWaiting releases the tasks that wait here in vain: this daemon is due no
 // slot of the model and others have them, or an operator paused it.
 func (p *pool) releaseWaiting() {
+	p.releaseRated()
 	s := p.account.Standing()
 	switch {
 	case s.Paused:

@@ -15,7 +15,7 @@ import (
 func TestRate(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	var r rate
+	var r pace
 	add := func(n int, every time.Duration) {
 		for range n {
 			now = now.Add(every)

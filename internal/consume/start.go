@@ -129,6 +129,7 @@ func (c *Consumer) handleVerdict(t *task, s postgres.Start, now time.Time) {
 			return
 		}
 		t.credential = c.credentialOf(t)
+		c.rateCredential(t)
 		t.pool.enqueueReady(t)
 		return
 	case postgres.Stale:

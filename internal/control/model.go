@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/endpoint"
 	"fusillade/internal/hold"
+	"fusillade/internal/rate"
 	"fusillade/internal/seal"
 	"fusillade/internal/slots"
 	"fusillade/streams"
@@ -31,11 +33,15 @@ type ModelStatus struct {
 	Limit       int // calls in flight, in the whole cluster; 0: no dispatcher has said yet
 	LimitSource Source
 	Paused      bool
-	Held        int   // slots that daemons hold
-	Daemons     int   // that hold slots
-	Pending     int64 // requests that name the model and were never claimed
-	Queued      int64 // messages that no consumer has taken
-	Taken       int64 // messages in flight or in backoff
+	// Rate is the rate limit, and Used what the last minute has had of it.
+	Rate       batch.RateLimit
+	RateSource Source // empty: there is no rate limit
+	Used       rate.Amount
+	Held       int   // slots that daemons hold
+	Daemons    int   // that hold slots
+	Pending    int64 // requests that name the model and were never claimed
+	Queued     int64 // messages that no consumer has taken
+	Taken      int64 // messages in flight or in backoff
 	// Escalation has no model if there is none.
 	Escalation       batch.Escalation
 	EscalationSource Source // empty: there is no escalation
@@ -76,6 +82,10 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBrokerUnavailable, err)
 	}
+	used, err := c.rates(ctx)
+	if err != nil {
+		return nil, err
+	}
 	queues, err := c.queues(ctx)
 	if err != nil {
 		return nil, err
@@ -108,16 +118,39 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 		if m.Escalation.Model == "" {
 			m.Escalation, m.EscalationSource = batch.Escalation{}, ""
 		}
-		m.Holds = holds[model]
 		// What cannot be read is not in force either; consumers say why.
 		if m.Options, _ = endpoint.Decode(upstreams[model].Options); m.Options != nil {
 			for i, more := range m.Options.More {
 				m.Options.More[i] = endpoint.Shown(more)
 			}
 		}
+		m.Holds, m.Used = holds[model], used[model]
+		m.Rate = s.Rate.Or(e.Settings().Rate)
+		switch {
+		case s.Rate != (batch.RateLimit{}):
+			m.RateSource = FromOperator
+		case m.Rate != (batch.RateLimit{}):
+			m.RateSource = FromEnvironment
+		}
 		list = append(list, m)
 	}
 	return list, nil
+}
+
+// rates are what the last minute has had of the models' rate limits.
+func (c *Controller) rates(ctx context.Context) (map[batch.Model]rate.Amount, error) {
+	kv, err := c.js.KeyValue(ctx, streams.RatesBucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil, nil // no daemon of this release has begun yet
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: binding bucket %s: %w", ErrBrokerUnavailable, streams.RatesBucket, err)
+	}
+	used, err := rate.List(ctx, kv)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBrokerUnavailable, err)
+	}
+	return used, nil
 }
 
 // queues are the stream's consumers, by name.

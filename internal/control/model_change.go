@@ -28,6 +28,10 @@ func (c *Controller) ChangeModel(ctx context.Context, model batch.Model, change 
 	switch {
 	case change.Limit != nil && (*change.Limit < 0 || *change.Limit > MaxLimit):
 		return &InvalidChangeError{"limit", fmt.Sprintf("must be from 0 to %d", MaxLimit)}
+	case !isRate(change.RequestsPerMinute):
+		return &InvalidChangeError{"requests_per_minute", fmt.Sprintf("must be from 0 to %d", int64(batch.MaxRate))}
+	case !isRate(change.TokensPerMinute):
+		return &InvalidChangeError{"tokens_per_minute", fmt.Sprintf("must be from 0 to %d", int64(batch.MaxRate))}
 	case change.EscalateTo != nil && *change.EscalateTo == model:
 		return &InvalidChangeError{"escalates_to", "must be another model"}
 	case change.EscalateBefore != nil && (*change.EscalateBefore < time.Second || *change.EscalateBefore > MaxThreshold):
@@ -41,3 +45,5 @@ func (c *Controller) ChangeModel(ctx context.Context, model batch.Model, change 
 	c.wake()
 	return nil
 }
+
+func isRate(n *int64) bool { return n == nil || *n >= 0 && *n <= batch.MaxRate }

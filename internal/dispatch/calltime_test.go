@@ -164,10 +164,10 @@ func TestWindowOfSlowCalls(t *testing.T) {
 		0: minDepth, 10 * time.Minute: 1, slow: 2, 200 * time.Millisecond: minDepth, time.Millisecond: minDepth,
 	} {
 		w := window{callTime: callTime}
-		if got := w.room(depth{unacked: limit}, limit, streams.MaxAckPending(limit), time.Now()); got != want {
+		if got := w.room(depth{unacked: limit}, limit, streams.MaxAckPending(limit), batch.RateLimit{}, time.Now()); got != want {
 			t.Errorf("room is %d with calls of %v, want %d", got, callTime, want)
 		}
-		if got := w.room(depth{}, limit, streams.MaxAckPending(limit), time.Now()); got < limit {
+		if got := w.room(depth{}, limit, streams.MaxAckPending(limit), batch.RateLimit{}, time.Now()); got < limit {
 			t.Errorf("room is %d with calls of %v and free slots, want %d", got, callTime, limit)
 		}
 	}

@@ -35,6 +35,10 @@ type Config struct {
 	// Escalations are those of models about which operators have decided
 	// nothing.
 	Escalations map[batch.Model]batch.Escalation
+	// DefaultRate and Rates are the rate limits of models for which operators have
+	// set none.
+	DefaultRate batch.RateLimit
+	Rates       map[batch.Model]batch.RateLimit
 	// MaxHold is the longest that a credential is held; 0: 10 min.
 	MaxHold time.Duration
 	// MaxProbe is the longest pause between probes of what is refused; 0: 1 min.

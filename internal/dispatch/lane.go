@@ -182,7 +182,7 @@ func (l *lane) roomFor(ctx context.Context) (int, error) {
 	l.scheduler.inUse = time.Duration(min(limit, info.NumAckPending)) * l.window.callTime
 	room := l.window.room(depth{
 		pending: int(info.NumPending) + unconfirmed, unacked: info.NumAckPending, delivered: info.Delivered.Consumer,
-	}, limit, streams.MaxAckPending(limit), time.Now())
+	}, limit, streams.MaxAckPending(limit), l.d.decided().rate(l.model), time.Now())
 	if room > 0 || unconfirmed == 0 {
 		l.awaiting.Store(false)
 	}

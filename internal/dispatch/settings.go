@@ -48,11 +48,20 @@ func (s *settings) limit(model batch.Model) int {
 	return cmp.Or(s.set[model].Limit, n)
 }
 
+// rate is a model's rate limit.
+func (s *settings) rate(model batch.Model) batch.RateLimit {
+	environment, ok := s.cfg.Rates[model]
+	if !ok {
+		environment = s.cfg.DefaultRate
+	}
+	return s.set[model].Rate.Or(environment)
+}
+
 func (s *settings) paused(model batch.Model) bool { return s.set[model].Paused }
 
 // slots is what daemons are told about the model.
 func (s *settings) slots(model batch.Model) slots.Settings {
-	return slots.Settings{Limit: s.limit(model), Paused: s.paused(model), Escalation: s.escalations[model]}
+	return slots.Settings{Limit: s.limit(model), Paused: s.paused(model), Escalation: s.escalations[model], Rate: s.rate(model)}
 }
 
 // routes are the ways by which requests come to the model. An escalation is

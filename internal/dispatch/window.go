@@ -1,6 +1,11 @@
 package dispatch
 
-import "time"
+import (
+	"math"
+	"time"
+
+	"fusillade/internal/batch"
+)
 
 const (
 	// minDepth messages always wait for a model, so that a slot that frees
@@ -9,6 +14,8 @@ const (
 	// refillTime is the time from a message being taken to the next one being
 	// published in its place: hint, claim, publish.
 	refillTime = 100 * time.Millisecond
+	// rateTime is for how long a rate limit finds work in the window.
+	rateTime = time.Second
 	// sampleTime is the least time over which a rate is measured.
 	sampleTime = 50 * time.Millisecond
 )
@@ -38,7 +45,9 @@ type window struct {
 // time / limit. So where calls are slow it is no more than the slots free while
 // it is refilled, and one.) Messages that wait out a backoff are unacked too and hold no
 // slot; that only makes the window look for fewer free slots than there are.
-func (w *window) room(d depth, limit, guard int, now time.Time) int {
+//
+// Under a rate limit, free slots take no more than what it lets pass meanwhile.
+func (w *window) room(d depth, limit, guard int, rate batch.RateLimit, now time.Time) int {
 	if elapsed := now.Sub(w.since); elapsed >= sampleTime || d.delivered < w.last {
 		rate := float64(0)
 		if d.delivered >= w.last && !w.since.IsZero() {
@@ -51,6 +60,13 @@ func (w *window) room(d depth, limit, guard int, now time.Time) int {
 	if w.callTime > 0 {
 		want = min(want, 1+int(float64(limit)*refillTime.Seconds()/w.callTime.Seconds()))
 	}
-	want += max(limit-d.unacked, 0)
+	free := max(limit-d.unacked, 0)
+	if rate != (batch.RateLimit{}) {
+		free = min(free, int(math.Ceil(2*w.rate*rateTime.Seconds()))+minDepth)
+	}
+	if rate.Requests > 0 {
+		free = min(free, int(math.Ceil(float64(rate.Requests)*rateTime.Minutes())))
+	}
+	want += free
 	return min(want, guard-d.unacked) - d.pending
 }

@@ -6,6 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"fusillade/internal/batch"
 	"fusillade/streams"
 )
 
@@ -31,7 +32,7 @@ func TestWindowFillsAndIsFull(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var w window
-			if got := w.room(tt.d, limit, guard, time.Now()); got != tt.want {
+			if got := w.room(tt.d, limit, guard, batch.RateLimit{}, time.Now()); got != tt.want {
 				t.Errorf("room is %d, want %d", got, tt.want)
 			}
 		})
@@ -49,7 +50,7 @@ func TestWindowFollowsTheRate(t *testing.T) {
 	room := func(taken uint64) int {
 		now = now.Add(each)
 		delivered += taken
-		return w.room(depth{unacked: limit, delivered: delivered}, limit, streams.MaxAckPending(limit), now)
+		return w.room(depth{unacked: limit, delivered: delivered}, limit, streams.MaxAckPending(limit), batch.RateLimit{}, now)
 	}
 	room(0)
 	if got, want := room(1000), minDepth+int(10_000*refillTime.Seconds()); got != want {
@@ -93,7 +94,7 @@ func TestWindowBounds(t *testing.T) {
 				unacked:   rapid.IntRange(0, 2*guard).Draw(t, "unacked"),
 				delivered: delivered,
 			}
-			room := w.room(d, limit, guard, now)
+			room := w.room(d, limit, guard, batch.RateLimit{}, now)
 			fastest = max(fastest, w.rate)
 			waiting := d.pending + room
 			if most := minDepth + limit + int(fastest*refillTime.Seconds()); waiting > most {

@@ -2,7 +2,8 @@
 //
 // A credential is an endpoint and the API key that it is called with; a batch
 // with a key of its own is a credential by itself at each endpoint. A 429, 503 or
-// 529 with Retry-After holds the credential that earned it, and no other one.
+// 529 with Retry-After holds the credential that earned it, and no other one. So does
+// any answer by which nothing remains of the endpoint's rate limit, until its reset.
 //
 //	consumer: answer ──▶ Place ──▶ memory ──▶ bucket HOLDS ──▶ watch of every process
 //	                                 │                          │

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -326,9 +327,11 @@ func (r *Registry) count() {
 	r.doubts.Store(int64(len(r.streaks) + r.refused))
 }
 
-// end ends a hold: now the ramp begins, where there is one. It needs the lock.
+// end ends a hold: now the ramp begins, where there is one. There is none after a
+// hold that an answer earned which was no refusal: the endpoint said when it takes
+// more, and was not overloaded. It needs the lock.
 func (r *Registry) end(k Key, s *state, now time.Time) {
-	if !r.cfg.Ramp {
+	if answered := s.hold.Status >= http.StatusOK && s.hold.Status < http.StatusBadRequest; !r.cfg.Ramp || answered {
 		r.remove(k)
 		return
 	}

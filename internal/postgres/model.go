@@ -14,13 +14,15 @@ import (
 type ModelSettings struct {
 	Limit  int // 0: as the environment says
 	Paused bool
+	Rate   batch.RateLimit // zero fields: as the environment says
 	// Escalation is nil as long as the environment decides, and has no model
 	// if there is to be none.
 	Escalation *batch.Escalation
 }
 
 const modelSettingsSQL = `
-SELECT model, COALESCE(concurrency_limit, 0), paused, escalation_model, COALESCE(escalation_threshold_seconds, 0) FROM models`
+SELECT model, COALESCE(concurrency_limit, 0), paused, escalation_model, COALESCE(escalation_threshold_seconds, 0),
+       COALESCE(requests_per_minute, 0), COALESCE(tokens_per_minute, 0) FROM models`
 
 // ModelSettings returns what operators have decided, by model.
 func (s *Store) ModelSettings(ctx context.Context) (map[batch.Model]ModelSettings, error) {
@@ -29,7 +31,7 @@ func (s *Store) ModelSettings(ctx context.Context) (map[batch.Model]ModelSetting
 	var m ModelSettings
 	var to *string
 	var seconds int
-	err := s.forEach(ctx, modelSettingsSQL, nil, []any{&model, &m.Limit, &m.Paused, &to, &seconds}, func() {
+	err := s.forEach(ctx, modelSettingsSQL, nil, []any{&model, &m.Limit, &m.Paused, &to, &seconds, &m.Rate.Requests, &m.Rate.Tokens}, func() {
 		m.Escalation = nil
 		if to != nil {
 			m.Escalation = &batch.Escalation{Model: batch.Model(*to), Threshold: time.Duration(seconds) * time.Second}
@@ -53,20 +55,26 @@ type ModelChange struct {
 	EscalateBefore *time.Duration
 	// DefaultEscalation leaves the escalation to the environment.
 	DefaultEscalation bool
+	// RequestsPerMinute and TokensPerMinute are the rate limit; 0: as the
+	// environment says.
+	RequestsPerMinute, TokensPerMinute *int64
 }
 
 // One statement, so that changes of different settings at the same time do not
 // undo one another.
 const changeModelSQL = `
-INSERT INTO models AS m (model, concurrency_limit, paused, escalation_model, escalation_threshold_seconds)
+INSERT INTO models AS m (model, concurrency_limit, paused, escalation_model, escalation_threshold_seconds,
+                         requests_per_minute, tokens_per_minute)
 SELECT $1, NULLIF($2::int, 0), COALESCE($3::boolean, false), $4::text,
-       CASE WHEN $4 <> '' THEN COALESCE($5::int, $6::int) END
+       CASE WHEN $4 <> '' THEN COALESCE($5::int, $6::int) END, NULLIF($8::bigint, 0), NULLIF($9::bigint, 0)
     ON CONFLICT (model) DO UPDATE
    SET concurrency_limit = CASE WHEN $2 IS NULL THEN m.concurrency_limit ELSE NULLIF($2, 0) END,
        paused = COALESCE($3, m.paused),
        escalation_model = CASE WHEN $7::boolean THEN NULL ELSE COALESCE($4, m.escalation_model) END,
        escalation_threshold_seconds = CASE WHEN $7 OR COALESCE($4, m.escalation_model, '') = '' THEN NULL
                                            ELSE COALESCE($5, m.escalation_threshold_seconds, $6) END,
+       requests_per_minute = CASE WHEN $8 IS NULL THEN m.requests_per_minute ELSE NULLIF($8, 0) END,
+       tokens_per_minute = CASE WHEN $9 IS NULL THEN m.tokens_per_minute ELSE NULLIF($9, 0) END,
        updated_at = now()
 RETURNING escalation_threshold_seconds`
 
@@ -86,7 +94,7 @@ func (s *Store) ChangeModel(ctx context.Context, model batch.Model, c ModelChang
 	err := s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var threshold *int64
 		err := tx.QueryRow(ctx, changeModelSQL, string(model), c.Limit, c.Paused, to, before,
-			int64(batch.DefaultEscalationThreshold/time.Second), c.DefaultEscalation).Scan(&threshold)
+			int64(batch.DefaultEscalationThreshold/time.Second), c.DefaultEscalation, c.RequestsPerMinute, c.TokensPerMinute).Scan(&threshold)
 		if err == nil && before != nil && threshold == nil {
 			err = batch.ErrNoEscalation
 		}

@@ -20,6 +20,8 @@ type Account struct {
 	wake     notify.Signal // to the keeper's goroutine: settle may have something to do
 	// escalation is the entry's, for those who ask with every request; nil: none.
 	escalation atomic.Pointer[batch.Escalation]
+	// rate is the same of the rate limit.
+	rate atomic.Pointer[batch.RateLimit]
 
 	mu       sync.Mutex
 	entry    Entry
@@ -59,6 +61,9 @@ func (a *Account) Model() batch.Model { return a.model }
 // Escalation is where the model's requests go when little time is left; nil:
 // nowhere else. It waits for no lock.
 func (a *Account) Escalation() *batch.Escalation { return a.escalation.Load() }
+
+// Rate is the model's rate limit; nil: there is none. It waits for no lock.
+func (a *Account) Rate() *batch.RateLimit { return a.rate.Load() }
 
 // Acquire takes a slot for one call. False means that none is free; OnChange's
 // callback says when to try again.
@@ -136,6 +141,10 @@ func (a *Account) observe(e Entry, revision uint64) {
 	a.escalation.Store(nil)
 	if to := e.Settings().Escalation; to.Model != "" {
 		a.escalation.Store(&to)
+	}
+	a.rate.Store(nil)
+	if limit := e.Settings().Rate; limit != (batch.RateLimit{}) {
+		a.rate.Store(&limit)
 	}
 	// Another daemon may have dropped this one as dead.
 	a.allowed = min(a.allowed, e.Holders[a.daemon].Held)

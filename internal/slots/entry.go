@@ -18,8 +18,11 @@ type Entry struct {
 	Paused bool `json:"paused,omitempty"`
 	// EscalationModel is where requests go when less than that is left before
 	// their batch expires; empty: nowhere else.
-	EscalationModel   batch.Model       `json:"escalation_model,omitempty"`
-	EscalationSeconds int64             `json:"escalation_threshold_seconds,omitempty"`
+	EscalationModel   batch.Model `json:"escalation_model,omitempty"`
+	EscalationSeconds int64       `json:"escalation_threshold_seconds,omitempty"`
+	// The rate limit is of each minute, and of all calls to the model; 0: none.
+	RequestsPerMinute int64             `json:"requests_per_minute,omitempty"`
+	TokensPerMinute   int64             `json:"tokens_per_minute,omitempty"`
 	Holders           map[string]Holder `json:"holders,omitempty"` // key: daemon id
 }
 

@@ -19,11 +19,13 @@ type Settings struct {
 	// Escalation is where its requests go when little time is left; the zero
 	// value: nowhere else. Of the threshold, whole seconds are kept.
 	Escalation batch.Escalation
+	Rate       batch.RateLimit
 }
 
 func (s Settings) apply(e Entry) Entry {
 	e.Limit, e.Paused = s.Limit, s.Paused
 	e.EscalationModel, e.EscalationSeconds = s.Escalation.Model, int64(s.Escalation.Threshold/time.Second)
+	e.RequestsPerMinute, e.TokensPerMinute = s.Rate.Requests, s.Rate.Tokens
 	return e
 }
 
@@ -31,7 +33,7 @@ func (s Settings) apply(e Entry) Entry {
 func (e Entry) Settings() Settings {
 	return Settings{Limit: e.Limit, Paused: e.Paused, Escalation: batch.Escalation{
 		Model: e.EscalationModel, Threshold: time.Duration(e.EscalationSeconds) * time.Second,
-	}}
+	}, Rate: batch.RateLimit{Requests: e.RequestsPerMinute, Tokens: e.TokensPerMinute}}
 }
 
 // EnsureModel creates the model's entry with the given settings unless there

@@ -32,6 +32,9 @@ type Outcome struct {
 	// RetryAfter is how long the upstream asked to wait, at most
 	// MaxRetryAfter; zero if it did not ask or the request completed.
 	RetryAfter time.Duration
+	// Exhausted is for how long nothing remains of the endpoint's own rate limit, as
+	// its headers say, after an answer of any kind; at most MaxRetryAfter.
+	Exhausted time.Duration
 	// Refusal is set if the calls that follow will end likewise until a person
 	// does something.
 	Refusal *Refusal
@@ -76,7 +79,7 @@ func (c *Client) classify(path string, resp *http.Response, got received) Outcom
 		RequestID:  text(resp.Header.Get("X-Request-Id"), maxNameBytes),
 	}
 	response.Model, response.Usage = readUsage(got.body)
-	outcome := Outcome{Response: response}
+	outcome := Outcome{Response: response, Exhausted: rateReset(resp.Header, time.Now())}
 	v := c.classifyResponse(path, resp, response, got)
 	if v.reason == "" {
 		return outcome
