@@ -23,10 +23,10 @@ func TestRunEndsWhenItIsRefused(t *testing.T) {
 		maxCalls int64
 		want     []string
 	}{
-		"bad key":       {401, `{"error":{"message":"Incorrect API key provided","code":"invalid_api_key"}}`, 2000, 200, []string{"Incorrect API key provided", "--api-key-env"}},
-		"a small file":  {403, ``, 3, 3, []string{"status 403", "--api-key-env"}},
-		"unknown model": {404, `{"error":{"message":"The model does not exist","code":"model_not_found"}}`, 40, 4000, []string{"The model does not exist", "model"}},
-		"no quota":      {429, `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota"}}`, 40, 4000, []string{"current quota", "billing"}},
+		"bad key":       {401, `{"error":{"message":"Incorrect API key provided","code":"invalid_api_key"}}`, 2000, 100, []string{"Incorrect API key provided", "--api-key-env"}},
+		"a small file":  {403, ``, 3, 30, []string{"status 403", "--api-key-env"}},
+		"unknown model": {404, `{"error":{"message":"The model does not exist","code":"model_not_found"}}`, 40, 100, []string{"The model does not exist", "model"}},
+		"no quota":      {429, `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota"}}`, 40, 100, []string{"current quota", "billing"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -84,7 +84,7 @@ func TestRefusedModelBesideAnother(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.jsonl")
 	p := c.start("fusillade", "run", requests(t, 8, "slow", "typo"), "-o", out, "--data-dir", t.TempDir(), "--upstream", endpoint.URL, "--give-up-after", "500ms")
 	retried := func() bool {
-		return c.count(`SELECT count(*) FROM requests WHERE attempt >= 5`) > 0
+		return c.count(`SELECT count(*) FROM requests WHERE attempt >= 2`) > 0
 	}
 	poll(t, "the refused ones are retried for longer than the time", retried)
 	select {

@@ -22,6 +22,7 @@ type batchesCmd struct {
 	Ls      batchesLsCmd      `cmd:"" help:"List the batches."`
 	Get     batchesGetCmd     `cmd:"" help:"Show a batch's status and counts."`
 	Watch   batchesWatchCmd   `cmd:"" help:"Show the progress of a batch until it has ended."`
+	Errors  batchesErrorsCmd  `cmd:"" help:"Group the failures of a batch, also of requests that are called again."`
 	Results batchesResultsCmd `cmd:"" help:"Write the results that a batch has so far."`
 	Cancel  batchesCancelCmd  `cmd:"" help:"Cancel a batch, or single requests of it; calls in flight are aborted."`
 	Rerun   batchesRerunCmd   `cmd:"" help:"Run again the requests of a batch that failed, were canceled or expired."`
@@ -178,6 +179,7 @@ func printBatch(t *cli.Terminal, b client.Batch, asJSON bool) error {
 		{Name: "id", Value: b.ID},
 		{Name: "status", Value: b.Status},
 		{Name: "requests", Value: fmt.Sprintf("%d of %d completed, %d failed", b.Counts.Completed, b.Counts.Total, b.Counts.Failed)},
+		{Name: "waits", Value: cli.Plain(b.Waiting.String())},
 		{Name: "endpoint", Value: b.Endpoint},
 		{Name: "created", Value: cli.Moment(b.CreatedAt)},
 		{Name: "window", Value: b.CompletionWindow},

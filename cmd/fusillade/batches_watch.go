@@ -28,7 +28,13 @@ func (c *batchesWatchCmd) Run(ctx context.Context, t *cli.Terminal, batches *bat
 
 func watchBatch(ctx context.Context, t *cli.Terminal, api *client.Client, id string, asJSON bool) error {
 	p := cli.NewProgress(t)
+	said := ""
 	b, err := api.Watch(ctx, id, func(b client.Batch) {
+		if waits := b.Waiting.String(); waits != said {
+			if said = waits; waits != "" {
+				p.Notef("%s", cli.Plain(waits))
+			}
+		}
 		p.Update(b.Counts.Total, b.Counts.Completed+b.Counts.Failed, fmt.Sprintf("failed %d", b.Counts.Failed))
 	}, func(err error) { p.Notef("the server is away, trying again: %v", err) })
 	p.End()

@@ -21,7 +21,7 @@ type modelsCmd struct {
 	Set    modelsSetCmd    `cmd:"" help:"Change a model's limit, rate limit, escalation, endpoint or API key, in force in the whole cluster within a second."`
 	Pause  modelsPauseCmd  `cmd:"" help:"Pause a model in the whole cluster: no call to it begins until it is resumed."`
 	Resume modelsResumeCmd `cmd:"" help:"Resume a paused model."`
-	Lift   modelsLiftCmd   `cmd:"" help:"Lift the holds of a model, which its endpoint asked for with Retry-After."`
+	Lift   modelsLiftCmd   `cmd:"" help:"Lift the holds of a model, which its endpoint asked for with Retry-After, or because it refused every call."`
 	remote
 }
 
@@ -180,6 +180,12 @@ func holdText(holds []client.Hold) string {
 	}
 	h := holds[0]
 	text := fmt.Sprintf("%d until %s", h.Status, cli.Moment(h.Until))
+	if h.Cause != "" {
+		text = fmt.Sprintf("%s since %s: %s", cli.Plain(h.Cause), cli.Moment(h.Since), cli.Plain(h.Detail))
+		if h.Owner != "" {
+			text += ", of owner " + cli.Plain(h.Owner)
+		}
+	}
 	if h.BatchID != "" {
 		text += " (" + cli.Plain(h.BatchID) + ")"
 	}

@@ -10,12 +10,18 @@ import (
 // maxHolds bounds those that are shown of one model.
 const maxHolds = 20
 
-// holdObject is a pause that a model's endpoint asked for.
+// holdObject is a hold of a model's calls: a pause that its endpoint asked for, or,
+// with a cause, one until the endpoint refuses them no more.
 type holdObject struct {
 	BatchID *string `json:"batch_id"` // whose own API key it is of; null: all batches without one
 	Status  int     `json:"status"`   // of the response that asked for it
 	Since   int64   `json:"since"`
-	Until   int64   `json:"until"`
+	Until   int64   `json:"until"` // with a cause: when the next call finds out
+	// Of those with a cause.
+	Cause  *string `json:"cause"`
+	Detail *string `json:"detail"` // it may name a host
+	Owner  *string `json:"owner"`  // whose requests alone are held
+	Action *string `json:"action"`
 }
 
 func asHolds(holds []hold.Hold) []holdObject {
@@ -24,6 +30,10 @@ func asHolds(holds []hold.Hold) []holdObject {
 		o := holdObject{Status: h.Status, Since: h.Since.Unix(), Until: h.Until.Unix()}
 		if h.Batch != (batch.ID{}) {
 			o.BatchID = optional(h.Batch.String())
+		}
+		if h.Cause != "" {
+			info := h.Cause.Info()
+			o.Cause, o.Detail, o.Owner, o.Action = optional(string(info.Cause)), optional(h.Detail), optional(h.Owner), optional(info.Advice+".")
 		}
 		out = append(out, o)
 	}

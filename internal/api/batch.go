@@ -30,6 +30,8 @@ type batchObject struct {
 	RequestCounts    requestCounts     `json:"request_counts"`
 	Usage            usageObject       `json:"usage"`
 	Metadata         map[string]string `json:"metadata"`
+	// XStatus says what holds the batch up. In lists it is null.
+	XStatus *statusObject `json:"x_status"`
 }
 
 // requestCounts are OpenAI's three: canceled and expired requests count as
@@ -95,7 +97,12 @@ func (p *batchParams) read(in *input) { p.id = in.batchID() }
 
 func (s *Server) getBatch(ctx context.Context, who caller, p batchParams) (batchObject, error) {
 	b, err := s.cfg.Store.GetBatch(ctx, p.id, &who.owner)
-	return asBatch(b), err
+	if err != nil {
+		return batchObject{}, err
+	}
+	out := asBatch(b)
+	out.XStatus = s.waiting(ctx, b)
+	return out, nil
 }
 
 const (

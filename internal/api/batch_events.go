@@ -11,6 +11,9 @@ import (
 
 const (
 	eventInterval = time.Second
+	// lookInterval is how often is looked what holds up a batch that does not move,
+	// and movingInterval of one that does: some of its models may not.
+	lookInterval, movingInterval = 2 * time.Second, 10 * time.Second
 	// keepAlive is the longest silence on a stream of events.
 	keepAlive = 15 * time.Second
 	// maxWatchers bounds who is sent events at once.
@@ -18,7 +21,7 @@ const (
 )
 
 // batchEvents sends the batch object as a server-sent event, now and whenever
-// its counts change, until the batch has finished. A client that reconnects gets
+// its counts or what holds it up change, until the batch has finished. A client that reconnects gets
 // what is then.
 func (s *Server) batchEvents(c *call, p batchParams) error {
 	b, err := s.cfg.Store.GetBatch(c.Context(), p.id, &c.owner)
@@ -40,10 +43,15 @@ func (s *Server) batchEvents(c *call, p batchParams) error {
 	tick := time.NewTicker(eventInterval)
 	defer tick.Stop()
 	var last batchObject
-	var lastSent time.Time
+	var lastSent, looked time.Time
 	for {
 		object := asBatch(b)
+		object.XStatus = last.XStatus
 		changed := object.RequestCounts != last.RequestCounts || object.Status != last.Status
+		if age := time.Since(looked); age >= lookInterval && !changed || age >= movingInterval {
+			looked, object.XStatus = time.Now(), s.waiting(c.Context(), b)
+			changed = changed || !object.XStatus.same(last.XStatus)
+		}
 		if changed {
 			last, err = object, writeEvent(w, object)
 		} else if time.Since(lastSent) > keepAlive {

@@ -34,6 +34,7 @@ func TestBatchObject(t *testing.T) {
 			"input_tokens": 0.0, "input_tokens_details": map[string]any{"cached_tokens": 0.0},
 			"output_tokens": 0.0, "output_tokens_details": map[string]any{"reasoning_tokens": 0.0}, "total_tokens": 0.0, "models": map[string]any{},
 		},
+		"x_status": nil,
 	}
 	if diff := cmp.Diff(want, a.value()); diff != "" {
 		t.Errorf("batch (-want +got):\n%s", diff)

@@ -25,6 +25,7 @@ type controller interface {
 	DeleteBatch(ctx context.Context, id batch.ID) error
 	DeleteFile(ctx context.Context, id batch.FileID) ([]batch.ID, error)
 	Models(ctx context.Context) ([]control.ModelStatus, error)
+	Waiting(ctx context.Context, b postgres.Batch) (*control.Waiting, error)
 	LiftHolds(ctx context.Context, model batch.Model, only batch.ID) (int, error)
 	ChangeModel(ctx context.Context, model batch.Model, c postgres.ModelChange) error
 }

@@ -67,7 +67,8 @@ func TestOpenAPI(t *testing.T) {
 	for pattern, path := range map[string]string{
 		"/v1/files": "/files", "/v1/files/{id}": "/files/" + file, "/v1/files/{id}/content": "/files/" + ended.text("error_file_id") + "/content",
 		"/v1/batches": "/batches?limit=1", "/v1/batches/{id}/results": "/batches/" + id + "/results", "/v1/batches/{id}/events": "/batches/" + id + "/events",
-		"/v1/models": "/models", "/v1/models/{id}": "/models/org/m",
+		"/v1/batches/{id}/errors": "/batches/" + id + "/errors",
+		"/v1/models":              "/models", "/v1/models/{id}": "/models/org/m",
 	} {
 		d.send(c, http.MethodGet, pattern, path, nil)
 	}
@@ -92,6 +93,9 @@ func TestOpenAPI(t *testing.T) {
 	d.send(operator, http.MethodPatch, "/admin/v1/models/{id}", "/admin/v1/models/"+model,
 		map[string]any{"limit": 7, "escalates_to": "other", "escalates_before_seconds": 60})
 	waiting := c.batch(c.file(requests(5, model)))
+	if a := d.send(c, http.MethodGet, "/v1/batches/{id}", "/batches/"+waiting, nil); a.value("x_status") == nil {
+		t.Errorf("nothing says that the model is paused: %s", a.body)
+	}
 	d.send(operator, http.MethodDelete, "/admin/v1/holds", "/admin/v1/holds?model="+"paused%2Fmodel", nil)
 	d.send(c, http.MethodGet, "/v1/batches/{id}/results", "/batches/"+waiting+"/results", nil)
 	d.send(c, http.MethodPost, "/v1/batches/{id}/cancel", "/batches/"+waiting+"/cancel", map[string]any{"lines": []int{2}})

@@ -90,6 +90,7 @@ func (s *Server) endpoints() []endpointRoute {
 		{"POST /v1/batches/{id}/rerun", handle(s, s.rerunBatch)},
 		{"POST /v1/batches/{id}/retry", handle(s, s.rerunBatch)}, // the former name of rerun
 		{"GET /v1/batches/{id}/results", stream(s.batchResults)},
+		{"GET /v1/batches/{id}/errors", handle(s, s.batchErrors)},
 		{"GET /v1/batches/{id}/events", stream(s.batchEvents)},
 		{"GET /v1/models", handle(s, s.listModels)},
 		{"GET /v1/models/{id...}", handle(s, s.getModel)},

@@ -89,6 +89,11 @@ func (b badController) Cancel(context.Context, batch.ID) (postgres.Batch, error)
 	return postgres.Batch{}, errors.New("secret: dial tcp 10.0.0.7:5432")
 }
 
+// Waiting tells nothing, and the batch is shown all the same.
+func (badController) Waiting(context.Context, postgres.Batch) (*control.Waiting, error) {
+	return nil, errors.New("secret: the broker is away")
+}
+
 func (badController) DeleteFile(context.Context, batch.FileID) ([]batch.ID, error) {
 	panic(http.ErrAbortHandler)
 }

@@ -45,13 +45,17 @@ type UpstreamOptions struct {
 	Stream  string   `json:"stream"` // on or off; empty: as the consumers' environment says
 }
 
-// Hold is a pause that a model's endpoint asked for. No call begins before it
-// is over.
+// Hold is a pause that a model's endpoint asked for, or, with a Cause, a hold until
+// the endpoint refuses the calls no more.
 type Hold struct {
 	BatchID string `json:"batch_id"` // whose own API key is held; empty: that of all batches without one
 	Status  int    `json:"status"`   // of the response that asked for it
 	Since   int64  `json:"since"`    // in Unix seconds, as is Until
-	Until   int64  `json:"until"`
+	Until   int64  `json:"until"`    // with a cause: when the next call finds out
+	Cause   string `json:"cause"`    // empty: the endpoint asked for a pause
+	Detail  string `json:"detail"`   // of the cause, for operators
+	Owner   string `json:"owner"`    // whose requests alone are held; empty: everybody's
+	Action  string `json:"action"`   // what to do about the cause
 }
 
 // LiftHolds ends a model's holds in the whole cluster, or only that of one batch.

@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
@@ -29,6 +31,46 @@ type Batch struct {
 	CancelledAt      int64             `json:"cancelled_at"`
 	Counts           Counts            `json:"request_counts"`
 	Metadata         map[string]string `json:"metadata"`
+	Waiting          *Waiting          `json:"x_status"`
+}
+
+// Waiting says what holds a batch up.
+type Waiting struct {
+	Code      string      `json:"code"`
+	Message   string      `json:"message"`
+	Action    string      `json:"action"` // empty: there is nothing to do
+	LastError *ErrorGroup `json:"last_error"`
+}
+
+// String says it in one line, with what to do and the last failure; empty: nothing
+// holds the batch up.
+func (w *Waiting) String() string {
+	if w == nil {
+		return ""
+	}
+	text := w.Message
+	if w.Action != "" {
+		text += " " + w.Action
+	}
+	if e := w.LastError; e != nil {
+		text += " The last failure: "
+		if e.StatusCode != 0 {
+			text += fmt.Sprintf("status %d, ", e.StatusCode)
+		}
+		text += e.Message
+	}
+	return text
+}
+
+// ErrorGroup are requests of a batch that failed alike.
+type ErrorGroup struct {
+	Raw
+	Code       string `json:"code"`
+	StatusCode int    `json:"status_code"` // 0: there was no answer
+	Message    string `json:"message"`
+	Ended      bool   `json:"ended"` // they have their results; else they are called again
+	Count      int64  `json:"count"`
+	CustomID   string `json:"custom_id"` // of one of them
 }
 
 // Counts are OpenAI's three.
@@ -90,6 +132,30 @@ func batchPath(id, verb string) string {
 // Batch returns a batch's object.
 func (c *Client) Batch(ctx context.Context, id string) (Batch, error) {
 	return read[Batch](c.call(ctx, http.MethodGet, batchPath(id, ""), nil, nil))
+}
+
+// BatchErrors returns the failures of a batch, grouped, the largest first. Partial:
+// there are more than were counted.
+func (c *Client) BatchErrors(ctx context.Context, id string) (groups []ErrorGroup, partial bool, err error) {
+	raw, err := c.call(ctx, http.MethodGet, batchPath(id, "/errors"), nil, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	var list struct {
+		Data    []json.RawMessage `json:"data"`
+		Partial bool              `json:"partial"`
+	}
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, false, fmt.Errorf("reading the answer: %w", err)
+	}
+	for _, one := range list.Data {
+		g, err := read[ErrorGroup](one, nil)
+		if err != nil {
+			return nil, false, err
+		}
+		groups = append(groups, g)
+	}
+	return groups, list.Partial, nil
 }
 
 // Batches walks the batches, newest first, up to n of them; 0: all.

@@ -149,8 +149,9 @@ type Stats struct {
 	CallTime time.Duration // of all calls together
 	// LastError is what last went wrong; nil if nothing did.
 	LastError *LastError
-	// Refusal is what keeps every call from succeeding; nil if nothing does.
-	Refusal *Refusal
+	// Refusals are of models of which every call was refused lately, that for the
+	// longest time first.
+	Refusals []Refusal
 }
 
 // LastError is something that keeps requests from completing.
@@ -166,7 +167,7 @@ func (c *Consumer) Stats() Stats {
 	return Stats{
 		Completed: c.completed.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Fenced: c.fenced.Load(),
 		Aborted:  c.aborted.Load(),
-		InFlight: int(c.capacity.used.Load()), CallTime: time.Duration(c.callTime.Load()), LastError: c.lastError.Load(), Refusal: c.refusal(),
+		InFlight: int(c.capacity.used.Load()), CallTime: time.Duration(c.callTime.Load()), LastError: c.lastError.Load(), Refusals: c.refusals.list(),
 	}
 }
 

@@ -35,6 +35,7 @@ type Controller struct {
 	cfg Config
 	js  jetstream.JetStream
 
+	recent    holdsCache
 	cancelled prometheus.Counter
 }
 

@@ -3,7 +3,6 @@ package localrun
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"fusillade/internal/app"
@@ -13,15 +12,14 @@ import (
 	"fusillade/internal/postgres"
 )
 
-// maxRefused is how many calls in a row may be refused for good before a run is
-// given up at once: each costs a request its only attempt.
-const maxRefused = 20
-
 // refusedError is returned when the endpoint refuses every call.
-type refusedError struct{ consume.Refusal }
+type refusedError struct {
+	consume.Refusal
+	failed int64 // requests, of all models
+}
 
 func (e *refusedError) Error() string {
-	text := fmt.Sprintf("the last %s of model %s ended with: %s", count(e.Calls, "call"), e.Model, e.Cause)
+	text := fmt.Sprintf("%s: the last %s of model %s ended with: %s", e.Kind.Info().Text, count(e.Calls, "call"), e.Model, e.Cause)
 	if e.Message != "" {
 		text += fmt.Sprintf(" (%q)", cli.Plain(e.Message))
 	}
@@ -30,35 +28,58 @@ func (e *refusedError) Error() string {
 
 // advice is what the user can do about it.
 func (e *refusedError) advice() string {
-	switch e.Status {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return "Check the API key (--api-key-env)"
-	case http.StatusPaymentRequired, http.StatusTooManyRequests:
-		return "Check the quota and the billing of the account"
-	case http.StatusNotFound:
-		return "Check the name of the model, and the path of --upstream"
+	flag := map[batch.RefusalCause]string{
+		batch.CauseUnauthorized: " (--api-key-env)", batch.CauseForbidden: " (--api-key-env)",
+		batch.CauseConnectionRefused: " (--upstream)", batch.CauseUnreachable: " (--upstream)", batch.CauseNoSuchHost: " (--upstream)",
+		batch.CauseBadCertificate: " (--upstream)", batch.CauseNoTLS: " (--upstream)", batch.CauseNoEndpoint: " (--upstream)",
+		batch.CauseNotFound: " (--upstream)",
 	}
-	return "Check that the endpoint runs, and --upstream"
+	return e.Kind.Info().Advice + flag[e.Kind]
 }
 
-// giveUp ends a run of which no call can succeed, after the time that the user
-// allows for it; 0: never.
-func giveUp(after time.Duration, s consume.Stats) error {
-	r := s.Refusal
-	if after == 0 || r == nil {
+// refusedLook is how often is looked whether other models have work left.
+const refusedLook = time.Second
+
+// giveUpRule ends a run of which no call can succeed, after the time that the user
+// allows for it.
+type giveUpRule struct {
+	after  time.Duration // 0: never
+	looked time.Time
+	// only reports whether nothing but these models is left.
+	only func([]batch.Model) (bool, error)
+}
+
+// giveUp returns an error if all that is left was refused for long enough. Models
+// that are not refused are finished first.
+func (r *giveUpRule) giveUp(s consume.Stats) error {
+	var refused []batch.Model
+	for _, of := range s.Refusals {
+		if time.Since(of.Since) >= r.after {
+			refused = append(refused, of.Model)
+		}
+	}
+	if r.after == 0 || len(refused) == 0 || time.Since(r.looked) < refusedLook {
 		return nil
 	}
-	if r.Failed >= maxRefused || time.Since(r.Since) >= after {
-		return &refusedError{*r}
+	r.looked = time.Now()
+	if only, err := r.only(refused); err != nil || !only {
+		return nil // the database is away, or there is more to do
 	}
-	return nil
+	return &refusedError{s.Refusals[0], failedOf(s)}
+}
+
+func failedOf(s consume.Stats) (failed int64) {
+	for _, of := range s.Refusals {
+		failed += of.Failed
+	}
+	return failed
 }
 
 // allRefused returns an error if this process got through its requests by
 // having every call of it refused.
 func allRefused(after time.Duration, s consume.Stats) error {
-	if r := s.Refusal; after > 0 && r != nil && s.Completed == 0 && r.Failed > 0 && r.Failed == s.Failed {
-		return &refusedError{*r}
+	if failed := failedOf(s); after > 0 && s.Completed == 0 && failed > 0 && failed == s.Failed {
+		return &refusedError{s.Refusals[0], failed}
 	}
 	return nil
 }
@@ -69,7 +90,7 @@ func allRefused(after time.Duration, s consume.Stats) error {
 func endRefused(ctx context.Context, local *app.Local, id batch.ID, e *refusedError) (postgres.Batch, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if e.Failed > 0 {
+	if e.failed > 0 {
 		if _, err := local.Store.RerunRequests(ctx, id, batch.Allowance{}, batch.Failed); err != nil {
 			return postgres.Batch{}, err
 		}

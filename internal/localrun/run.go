@@ -111,13 +111,18 @@ func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch
 		return s
 	}
 	p := cli.NewProgress(t)
+	rule := giveUpRule{after: giveUpAfter, only: func(models []batch.Model) (bool, error) {
+		ctx, cancel := context.WithTimeout(s.Taking, dialTimeout)
+		defer cancel()
+		return local.Store.OnlyModels(ctx, id, models)
+	}}
 	b, err := Watch(s.Taking, local, id, finished, func(b postgres.Batch) error {
 		now := stats()
 		p.Update(b.Counts.Total, b.Counts.Done(), state(b, now))
 		if b.Status.Terminal() {
 			return nil
 		}
-		return cmp.Or(fatal(now), giveUp(giveUpAfter, now))
+		return cmp.Or(fatal(now), rule.giveUp(now))
 	})
 	stopTaking()
 	if s.Taking.Err() != nil && !b.Status.Terminal() {
@@ -152,8 +157,12 @@ func state(b postgres.Batch, s consume.Stats) string {
 	}
 	last := s.LastError
 	switch {
-	case s.Refusal != nil && s.Refusal.Message != "":
-		text += fmt.Sprintf("; last failure, of %s: %s, %q", s.Refusal.Model, s.Refusal.Cause, cli.Plain(s.Refusal.Message))
+	case len(s.Refusals) > 0:
+		r := s.Refusals[0]
+		text += fmt.Sprintf("; %s: %s, %s", r.Model, r.Kind.Info().Text, r.Cause)
+		if r.Message != "" {
+			text += fmt.Sprintf(", %q", cli.Plain(r.Message))
+		}
 	case last == nil || time.Since(last.At) >= errorAge:
 	case last.Model == "":
 		text += "; " + last.Detail
