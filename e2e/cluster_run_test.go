@@ -152,7 +152,7 @@ func TestLimitHoldsWhileItChanges(t *testing.T) {
 
 func (c *cluster) awaitSlots(holds func(slots.Entry) bool) {
 	c.t.Helper()
-	js, err := jetstream.New(c.broker)
+	js, err := jetstream.New(c.broker, jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		c.t.Fatal(err)
 	}

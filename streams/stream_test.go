@@ -15,7 +15,7 @@ import (
 
 func connect(t *testing.T) jetstream.JetStream {
 	t.Helper()
-	js, err := jetstream.New(testenv.Connect(t, testenv.NATS(t)))
+	js, err := jetstream.New(testenv.Connect(t, testenv.NATS(t)), jetstream.WithDefaultTimeout(testenv.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
 	"fusillade/internal/mock"
@@ -138,11 +136,7 @@ func (c *cluster) consumers() (n int64) {
 
 func (c *cluster) redelivered(m batch.Model) int {
 	c.T.Helper()
-	js, err := jetstream.New(c.Conn)
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	consumer, err := js.Consumer(c.T.Context(), streams.Stream, streams.ConsumerName(m))
+	consumer, err := c.JS.Consumer(c.T.Context(), streams.Stream, streams.ConsumerName(m))
 	if err != nil {
 		c.T.Fatal(err)
 	}
@@ -159,11 +153,7 @@ func TestBrokerLosesItsStream(t *testing.T) {
 	c.start("consumer")
 	id := c.begin("r", n, "m", "n")
 	c.awaitDone(id, n/4)
-	js, err := jetstream.New(c.Conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := js.DeleteStream(t.Context(), streams.Stream); err != nil {
+	if err := c.JS.DeleteStream(t.Context(), streams.Stream); err != nil {
 		t.Fatal(err)
 	}
 	c.awaitEnd(id)

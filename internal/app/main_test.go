@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
@@ -224,11 +223,7 @@ func (c *cluster) explain(id batch.ID) {
 		c.T.Fatal(err)
 	}
 	c.T.Logf("live requests:\n%s", strings.Join(left, "\n"))
-	js, err := jetstream.New(c.Conn)
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	consumers, err := js.Stream(c.T.Context(), streams.Stream)
+	consumers, err := c.JS.Stream(c.T.Context(), streams.Stream)
 	if err != nil {
 		c.T.Fatal(err)
 	}
@@ -237,7 +232,7 @@ func (c *cluster) explain(id batch.ID) {
 			c.T.Logf("consumer %s: %d pending, %d unacked, %d redelivered, %d pulls wait", info.Name, info.NumPending, info.NumAckPending, info.NumRedelivered, info.NumWaiting)
 		}
 	}
-	kv, err := js.KeyValue(c.T.Context(), streams.SlotsBucket)
+	kv, err := c.JS.KeyValue(c.T.Context(), streams.SlotsBucket)
 	if err != nil {
 		c.T.Fatal(err)
 	}

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"fusillade/internal/batch"
 	"fusillade/internal/mock"
 	"fusillade/internal/testenv"
@@ -97,11 +95,7 @@ func TestMetricsOfARun(t *testing.T) {
 		}
 		return depth == 9 && s[`fusillade_queue_depth{model="good",state="claimed"}`] > 0
 	})
-	js, err := jetstream.New(c.Conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := js.Stream(t.Context(), streams.Stream)
+	stream, err := c.JS.Stream(t.Context(), streams.Stream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +113,7 @@ func TestMetricsOfARun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	slots, err := js.KeyValue(t.Context(), streams.SlotsBucket)
+	slots, err := c.JS.KeyValue(t.Context(), streams.SlotsBucket)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -229,7 +229,7 @@ func TestDaemonOutlivesAnOutageOfNATS(t *testing.T) {
 	p, through := proxy.NATS(t, e.Broker.URL())
 	cfg := e.config(interval, threshold)
 	var err error
-	if cfg.Conn, err = nats.Connect(through, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond)); err != nil {
+	if cfg.Conn, err = nats.Connect(through, nats.Timeout(testenv.Patience), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cfg.Conn.Close)
@@ -266,15 +266,11 @@ func TestDaemonOutlivesAnOutageOfNATS(t *testing.T) {
 func TestDaemonNeedsItsBucket(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, time.Minute)
-	js, err := jetstream.New(e.Conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := js.DeleteKeyValue(t.Context(), streams.DaemonsBucket); err != nil {
+	if err := e.JS.DeleteKeyValue(t.Context(), streams.DaemonsBucket); err != nil {
 		t.Fatal(err)
 	}
 	_, ended, _ := e.run(t, e.config(20*time.Millisecond, time.Minute))
-	err = testenv.Receive(t, "Run returns", ended)
+	err := testenv.Receive(t, "Run returns", ended)
 	if !errors.Is(err, jetstream.ErrBucketNotFound) || !strings.Contains(err.Error(), streams.DaemonsBucket) {
 		t.Errorf("Run = %v, want ErrBucketNotFound and the bucket's name", err)
 	}
@@ -284,13 +280,9 @@ func TestDaemonNeedsItsBucket(t *testing.T) {
 func TestDaemonEndsWhenItsBucketIsLost(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, fencing)
-	js, err := jetstream.New(e.Conn)
-	if err != nil {
-		t.Fatal(err)
-	}
 	lives, ended, _ := e.run(t, e.config(100*time.Millisecond, fencing))
 	l := testenv.Receive(t, "work begins", lives)
-	if err := js.DeleteKeyValue(t.Context(), streams.DaemonsBucket); err != nil {
+	if err := e.JS.DeleteKeyValue(t.Context(), streams.DaemonsBucket); err != nil {
 		t.Fatal(err)
 	}
 	testenv.Receive(t, "doing ends", l.doing.Done())

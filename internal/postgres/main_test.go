@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"testing"
@@ -17,7 +18,14 @@ import (
 	"fusillade/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	// A round of the model costs some hundred statements. What is given on the
+	// command line wins.
+	if err := flag.Set("rapid.checks", "50"); err != nil {
+		panic(err)
+	}
+	testenv.Main(m)
+}
 
 const (
 	testModel batch.Model = "org/model-1:free"

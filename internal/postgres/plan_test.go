@@ -237,7 +237,7 @@ func TestPlansDoNotGrow(t *testing.T) {
 		}
 		return costs
 	}
-	small, big := measure(10_000, 1_000), measure(200_000, 10_000)
+	small, big := measure(5_000, 500), measure(100_000, 5_000)
 	// The second measure finds a batch more, which costs a list of batches some
 	// rows, and indexes may have a level more.
 	for name, before := range small {

@@ -35,7 +35,7 @@ func NATS(t testing.TB) *embedded.NATS {
 // the test is done. opts win over that.
 func Connect(t testing.TB, n *embedded.NATS, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	base := []nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond)}
+	base := []nats.Option{nats.Timeout(Patience), nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond)}
 	conn, err := n.Connect(append(base, opts...)...)
 	if err != nil {
 		t.Fatal(err)

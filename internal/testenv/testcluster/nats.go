@@ -26,7 +26,7 @@ func NewNATS(t testing.TB) *NATS {
 	n := &NATS{T: t, Broker: testenv.NATS(t)}
 	n.Conn = testenv.Connect(t, n.Broker)
 	var err error
-	if n.JS, err = jetstream.New(n.Conn); err != nil {
+	if n.JS, err = jetstream.New(n.Conn, jetstream.WithDefaultTimeout(testenv.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	return n
