@@ -111,7 +111,7 @@ func TestBodiesAreKept(t *testing.T) {
 	}
 	answers := map[string][]byte{
 		"bytes": []byte("{ \"choices\":\t[{\"message\":{\"content\":\"\\u00e9é\u2028\xff\\ud800\"}}] ,\"n\":1.0e+0}\r\n"),
-		"small": []byte(testenv.ChatAnswer("")), "large": []byte(testenv.ChatAnswer(strings.Repeat("0123456789abcdef", 1<<16))),
+		"small": []byte(testenv.ChatAnswer(".")), "large": []byte(testenv.ChatAnswer(strings.Repeat("0123456789abcdef", 1<<16))),
 	}
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) {
 		if c.customID == "failed" {
