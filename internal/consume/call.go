@@ -51,7 +51,7 @@ func (c *Consumer) call(t *task) (d decision, healthy bool) {
 		}
 	}
 	t.pool.metrics.called(outcome, d)
-	return d, outcome.Response.StatusCode > 0 && outcome.Response.StatusCode < 500 && outcome.Response.StatusCode != http.StatusTooManyRequests
+	return d, outcome.Refusal == nil && outcome.Response.StatusCode > 0 && outcome.Response.StatusCode < 500 && outcome.Response.StatusCode != http.StatusTooManyRequests
 }
 
 // statusOverloaded is what some endpoints answer where others answer 503.

@@ -3,6 +3,7 @@ package consume
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/hold"
 	"fusillade/internal/postgres"
+	"fusillade/internal/upstream"
 )
 
 // holding has a consumer place holds soon, and probe often.
@@ -171,6 +173,59 @@ func TestBadPromptsHoldNobody(t *testing.T) {
 	for customID, r := range c.AwaitEnd(c.Begin(lines(50, testModel), by("bob"))) {
 		if r.State != batch.Completed {
 			t.Errorf("bob's %s is %s", customID, r.State)
+		}
+	}
+}
+
+// A model that has no endpoint waits for one, and no other model does.
+func TestModelWithoutEndpointWaits(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	var there atomic.Bool
+	c.start(holding, func(cfg *Config) {
+		cfg.Resolve = func(m batch.Model) (upstream.Target, bool) {
+			return upstream.Target{BaseURL: c.url, APIKey: "sk-test"}, m == testModel || there.Load()
+		}
+	})
+	id := c.Begin(lines(60, testModel, otherModel))
+	until(t, "the other model is done, and it is held", func() bool { return c.Batch(id).Counts.Completed == 30 && c.refusedHolds() == 1 })
+	for _, h := range c.holds() {
+		if h.Cause != batch.CauseNoEndpoint || !h.Of(otherModel, id, false, "") || h.Of(testModel, id, false, "") {
+			t.Errorf("the hold is %+v", h)
+		}
+	}
+	there.Store(true)
+	for customID, r := range c.AwaitEnd(id) {
+		if r.State != batch.Completed || r.Attempts != 1 {
+			t.Errorf("%s is %s after %d attempts", customID, r.State, r.Attempts)
+		}
+	}
+}
+
+// An endpoint that is gone for a while costs its requests no attempt.
+func TestEndpointThatIsGone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	var there atomic.Bool
+	where := func(cfg *Config) {
+		cfg.Resolve = func(batch.Model) (upstream.Target, bool) {
+			if there.Load() {
+				return upstream.Target{BaseURL: c.url}, true
+			}
+			return upstream.Target{BaseURL: gone.URL}, true
+		}
+		cfg.Retry.MaxRetries = new(int)
+	}
+	c.start(holding, where)
+	c.start(holding, where)
+	id := c.Begin(lines(100, testModel))
+	until(t, "it is held", func() bool { return c.refusedHolds() == 1 })
+	there.Store(true)
+	for customID, r := range c.AwaitEnd(id) {
+		if r.State != batch.Completed || r.Attempts != 1 {
+			t.Errorf("%s is %s after %d attempts", customID, r.State, r.Attempts)
 		}
 	}
 }

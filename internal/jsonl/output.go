@@ -165,8 +165,11 @@ func describe(r batch.Result) (code, message string) {
 // because adds what the owner may know of the cause. What the endpoint said is in
 // the response, if there is one.
 func because(r batch.Result) string {
-	if r.Cause == "" || r.StatusCode != 0 {
+	switch {
+	case r.Cause == "" || r.StatusCode != 0:
 		return ""
+	case r.State == batch.Canceled || r.State == batch.Expired:
+		return "; " + r.Cause
 	}
 	return ": " + r.Cause
 }

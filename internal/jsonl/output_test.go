@@ -121,6 +121,13 @@ func TestAppendErrorLine(t *testing.T) {
 			},
 			noResponse + `"error":{"code":"network_error","message":"The model endpoint could not be reached, or the connection broke: untrusted certificate: it has expired or is not valid yet (3 attempts)."}}`,
 		},
+		"canceled after a failure": {
+			func(r *batch.Result) {
+				failed(batch.BatchCancelled)(r)
+				r.State, r.Cause = batch.Canceled, "its last call ended with not_found (status 404): no such model"
+			},
+			noResponse + `"error":{"code":"batch_cancelled","message":"The request was cancelled before it finished; its last call ended with not_found (status 404): no such model."}}`,
+		},
 		"network":    {failed(batch.NetworkError), noResponse + `"error":{"code":"network_error","message":"The model endpoint could not be reached, or the connection broke (3 attempts)."}}`},
 		"timeout":    {failed(batch.Timeout), noResponse + `"error":{"code":"timeout","message":"The model endpoint did not answer in time (3 attempts)."}}`},
 		"terminated": {failed(batch.TaskTerminated), noResponse + `"error":{"code":"task_terminated","message":"The process that made the call stopped before it ended (3 attempts)."}}`},

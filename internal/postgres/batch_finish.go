@@ -84,7 +84,7 @@ RETURNING n.live + n.skipped, b.status`
 // lastFailureSQL is the cause of a request that ends from outside: its last
 // failure, which would be lost with its row.
 const lastFailureSQL = `CASE WHEN last_reason IS NOT NULL THEN
-           'its last attempt: ' || last_reason || COALESCE(', status ' || last_status, '') || COALESCE(': ' || last_cause, '') END`
+           'its last call ended with ' || last_reason || COALESCE(' (status ' || last_status || ')', '') || COALESCE(': ' || last_cause, '') END`
 
 // sliceRequests is how many live requests one transaction finishes. Those of a
 // batch may be a million, after a rerun; what others wait for is bounded by

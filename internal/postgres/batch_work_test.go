@@ -44,7 +44,7 @@ func TestBatchWorkAndErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	groups, _, err = s.BatchErrors(t.Context(), id)
-	if err != nil || len(groups) != 3 || groups[0].Cause != "its last attempt: not_found, status 404: no such model" && groups[1].Cause != "its last attempt: not_found, status 404: no such model" {
+	if err != nil || len(groups) != 3 || groups[0].Cause != "its last call ended with not_found (status 404): no such model" && groups[1].Cause != "its last call ended with not_found (status 404): no such model" {
 		t.Errorf("after a cancel: %+v, %v", groups, err)
 	}
 }

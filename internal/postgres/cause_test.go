@@ -9,7 +9,7 @@ import (
 // What ends from outside, by a cancel or at its deadline, keeps its last failure.
 func TestLastFailureIsKept(t *testing.T) {
 	t.Parallel()
-	const want = "its last attempt: not_found, status 404: no such model"
+	const want = "its last call ended with not_found (status 404): no such model"
 	for name, end := range map[string]func(s *Store, id batch.ID) error{
 		"batch": func(s *Store, id batch.ID) error { _, err := s.CancelBatch(t.Context(), id); return err },
 		"line":  func(s *Store, id batch.ID) error { _, err := s.CancelRequests(t.Context(), id, []int32{1}); return err },
