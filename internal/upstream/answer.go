@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fusillade/internal/batch"
@@ -46,7 +47,7 @@ func answerMember(path string) string {
 // checkAnswer tells an answer from what merely has a success status: pages of
 // balancers and logins, errors in words or as an object, streams that nobody
 // asked for, bodies that break off.
-func checkAnswer(path string, resp *http.Response, body []byte, retried func(status int) bool) verdict {
+func checkAnswer(path string, resp *http.Response, body []byte, m *members, retried func(status int) bool) verdict {
 	if !mayAnswer(resp.StatusCode) {
 		return verdict{batch.NoAnswer, ""}
 	}
@@ -57,7 +58,7 @@ func checkAnswer(path string, resp *http.Response, body []byte, retried func(sta
 	if v := checkForm(resp.Header.Get("Content-Type"), trimmed, retried); v.reason != "" {
 		return v
 	}
-	return checkMembers(path, readMembers(trimmed), retried)
+	return checkMembers(path, m, retried)
 }
 
 // mayAnswer holds for the success statuses that do not say themselves that there
@@ -70,6 +71,9 @@ func mayAnswer(status int) bool {
 	return status >= 200 && status <= 299
 }
 
+// jsonOptions take what endpoints write and strict readers of JSON refuse.
+var jsonOptions = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
 // checkForm makes sure that the body is one JSON object.
 func checkForm(contentType string, body []byte, retried func(status int) bool) verdict {
 	if isStream(contentType, body) {
@@ -81,6 +85,9 @@ func checkForm(contentType string, body []byte, retried func(status int) bool) v
 	case bytes.HasPrefix(body, []byte("\xef\xbb\xbf")):
 		return verdict{batch.MalformedAnswer, "a body that begins with a byte order mark"}
 	}
+	if body[0] == '{' && jsontext.Value(body).IsValid(jsonOptions) {
+		return verdict{}
+	}
 	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	switch err := d.SkipValue(); {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
@@ -90,7 +97,8 @@ func checkForm(contentType string, body []byte, retried func(status int) bool) v
 	}
 	switch rest := bytes.TrimSpace(body[d.InputOffset():]); {
 	case body[0] == '[' && len(rest) == 0 && isError(firstElement(body)):
-		return checkMembers("", readMembers(firstElement(body)), retried)
+		m := readMembers(firstElement(body))
+		return checkMembers("", &m, retried)
 	case body[0] != '{':
 		return verdict{batch.MalformedAnswer, "JSON that is no object"}
 	case len(rest) > 0 && rest[0] == '{':
@@ -116,54 +124,31 @@ func isStream(contentType string, body []byte) bool {
 	return false
 }
 
-// members are those of a body's top level that tell whether it is an answer.
-type members struct {
-	all          map[string][]byte // as written
-	errorObject  bool              // "object" or "type" is "error"
-	errorMember  []byte            // as written
-	responseDone string            // "status"
-}
-
-func readMembers(body []byte) members {
-	m := members{all: make(map[string][]byte, 12)}
-	for fields := newFieldScanner(body); ; {
-		key, value, ok := fields.next()
-		if !ok {
-			break
-		}
-		m.all[memberName(key)] = value
-	}
-	m.errorObject = readString(m.all["object"]) == "error" || readString(m.all["type"]) == "error"
-	m.errorMember = m.all["error"]
-	m.responseDone = readString(m.all["status"])
-	return m
-}
-
-func checkMembers(path string, m members, retried func(int) bool) verdict {
+func checkMembers(path string, m *members, retried func(int) bool) verdict {
 	switch {
-	case !isNothing(m.errorMember):
-		v := classifyError(m.errorMember, m.all, retried)
+	case !isNothing(m.errored):
+		v := classifyError(m.errored, m, retried)
 		if v.reason == batch.NonRetriableErrorBody && answerMember(path) == "output" {
 			v = verdict{batch.ResponseFailed, "a response that failed"}
 		}
 		return v
-	case m.errorObject:
-		return classifyErrorMembers(m.all, retried)
+	case m.isError():
+		return classifyErrorMembers(m, retried)
 	}
 	name := answerMember(path)
 	if name == "" {
 		return verdict{}
 	}
-	value, present := m.all[name]
+	value := *m.place([]byte(name))
 	if name == "output" {
 		if v := checkStatus(m); v.reason != "" {
 			return v
 		}
 	}
 	switch {
-	case !present && hasErrorCode(m.all):
-		return classifyErrorMembers(m.all, retried)
-	case !present:
+	case value == nil && hasErrorCode(m):
+		return classifyErrorMembers(m, retried)
+	case value == nil:
 		return verdict{batch.MalformedAnswer, `an object without "` + name + `"`}
 	case value[0] != '[':
 		return verdict{batch.MalformedAnswer, `"` + name + `" that is no array`}
@@ -188,14 +173,14 @@ func isEmbedding(value []byte) bool {
 }
 
 // checkStatus looks at the status of a response of /v1/responses.
-func checkStatus(m members) verdict {
-	switch m.responseDone {
+func checkStatus(m *members) verdict {
+	switch status := readString(m.status); status {
 	case "completed", "":
 		return verdict{}
 	case "incomplete":
 		return verdict{batch.ResponseIncomplete, `a response whose status is "incomplete"`}
 	case "queued", "in_progress":
-		return verdict{batch.ResponseUnfinished, `a response whose status is "` + m.responseDone + `"`}
+		return verdict{batch.ResponseUnfinished, `a response whose status is "` + status + `"`}
 	}
 	return verdict{batch.ResponseFailed, "a response that failed or was cancelled"}
 }

@@ -3,6 +3,7 @@ package upstream
 import (
 	"bufio"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -77,11 +78,25 @@ func BenchmarkDo(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
 }
 
-func BenchmarkReadUsage(b *testing.B) {
+func BenchmarkClassify(b *testing.B) {
+	client := newClient(b, Config{})
+	resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}}
 	body := []byte(benchAnswer)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
-		readUsage(body)
+		if got := client.classify("/v1/chat/completions", resp, received{body: body}); got.Reason != "" {
+			b.Fatal(got.Detail)
+		}
+	}
+}
+
+func BenchmarkBuild(b *testing.B) {
+	request := chatRequest("http://127.0.0.1:8000")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := request.build(b.Context(), DefaultUserAgent); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -78,9 +78,11 @@ func isEmpty(value []byte) bool {
 	case "", "null", "false", `""`, "0":
 		return true
 	}
-	end := map[byte]byte{'[': ']', '{': '}'}[value[0]]
+	if value[0] != '[' && value[0] != '{' {
+		return false
+	}
 	rest := skipSpace(value[1:])
-	return end != 0 && len(rest) > 0 && rest[0] == end
+	return len(rest) > 0 && rest[0] == value[0]+2 // the bracket that closes
 }
 
 // isError holds for a JSON object that is an error, or has one.
@@ -89,40 +91,37 @@ func isError(object []byte) bool {
 		return false
 	}
 	m := readMembers(object)
-	return m.errorObject || !isNothing(m.errorMember)
+	return m.isError() || !isNothing(m.errored)
 }
 
 // hasErrorCode holds for an object without an answer that has the status of an
 // error in one of its members, as gateways write it.
-func hasErrorCode(m map[string][]byte) bool {
+func hasErrorCode(m *members) bool {
 	status, _ := readCodes(m)
 	return status >= http.StatusBadRequest && status <= 599
 }
 
 // classifyError classifies the value of an "error" under a success status;
 // beside are the members beside it.
-func classifyError(value []byte, beside map[string][]byte, retried func(status int) bool) verdict {
+func classifyError(value []byte, beside *members, retried func(status int) bool) verdict {
 	if value[0] == '{' {
 		inner := readMembers(value)
-		if nested := inner.errorMember; len(nested) > 0 && nested[0] == '{' && !isNothing(nested) {
+		if nested := inner.errored; len(nested) > 0 && nested[0] == '{' && !isNothing(nested) {
 			inner = readMembers(nested) // a gateway's error around that of the endpoint
 		}
-		return classifyErrorMembers(inner.all, retried)
+		return classifyErrorMembers(&inner, retried)
 	}
 	// Words, as of engines that are overloaded; or a code.
-	m := map[string][]byte{"code": value}
-	for _, name := range []string{"status", "statusCode", "status_code"} {
-		if code, found := beside[name]; found {
-			m[name] = code
-		}
+	m := members{code: value}
+	if beside != nil {
+		m.status, m.statusCode, m.statusUnder = beside.status, beside.statusCode, beside.statusUnder
 	}
-	return classifyErrorMembers(m, retried)
+	return classifyErrorMembers(&m, retried)
 }
 
 // readCodes reads what the members of an error say of it: a status, and words.
-func readCodes(m map[string][]byte) (status int, codes []string) {
-	for _, name := range []string{"code", "status", "statusCode", "status_code", "type", "error"} {
-		value := m[name]
+func readCodes(m *members) (status int, codes []string) {
+	for _, value := range [][]byte{m.code, m.status, m.statusCode, m.statusUnder, m.kind, m.errored} {
 		if len(value) == 0 {
 			continue
 		}
@@ -142,7 +141,7 @@ func readCodes(m map[string][]byte) (status int, codes []string) {
 
 // classifyErrorMembers goes by the codes, the type and the status of an error.
 // What they do not tell is tried again.
-func classifyErrorMembers(m map[string][]byte, retried func(status int) bool) verdict {
+func classifyErrorMembers(m *members, retried func(status int) bool) verdict {
 	status, codes := readCodes(m)
 	if reason := fatalReason(codes); reason != "" {
 		return verdict{reason, "an error"}

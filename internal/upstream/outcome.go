@@ -78,9 +78,10 @@ func (c *Client) classify(path string, resp *http.Response, got received) Outcom
 		Body:       got.body,
 		RequestID:  text(resp.Header.Get("X-Request-Id"), maxNameBytes),
 	}
-	response.Model, response.Usage = readUsage(got.body)
+	m := readMembers(got.body)
+	response.Model, response.Usage = readUsage(&m)
 	outcome := Outcome{Response: response, Exhausted: rateReset(resp.Header, time.Now())}
-	v := c.classifyResponse(path, resp, response, got)
+	v := c.classifyResponse(path, resp, response, got, &m)
 	if v.reason == "" {
 		return outcome
 	}
@@ -105,7 +106,7 @@ func (c *Client) classify(path string, resp *http.Response, got received) Outcom
 }
 
 // classifyResponse tells what a response is.
-func (c *Client) classifyResponse(path string, resp *http.Response, response Response, got received) verdict {
+func (c *Client) classifyResponse(path string, resp *http.Response, response Response, got received, m *members) verdict {
 	var unknown unknownEncoding
 	status := resp.StatusCode
 	switch retried := c.cfg.ShouldRetry(response); {
@@ -132,7 +133,7 @@ func (c *Client) classifyResponse(path string, resp *http.Response, response Res
 	case got.problem != nil:
 		return verdict{batch.MalformedAnswer, "a body that is not in the encoding that it says"}
 	}
-	return checkAnswer(path, resp, got.body, c.retriesStatus)
+	return checkAnswer(path, resp, got.body, m, c.retriesStatus)
 }
 
 // retriesStatus reports whether an error of a status is worth another attempt.

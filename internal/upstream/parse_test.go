@@ -77,7 +77,8 @@ func TestReadUsage(t *testing.T) {
 		{"{\"model\":\"\xff\"}", "\uFFFD", batch.Usage{}},
 		{`{"text":"\\\\\" \"model\":\"no\" ","model":"yes"}`, "yes", batch.Usage{}},
 	} {
-		model, usage := readUsage([]byte(test.body))
+		m := readMembers([]byte(test.body))
+		model, usage := readUsage(&m)
 		if model != test.model || usage != test.usage {
 			t.Errorf("%s: %q, %+v", test.body, model, usage)
 		}
@@ -105,7 +106,8 @@ func TestReadUsageAgreesWithJSON(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		gotModel, got := readUsage(body)
+		m := readMembers(body)
+		gotModel, got := readUsage(&m)
 		if diff := cmp.Diff(want, got); diff != "" || gotModel != model {
 			t.Fatalf("%s\nmodel %q, usage (-want +got):\n%s", body, gotModel, diff)
 		}
@@ -115,5 +117,8 @@ func TestReadUsageAgreesWithJSON(t *testing.T) {
 func FuzzReadUsage(f *testing.F) {
 	f.Add([]byte(`{"model":"m","usage":{"prompt_tokens":1}}`))
 	f.Add([]byte(`{"a":[{"b\\":"\""}],"model":"\u0041"}`))
-	f.Fuzz(func(_ *testing.T, body []byte) { readUsage(body) })
+	f.Fuzz(func(_ *testing.T, body []byte) {
+		m := readMembers(body)
+		readUsage(&m)
+	})
 }

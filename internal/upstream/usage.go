@@ -8,26 +8,10 @@ import (
 	"fusillade/internal/batch"
 )
 
-// readUsage takes the model and the token counts from an answer's top level.
-// It looks at nothing else and does not validate: on this path a full JSON
-// decoder would cost as much as the rest of the call. What is absent, or not
-// of the expected type, is left zero.
-func readUsage(body []byte) (model string, usage batch.Usage) {
-	var hasModel, hasUsage bool
-	fields := newFieldScanner(body)
-	for !hasModel || !hasUsage {
-		key, value, ok := fields.next()
-		if !ok {
-			break
-		}
-		switch string(key) {
-		case "model":
-			model, hasModel = readString(value), true
-		case "usage":
-			usage, hasUsage = readTokens(value), true
-		}
-	}
-	return model, usage
+// readUsage takes the model and the token counts from an answer's members.
+// What is absent, or not of the expected type, is left zero.
+func readUsage(m *members) (model string, usage batch.Usage) {
+	return readString(m.model), readTokens(m.usage)
 }
 
 func readTokens(object []byte) (usage batch.Usage) {
@@ -86,15 +70,15 @@ func readString(value []byte) string {
 }
 
 // memberName is a key without its escapes.
-func memberName(key []byte) string {
+func memberName(key []byte) []byte {
 	if bytes.IndexByte(key, '\\') < 0 {
-		return string(key)
+		return key
 	}
 	var name string
 	if json.Unmarshal(append(append([]byte{'"'}, key...), '"'), &name) != nil {
-		return string(key)
+		return key
 	}
-	return name
+	return []byte(name)
 }
 
 // fieldScanner walks the fields of one JSON object and skips over what they
