@@ -16,7 +16,9 @@ RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 # goroutines that go on. No test leaves one.
 export GORACE ?= atexit_sleep_ms=0
 # 'make lint' vets; go test would do it again for each test binary.
-TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m
+# One package more than there are processors, for their tests also wait.
+PACKAGES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
