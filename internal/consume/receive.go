@@ -174,11 +174,11 @@ func (p *pool) awaitRoom(ctx context.Context) (int, bool) {
 // so that no message waits here that another consumer has a slot for.
 func (p *pool) roomFor() int {
 	standing := p.account.Standing()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if standing.Paused {
+	if standing.Paused || p.c.holds.Rests(p.account.Model()) {
 		return 0
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	here := p.starting + len(p.ready) + standing.InUse
 	capacity := p.c.room()
 	if standing.Allowed == 0 {

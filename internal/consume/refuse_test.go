@@ -229,3 +229,32 @@ func TestEndpointThatIsGone(t *testing.T) {
 		}
 	}
 }
+
+// A consumer that alone reaches no endpoint does not hold up the others, and its
+// requests are called by them.
+func TestOneConsumerWithoutNetwork(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	sick := c.start(holding, func(cfg *Config) {
+		cfg.Resolve = func(batch.Model) (upstream.Target, bool) {
+			return upstream.Target{BaseURL: gone.URL, APIKey: "sk-test"}, true
+		}
+	})
+	id := c.Begin(lines(50, testModel))
+	until(t, "it is held", func() bool { return c.refusedHolds() == 1 })
+	c.start(holding)
+	for range 3 {
+		for customID, r := range c.AwaitEnd(id) {
+			if r.State != batch.Completed || r.Attempts != 1 {
+				t.Errorf("%s is %s after %d attempts", customID, r.State, r.Attempts)
+			}
+		}
+		id = c.Begin(lines(200, testModel))
+	}
+	c.AwaitEnd(id)
+	if n := sick.Stats().Completed; n != 0 {
+		t.Errorf("%d are completed by who reaches nothing", n)
+	}
+}

@@ -39,6 +39,10 @@
 // entry outlives the processes; forgetAfter the time of its next probe it is
 // forgotten, since nothing wants to be called.
 //
+// A process may have no network, or an old key, while others get answers. They
+// lift its hold, and what it would hold again within relapseTime it holds for
+// itself alone: it takes no requests but for its own probes.
+//
 // When a hold is over calls begin gently, in each consumer by itself: one at
 // first, and one more at once for each that succeeds, which doubles them every
 // round, until rampWidth are in flight at once or rampTime has passed.

@@ -53,6 +53,13 @@ func (r *Registry) wantProbe(s *state) {
 	}
 }
 
+// probeAlone takes the token of a hold of this process alone. It needs the lock.
+func (r *Registry) probeAlone(s *state, now time.Time) {
+	s.hold.Probes++
+	s.hold.Until = now.Round(0).Add(r.probePause(s.hold.Probes))
+	s.probe.token = true
+}
+
 // takeProbes takes the tokens of holds, and reports whether there were any. It
 // needs the lock, as returnProbes does.
 func (r *Registry) takeProbes(keys []Key) (any bool) {
@@ -115,7 +122,7 @@ func (r *Registry) observeRefused(s *state, h Hold, now time.Time) {
 	if s.probe.token && h.Until.Equal(s.hold.Until) {
 		return // it is our own
 	}
-	s.hold = h
+	s.hold, s.local = h, false
 	if h.Until.After(now) {
 		s.probe.wanted = false
 	}
@@ -125,7 +132,8 @@ func (r *Registry) observeRefused(s *state, h Hold, now time.Time) {
 func (r *Registry) removeEntry(ctx context.Context, k Key) error {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	if err := r.kv.Delete(ctx, string(k)); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+	// A purge tells others that an answer lifted it; operators delete it.
+	if err := r.kv.Purge(ctx, string(k)); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return err
 	}
 	r.mu.Lock()
@@ -152,7 +160,7 @@ func (r *Registry) acquireProbe(ctx context.Context, k Key) error {
 	}
 	r.mu.Unlock()
 	if err != nil {
-		r.lifted(k) // or not written yet, which lifted knows
+		r.lifted(k, false) // or not written yet, which lifted knows
 		return nil
 	}
 	r.cfg.Changed()

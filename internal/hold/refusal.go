@@ -62,12 +62,49 @@ func (r *Registry) Refused(c Call, refusal Refusal) (held bool, inARow int) {
 	if info.Scope == batch.ScopeOwner {
 		h.Owner = c.Owner
 	}
-	r.cfg.Log.Warn("calls are held: the endpoint refuses every one", "model", c.Model, "cause", h.Cause, "detail", h.Detail,
+	local := now.Sub(r.relapsed[k]) < relapseTime
+	what := "calls are held: the endpoint refuses every one"
+	if local {
+		what = "calls are held in this process alone: the endpoint refuses every one, and answers others'"
+	}
+	r.cfg.Log.Warn(what, "model", c.Model, "cause", h.Cause, "detail", h.Detail,
 		"refusals", h.Calls, "own_key_of_batch", batchName(h.Batch), "next_probe", h.Until.UTC())
 	delete(r.lifting, k)
-	r.add(k, &state{hold: h})
-	r.publish(k, h, true)
+	r.add(k, &state{hold: h, mine: true, local: local})
+	if !local {
+		r.publish(k, h, true)
+	}
 	return true, h.Calls
+}
+
+// relapseTime is for how long the refusals of a process whose hold was lifted by an
+// answer to another one are taken for its own fault: it has no network, an old
+// key, or no certificate of the authority.
+const relapseTime = 10 * time.Minute
+
+// relapse needs the lock.
+func (r *Registry) relapse(k Key, now time.Time) {
+	if len(r.relapsed) >= maxStreaks {
+		clear(r.relapsed)
+	}
+	r.relapsed[k] = now
+}
+
+// Rests reports whether this process alone holds the calls of a model, and should
+// leave its requests to others until the next probe.
+func (r *Registry) Rests(model batch.Model) bool {
+	if r.active.Load() == 0 {
+		return false
+	}
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.states {
+		if s.local && !s.over && s.hold.Batch == (batch.ID{}) && s.hold.Owner == "" && s.hold.Until.After(now) && s.hold.Of(model, batch.ID{}, false, "") {
+			return true
+		}
+	}
+	return false
 }
 
 // remember needs the lock.
@@ -93,6 +130,7 @@ func (r *Registry) Answered(c Call, began time.Time, probe bool) {
 	r.mu.Lock()
 	for _, scope := range scopes {
 		delete(r.streaks, c.key(scope))
+		delete(r.relapsed, c.key(scope))
 	}
 	for k, s := range r.states {
 		// Also what was placed for another endpoint or key of the model, which is not

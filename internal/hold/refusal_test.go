@@ -168,3 +168,45 @@ func TestRefusalsAreForgotten(t *testing.T) {
 		t.Error("what is forgotten is held")
 	}
 }
+
+// A process that alone is refused holds the others once, and itself from then on.
+func TestRelapse(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	sick, well := e.registry(after(2)), e.registry(after(2))
+	c := Call{Credential: EndpointKey("http://a", "sk"), Model: model}
+	fail := func() {
+		for range 2 {
+			sick.Refused(c, refused(batch.CauseNoSuchHost))
+		}
+	}
+	fail()
+	testenv.Eventually(t, "the other is held", func() bool { return !well.Admit(c).Admitted })
+	well.Answered(c, time.Now(), true)
+	testenv.Eventually(t, "it is lifted", func() bool {
+		a := sick.Admit(c)
+		sick.Cancel(c, a)
+		return a.Admitted && !a.Probe
+	})
+	fail()
+	if sick.Admit(c).Admitted || !sick.Rests(model) {
+		t.Error("it does not hold itself")
+	}
+	testenv.Eventually(t, "it probes by itself", func() bool { return sick.Admit(c).Probe })
+	if n := len(e.list()); n != 0 || well.Rests(model) {
+		t.Errorf("%d holds are in the bucket", n)
+	}
+	sick.Answered(c, time.Now(), true)
+	if sick.Rests(model) {
+		t.Error("an answer does not lift it")
+	}
+	// An operator's lift is no answer: what is refused then is held for all again.
+	fail()
+	testenv.Eventually(t, "it is held for all", func() bool { return len(e.list()) == 1 })
+	if n, err := Lift(t.Context(), e.kv, model, batch.ID{}); n != 1 || err != nil {
+		t.Fatalf("%d are lifted, %v", n, err)
+	}
+	testenv.Eventually(t, "it is lifted", func() bool { held, probe := sick.Held(model, batch.ID{}, false, ""); return !held && probe == "" })
+	fail()
+	testenv.Eventually(t, "it is held for all again", func() bool { return len(e.list()) == 1 })
+}

@@ -72,6 +72,9 @@ type Registry struct {
 	refused int          // states whose holds have a Cause
 	streaks map[Key]streak
 	lifting map[Key]bool // entries to be removed from the bucket
+	// relapsed is when a hold that this process placed was lifted by an answer to
+	// another one.
+	relapsed map[Key]time.Time
 }
 
 // news is what a process has to tell of a credential.
@@ -90,6 +93,8 @@ type state struct {
 	over      bool      // the hold has ended: in the ramp
 	ramp      ramp
 	probe     probe // of a hold with a Cause
+	mine      bool  // this process placed it, for a Cause
+	local     bool  // it is of this process alone
 }
 
 // New binds to the bucket.
@@ -116,7 +121,7 @@ func New(ctx context.Context, cfg Config) (*Registry, error) {
 func newRegistry(cfg Config) *Registry {
 	return &Registry{
 		cfg: cfg, wake: notify.New(), states: make(map[Key]*state), pending: make(map[Key]news),
-		streaks: make(map[Key]streak), lifting: make(map[Key]bool),
+		streaks: make(map[Key]streak), lifting: make(map[Key]bool), relapsed: make(map[Key]time.Time),
 	}
 }
 
@@ -180,6 +185,8 @@ func (r *Registry) admit(k Key, model batch.Model, now time.Time) Admission {
 			r.publish(k, s.hold, false)
 		}
 		return Admission{Wait: s.hold.Until.Sub(now), Refused: s.hold.Cause != ""}
+	case s.local:
+		r.probeAlone(s, now)
 	case s.hold.Cause != "":
 		r.wantProbe(s)
 		return Admission{Width: 1}
@@ -406,13 +413,16 @@ func (r *Registry) observe(k Key, h Hold) {
 	}
 }
 
-// lifted ends the hold of a credential whose entry was removed. One of which
-// the bucket does not know yet goes on.
-func (r *Registry) lifted(k Key) {
+// lifted ends the hold of a credential whose entry was removed, answered: since a
+// call got an answer. One of which the bucket does not know yet goes on.
+func (r *Registry) lifted(k Key, answered bool) {
 	now := time.Now()
 	r.mu.Lock()
 	s := r.states[k]
 	delete(r.streaks, k)
+	if answered && s != nil && s.mine && !s.over {
+		r.relapse(k, now)
+	}
 	ends := s != nil && !s.over && !r.pending[k].placed && !s.published.IsZero()
 	if ends {
 		r.end(k, s, now)
@@ -433,7 +443,7 @@ func (r *Registry) replace(all map[Key]Hold) {
 	r.mu.Unlock()
 	for _, k := range known {
 		if _, ok := all[k]; !ok {
-			r.lifted(k)
+			r.lifted(k, false)
 		}
 	}
 }

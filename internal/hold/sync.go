@@ -80,7 +80,7 @@ func (r *Registry) take(entry jetstream.KeyValueEntry, initial map[Key]Hold) {
 	k := Key(entry.Key())
 	if entry.Operation() != jetstream.KeyValuePut {
 		if initial == nil {
-			r.lifted(k)
+			r.lifted(k, entry.Operation() == jetstream.KeyValuePurge)
 		}
 		return
 	}
