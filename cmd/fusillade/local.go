@@ -16,14 +16,17 @@ import (
 
 // localFlags are those of the commands that do everything in one process.
 type localFlags struct {
-	Upstream    string `placeholder:"URL" help:"Model endpoint, such as https://api.openai.com (FUSILLADE_UPSTREAM_URL)."`
-	APIKeyEnv   string `name:"api-key-env" placeholder:"NAME" help:"Environment variable that holds the endpoint's API key."`
-	Concurrency string `placeholder:"N|MODEL=N,..." help:"Calls in flight per model: one number for all, or one for each (FUSILLADE_DEFAULT_MODEL_CONCURRENCY, FUSILLADE_MODEL_CONCURRENCY_LIMITS)."`
-	DataDir     string `placeholder:"DIR" help:"Where everything is kept; one process at a time may use it. After a stop the next one goes on where it was. Default: a directory for your user, and another one with --mock."`
-	Mock        bool   `help:"Call a built-in mock model endpoint."`
-	MockLatency string `default:"20ms" placeholder:"TIME" help:"Its latency, as for fusillade mock (default ${default})."`
-	MockErrors  string `placeholder:"STATUS=RATE,..." help:"Its errors, as for fusillade mock."`
-	NATSListen  string `name:"nats-listen" placeholder:"HOST:PORT" help:"Open the embedded broker's port, to look into it with the nats command line."`
+	Upstream    string   `placeholder:"URL" help:"Model endpoint, such as https://api.openai.com (FUSILLADE_UPSTREAM_URL)."`
+	APIKeyEnv   string   `name:"api-key-env" placeholder:"NAME" help:"Environment variable that holds the endpoint's API key."`
+	Concurrency string   `placeholder:"N|MODEL=N,..." help:"Calls in flight per model: one number for all, or one for each (FUSILLADE_DEFAULT_MODEL_CONCURRENCY, FUSILLADE_MODEL_CONCURRENCY_LIMITS)."`
+	DataDir     string   `placeholder:"DIR" help:"Where everything is kept; one process at a time may use it. After a stop the next one goes on where it was. Default: a directory for your user, and another one with --mock."`
+	Mock        bool     `help:"Call a built-in mock model endpoint."`
+	MockLatency string   `default:"20ms" placeholder:"TIME" help:"Its latency, as for fusillade mock (default ${default})."`
+	MockErrors  string   `placeholder:"STATUS=RATE,..." help:"Its errors, as for fusillade mock."`
+	MockKnee    string   `placeholder:"N" help:"How many calls it works on at once, while more wait, as --knee of fusillade mock."`
+	MockCeiling string   `placeholder:"N" help:"Its most calls in flight, beyond which it answers 429, as for fusillade mock."`
+	MockChange  []string `sep:"none" placeholder:"TIME={...}" help:"Changes of its settings while it runs, as for fusillade mock."`
+	NATSListen  string   `name:"nats-listen" placeholder:"HOST:PORT" help:"Open the embedded broker's port, to look into it with the nats command line."`
 }
 
 // config is how to do everything in this process.
@@ -35,8 +38,9 @@ func (c *localFlags) config() (localrun.Config, error) {
 	local := localrun.Config{Settings: cfg, DataDir: c.DataDir, NATSListen: c.NATSListen}
 	if c.Mock {
 		local.Mock = &mock.Config{
-			Settings:      mock.Settings{Latency: c.MockLatency, Errors: c.MockErrors},
+			Settings:      mock.Settings{Latency: c.MockLatency, Errors: c.MockErrors, Knee: c.MockKnee, Ceilings: c.MockCeiling},
 			DropCustomIDs: true,
+			Changes:       c.MockChange,
 		}
 	}
 	return local, nil

@@ -32,6 +32,10 @@ type Config struct {
 	// OutputTokens is the length of each answer in words. Zero:
 	// DefaultOutputTokens.
 	OutputTokens int
+	// Changes are made to the settings while the server runs, if it is served by
+	// Listen: each is a time after the start and what PATCH /config takes, such as
+	// 60s={"knee":"32"}.
+	Changes []string
 }
 
 // Settings can be changed while the server runs.
@@ -59,6 +63,11 @@ type Settings struct {
 	// is any model that is not listed. A call beyond is answered with 429 and
 	// counted as a violation. Empty: no ceiling.
 	Ceilings string `json:"ceilings"`
+	// Knee makes an engine of each model that works on so many calls at once, each
+	// for its latency, such as "64" or "gpt-4=64,*=8". Calls beyond wait in the
+	// order of their arrival: throughput saturates at the knee, and latency grows
+	// beyond it. Empty: every call is worked on at once.
+	Knee string `json:"knee"`
 }
 
 // settings is Settings, parsed. It is never changed, only replaced.
@@ -67,17 +76,19 @@ type settings struct {
 	latency   latency
 	token     latency
 	errors    errorRates
-	ceilings  ceilings
+	ceilings  amounts
+	knee      amounts
 	behaviors behaviorRates
 	replaced  chan struct{} // closed when these are no longer in force
 }
 
 func (s Settings) parse() (*settings, error) {
 	parsed := &settings{Settings: s, replaced: make(chan struct{})}
-	var errs [6]error
+	var errs [7]error
 	parsed.latency, errs[0] = parseLatency(s.Latency)
 	parsed.errors, errs[1] = parseErrorRates(s.Errors)
-	parsed.ceilings, errs[2] = parseCeilings(s.Ceilings)
+	parsed.ceilings, errs[2] = parseAmounts("ceilings", s.Ceilings, 0)
+	parsed.knee, errs[6] = parseAmounts("knee", s.Knee, 1)
 	if s.RetryAfterSeconds < 0 || s.RetryAfterSeconds > maxRetryAfter {
 		errs[3] = fmt.Errorf("retry_after_seconds is %d: want 0 to %d", s.RetryAfterSeconds, maxRetryAfter)
 	}

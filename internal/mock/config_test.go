@@ -34,6 +34,8 @@ func TestNewNamesBadFields(t *testing.T) {
 		{Settings{Ceilings: "m=-1"}, `"m=-1"`},
 		{Settings{Ceilings: "m=1,m=2"}, "twice"},
 		{Settings{Ceilings: "*=1,*=2"}, "twice"},
+		{Settings{Knee: "0"}, `knee: "0"`},
+		{Settings{Knee: "m=0"}, `knee: "m=0"`},
 		{Settings{RetryAfterSeconds: -1}, "retry_after_seconds"},
 	} {
 		if _, err := New(Config{Settings: test.settings}); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -43,17 +45,17 @@ func TestNewNamesBadFields(t *testing.T) {
 	if _, err := New(Config{OutputTokens: -1}); err == nil || !strings.Contains(err.Error(), "output tokens") {
 		t.Errorf("%v", err)
 	}
-	_, err := New(Config{Settings: Settings{Latency: "x", Errors: "x", Ceilings: "x", RetryAfterSeconds: -1}})
-	for _, named := range []string{"latency", "errors", "ceilings", "retry_after_seconds"} {
+	_, err := New(Config{Settings: Settings{Latency: "x", Errors: "x", Ceilings: "x", Knee: "x", RetryAfterSeconds: -1}})
+	for _, named := range []string{"latency", "errors", "ceilings", "knee", "retry_after_seconds"} {
 		if err == nil || !strings.Contains(err.Error(), named) {
 			t.Errorf("error does not name %s: %v", named, err)
 		}
 	}
 }
 
-func TestCeilingOf(t *testing.T) {
+func TestAmountOf(t *testing.T) {
 	t.Parallel()
-	c, err := parseCeilings("gpt-4=5, a=b/c:1.0=7 ,*=9")
+	c, err := parseAmounts("ceilings", "gpt-4=5, a=b/c:1.0=7 ,*=9", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,14 +76,23 @@ func (s *Server) serveConfigure(w http.ResponseWriter, r *http.Request) {
 func (s *Server) patch(object []byte) error {
 	s.patching.Lock()
 	defer s.patching.Unlock()
-	settings := s.Settings()
+	settings, err := patched(s.Settings(), object)
+	if err != nil {
+		return err
+	}
+	return s.Configure(settings)
+}
+
+// patched returns settings with those that a JSON object names in their place.
+func patched(settings Settings, object []byte) (Settings, error) {
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&settings); err != nil {
-		return fmt.Errorf("settings: %w", err)
+		return Settings{}, fmt.Errorf("settings: %w", err)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return errors.New("settings: more than one JSON value")
+		return Settings{}, errors.New("settings: more than one JSON value")
 	}
-	return s.Configure(settings)
+	_, err := settings.parse()
+	return settings, err
 }

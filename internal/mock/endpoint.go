@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -25,6 +26,7 @@ type Endpoint struct {
 	http       *http.Server
 	served     chan error
 	abortCalls context.CancelFunc
+	changing   sync.WaitGroup // the changes of settings
 }
 
 // Listen serves a mock endpoint at an address until Stop.
@@ -32,6 +34,10 @@ func Listen(ctx context.Context, addr string, cfg Config) (*Endpoint, error) {
 	handler, err := New(cfg)
 	if err != nil {
 		return nil, err
+	}
+	changes, err := handler.parseChanges(cfg.Changes)
+	if err != nil {
+		return nil, fmt.Errorf("configuring mock: %w", err)
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -52,6 +58,7 @@ func Listen(ctx context.Context, addr string, cfg Config) (*Endpoint, error) {
 			IdleTimeout:       idleTimeout,
 		},
 	}
+	e.changing.Go(func() { handler.make(calls, changes) })
 	go func() { e.served <- e.http.Serve(listener) }() // until Stop
 	return e, nil
 }
@@ -61,6 +68,7 @@ func (e *Endpoint) Served() <-chan error { return e.served }
 
 // Stop ends the serving. Calls in flight have five seconds to end.
 func (e *Endpoint) Stop() error {
+	defer e.changing.Wait()
 	defer e.abortCalls()
 	stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()

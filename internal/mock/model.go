@@ -12,6 +12,7 @@ const otherModels = "(other)"
 type model struct {
 	calls, inFlight, peak, aborted, violations atomic.Int64
 	byStatus                                   [600]atomic.Int64
+	engine                                     engine
 }
 
 // begin counts a call as in flight and returns how many are.

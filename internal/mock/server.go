@@ -3,6 +3,7 @@ package mock
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
@@ -62,6 +63,9 @@ func (s *Server) Configure(settings Settings) error {
 	if old := s.settings.Swap(parsed); old != nil {
 		close(old.replaced)
 	}
+	for name, m := range *s.models.byName.Load() {
+		m.engine.resize(parsed.knee.of(name))
+	}
 	return nil
 }
 
@@ -109,7 +113,7 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
 		inForce.writeInjected(w, c, http.StatusTooManyRequests, "more than "+strconv.FormatInt(ceiling, 10)+" calls in flight")
 		return
 	}
-	if !inForce.wait(r, c.draw) {
+	if !s.work(r, c, m) {
 		m.abort()
 		panic(http.ErrAbortHandler) // net/http's way to cut the connection
 	}
@@ -144,6 +148,21 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
 	}
 	m.answer(http.StatusOK)
 	writeBody(w, http.StatusOK, body)
+}
+
+// work holds the call while it waits for the engine and is worked on, and reports
+// whether its client is still there.
+func (s *Server) work(r *http.Request, c *call, m *model) bool {
+	inForce := s.settings.Load()
+	knee := inForce.knee.of(c.Model)
+	if knee == math.MaxInt64 && !m.engine.used.Load() {
+		return inForce.wait(r, c.draw)
+	}
+	if !m.engine.enter(r.Context(), knee) {
+		return false
+	}
+	defer m.engine.leave()
+	return s.settings.Load().wait(r, c.draw)
 }
 
 // wait holds the call for its latency and reports whether its client is still
