@@ -8,6 +8,7 @@
 //	fusillade.hints.upstreams                   endpoints or keys of models have changed
 //	fusillade.hints.calltimes                   how long the calls of owners take
 //	fusillade.hints.drained.<model>             a consumer took work off the stream
+//	fusillade.hints.outcomes.<daemon>           the outcomes of calls, for limits that are auto
 //	fusillade.hints.cancel.<batch>              requests ended: abort their calls
 //
 // Hints are plain NATS messages: losing one costs latency, never correctness,

@@ -29,6 +29,9 @@ const (
 	// that one dispatcher refills, not all of them.
 	DispatcherQueue = "dispatchers"
 
+	// hintOutcomesPrefix precedes the id of the daemon that decides about limits.
+	hintOutcomesPrefix = hintsPrefix + "outcomes."
+
 	// hintCancelPrefix precedes the token of a batch of which requests were
 	// canceled or have expired.
 	hintCancelPrefix = hintsPrefix + "cancel."
@@ -48,6 +51,11 @@ func ParseHintDrained(subject string) (batch.Model, error) {
 	}
 	return ParseToken(token)
 }
+
+// HintOutcomes is the subject by which daemons tell another one, which decides about
+// automatic limits, the outcomes of their calls. It is a request: its answer is empty,
+// and says that the other one is there.
+func HintOutcomes(d batch.DaemonID) string { return hintOutcomesPrefix + d.String() }
 
 // HintCancel is the subject by which consumers hear that requests of the batch
 // were canceled or have expired, and that their calls are to be aborted.

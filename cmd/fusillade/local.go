@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
+	"fusillade/internal/batch"
 	"fusillade/internal/cli"
 	"fusillade/internal/config"
 	"fusillade/internal/localrun"
@@ -18,7 +18,7 @@ import (
 type localFlags struct {
 	Upstream    string   `placeholder:"URL" help:"Model endpoint, such as https://api.openai.com (FUSILLADE_UPSTREAM_URL)."`
 	APIKeyEnv   string   `name:"api-key-env" placeholder:"NAME" help:"Environment variable that holds the endpoint's API key."`
-	Concurrency string   `placeholder:"N|MODEL=N,..." help:"Calls in flight per model: one number for all, or one for each (FUSILLADE_DEFAULT_MODEL_CONCURRENCY, FUSILLADE_MODEL_CONCURRENCY_LIMITS)."`
+	Concurrency string   `placeholder:"N|auto|MODEL=N,..." help:"Calls in flight per model: one number for all, or one for each; auto, or auto:MIN-MAX: as many as the endpoint takes (FUSILLADE_DEFAULT_MODEL_CONCURRENCY, FUSILLADE_MODEL_CONCURRENCY_LIMITS)."`
 	DataDir     string   `placeholder:"DIR" help:"Where everything is kept; one process at a time may use it. After a stop the next one goes on where it was. Default: a directory for your user, and another one with --mock."`
 	Mock        bool     `help:"Call a built-in mock model endpoint."`
 	MockLatency string   `default:"20ms" placeholder:"TIME" help:"Its latency, as for fusillade mock (default ${default})."`
@@ -88,21 +88,22 @@ func (c *localFlags) settings() (*config.Standalone, error) {
 }
 
 // setConcurrency sets the limits, and raises what one process may have in
-// flight to what they add up to.
+// flight to what those that are numbers add up to.
 func (c *localFlags) setConcurrency(cfg *config.Standalone) error {
-	if n, err := strconv.Atoi(c.Concurrency); err == nil {
-		if n < 1 {
-			return errors.New("must be at least 1")
-		}
-		cfg.DefaultModelConcurrency = n
-	} else if c.Concurrency != "" {
+	switch limit, err := batch.ParseLimit(c.Concurrency); {
+	case c.Concurrency == "":
+	case err == nil:
+		cfg.DefaultModelConcurrency = limit
+	case strings.ContainsAny(c.Concurrency, "={"):
 		if err := cfg.ModelConcurrencyLimits.Set(c.Concurrency); err != nil {
-			return fmt.Errorf("neither a number nor MODEL=N,…: %w", err)
+			return fmt.Errorf("neither a number, auto nor MODEL=N,…: %w", err)
 		}
+	default:
+		return fmt.Errorf("%s %w", cli.Plain(c.Concurrency), err)
 	}
-	sum := cfg.DefaultModelConcurrency
+	sum := max(int(cfg.DefaultModelConcurrency), 0)
 	for _, n := range cfg.ModelConcurrencyLimits {
-		sum += n
+		sum += max(int(n), 0)
 	}
 	cfg.MaxInFlight = max(cfg.MaxInFlight, sum)
 	return nil

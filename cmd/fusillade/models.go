@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"fusillade/internal/batch"
 	"fusillade/internal/cli"
 	"fusillade/internal/client"
 	"fusillade/internal/config"
@@ -27,7 +28,7 @@ type modelsCmd struct {
 
 type modelsSetCmd struct {
 	Model             string `arg:"" placeholder:"MODEL"`
-	Limit             *int   `placeholder:"N" help:"Calls in flight, in the whole cluster; 0: as the dispatchers' environment says."`
+	Limit             string `placeholder:"N|auto[:MIN-MAX]" help:"Calls in flight, in the whole cluster; auto: as many as the endpoint takes; 0: as the dispatchers' environment says."`
 	EscalateTo        string `placeholder:"MODEL" help:"Model that requests go to when little time is left before their batch expires."`
 	EscalateBefore    string `placeholder:"TIME" help:"How little, such as 900s (900s if it was never set)."`
 	NoEscalation      bool   `help:"Switch escalation off, whatever the dispatchers' environment says."`
@@ -37,7 +38,7 @@ type modelsSetCmd struct {
 }
 
 func (c *modelsSetCmd) change() (client.ModelChange, error) {
-	change := client.ModelChange{Limit: c.Limit, DefaultEscalation: c.DefaultEscalation, RequestsPerMinute: c.Rpm, TokensPerMinute: c.Tpm}
+	change := client.ModelChange{DefaultEscalation: c.DefaultEscalation, RequestsPerMinute: c.Rpm, TokensPerMinute: c.Tpm}
 	escalation := 0
 	for _, given := range []bool{c.EscalateTo != "" || c.EscalateBefore != "", c.NoEscalation, c.DefaultEscalation} {
 		if given {
@@ -45,16 +46,21 @@ func (c *modelsSetCmd) change() (client.ModelChange, error) {
 		}
 	}
 	switch {
-	case c.Limit == nil && escalation == 0 && c.rateFlags == (rateFlags{}) && !c.given():
+	case c.Limit == "" && escalation == 0 && c.rateFlags == (rateFlags{}) && !c.given():
 		return change, errors.New("nothing to set: give --limit, --rpm, --tpm, --escalate-to, --escalate-before, --no-escalation, --default-escalation, --upstream, --api-key-env, --api-key-stdin, --upstream-auth, --upstream-header, --upstream-model, --upstream-path, --stream or --default-upstream")
 	case escalation > 1:
 		return change, errors.New("--escalate-to and --escalate-before, --no-escalation and --default-escalation exclude each other")
-	case c.Limit != nil && (*c.Limit < 0 || *c.Limit > control.MaxLimit):
-		return change, fmt.Errorf("--limit must be from 0 to %d", control.MaxLimit)
 	case c.rateFlags.check() != nil:
 		return change, c.rateFlags.check()
 	case c.EscalateTo == c.Model:
 		return change, errors.New("--escalate-to must be another model")
+	}
+	if c.Limit != "" {
+		limit, err := batch.ParseLimit(c.Limit)
+		if err != nil && c.Limit != "0" {
+			return change, fmt.Errorf("--limit %s %w, or 0", cli.Plain(c.Limit), err)
+		}
+		change.Limit = &limit
 	}
 	if c.EscalateTo != "" || c.NoEscalation {
 		change.EscalatesTo = &c.EscalateTo
@@ -158,10 +164,7 @@ func (c *modelsLsCmd) Run(ctx context.Context, t *cli.Terminal, models *modelsCm
 func (c *modelsLsCmd) statuses(ctx context.Context, t *cli.Terminal, api *client.Client) error {
 	return cli.PrintList(t, c.JSON, api.ModelStatuses(ctx), func(m client.ModelStatus) json.RawMessage { return m.JSON },
 		"MODEL LIMIT SOURCE HELD DAEMONS PENDING QUEUED TAKEN RATE STATE HOLD ESCALATES UPSTREAM", func(m client.ModelStatus) []string {
-			limit, state, escalates := strconv.Itoa(m.Limit), "", ""
-			if m.Limit == 0 {
-				limit = "-"
-			}
+			limit, state, escalates := modelLimitText(m), "", ""
 			if m.Paused {
 				state = "paused"
 			}
@@ -171,6 +174,17 @@ func (c *modelsLsCmd) statuses(ctx context.Context, t *cli.Terminal, api *client
 			return []string{cli.Plain(m.ID), limit, m.LimitSource, strconv.Itoa(m.Held), strconv.Itoa(m.Daemons),
 				strconv.FormatInt(m.Pending, 10), strconv.FormatInt(m.Queued, 10), strconv.FormatInt(m.Taken, 10), rateText(m), state, holdText(m.Holds), escalates, upstreamText(m)}
 		})
+}
+
+// modelLimitText is a number, or what an automatic limit is now with its bounds.
+func modelLimitText(m client.ModelStatus) string {
+	switch {
+	case m.Limit == 0:
+		return "-"
+	case m.LimitAuto != nil:
+		return fmt.Sprintf("auto %d (%d–%d)", m.Limit, m.LimitAuto.Min, m.LimitAuto.Max)
+	}
+	return strconv.Itoa(m.Limit)
 }
 
 // holdText says until when which calls wait, and after which status.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"fusillade/internal/cli"
@@ -24,12 +25,20 @@ type runCmd struct {
 	localFlags
 }
 
+// defaultConcurrency is the setting that --concurrency overrides.
+const defaultConcurrency = "FUSILLADE_DEFAULT_MODEL_CONCURRENCY"
+
 func (c *runCmd) Run(s cli.Signals, t *cli.Terminal) error {
 	switch {
 	case (c.File == "") == (c.Input == ""):
 		return cli.Usage(errors.New("give the input as FILE or by --input"))
 	case c.Again && (c.RerunFailed || c.ChangeEndpoint):
 		return cli.Usage(errors.New("--again excludes --rerun-failed and --change-endpoint"))
+	}
+	// People who run a file do not know what the endpoint takes. Only one without any
+	// limit is found out, so that a limit of the environment stays one.
+	if _, set := os.LookupEnv(defaultConcurrency); c.Concurrency == "" && !set {
+		c.Concurrency = "auto"
 	}
 	cfg, err := c.config()
 	if err != nil {

@@ -16,9 +16,9 @@ type cuts struct {
 	share float64 // of calls that failed before the last; 0: not known
 }
 
-// revive ends an outage: nothing succeeded for a while, and what was cut meanwhile
+// endOutage ends an outage: nothing succeeded for a while, and what was cut meanwhile
 // says nothing of what the endpoint takes.
-func (c *Controller) revive(s Sample) {
+func (c *Controller) endOutage(s Sample) {
 	switch {
 	case s.Completed.Calls == 0:
 		return

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// State returns what Restore takes.
+// State is what another controller needs to go on.
 type State struct {
 	// Good is the level to which it returns if the step that it is in does not pay;
 	// 0: it is in none.
@@ -24,12 +24,13 @@ type Controller struct {
 	window   level         // measured since the limit last changed, or the window before ended
 	settled  bool          // the window is not the first one after a change
 	early    Cohort        // of the step, since the last Anew
-	judged   Sums          // of earlier cohorts of the step
+	earlier  Sums          // of earlier cohorts of the step
 	cohort   time.Duration // as last decided
 	cohortAt time.Duration // when that was
 
 	// A step, from a level to a target; from is 0 if there is none.
 	from, target int
+	why          Cause
 	factor       float64 // of the next step up while it climbs; 0: it holds
 	upper        int     // the lowest level that is bad; 0: none is known
 	refused      bool    // because calls were refused there
@@ -67,6 +68,7 @@ func Restore(least, most, limit int, s State) *Controller {
 	return c
 }
 
+// State returns what Restore takes.
 func (c *Controller) State() State { return State{Good: c.from, Tolerated: c.tolerated} }
 
 // Limit is what was decided last.
@@ -95,7 +97,7 @@ func (c *Controller) Step(s Sample) Decision {
 		}
 	}
 	if c.from != 0 && c.limit < c.target {
-		return c.move(c.ramp(), Probe, false)
+		return c.move(c.ramp(), c.why, false)
 	}
 	if use := s.InFlight / (float64(c.limit) * s.Elapsed.Seconds()); use < 0.5 || use < 0.85 && !s.Full {
 		return c.unfilled()
@@ -103,7 +105,7 @@ func (c *Controller) Step(s Sample) Decision {
 	c.unused = 0
 	switch {
 	case c.from != 0 && c.whole():
-		return c.judge()
+		return c.compare()
 	case c.from == 0 && !c.base.measured():
 		if c.whole() {
 			return c.begin()
@@ -119,7 +121,7 @@ func (c *Controller) count(s Sample) {
 	c.early = c.early.Plus(s.Early)
 	c.window = c.window.plus(level{s.Completed, s.InFlight, s.Elapsed.Seconds()})
 	c.credit = min(c.credit+(1.0/creditCalls+2*c.tolerated)*float64(s.Begun)-float64(s.Congested), maxCredit)
-	c.revive(s)
+	c.endOutage(s)
 	c.here.add(s)
 	memory := max(2, 2*c.latency())
 	kept := math.Exp(-s.Elapsed.Seconds() / memory)

@@ -1,5 +1,5 @@
 // Package adaptive finds how many calls an endpoint takes at once: it decides, from
-// what became of the calls, what the limit is to be. It is arithmetic: no clock, no
+// the outcomes of calls, what the limit is to be. It is arithmetic: no clock, no
 // network, no goroutine; internal/slots feeds it and writes what it decides.
 //
 // # Signals
@@ -27,7 +27,7 @@
 //	cut     to the level before the step that was refused; of one that was no step,
 //	        by a quarter
 //
-// A step counts only what began after it, and is judged when the standard error of
+// A step counts only what began after it, and is compared when the standard error of
 // the gain allows it, or after a few latencies. While there are too few requests to
 // fill the limit, nothing is learned and nothing raised.
 //

@@ -8,7 +8,7 @@ import (
 // restart begins a window anew.
 func (c *Controller) restart() { c.window = level{} }
 
-// ready reports whether the window is long enough to judge.
+// ready reports whether the window is long enough to compare.
 func (c *Controller) ready() bool {
 	w := &c.window
 	return w.measured() && w.seconds >= leastWindow.Seconds() && w.seconds >= w.span() &&

@@ -38,7 +38,7 @@ type simulation struct {
 	limit, inFlight, running   int
 	parked                     int
 	queue                      []*simCall
-	backlog                    int
+	waiting                    int
 	epoch, cutEpoch            int
 	epochAt, cohort            float64
 	sample                     adaptive.Sample
@@ -142,7 +142,7 @@ func (s *simulation) integrate(to float64) {
 func (s *simulation) point() *point { return &s.points[int(s.now)] }
 
 func (s *simulation) arrive() {
-	s.backlog++
+	s.waiting++
 	s.begin()
 	s.at(s.now+s.rng.ExpFloat64()/s.arrivals, s.arrive)
 }
@@ -150,14 +150,14 @@ func (s *simulation) arrive() {
 // begin starts calls while there are slots.
 func (s *simulation) begin() {
 	for {
-		if s.arrivals > 0 && s.backlog == 0 || s.now < s.heldTill {
+		if s.arrivals > 0 && s.waiting == 0 || s.now < s.heldTill {
 			return
 		}
 		if s.inFlight+s.parked >= s.limit {
 			s.sample.Full = true
 			return
 		}
-		s.backlog--
+		s.waiting--
 		s.call()
 	}
 }

@@ -36,7 +36,7 @@ func (c *Controller) whole() bool {
 
 // begin measures the level from which it goes on.
 func (c *Controller) begin() Decision {
-	w := level{c.judged.Plus(c.early.Completed), c.window.inFlight, c.window.seconds}
+	w := level{c.earlier.Plus(c.early.Completed), c.window.inFlight, c.window.seconds}
 	if w.sums.Calls < leastCalls {
 		return c.again(w)
 	}
@@ -44,9 +44,9 @@ func (c *Controller) begin() Decision {
 	return c.advance()
 }
 
-// judge decides about a step.
-func (c *Controller) judge() Decision {
-	w := level{c.judged.Plus(c.early.Completed), c.window.inFlight, c.window.seconds}
+// compare decides about a step.
+func (c *Controller) compare() Decision {
+	w := level{c.earlier.Plus(c.early.Completed), c.window.inFlight, c.window.seconds}
 	if w.sums.Calls < leastCalls {
 		return c.again(w)
 	}
@@ -106,7 +106,7 @@ func (c *Controller) below(level int) int {
 
 // again measures another cohort of the step, beside what was measured of it.
 func (c *Controller) again(w level) Decision {
-	c.judged, c.early = w.sums, Cohort{}
+	c.earlier, c.early = w.sums, Cohort{}
 	return c.anew(Decision{Limit: c.limit})
 }
 
@@ -122,7 +122,7 @@ func (c *Controller) anew(d Decision) Decision {
 
 // step goes to another level, whose calls are then compared with those of this one.
 func (c *Controller) step(to int, cause Cause) Decision {
-	c.from, c.target = c.limit, to
+	c.from, c.target, c.why = c.limit, to, cause
 	if to > c.limit {
 		to = c.ramp()
 	}
@@ -146,7 +146,7 @@ func (c *Controller) end(limit int, cause Cause, cut bool) Decision {
 }
 
 func (c *Controller) move(limit int, cause Cause, cut bool) Decision {
-	c.limit, c.here, c.early, c.judged, c.settled = limit, tally{}, Cohort{}, Sums{}, false
+	c.limit, c.here, c.early, c.earlier, c.settled = limit, tally{}, Cohort{}, Sums{}, false
 	c.restart()
 	return c.anew(Decision{Limit: limit, Cause: cause, Cut: cut})
 }

@@ -30,7 +30,7 @@ const (
 	leastWindow = 500 * time.Millisecond
 	leastCalls  = 4
 	// A cohort of a step is of the calls that begin in cohortPart of a latency, and
-	// judged when wholePart of them have ended.
+	// compared when wholePart of them have ended.
 	cohortPart  = 1.0
 	leastCohort = 400 * time.Millisecond
 	firstCohort = time.Second

@@ -2,30 +2,35 @@ package api
 
 import (
 	"context"
+	"encoding/json"
+	"strconv"
 	"time"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/control"
 	"fusillade/internal/postgres"
+	"fusillade/internal/slots"
 )
 
 // modelStatusObject is a model as operators see it.
 type modelStatusObject struct {
-	ID               string  `json:"id"`
-	Object           string  `json:"object"`
-	Limit            int     `json:"limit"` // 0: no dispatcher has said yet
-	LimitSource      string  `json:"limit_source"`
-	Paused           bool    `json:"paused"`
-	Held             int     `json:"held"`
-	Daemons          int     `json:"daemons"`
-	Pending          int64   `json:"pending"`
-	Queued           int64   `json:"queued"`
-	Taken            int64   `json:"taken"`
-	EscalatesTo      *string `json:"escalates_to"`
-	EscalatesBefore  *int64  `json:"escalates_before_seconds"`
-	EscalationSource *string `json:"escalation_source"`
-	Upstream         *string `json:"upstream"`
-	UpstreamKey      bool    `json:"upstream_key"`
+	ID          string `json:"id"`
+	Object      string `json:"object"`
+	Limit       int    `json:"limit"` // 0: no dispatcher has said yet
+	LimitSource string `json:"limit_source"`
+	// LimitAuto is of a limit that is found while it runs.
+	LimitAuto        *limitAutoObject `json:"limit_auto"`
+	Paused           bool             `json:"paused"`
+	Held             int              `json:"held"`
+	Daemons          int              `json:"daemons"`
+	Pending          int64            `json:"pending"`
+	Queued           int64            `json:"queued"`
+	Taken            int64            `json:"taken"`
+	EscalatesTo      *string          `json:"escalates_to"`
+	EscalatesBefore  *int64           `json:"escalates_before_seconds"`
+	EscalationSource *string          `json:"escalation_source"`
+	Upstream         *string          `json:"upstream"`
+	UpstreamKey      bool             `json:"upstream_key"`
 	// UpstreamOptions is how that endpoint is spoken to; null: as OpenAI's.
 	UpstreamOptions *upstreamOptionsObject `json:"upstream_options"`
 	// Holds are of credentials whose endpoint asked for a pause.
@@ -64,11 +69,34 @@ func asUpstreamOptions(m control.ModelStatus) *upstreamOptionsObject {
 	return out
 }
 
+// limitAutoObject says how an automatic limit came to be what it is.
+type limitAutoObject struct {
+	Min             int     `json:"min"`
+	Max             int     `json:"max"`
+	Cause           *string `json:"cause"` // of the last change
+	ChangedFrom     *int    `json:"changed_from"`
+	ChangedAt       *int64  `json:"changed_at"` // Unix seconds
+	CallsPerSecond  float64 `json:"calls_per_second"`
+	TokensPerSecond float64 `json:"tokens_per_second"`
+}
+
+func asLimitAuto(a *slots.Auto) *limitAutoObject {
+	if a == nil {
+		return nil
+	}
+	out := &limitAutoObject{Min: a.Least, Max: a.Most, Cause: optional(string(a.Cause)), CallsPerSecond: a.CallsPerSecond, TokensPerSecond: a.TokensPerSecond}
+	if a.Cause != "" {
+		changed := a.Changed.Unix()
+		out.ChangedFrom, out.ChangedAt = &a.From, &changed
+	}
+	return out
+}
+
 func (m modelStatusObject) id() string { return m.ID }
 
 func asModelStatus(m control.ModelStatus) modelStatusObject {
 	out := modelStatusObject{
-		ID: string(m.Model), Object: "admin.model", Limit: m.Limit, LimitSource: string(m.LimitSource), Paused: m.Paused,
+		ID: string(m.Model), Object: "admin.model", Limit: m.Limit, LimitSource: string(m.LimitSource), LimitAuto: asLimitAuto(m.Auto), Paused: m.Paused,
 		Held: m.Held, Daemons: m.Daemons, Pending: m.Pending, Queued: m.Queued, Taken: m.Taken,
 		EscalatesTo: optional(string(m.Escalation.Model)), EscalationSource: optional(string(m.EscalationSource)),
 		Upstream: optional(m.Upstream), UpstreamKey: m.UpstreamKey, UpstreamOptions: asUpstreamOptions(m), Holds: asHolds(m.Holds),
@@ -104,13 +132,35 @@ type modelChangeParams struct {
 }
 
 type modelChange struct {
-	Limit             *int    `json:"limit"`
-	Paused            *bool   `json:"paused"`
-	EscalatesTo       *string `json:"escalates_to"` // empty: none
-	EscalatesBefore   *int64  `json:"escalates_before_seconds"`
-	DefaultEscalation bool    `json:"default_escalation"`
-	RequestsPerMinute *int64  `json:"requests_per_minute"` // 0: as the environment says
-	TokensPerMinute   *int64  `json:"tokens_per_minute"`
+	Limit             *limitChange `json:"limit"` // 0: as the environment says
+	Paused            *bool        `json:"paused"`
+	EscalatesTo       *string      `json:"escalates_to"` // empty: none
+	EscalatesBefore   *int64       `json:"escalates_before_seconds"`
+	DefaultEscalation bool         `json:"default_escalation"`
+	RequestsPerMinute *int64       `json:"requests_per_minute"` // 0: as the environment says
+	TokensPerMinute   *int64       `json:"tokens_per_minute"`
+}
+
+// limitChange is a number, or auto with or without bounds.
+type limitChange struct{ text string }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *limitChange) UnmarshalJSON(raw []byte) error {
+	var n int64
+	if json.Unmarshal(raw, &n) == nil {
+		l.text = strconv.FormatInt(n, 10)
+		return nil
+	}
+	return json.Unmarshal(raw, &l.text)
+}
+
+// limit reads it. False: it is none.
+func (l *limitChange) limit() (batch.Limit, bool) {
+	if l.text == "0" {
+		return 0, true
+	}
+	limit, err := batch.ParseLimit(l.text)
+	return limit, err == nil
 }
 
 func (p *modelChangeParams) read(in *input) {
@@ -120,6 +170,11 @@ func (p *modelChangeParams) read(in *input) {
 	if to := p.body.EscalatesTo; to != nil && *to != "" {
 		in.checkText("escalates_to", *to, maxModelBytes)
 	}
+	if l := p.body.Limit; l != nil {
+		if _, ok := l.limit(); !ok {
+			in.fail(invalid("limit", codeInvalid, "limit must be from 0 to %d, or \"auto\", or \"auto:MIN-MAX\" with 1 ≤ MIN ≤ MAX.", batch.MaxLimit))
+		}
+	}
 	if p.body == (modelChange{}) {
 		in.fail(invalid("", codeMissing, "There is nothing to change."))
 	}
@@ -127,9 +182,13 @@ func (p *modelChangeParams) read(in *input) {
 
 func (s *Server) changeModel(ctx context.Context, _ caller, p modelChangeParams) (modelStatusObject, error) {
 	change := postgres.ModelChange{
-		Limit: p.body.Limit, Paused: p.body.Paused,
+		Paused:     p.body.Paused,
 		EscalateTo: (*batch.Model)(p.body.EscalatesTo), DefaultEscalation: p.body.DefaultEscalation,
 		RequestsPerMinute: p.body.RequestsPerMinute, TokensPerMinute: p.body.TokensPerMinute,
+	}
+	if l := p.body.Limit; l != nil {
+		limit, _ := l.limit()
+		change.Limit = &limit
 	}
 	if seconds := p.body.EscalatesBefore; seconds != nil {
 		// Beyond the bounds, which the controller checks, without an overflow.

@@ -78,6 +78,7 @@ func standaloneRegistry(t *testing.T) *prometheus.Registry {
 	c := newCluster(t, mock.Settings{Latency: "hang"})
 	c.set(&c.settings.Upstream.URL, c.settings.Upstream.URL.Reveal()+" "+c.settings.Upstream.URL.Reveal()+"/v1") // the same, as two that share the calls
 	c.set(&c.settings.ModelRateLimits, "m=1000000rpm/1000000000tpm")
+	c.set(&c.settings.ModelConcurrencyLimits, "m=auto:4-9")
 	r := c.start("standalone", withAdmin)
 	if _, err := APIConfig(Resources{Store: c.Store, Conn: c.Conn, Telemetry: r.observed, Log: testenv.Logger(t)}, new(config.API)); err != nil {
 		t.Fatal(err)
@@ -87,7 +88,8 @@ func standaloneRegistry(t *testing.T) *prometheus.Registry {
 		s := r.scrape(t)
 		_, queue := s[`fusillade_queue_depth{model="m",state="pending"}`]
 		_, limit := s[`fusillade_model_limit{model="m"}`]
-		return queue && limit
+		_, auto := s[`fusillade_limit_throughput{model="m",unit="calls"}`]
+		return queue && limit && auto
 	})
 	if err := c.endpoint.Configure(mock.Settings{}); err != nil {
 		t.Fatal(err)
@@ -167,6 +169,8 @@ func TestMetricNames(t *testing.T) {
 		"sweep_duration_seconds":                 "",
 		"webhook_deliveries_total":               "outcome",
 		"model_limit":                            "model",
+		"limit_decisions_total":                  "model, cause",
+		"limit_throughput":                       "model, unit",
 		"slots_held":                             "model",
 		"queue_depth":                            "model, state",
 		"oldest_pending_seconds":                 "model",

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fusillade/internal/app"
+	"fusillade/internal/batch"
 	"fusillade/internal/cli"
 	"fusillade/internal/config"
 	"fusillade/internal/localrun"
@@ -106,7 +107,7 @@ func once(s cli.Signals, t *cli.Terminal, o *Options, cfg *config.Standalone) (r
 			return r, err
 		}
 	}
-	cfg.DefaultModelConcurrency = o.Concurrency
+	cfg.DefaultModelConcurrency = batch.Limit(o.Concurrency)
 	cfg.MaxInFlight = max(cfg.MaxInFlight, o.Concurrency)
 	if o.Models > 1 { // the calls in flight are those of all models together
 		cfg.MaxInFlight = o.Concurrency

@@ -6,23 +6,37 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"fusillade/internal/batch"
 )
+
+// LimitAuto says how a limit that is found while it runs came to be what it is.
+type LimitAuto struct {
+	Min             int     `json:"min"`
+	Max             int     `json:"max"`
+	Cause           string  `json:"cause"` // of the last change; empty: there was none
+	ChangedFrom     int     `json:"changed_from"`
+	ChangedAt       int64   `json:"changed_at"` // Unix seconds
+	CallsPerSecond  float64 `json:"calls_per_second"`
+	TokensPerSecond float64 `json:"tokens_per_second"`
+}
 
 // ModelStatus is a model as operators see it.
 type ModelStatus struct {
 	Raw
-	ID               string `json:"id"`
-	Limit            int    `json:"limit"`        // calls in flight, in the whole cluster; 0: no dispatcher has said yet
-	LimitSource      string `json:"limit_source"` // operator or environment
-	Paused           bool   `json:"paused"`
-	Held             int    `json:"held"`    // slots that daemons hold
-	Daemons          int    `json:"daemons"` // that hold slots
-	Pending          int64  `json:"pending"` // requests that were never claimed
-	Queued           int64  `json:"queued"`  // messages that no consumer has taken
-	Taken            int64  `json:"taken"`   // messages in flight or in backoff
-	EscalatesTo      string `json:"escalates_to"`
-	EscalatesSeconds int64  `json:"escalates_before_seconds"`
-	EscalationSource string `json:"escalation_source"`
+	ID               string     `json:"id"`
+	Limit            int        `json:"limit"`        // calls in flight, in the whole cluster; 0: no dispatcher has said yet
+	LimitSource      string     `json:"limit_source"` // operator or environment
+	LimitAuto        *LimitAuto `json:"limit_auto"`   // nil: the limit is a number
+	Paused           bool       `json:"paused"`
+	Held             int        `json:"held"`    // slots that daemons hold
+	Daemons          int        `json:"daemons"` // that hold slots
+	Pending          int64      `json:"pending"` // requests that were never claimed
+	Queued           int64      `json:"queued"`  // messages that no consumer has taken
+	Taken            int64      `json:"taken"`   // messages in flight or in backoff
+	EscalatesTo      string     `json:"escalates_to"`
+	EscalatesSeconds int64      `json:"escalates_before_seconds"`
+	EscalationSource string     `json:"escalation_source"`
 	// The rate limit, and what the last minute has had of it; 0: there is none.
 	RequestsPerMinute  int64  `json:"requests_per_minute"`
 	TokensPerMinute    int64  `json:"tokens_per_minute"`
@@ -79,13 +93,13 @@ func (c *Client) ModelStatuses(ctx context.Context) iter.Seq2[ModelStatus, error
 
 // ModelChange is what to change about a model; nil: leave it as it is.
 type ModelChange struct {
-	Limit             *int    `json:"limit,omitempty"` // 0: as the environment says
-	Paused            *bool   `json:"paused,omitempty"`
-	EscalatesTo       *string `json:"escalates_to,omitempty"` // empty: none
-	EscalatesSeconds  *int64  `json:"escalates_before_seconds,omitempty"`
-	DefaultEscalation bool    `json:"default_escalation,omitempty"`
-	RequestsPerMinute *int64  `json:"requests_per_minute,omitempty"` // 0: as the environment says
-	TokensPerMinute   *int64  `json:"tokens_per_minute,omitempty"`
+	Limit             *batch.Limit `json:"limit,omitempty"` // 0: as the environment says
+	Paused            *bool        `json:"paused,omitempty"`
+	EscalatesTo       *string      `json:"escalates_to,omitempty"` // empty: none
+	EscalatesSeconds  *int64       `json:"escalates_before_seconds,omitempty"`
+	DefaultEscalation bool         `json:"default_escalation,omitempty"`
+	RequestsPerMinute *int64       `json:"requests_per_minute,omitempty"` // 0: as the environment says
+	TokensPerMinute   *int64       `json:"tokens_per_minute,omitempty"`
 }
 
 // ChangeModel changes a model for the whole cluster. It takes an operator's key.

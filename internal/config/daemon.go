@@ -30,8 +30,8 @@ const (
 // and consumers must agree on it.
 type Daemon struct {
 	ClaimBatchSize           int                  `envconfig:"FUSILLADE_CLAIM_BATCH_SIZE" default:"100" min:"1" max:"10000" unit:"requests" desc:"most requests claimed in one iteration; while more is pending the next iteration starts at once"`
-	DefaultModelConcurrency  int                  `envconfig:"FUSILLADE_DEFAULT_MODEL_CONCURRENCY" default:"10" min:"1" max:"1000000" unit:"calls" desc:"most calls in flight, in the whole cluster, to a model without a limit of its own"`
-	ModelConcurrencyLimits   ModelLimits          `envconfig:"FUSILLADE_MODEL_CONCURRENCY_LIMITS" allowed:"model=limit,… such as gpt-4=5,llama3:70b=20, or JSON such as {\"gpt-4\":5}" desc:"limits of single models, as model=limit,… or JSON"`
+	DefaultModelConcurrency  batch.Limit          `envconfig:"FUSILLADE_DEFAULT_MODEL_CONCURRENCY" default:"10" allowed:"1 to 1000000, auto or auto:MIN-MAX" desc:"most calls in flight, in the whole cluster, to a model without a limit of its own; auto: as many as the endpoint takes"`
+	ModelConcurrencyLimits   ModelLimits          `envconfig:"FUSILLADE_MODEL_CONCURRENCY_LIMITS" allowed:"model=limit,… such as gpt-4=5,llama3:70b=auto:4-200, or JSON such as {\"gpt-4\":5}" desc:"limits of single models, as model=limit,… or JSON"`
 	DefaultModelRateLimit    RateLimit            `envconfig:"FUSILLADE_DEFAULT_MODEL_RATE_LIMIT" allowed:"requests and tokens for each minute such as 600rpm/100000tpm, or one of them" desc:"most requests and tokens in any minute, in the whole cluster, of a model without a rate limit of its own, such as 600rpm/100000tpm or one of them; empty: no limit"`
 	ModelRateLimits          ModelRateLimits      `envconfig:"FUSILLADE_MODEL_RATE_LIMITS" allowed:"model=limit,… such as gpt-4=600rpm/100000tpm,llama3:70b=60rpm, or JSON such as {\"gpt-4\":\"600rpm\"}" desc:"rate limits of single models, as model=limit,… or JSON, such as gpt-4=600rpm/100000tpm"`
 	EndpointRateLimits       EndpointRateLimits   `envconfig:"FUSILLADE_ENDPOINT_RATE_LIMITS" allowed:"url=limit,… such as https://api.example.com/v1=600rpm/100000tpm, or JSON" desc:"rate limits of the server's key at single endpoints, over all models that are called there with it, as url=limit,… or JSON"`
@@ -80,7 +80,7 @@ func (d *Daemon) RetryPolicy() batch.RetryPolicy {
 
 // ModelLimit is the most calls to the model that may be in flight in the whole
 // cluster, as set at start.
-func (d *Daemon) ModelLimit(model batch.Model) int {
+func (d *Daemon) ModelLimit(model batch.Model) batch.Limit {
 	if limit, ok := d.ModelConcurrencyLimits[model]; ok {
 		return limit
 	}

@@ -31,6 +31,9 @@ func TestModelLimits(t *testing.T) {
 		{" my model = 5 , b=1", ModelLimits{"my model": 5, "b": 1}, ""},
 		{"a=b=3", ModelLimits{"a=b": 3}, ""},
 		{`{"a,b":3, "c":4}`, ModelLimits{"a,b": 3, "c": 4}, ""},
+		{"a=auto,b=auto:4-200", ModelLimits{"a": batch.AutoLimit(1, 1000), "b": batch.AutoLimit(4, 200)}, ""},
+		{`{"a":"auto","b":"auto:4-200","c":4}`, ModelLimits{"a": batch.AutoLimit(1, 1000), "b": batch.AutoLimit(4, 200), "c": 4}, ""},
+		{"a=auto:5-4", nil, `has the element "a=auto:5-4", whose limit is no automatic limit`},
 		{"a=1,a=2", nil, `has the model "a" twice`},
 		{`{"a":1,"a":2}`, nil, `has the model "a" twice`},
 		{"a=1,b=0", nil, `has the element "b=0"`},
@@ -76,7 +79,7 @@ func TestModelLimitsRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		want := ModelLimits{}
-		for name, limit := range rapid.MapOf(modelNames(), rapid.IntRange(1, MaxModelLimit)).Draw(t, "limits") {
+		for name, limit := range rapid.MapOf(modelNames(), modelLimits()).Draw(t, "limits") {
 			want[batch.Model(name)] = limit
 		}
 		var got ModelLimits
@@ -89,6 +92,17 @@ func TestModelLimitsRoundTrip(t *testing.T) {
 	})
 }
 
+// modelLimits are numbers, and automatic ones.
+func modelLimits() *rapid.Generator[batch.Limit] {
+	return rapid.Custom(func(t *rapid.T) batch.Limit {
+		most := rapid.IntRange(1, batch.MaxLimit).Draw(t, "most")
+		if rapid.Bool().Draw(t, "auto") {
+			return batch.AutoLimit(rapid.IntRange(1, most).Draw(t, "least"), most)
+		}
+		return batch.Limit(most)
+	})
+}
+
 // The short spelling holds every name without a comma, and without a blank or
 // a brace at its ends.
 func TestModelLimitsShort(t *testing.T) {
@@ -97,10 +111,10 @@ func TestModelLimitsShort(t *testing.T) {
 		name := modelNames().Filter(func(name string) bool {
 			return !strings.Contains(name, ",") && !strings.HasPrefix(name, "{") && name == strings.TrimSpace(name)
 		}).Draw(t, "name")
-		limit := rapid.IntRange(1, MaxModelLimit).Draw(t, "limit")
+		limit := rapid.IntRange(1, batch.MaxLimit).Draw(t, "limit")
 		var got ModelLimits
 		text := short(map[batch.Model]int{batch.Model(name): limit}, func(int) string { return Milliseconds(limit * 1e6).String() })
-		if err := got.Set(text); err != nil || got[batch.Model(name)] != limit {
+		if err := got.Set(text); err != nil || got[batch.Model(name)] != batch.Limit(limit) {
 			t.Fatalf("Set(%q): %v, %v", text, got, err)
 		}
 	})

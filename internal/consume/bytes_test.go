@@ -50,7 +50,7 @@ func TestFlushesAreBoundedByBytes(t *testing.T) {
 	// In proportion to the bound as the bodies of the largest files are: with
 	// those this test alone would keep the machine busy for half a minute.
 	const n, size, bound = 30, 64 << 10, 512 << 10
-	c := newCluster(t, limits(map[batch.Model]int{testModel: n}))
+	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: n}))
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) { _, _ = w.Write(c.body) })
 	requests := lines(n, testModel)
 	for i := range requests {

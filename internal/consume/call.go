@@ -36,10 +36,12 @@ func (c *Consumer) call(t *task) (d decision, healthy bool) {
 	}
 	t.pool.metrics.calling(t)
 	began := time.Now()
+	mark := t.pool.account.CallBegins()
 	to, outcome := c.do(t)
 	t.permits.settle(&outcome)
 	c.callTime.Add(int64(outcome.Elapsed))
 	d = c.observe(t, t.holdCall(credentialAt(t, to)), began, &outcome, c.decide(t, outcome))
+	t.pool.account.CallEnds(mark, outcomeOf(&outcome, t.start.HasOwnKey, d.kind == abandon || outcome.Reason == batch.TaskTerminated))
 	c.refusals.add(t.pool.account.Model(), &outcome, d.kind == fail, time.Now())
 	if pause := askedPause(outcome); pause > 0 && d.kind != abandon {
 		h := hold.Hold{Models: []batch.Model{t.pool.account.Model()}, Status: outcome.Response.StatusCode}

@@ -16,7 +16,7 @@ import (
 // -benchtime=200x.
 func BenchmarkCancel(b *testing.B) {
 	const load = 200_000
-	c := newCluster(b, limits(map[batch.Model]int{otherModel: 16, testModel: 8}), func(cfg *dispatch.Config) { cfg.Log = discard() })
+	c := newCluster(b, limits(map[batch.Model]batch.Limit{otherModel: 16, testModel: 8}), func(cfg *dispatch.Config) { cfg.Log = discard() })
 	called, gone := make(chan struct{}), make(chan time.Time)
 	c.endpoint.set(func(_ http.ResponseWriter, r *http.Request, call call) {
 		if call.model == string(testModel) {

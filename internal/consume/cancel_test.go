@@ -62,7 +62,7 @@ func TestCancelledBatchIsAborted(t *testing.T) {
 	for name, poll := range map[string]time.Duration{"by a hint": never, "by the poll": 50 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t, limits(map[batch.Model]int{testModel: limit}))
+			c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: limit}))
 			hold := make(gate)
 			c.endpoint.set(hold.answer)
 			r := c.start(func(cfg *Config) { cfg.CancelPoll = poll })

@@ -16,7 +16,7 @@ import (
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	const n, limit = 40, 3
-	c := newCluster(t, limits(map[batch.Model]int{testModel: limit}))
+	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: limit}))
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
 	first := c.start()
@@ -81,7 +81,7 @@ func TestCutOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const limit = 3
-			c := newCluster(t, limits(map[batch.Model]int{testModel: limit}))
+			c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: limit}))
 			hold := make(gate)
 			c.endpoint.set(hold.answer)
 			retries := 0
@@ -131,7 +131,7 @@ func TestCutOff(t *testing.T) {
 func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	const n = 12
-	c := newCluster(t, limits(map[batch.Model]int{testModel: n}))
+	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: n}))
 	away := &faultyStore{store: c.Store, finish: func(int64) fault { return refused }}
 	r := c.startTuned(func(r *Consumer) {
 		r.finishes = newBatcher(1, 1, 0, r.flushFinishes) // so that few results fill it

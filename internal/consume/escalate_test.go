@@ -208,7 +208,7 @@ func TestEscalationWhilePostgresFails(t *testing.T) {
 func TestPause(t *testing.T) {
 	t.Parallel()
 	const limit, free, n = 4, 150, 400
-	c := newCluster(t, limits(map[batch.Model]int{testModel: limit}))
+	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: limit}))
 	gate := make(chan struct{})
 	open := sync.OnceFunc(func() { close(gate) })
 	defer open()

@@ -206,7 +206,7 @@ func TestStopWithAnUnstoredResult(t *testing.T) {
 func TestResultsThatWaitAreBounded(t *testing.T) {
 	t.Parallel()
 	const n, size, bound = 40, 100_000, 300_000
-	c := newCluster(t, limits(map[batch.Model]int{testModel: 10, otherModel: 10}))
+	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: 10, otherModel: 10}))
 	body := []byte(testenv.ChatAnswer(strings.Repeat("x", size-len(testenv.ChatAnswer("")))))
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, _ call) { _, _ = w.Write(body) })
 	away := make(chan struct{})

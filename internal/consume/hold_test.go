@@ -77,7 +77,7 @@ func (c *cluster) bucket() jetstream.KeyValue {
 // one without a key of its own, and not another one's own key.
 func TestOwnKeyHoldsItsBatchAlone(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, limits(map[batch.Model]int{testModel: 4}))
+	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: 4}))
 	c.start(withKeys(c))
 	c.start(withKeys(c))
 	var key string
@@ -123,7 +123,7 @@ func TestSharedKeyHoldsWhateverUsesIt(t *testing.T) {
 	for _, status := range []int{429, 503, 529} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t, limits(map[batch.Model]int{testModel: 2, otherModel: 2, thirdModel: 2}))
+			c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: 2, otherModel: 2, thirdModel: 2}))
 			c.throttle("sk-test", status, "3600")
 			c.start(withKeys(c))
 			c.start(withKeys(c))
@@ -172,7 +172,7 @@ func (e *endpoint) callsOf(model string) (calls []call) {
 func TestCallsGoOnAfterAHold(t *testing.T) {
 	t.Parallel()
 	const pause, limit = 4 * time.Second, 8
-	c := newCluster(t, limits(map[batch.Model]int{testModel: limit}))
+	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: limit}))
 	c.endpoint.set(func(w http.ResponseWriter, r *http.Request, c call) {
 		if c.customID == "r50" && c.nth == 0 {
 			w.Header().Set("Retry-After-Ms", fmt.Sprint(pause.Milliseconds()))

@@ -218,7 +218,7 @@ func (r *running) wait() {
 	}
 }
 
-func limits(of map[batch.Model]int) func(*dispatch.Config) {
+func limits(of map[batch.Model]batch.Limit) func(*dispatch.Config) {
 	return func(cfg *dispatch.Config) { cfg.Limits = of }
 }
 

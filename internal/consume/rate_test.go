@@ -24,7 +24,7 @@ func ratedBy(of map[batch.Model]batch.RateLimit) func(*dispatch.Config) {
 func TestRateOfRequestsIsShared(t *testing.T) {
 	t.Parallel()
 	const perSecond, calls = 20, 100
-	c := newCluster(t, ratedBy(map[batch.Model]batch.RateLimit{testModel: {Requests: perSecond * 60}}), limits(map[batch.Model]int{testModel: 50}))
+	c := newCluster(t, ratedBy(map[batch.Model]batch.RateLimit{testModel: {Requests: perSecond * 60}}), limits(map[batch.Model]batch.Limit{testModel: 50}))
 	running := []*running{c.start(), c.start(), c.start()}
 	began := time.Now()
 	results := c.AwaitEnd(c.Begin(lines(calls, testModel)))
@@ -54,7 +54,7 @@ func TestRateOfRequestsIsShared(t *testing.T) {
 func TestRateOfTokens(t *testing.T) {
 	t.Parallel()
 	const perSecond, calls = 2000, 60
-	c := newCluster(t, ratedBy(map[batch.Model]batch.RateLimit{testModel: {Tokens: perSecond * 60}}), limits(map[batch.Model]int{testModel: 50}))
+	c := newCluster(t, ratedBy(map[batch.Model]batch.RateLimit{testModel: {Tokens: perSecond * 60}}), limits(map[batch.Model]batch.Limit{testModel: 50}))
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, _ call) {
 		_, _ = io.WriteString(w, `{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":100,"completion_tokens":100}}`)
 	})
@@ -101,7 +101,7 @@ func TestRateOfOwnKeyKeepsNobodyElse(t *testing.T) {
 func TestOwnersShareTokens(t *testing.T) {
 	t.Parallel()
 	const small, large = 1000, 10_000
-	c := newCluster(t, ratedBy(map[batch.Model]batch.RateLimit{testModel: {Tokens: 60_000 * 60}}), limits(map[batch.Model]int{testModel: 50}))
+	c := newCluster(t, ratedBy(map[batch.Model]batch.RateLimit{testModel: {Tokens: 60_000 * 60}}), limits(map[batch.Model]batch.Limit{testModel: 50}))
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, call call) {
 		tokens := small
 		if strings.Contains(string(call.body), strconv.Itoa(large)) {
@@ -134,7 +134,7 @@ func TestOwnersShareTokens(t *testing.T) {
 // although it is a good one.
 func TestExhaustedRateHolds(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, limits(map[batch.Model]int{testModel: 1}))
+	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: 1}))
 	var exhausted atomic.Bool
 	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, _ call) {
 		w.Header().Set("X-Ratelimit-Remaining-Requests", "7")

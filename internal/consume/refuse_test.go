@@ -46,7 +46,7 @@ func TestWrongKeyKeepsTheBatchWhole(t *testing.T) {
 		for _, status := range []int{401, 402, 403, 404} {
 			t.Run(fmt.Sprintf("%d, limit %d", status, limit), func(t *testing.T) {
 				t.Parallel()
-				c := newCluster(t, limits(map[batch.Model]int{testModel: limit}))
+				c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: batch.Limit(limit)}))
 				var wrong atomic.Bool
 				wrong.Store(true)
 				c.refuse(status, func(*http.Request, call) bool { return wrong.Load() })

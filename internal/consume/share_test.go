@@ -94,7 +94,7 @@ func TestFailingOwnerStopsNobody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t, limits(map[batch.Model]int{testModel: limit}))
+			c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: limit}))
 			c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, c call) {
 				if strings.HasPrefix(c.customID, "bad") {
 					w.WriteHeader(http.StatusInternalServerError)

@@ -127,7 +127,7 @@ func TestStatusLogOff(t *testing.T) {
 
 func TestStatusLogByModel(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, limits(map[batch.Model]int{testModel: 3, otherModel: 2}))
+	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: 3, otherModel: 2}))
 	held := make(gate)
 	c.endpoint.set(held.answer)
 	var log logLines

@@ -32,7 +32,9 @@ type ModelStatus struct {
 	Model       batch.Model
 	Limit       int // calls in flight, in the whole cluster; 0: no dispatcher has said yet
 	LimitSource Source
-	Paused      bool
+	// Auto is of a limit that is found while it runs; nil: it is a number.
+	Auto   *slots.Auto
+	Paused bool
 	// Rate is the rate limit, and Used what the last minute has had of it.
 	Rate       batch.RateLimit
 	RateSource Source // empty: there is no rate limit
@@ -108,8 +110,14 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 			Pending: pending[model], Queued: int64(q.NumPending), Taken: int64(q.NumAckPending),
 			Upstream: endpoint.Shown(upstreams[model].URL), UpstreamKey: seal.HoldsSecret(upstreams[model].Key),
 		}
-		if s.Limit > 0 {
-			m.Limit, m.LimitSource = s.Limit, FromOperator
+		m.Auto = e.Auto
+		if s.Limit != 0 {
+			m.LimitSource = FromOperator
+		}
+		if _, _, auto := s.Limit.Auto(); s.Limit > 0 {
+			m.Limit, m.Auto = int(s.Limit), nil
+		} else if auto && e.Auto == nil {
+			m.Limit = 0 // no dispatcher has said yet
 		}
 		m.Escalation = batch.Escalation{Model: e.EscalationModel, Threshold: e.Settings().Escalation.Threshold}
 		if m.EscalationSource = FromEnvironment; s.Escalation != nil {

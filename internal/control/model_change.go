@@ -15,8 +15,6 @@ type InvalidChangeError struct{ Field, Text string }
 func (e *InvalidChangeError) Error() string { return e.Field + " " + e.Text }
 
 const (
-	// MaxLimit is the highest limit of a model.
-	MaxLimit = 1_000_000
 	// MaxThreshold is about the longest that the database's column holds.
 	MaxThreshold = 20000 * 24 * time.Hour
 )
@@ -26,8 +24,8 @@ const (
 // *InvalidChangeError for what cannot be.
 func (c *Controller) ChangeModel(ctx context.Context, model batch.Model, change postgres.ModelChange) error {
 	switch {
-	case change.Limit != nil && (*change.Limit < 0 || *change.Limit > MaxLimit):
-		return &InvalidChangeError{"limit", fmt.Sprintf("must be from 0 to %d", MaxLimit)}
+	case change.Limit != nil && change.Limit.Most() > batch.MaxLimit:
+		return &InvalidChangeError{"limit", fmt.Sprintf("must be at most %d", batch.MaxLimit)}
 	case !isRate(change.RequestsPerMinute):
 		return &InvalidChangeError{"requests_per_minute", fmt.Sprintf("must be from 0 to %d", int64(batch.MaxRate))}
 	case !isRate(change.TokensPerMinute):

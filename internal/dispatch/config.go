@@ -30,8 +30,8 @@ type Config struct {
 	ClaimInterval time.Duration
 	// DefaultLimit and Limits are the concurrency limits of models for which
 	// operators have set none.
-	DefaultLimit int
-	Limits       map[batch.Model]int
+	DefaultLimit batch.Limit
+	Limits       map[batch.Model]batch.Limit
 	// Escalations are those of models about which operators have decided
 	// nothing.
 	Escalations map[batch.Model]batch.Escalation
@@ -90,7 +90,7 @@ func (c Config) validate() error {
 	switch {
 	case c.Store == nil || c.Conn == nil || c.Log == nil:
 		return errors.New("dispatch: Store, Conn and Log are required")
-	case c.ClaimBatchSize <= 0 || c.DefaultLimit <= 0:
+	case c.ClaimBatchSize <= 0 || c.DefaultLimit == 0:
 		return errors.New("dispatch: ClaimBatchSize and DefaultLimit must be positive")
 	case c.Purge.Interval > 0 && c.Purge.Rows <= 0:
 		return errors.New("dispatch: Purge.Rows must be positive")

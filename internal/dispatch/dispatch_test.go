@@ -70,7 +70,7 @@ func TestWindowIsKeptFilled(t *testing.T) {
 	for _, dispatchers := range []int{1, 3} {
 		c := newCluster(t)
 		for range dispatchers {
-			c.start(func(cfg *Config) { cfg.Limits = map[batch.Model]int{testModel: limit}; cfg.ClaimBatchSize = 3 })
+			c.start(func(cfg *Config) { cfg.Limits = map[batch.Model]batch.Limit{testModel: limit}; cfg.ClaimBatchSize = 3 })
 		}
 		id := c.Begin(lines(n, testModel))
 		if dispatchers == 1 {
@@ -222,7 +222,7 @@ func TestStop(t *testing.T) {
 func TestLimitsChange(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.start(func(cfg *Config) { cfg.Limits = map[batch.Model]int{testModel: 3} })
+	c.start(func(cfg *Config) { cfg.Limits = map[batch.Model]batch.Limit{testModel: 3} })
 	c.Begin(lines(500, testModel, otherModel))
 	kv, err := c.JS.KeyValue(t.Context(), streams.SlotsBucket)
 	if err != nil {
@@ -242,7 +242,10 @@ func TestLimitsChange(t *testing.T) {
 	}
 	inForce(testModel, 3)
 	inForce(otherModel, 4)
-	for _, change := range []struct{ set, want int }{{17, 17}, {2, 2}, {0, 3}} {
+	for _, change := range []struct {
+		set  batch.Limit
+		want int
+	}{{17, 17}, {2, 2}, {0, 3}} {
 		if err := c.Store.ChangeModel(t.Context(), testModel, postgres.ModelChange{Limit: &change.set}); err != nil {
 			t.Fatal(err)
 		}

@@ -48,7 +48,8 @@ type lane struct {
 	// Owned by run.
 	loop           *watchdog.Loop
 	consumer       jetstream.Consumer // nil: to be created, or looked up
-	applied        int                // the limit that the stream consumer was created for
+	applied        int                // the highest limit that the stream consumer was created for
+	automatic      automatic          // the limit, if it is found while it runs
 	window         window
 	scheduler      scheduler
 	listed         int           // cursors on the last list
@@ -163,10 +164,11 @@ func (l *lane) fill(ctx context.Context) error {
 
 // roomFor asks the stream how full the window is.
 func (l *lane) roomFor(ctx context.Context) (int, error) {
-	limit := l.d.decided().limit(l.model)
-	if err := l.ensureConsumer(ctx, limit); err != nil {
+	set := l.d.decided().limit(l.model)
+	if err := l.ensureConsumer(ctx, set.Most()); err != nil {
 		return 0, err
 	}
+	limit := l.limitNow(ctx, set)
 	// Published and not confirmed messages may be counted by the stream as
 	// well; counting them twice only makes the window a little smaller. Read
 	// before the stream is, so that none is missed.
@@ -182,7 +184,7 @@ func (l *lane) roomFor(ctx context.Context) (int, error) {
 	l.scheduler.inUse = time.Duration(min(limit, info.NumAckPending)) * l.window.callTime
 	room := l.window.room(depth{
 		pending: int(info.NumPending) + unconfirmed, unacked: info.NumAckPending, delivered: info.Delivered.Consumer,
-	}, limit, streams.MaxAckPending(limit), l.d.decided().rate(l.model), time.Now())
+	}, limit, streams.MaxAckPending(set.Most()), l.d.decided().rate(l.model), time.Now())
 	if room > 0 || unconfirmed == 0 {
 		l.awaiting.Store(false)
 	}

@@ -192,7 +192,7 @@ func (t *term) askAgain(ctx context.Context) error {
 func (t *term) serve(ctx context.Context, model batch.Model) error {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	config := t.shard(model).ConsumerConfig(model, t.decided().limit(model), t.cfg.Lease)
+	config := t.shard(model).ConsumerConfig(model, t.decided().limit(model).Most(), t.cfg.Lease)
 	if _, err := t.stream(model).CreateOrUpdateConsumer(ctx, config); err != nil {
 		return fmt.Errorf("creating the consumer of model %q: %w", model, err)
 	}

@@ -40,7 +40,7 @@ func (s *settings) same(set map[batch.Model]postgres.ModelSettings) bool {
 }
 
 // limit is a model's concurrency limit.
-func (s *settings) limit(model batch.Model) int {
+func (s *settings) limit(model batch.Model) batch.Limit {
 	n, ok := s.cfg.Limits[model]
 	if !ok {
 		n = s.cfg.DefaultLimit

@@ -150,7 +150,7 @@ func TestEscalationsInACircle(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	cfg := Config{DefaultLimit: 10, Limits: map[batch.Model]int{"a": 2, "b": 3}, Escalations: map[batch.Model]batch.Escalation{
+	cfg := Config{DefaultLimit: 10, Limits: map[batch.Model]batch.Limit{"a": 2, "b": 3}, Escalations: map[batch.Model]batch.Escalation{
 		"a": {Model: "b", Threshold: time.Minute}, "b": {Model: "c", Threshold: time.Hour}, "x": {Model: "b", Threshold: time.Second},
 	}}
 	s := newSettings(&cfg, map[batch.Model]postgres.ModelSettings{

@@ -74,7 +74,7 @@ func (d *Dispatcher) recreateConsumer(ctx context.Context, model batch.Model) er
 	if err := d.stream(model).DeleteConsumer(ctx, streams.ConsumerName(model)); err != nil {
 		return err
 	}
-	consumer := d.shard(model).ConsumerConfig(model, d.decided().limit(model), d.cfg.Lease)
+	consumer := d.shard(model).ConsumerConfig(model, d.decided().limit(model).Most(), d.cfg.Lease)
 	_, err := d.stream(model).CreateOrUpdateConsumer(ctx, consumer)
 	return err
 }

@@ -12,7 +12,7 @@ import (
 
 // ModelSettings are what operators have decided about a model.
 type ModelSettings struct {
-	Limit  int // 0: as the environment says
+	Limit  batch.Limit // 0: as the environment says
 	Paused bool
 	Rate   batch.RateLimit // zero fields: as the environment says
 	// Escalation is nil as long as the environment decides, and has no model
@@ -21,7 +21,7 @@ type ModelSettings struct {
 }
 
 const modelSettingsSQL = `
-SELECT model, COALESCE(concurrency_limit, 0), paused, escalation_model, COALESCE(escalation_threshold_seconds, 0),
+SELECT model, COALESCE(concurrency_limit, 0), COALESCE(concurrency_least, 0), COALESCE(concurrency_most, 0), paused, escalation_model, COALESCE(escalation_threshold_seconds, 0),
        COALESCE(requests_per_minute, 0), COALESCE(tokens_per_minute, 0) FROM models`
 
 // ModelSettings returns what operators have decided, by model.
@@ -30,8 +30,11 @@ func (s *Store) ModelSettings(ctx context.Context) (map[batch.Model]ModelSetting
 	var model string
 	var m ModelSettings
 	var to *string
-	var seconds int
-	err := s.forEach(ctx, modelSettingsSQL, nil, []any{&model, &m.Limit, &m.Paused, &to, &seconds, &m.Rate.Requests, &m.Rate.Tokens}, func() {
+	var seconds, limit, least, most int
+	err := s.forEach(ctx, modelSettingsSQL, nil, []any{&model, &limit, &least, &most, &m.Paused, &to, &seconds, &m.Rate.Requests, &m.Rate.Tokens}, func() {
+		if m.Limit = batch.Limit(limit); limit == 0 && least > 0 {
+			m.Limit = batch.AutoLimit(least, most)
+		}
 		m.Escalation = nil
 		if to != nil {
 			m.Escalation = &batch.Escalation{Model: batch.Model(*to), Threshold: time.Duration(seconds) * time.Second}
@@ -46,7 +49,7 @@ func (s *Store) ModelSettings(ctx context.Context) (map[batch.Model]ModelSetting
 
 // ModelChange is what to change about a model; nil: leave it as it is.
 type ModelChange struct {
-	Limit  *int // 0: as the environment says
+	Limit  *batch.Limit // 0: as the environment says
 	Paused *bool
 	// EscalateTo is the escalation model; empty: none, whatever the environment
 	// says. Its threshold is EscalateBefore, else what it was, else the default.
@@ -63,12 +66,14 @@ type ModelChange struct {
 // One statement, so that changes of different settings at the same time do not
 // undo one another.
 const changeModelSQL = `
-INSERT INTO models AS m (model, concurrency_limit, paused, escalation_model, escalation_threshold_seconds,
+INSERT INTO models AS m (model, concurrency_limit, concurrency_least, concurrency_most, paused, escalation_model, escalation_threshold_seconds,
                          requests_per_minute, tokens_per_minute)
-SELECT $1, NULLIF($2::int, 0), COALESCE($3::boolean, false), $4::text,
+SELECT $1, NULLIF($2::int, 0), NULLIF($10::int, 0), NULLIF($11::int, 0), COALESCE($3::boolean, false), $4::text,
        CASE WHEN $4 <> '' THEN COALESCE($5::int, $6::int) END, NULLIF($8::bigint, 0), NULLIF($9::bigint, 0)
     ON CONFLICT (model) DO UPDATE
    SET concurrency_limit = CASE WHEN $2 IS NULL THEN m.concurrency_limit ELSE NULLIF($2, 0) END,
+       concurrency_least = CASE WHEN $2 IS NULL THEN m.concurrency_least ELSE NULLIF($10, 0) END,
+       concurrency_most = CASE WHEN $2 IS NULL THEN m.concurrency_most ELSE NULLIF($11, 0) END,
        paused = COALESCE($3, m.paused),
        escalation_model = CASE WHEN $7::boolean THEN NULL ELSE COALESCE($4, m.escalation_model) END,
        escalation_threshold_seconds = CASE WHEN $7 OR COALESCE($4, m.escalation_model, '') = '' THEN NULL
@@ -91,10 +96,20 @@ func (s *Store) ChangeModel(ctx context.Context, model batch.Model, c ModelChang
 		seconds := int64(*c.EscalateBefore / time.Second)
 		before = &seconds
 	}
+	var limit *int64
+	least, most := 0, 0
+	if c.Limit != nil {
+		n := int64(*c.Limit)
+		var auto bool
+		if least, most, auto = c.Limit.Auto(); auto {
+			n = 0
+		}
+		limit = &n
+	}
 	err := s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var threshold *int64
-		err := tx.QueryRow(ctx, changeModelSQL, string(model), c.Limit, c.Paused, to, before,
-			int64(batch.DefaultEscalationThreshold/time.Second), c.DefaultEscalation, c.RequestsPerMinute, c.TokensPerMinute).Scan(&threshold)
+		err := tx.QueryRow(ctx, changeModelSQL, string(model), limit, c.Paused, to, before,
+			int64(batch.DefaultEscalationThreshold/time.Second), c.DefaultEscalation, c.RequestsPerMinute, c.TokensPerMinute, least, most).Scan(&threshold)
 		if err == nil && before != nil && threshold == nil {
 			err = batch.ErrNoEscalation
 		}

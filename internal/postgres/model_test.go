@@ -24,7 +24,7 @@ func TestChangeModel(t *testing.T) {
 		change ModelChange
 		want   ModelSettings
 	}{
-		{"limit", testModel, ModelChange{Limit: ptr(5)}, ModelSettings{Limit: 5}},
+		{"limit", testModel, ModelChange{Limit: ptr(batch.Limit(5))}, ModelSettings{Limit: 5}},
 		{"pause", testModel, ModelChange{Paused: ptr(true)}, ModelSettings{Limit: 5, Paused: true}},
 		{"escalation", testModel, ModelChange{EscalateTo: ptr(otherName)},
 			ModelSettings{Limit: 5, Paused: true, Escalation: escalates(otherName, 900*time.Second)}},
@@ -32,14 +32,19 @@ func TestChangeModel(t *testing.T) {
 			ModelSettings{Limit: 5, Paused: true, Escalation: escalates(otherName, time.Minute)}},
 		{"another model, same threshold", testModel, ModelChange{EscalateTo: ptr(batch.Model("third"))},
 			ModelSettings{Limit: 5, Paused: true, Escalation: escalates("third", time.Minute)}},
-		{"no limit", testModel, ModelChange{Limit: ptr(0)}, ModelSettings{Paused: true, Escalation: escalates("third", time.Minute)}},
+		{"no limit", testModel, ModelChange{Limit: ptr(batch.Limit(0))}, ModelSettings{Paused: true, Escalation: escalates("third", time.Minute)}},
 		{"none at all", testModel, ModelChange{EscalateTo: ptr(batch.Model(""))}, ModelSettings{Paused: true, Escalation: escalates("", 0)}},
 		{"both", testModel, ModelChange{EscalateTo: ptr(otherName), EscalateBefore: ptr(time.Hour)},
 			ModelSettings{Paused: true, Escalation: escalates(otherName, time.Hour)}},
 		{"as the environment says", testModel, ModelChange{DefaultEscalation: true}, ModelSettings{Paused: true}},
 		{"resume", testModel, ModelChange{Paused: ptr(false)}, ModelSettings{}},
-		{"all of a new one", otherName, ModelChange{Limit: ptr(1), Paused: ptr(true), EscalateTo: ptr(testModel), EscalateBefore: ptr(time.Second)},
+		{"all of a new one", otherName, ModelChange{Limit: ptr(batch.Limit(1)), Paused: ptr(true), EscalateTo: ptr(testModel), EscalateBefore: ptr(time.Second)},
 			ModelSettings{Limit: 1, Paused: true, Escalation: escalates(testModel, time.Second)}},
+		{"an automatic limit", testModel, ModelChange{Limit: ptr(batch.AutoLimit(4, 200))}, ModelSettings{Limit: batch.AutoLimit(4, 200)}},
+		{"pause, and keep it", testModel, ModelChange{Paused: ptr(true)}, ModelSettings{Limit: batch.AutoLimit(4, 200), Paused: true}},
+		{"a number again", testModel, ModelChange{Limit: ptr(batch.Limit(9))}, ModelSettings{Limit: 9, Paused: true}},
+		{"automatic again", testModel, ModelChange{Limit: ptr(batch.AutoLimit(1, 1))}, ModelSettings{Limit: batch.AutoLimit(1, 1), Paused: true}},
+		{"as the environment says again", testModel, ModelChange{Limit: ptr(batch.Limit(0)), Paused: ptr(false)}, ModelSettings{}},
 		{"none of a new one", "third", ModelChange{EscalateTo: ptr(batch.Model(""))}, ModelSettings{Escalation: escalates("", 0)}},
 	} {
 		if err := s.ChangeModel(t.Context(), step.model, step.change); err != nil {
@@ -62,7 +67,7 @@ func TestBadModelChanges(t *testing.T) {
 	wantErr(t, err, batch.ErrNoEscalation)
 	for name, change := range map[string]ModelChange{
 		"to itself":         {EscalateTo: ptr(testModel)},
-		"negative limit":    {Limit: ptr(-1)},
+		"negative limit":    {Limit: ptr(batch.Limit(-1))},
 		"threshold of zero": {EscalateTo: ptr(otherName), EscalateBefore: ptr(time.Duration(0))},
 	} {
 		if err := s.ChangeModel(t.Context(), testModel, change); err == nil || Transient(err) {

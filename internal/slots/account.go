@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,9 @@ type Account struct {
 	// escalation is the entry's, for those who ask with every request; nil: none.
 	escalation atomic.Pointer[batch.Escalation]
 	// rate is the same of the rate limit.
-	rate atomic.Pointer[batch.RateLimit]
+	rate   atomic.Pointer[batch.RateLimit]
+	meter  meter         // of an automatic limit
+	urgent notify.Signal // to the keeper: the endpoint has too much
 
 	mu       sync.Mutex
 	entry    Entry
@@ -32,9 +35,10 @@ type Account struct {
 	// 0: none is. Until a later revision is seen, what it lowered may be another's.
 	pending    uint64
 	inUse      int
-	restoring  bool // a new bucket does not know yet of the calls in flight
-	ready      int  // requests that wait here for a slot
-	moreQueued bool // more wait in the stream
+	parked     []time.Time // slots of calls that were refused at once are not used again until then
+	restoring  bool        // a new bucket does not know yet of the calls in flight
+	ready      int         // requests that wait here for a slot
+	moreQueued bool        // more wait in the stream
 	closed     bool
 
 	peak, lastPeak int       // highest need in this and the last window
@@ -70,7 +74,11 @@ func (a *Account) Rate() *batch.RateLimit { return a.rate.Load() }
 func (a *Account) Acquire() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.inUse >= a.allowed || a.entry.Paused {
+	if a.entry.Paused {
+		return false
+	}
+	if a.inUse+len(a.parked) >= a.allowed {
+		a.meter.full()
 		return false
 	}
 	a.inUse++
@@ -152,6 +160,10 @@ func (a *Account) observe(e Entry, revision uint64) {
 
 // learn takes over an entry. The lock is held.
 func (a *Account) learn(e Entry, revision uint64) {
+	if len(a.parked) > 0 && (e.Auto == nil || a.entry.Auto == nil || e.Auto.CutEpoch != a.entry.Auto.CutEpoch) {
+		a.parked = nil // the limit is lower now
+	}
+	a.meter.observe(e.Auto, time.Now())
 	a.entry, a.revision, a.pending = e, revision, 0
 	a.restoring = a.restoring && a.inUse > e.Holders[a.daemon].Held
 }
@@ -272,6 +284,18 @@ func (a *Account) close() {
 	a.closed, a.allowed = true, 0
 	a.mu.Unlock()
 	a.wake.Notify()
+}
+
+// unpark frees the slots of calls that were refused a while ago.
+func (a *Account) unpark(now time.Time) {
+	a.mu.Lock()
+	before := len(a.parked)
+	a.parked = slices.DeleteFunc(a.parked, func(until time.Time) bool { return !until.After(now) })
+	freed := len(a.parked) < before
+	a.mu.Unlock()
+	if freed {
+		a.changed()
+	}
 }
 
 func (a *Account) settled() bool {

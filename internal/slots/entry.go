@@ -14,6 +14,9 @@ import (
 type Entry struct {
 	Model batch.Model `json:"model"`
 	Limit int         `json:"limit"`
+	// Auto is of a limit that is found while it runs; nil: it is a number. It is
+	// replaced, never changed.
+	Auto *Auto `json:"auto,omitempty"`
 	// Paused lets no call begin, with or without slots.
 	Paused bool `json:"paused,omitempty"`
 	// EscalationModel is where requests go when less than that is left before

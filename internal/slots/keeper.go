@@ -51,6 +51,9 @@ type Keeper struct {
 	watched atomic.Uint64 // the revision of the last entry that the watch delivered
 	anew    notify.Signal // to watch: the bucket is another one than before
 	dropped prometheus.Counter
+	// measured is of automatic limits, as decisions is.
+	measured  *measured
+	decisions decisions
 
 	mu                sync.Mutex
 	accounts          map[string]*Account // by key
@@ -86,7 +89,8 @@ func NewKeeper(ctx context.Context, cfg Config) (*Keeper, error) {
 		return nil, fmt.Errorf("binding slots: %w", err)
 	}
 	k := &Keeper{cfg: cfg, accounts: make(map[string]*Account), anew: notify.New(),
-		dropped: telemetry.Drops(cfg.Metrics).WithLabelValues(telemetry.DroppedSlots)}
+		dropped: telemetry.Drops(cfg.Metrics).WithLabelValues(telemetry.DroppedSlots), measured: newMeasured(cfg.Metrics),
+		decisions: decisions{deciders: make(map[string]*decider), silent: make(map[string]int), urgent: notify.New()}}
 	if k.slots, err = js.KeyValue(ctx, streams.SlotsBucket); err != nil {
 		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
 	}
@@ -105,6 +109,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return k.watch(ctx, g) })
 	g.Go(func() error { return k.poll(ctx, g) })
+	g.Go(func() error { return k.decide(ctx) })
 	return g.Wait()
 }
 
@@ -313,7 +318,7 @@ func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstrea
 	}
 	if !known {
 		a = &Account{model: e.Model, daemon: k.cfg.Daemon.String(), capacity: k.cfg.Capacity,
-			wake: notify.New(), changed: func() {}, gone: func() {}}
+			wake: notify.New(), urgent: k.decisions.urgent, changed: func() {}, gone: func() {}}
 		// Under the lock: others may use the account once they can see it.
 		if k.cfg.OnModel != nil {
 			a.changed, a.gone = k.cfg.OnModel(a)

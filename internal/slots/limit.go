@@ -14,7 +14,7 @@ import (
 
 // Settings are what is decided about a model for the whole cluster.
 type Settings struct {
-	Limit  int // calls in flight
+	Limit  batch.Limit // calls in flight
 	Paused bool
 	// Escalation is where its requests go when little time is left; the zero
 	// value: nowhere else. Of the threshold, whole seconds are kept.
@@ -23,7 +23,8 @@ type Settings struct {
 }
 
 func (s Settings) apply(e Entry) Entry {
-	e.Limit, e.Paused = s.Limit, s.Paused
+	e = e.withLimit(s.Limit)
+	e.Paused = s.Paused
 	e.EscalationModel, e.EscalationSeconds = s.Escalation.Model, int64(s.Escalation.Threshold/time.Second)
 	e.RequestsPerMinute, e.TokensPerMinute = s.Rate.Requests, s.Rate.Tokens
 	return e
@@ -31,7 +32,7 @@ func (s Settings) apply(e Entry) Entry {
 
 // Settings returns what was decided.
 func (e Entry) Settings() Settings {
-	return Settings{Limit: e.Limit, Paused: e.Paused, Escalation: batch.Escalation{
+	return Settings{Limit: e.setLimit(), Paused: e.Paused, Escalation: batch.Escalation{
 		Model: e.EscalationModel, Threshold: time.Duration(e.EscalationSeconds) * time.Second,
 	}, Rate: batch.RateLimit{Requests: e.RequestsPerMinute, Tokens: e.TokensPerMinute}}
 }

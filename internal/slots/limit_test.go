@@ -104,7 +104,7 @@ func TestApplyKeepsHoldings(t *testing.T) {
 		})
 	}
 	for limit := range times {
-		g.Go(func() error { return Apply(t.Context(), e.slots, model, Settings{Limit: limit + 2}) })
+		g.Go(func() error { return Apply(t.Context(), e.slots, model, Settings{Limit: batch.Limit(limit + 2)}) })
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)

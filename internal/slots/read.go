@@ -2,6 +2,7 @@ package slots
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -9,6 +10,19 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/streams"
 )
+
+// Limit is a model's limit as it is now; 0: it has no entry.
+func Limit(ctx context.Context, kv jetstream.KeyValue, model batch.Model) (int, error) {
+	found, err := kv.Get(ctx, streams.Token(model))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the limit of model %q: %w", model, err)
+	}
+	e, err := decode(found.Value())
+	return e.Limit, err
+}
 
 // List returns all entries, by model.
 func List(ctx context.Context, kv jetstream.KeyValue) (map[batch.Model]Entry, error) {

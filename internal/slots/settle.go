@@ -21,6 +21,7 @@ func (k *Keeper) settle(ctx context.Context, key string, a *Account) error {
 		case <-a.wake.C():
 		case <-timer.C:
 		}
+		a.unpark(time.Now())
 		for ctx.Err() == nil {
 			var dead map[string]bool
 			if now := time.Now(); a.short() && now.Sub(checked) >= deathInterval {

@@ -46,7 +46,7 @@ func (e *env) ensure() {
 
 func (e *env) ensureModel(t *testing.T, limit int) {
 	t.Helper()
-	if err := EnsureModel(t.Context(), e.slots, model, Settings{Limit: limit}); err != nil {
+	if err := EnsureModel(t.Context(), e.slots, model, Settings{Limit: batch.Limit(limit)}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -56,7 +56,7 @@ func (e *env) setLimit(t *testing.T, limit int) {
 	until(t, "the limit is written", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		return Apply(ctx, e.slots, model, Settings{Limit: limit}) == nil
+		return Apply(ctx, e.slots, model, Settings{Limit: batch.Limit(limit)}) == nil
 	})
 }
 
