@@ -52,7 +52,9 @@ func (id RequestID) String() string {
 	var raw [20]byte
 	copy(raw[:16], id.Batch[:])
 	binary.BigEndian.PutUint32(raw[16:], uint32(id.Line))
-	return requestPrefix + hex.EncodeToString(raw[:])
+	var text [len(requestPrefix) + 2*len(raw)]byte
+	hex.Encode(text[copy(text[:], requestPrefix):], raw[:])
+	return string(text[:])
 }
 
 // MarshalText makes ids readable in logs and JSON.

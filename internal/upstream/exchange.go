@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -44,16 +45,22 @@ type exchange struct {
 	resends int
 }
 
-// follow prepares a request, whose body must not be set yet.
-func follow(req *http.Request, body []byte) (*http.Request, *exchange) {
+// follow begins an exchange. The request is to be made with the context that it
+// returns, and then given its body.
+func follow(ctx context.Context, body []byte) (context.Context, *exchange) {
 	x := &exchange{body: body}
 	x.trace.GotConn = x.gotConn
-	if len(body) > 0 {
-		req.Body, req.GetBody, req.ContentLength = x.reader(), x.resend, int64(len(body))
-	}
-	return req.WithContext(httptrace.WithClientTrace(req.Context(), &x.trace)), x
+	return httptrace.WithClientTrace(ctx, &x.trace), x
 }
 
+func (x *exchange) setBody(req *http.Request) {
+	if len(x.body) > 0 {
+		req.Body, req.GetBody, req.ContentLength = x.reader(), x.resend, int64(len(x.body))
+	}
+}
+
+// reader is of types that net/http knows to be in memory: of others it sends the
+// header by itself.
 func (x *exchange) reader() io.ReadCloser { return io.NopCloser(bytes.NewReader(x.body)) }
 
 // gotConn refuses a connection that was used before and is not quiet. It can do

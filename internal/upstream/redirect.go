@@ -44,7 +44,10 @@ func redirect(resp *http.Response, from *url.URL) (to *url.URL, problem string) 
 // sentOn is the request, for another URL.
 func sentOn(ctx context.Context, req *http.Request, to *url.URL, body []byte) (*http.Request, *exchange) {
 	next := &http.Request{Method: req.Method, URL: to, Header: req.Header, Host: to.Host, Proto: req.Proto, ProtoMajor: req.ProtoMajor, ProtoMinor: req.ProtoMinor}
-	return follow(next.WithContext(ctx), body)
+	ctx, x := follow(ctx, body)
+	next = next.WithContext(ctx)
+	x.setBody(next)
+	return next, x
 }
 
 func hostPort(u *url.URL) string {

@@ -95,6 +95,7 @@ func (r *Request) build(ctx context.Context, userAgent string) (*http.Request, *
 	if err != nil {
 		return nil, nil, err
 	}
+	ctx, x := follow(ctx, r.Body)
 	req, err := http.NewRequestWithContext(ctx, r.Method, target, nil)
 	if err != nil {
 		return nil, nil, errors.New("base URL and path do not make a URL")
@@ -107,7 +108,7 @@ func (r *Request) build(ctx context.Context, userAgent string) (*http.Request, *
 		return nil, nil, err
 	}
 	req.URL.User = nil
-	req, x := follow(req, r.Body)
+	x.setBody(req)
 	return req, x, nil
 }
 
