@@ -59,6 +59,9 @@ type Config struct {
 	// AllowedModels are patterns of the models that files may name, as
 	// jsonl.Config has them; none: any.
 	AllowedModels []string
+	// AllowedEndpoints are the urls that files may name; empty:
+	// jsonl.DefaultEndpoints.
+	AllowedEndpoints []string
 	// Allowance is what an owner may have in progress whose key says nothing.
 	Allowance batch.Allowance
 	// MaxPartBytes is the largest part of an upload in parts; default 64 MiB.

@@ -95,7 +95,7 @@ func (s *Server) receive(ctx context.Context, c *call) (batch.FileID, error) {
 	if file == nil {
 		return batch.FileID{}, invalid("file", codeMissing, "The form has no file.")
 	}
-	lines, err := jsonl.NewReader(u.content(file), jsonl.Config{Limits: s.cfg.Limits, Models: s.cfg.AllowedModels})
+	lines, err := jsonl.NewReader(u.content(file), jsonl.Config{Limits: s.cfg.Limits, Models: s.cfg.AllowedModels, Endpoints: s.cfg.AllowedEndpoints})
 	if err != nil {
 		return batch.FileID{}, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"fusillade/internal/api"
 	"fusillade/internal/batch"
+	"fusillade/internal/jsonl"
 )
 
 // named is a file of one request per model.
@@ -108,5 +109,37 @@ func TestModelsAllowed(t *testing.T) {
 		if !strings.Contains(a.text("error", "message"), want) {
 			t.Errorf("message %q, want %q in it", a.text("error", "message"), want)
 		}
+	}
+}
+
+// Operators can list the urls that lines may have; the refusal names them.
+func TestEndpointsAllowed(t *testing.T) {
+	t.Parallel()
+	at := func(urls ...string) string {
+		var lines strings.Builder
+		for i, url := range urls {
+			lines.WriteString(strings.Replace(request(fmt.Sprint(i), "m"), "/v1/chat/completions", url, 1))
+		}
+		return lines.String()
+	}
+	s := newService(t, func(*api.Config) {})
+	c := s.client("alice")
+	for _, url := range jsonl.DefaultEndpoints {
+		file := c.file(at(url, url))
+		if got := c.post("/batches", map[string]any{"input_file_id": file, "endpoint": url, "completion_window": "24h"}); got.status != http.StatusOK {
+			t.Errorf("%s: %+v", url, got)
+		}
+	}
+	a := c.uploadContent(at("/v1/embeddings", "/v1/audio/speech", "/v1/videos")).wantError(t, http.StatusBadRequest, "unknown_url")
+	for _, want := range []string{"line 2: url must be one of /v1/chat/completions, ", ", /pooling", "line 3: url must be one of"} {
+		if !strings.Contains(a.text("error", "message"), want) {
+			t.Errorf("message %q, want %q in it", a.text("error", "message"), want)
+		}
+	}
+	c = newService(t, func(cfg *api.Config) { cfg.AllowedEndpoints = []string{"/v1/audio/speech"} }).client("alice")
+	c.file(at("/v1/audio/speech"))
+	a = c.uploadContent(at("/v1/audio/speech", "/v1/embeddings")).wantError(t, http.StatusBadRequest, "unknown_url")
+	if want := "line 2: url must be one of /v1/audio/speech"; !strings.Contains(a.text("error", "message"), want) {
+		t.Errorf("message %q, want %q in it", a.text("error", "message"), want)
 	}
 }

@@ -62,7 +62,7 @@ func APIConfig(r Resources, o *config.API, models ...string) (api.Config, error)
 		Wake:  func() { _ = r.Conn.Publish(streams.HintWork, nil) }, // a hint that is lost costs one claim interval
 		Owner: owner, Hosts: o.KnownHosts(), Models: models, Keyring: r.Keyring,
 		Limits:      jsonl.Limits{MaxRequests: o.MaxFileRequests, MaxRequestBytes: o.MaxRequestBytes, MaxFileBytes: int64(o.MaxFileBytes)},
-		ModelLimits: batch.ModelLimits{PerOwner: amount(o.MaxModelsPerOwner), Total: amount(o.MaxModels)}, AllowedModels: o.ModelsAllowed,
+		ModelLimits: batch.ModelLimits{PerOwner: amount(o.MaxModelsPerOwner), Total: amount(o.MaxModels)}, AllowedModels: o.ModelsAllowed, AllowedEndpoints: o.EndpointsAllowed,
 		Allowance:  batch.Allowance{ActiveBatches: amount(o.MaxActiveBatches), QueuedRequests: int64(amount(o.MaxQueuedRequests))},
 		MaxUploads: o.MaxUploads, MaxUploadsPerOwner: o.MaxUploadsPerOwner, MaxDownloadsPerOwner: o.MaxDownloadsPerOwner,
 		MaxWatchersPerOwner: o.MaxEventStreamsPerOwner, UploadTimeout: o.UploadTimeout.Duration(), DrainTimeout: o.DrainTimeout.Duration(),

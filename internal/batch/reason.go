@@ -25,6 +25,7 @@ const (
 	NoAnswer               Reason = "no_answer"
 	MalformedAnswer        Reason = "malformed_answer"
 	UnexpectedStream       Reason = "unexpected_stream"
+	BinaryAnswer           Reason = "binary_answer"
 	UnknownEncoding        Reason = "unknown_encoding"
 	Redirected             Reason = "redirected"
 	RetriableErrorBody     Reason = "retriable_error_body"
@@ -111,6 +112,10 @@ var Reasons = []ReasonInfo{
 	{
 		UnexpectedStream, false, 0, "The model endpoint answered with a stream of events, which is not read",
 		"The body of a success is an event stream that the request did not ask for, or several JSON objects.",
+	},
+	{
+		BinaryAnswer, false, 0, "The model endpoint answered with audio, an image or other binary content, which a line of JSON cannot hold",
+		"The body of a success is binary by its Content-Type, as that of `/v1/audio/speech`.",
 	},
 	{
 		UnknownEncoding, false, 0, "The model endpoint answered in an encoding that is not known",

@@ -25,6 +25,7 @@ type Server struct {
 	MaxModelsPerOwner       OptionalInt  `envconfig:"FUSILLADE_MAX_MODELS_PER_OWNER" default:"1000" min:"1" max:"1000000" unit:"models" desc:"most models that the files of one owner may name; none: any number"`
 	MaxModels               OptionalInt  `envconfig:"FUSILLADE_MAX_MODELS" default:"10000" min:"1" max:"1000000" unit:"models" desc:"most models that the files of all owners may name; none: any number"`
 	ModelsAllowed           Patterns     `envconfig:"FUSILLADE_MODELS_ALLOWED" allowed:"patterns separated by commas, with * and ?" desc:"models that a file may name, such as gpt-*,org/*; empty: any"`
+	EndpointsAllowed        RequestPaths `envconfig:"FUSILLADE_ENDPOINTS_ALLOWED" derived:"all that docs/endpoints.md lists" allowed:"paths separated by commas, such as /v1/chat/completions,/v1/embeddings" desc:"url that a line of a file may have, in place of the default"`
 	UploadTimeout           Milliseconds `envconfig:"FUSILLADE_UPLOAD_TIMEOUT_MS" default:"3600000" min:"1000" unit:"ms" desc:"longest that the upload of a file, of a part, or the completion of an upload may take"`
 	Hosts                   HostNames    `envconfig:"FUSILLADE_API_HOSTS" allowed:"host names, separated by commas; *.example.com is every name below" desc:"names that the Host header may have where the API asks for no keys, besides localhost, IP addresses and the name in LISTEN_ADDR"`
 }
@@ -133,4 +134,33 @@ func (a *Auth) Set(text string) error {
 		return nil
 	}
 	return fmt.Errorf("is %s, which is neither keys nor none", quote(text))
+}
+
+// RequestPaths are paths of requests.
+type RequestPaths []string
+
+var requestPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+
+const maxRequestPathBytes = 128
+
+// String returns the paths, separated by commas.
+func (p RequestPaths) String() string { return strings.Join(p, ",") }
+
+// Set reads paths separated by commas. The empty string is none.
+func (p *RequestPaths) Set(text string) error {
+	*p = nil
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	for i, path := range strings.Split(text, ",") {
+		path = strings.TrimSpace(path)
+		switch {
+		case !requestPath.MatchString(path) || len(path) > maxRequestPathBytes || strings.Contains(path, "/."):
+			return fmt.Errorf("has the element %s, number %d, which is not a path such as /v1/embeddings", quote(path), i+1)
+		case slices.Contains(*p, path):
+			return fmt.Errorf("has the path %s twice", path)
+		}
+		*p = append(*p, path)
+	}
+	return nil
 }

@@ -63,3 +63,19 @@ func TestAPIRefusesBadValues(t *testing.T) {
 		})
 	}
 }
+
+func TestEndpointsAllowed(t *testing.T) {
+	t.Parallel()
+	var paths RequestPaths
+	if err := paths.Set(" /v1/embeddings, /score"); err != nil || paths.String() != "/v1/embeddings,/score" {
+		t.Errorf("%v, %v", paths, err)
+	}
+	if err := paths.Set(" "); err != nil || len(paths) != 0 {
+		t.Errorf("%v, %v", paths, err)
+	}
+	for text, want := range map[string]string{
+		"v1/x": "is not a path", "/v1/x,": "number 2, which is not a path", "/a?b": "is not a path", "/a/../b": "is not a path", "/": "is not a path", "/a,/a": "twice", "/a b": "is not a path",
+	} {
+		assertSet(t, new(RequestPaths), text, want)
+	}
+}

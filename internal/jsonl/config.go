@@ -21,14 +21,21 @@ const (
 	maxModelBytes    = 256
 )
 
+// DefaultEndpoints are those of OpenAI's batches that answer at once with JSON,
+// Anthropic's messages, and those that vLLM serves besides.
+var DefaultEndpoints = []string{
+	"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/moderations",
+	"/v1/images/generations", "/v1/images/edits", "/v1/messages",
+	"/v1/rerank", "/rerank", "/v2/rerank", "/v1/score", "/score", "/classify", "/pooling",
+}
+
 // Config says what a Reader accepts. The zero value is usable.
 type Config struct {
 	Limits
 	// Endpoint is the url that every line must have. Empty: the lines need only
 	// agree with one another.
 	Endpoint string
-	// Endpoints are the urls that a line may have. Empty: /v1/chat/completions,
-	// /v1/completions, /v1/embeddings and /v1/responses.
+	// Endpoints are the urls that a line may have. Empty: DefaultEndpoints.
 	Endpoints []string
 	// Models are patterns of the models that a line may name: * stands for any
 	// characters, also none, and ? for one. Empty: any model.
@@ -62,7 +69,7 @@ func (c Config) withDefaults() (Config, error) {
 
 	c.Endpoints = slices.Clone(c.Endpoints)
 	if len(c.Endpoints) == 0 {
-		c.Endpoints = []string{"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"}
+		c.Endpoints = slices.Clone(DefaultEndpoints)
 	}
 	for _, endpoint := range c.Endpoints {
 		if !strings.HasPrefix(endpoint, "/") {

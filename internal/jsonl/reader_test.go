@@ -224,3 +224,17 @@ func TestReaderReadsTheExample(t *testing.T) {
 		t.Errorf("%d requests of %d models", summary.Requests, len(summary.Models))
 	}
 }
+
+// docs/endpoints.md lists what a file may name by default.
+func TestDefaultEndpointsInDocuments(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile("../../docs/endpoints.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range DefaultEndpoints {
+		if !strings.Contains(string(document), "`"+path+"`") {
+			t.Errorf("docs/endpoints.md lacks %s", path)
+		}
+	}
+}

@@ -203,7 +203,7 @@ func (f *finder) abandon(ctx context.Context, jobs []postgres.Job, instead batch
 }
 
 func (f *finder) load(ctx context.Context) (batch.FileID, [32]byte, error) {
-	reader, err := jsonl.NewReader(f.Input.Reader(ctx), jsonl.Config{AllowMixedEndpoints: true, Models: f.cfg.Settings.ModelsAllowed})
+	reader, err := jsonl.NewReader(f.Input.Reader(ctx), jsonl.Config{AllowMixedEndpoints: true, Models: f.cfg.Settings.ModelsAllowed, Endpoints: f.cfg.Settings.EndpointsAllowed})
 	if err != nil {
 		return batch.FileID{}, [32]byte{}, err
 	}

@@ -32,6 +32,16 @@ func (s *Server) compose(c *call) (any, error) {
 		return c.embeddings(), nil
 	case moderationsEndpoint:
 		return c.moderation(), nil
+	case imagesEndpoint:
+		return c.images(), nil
+	case rerankEndpoint:
+		return c.rerank(), nil
+	case scoreEndpoint:
+		return c.scores(), nil
+	case classifyEndpoint:
+		return c.classes(), nil
+	case poolingEndpoint:
+		return c.pooled(), nil
 	}
 	prompt, output := c.bodyBytes/bytesPerToken, 0
 	pieces := make([]piece, max(c.N, 1))
@@ -48,6 +58,8 @@ func (s *Server) compose(c *call) (any, error) {
 		return c.chatCompletion(pieces, used), nil
 	case completionsEndpoint:
 		return c.completion(pieces, used), nil
+	case messagesEndpoint:
+		return c.message(pieces[0], used), nil
 	}
 	return c.response(pieces[0], used), nil
 }

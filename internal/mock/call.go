@@ -23,6 +23,12 @@ const (
 	responsesEndpoint
 	embeddingsEndpoint
 	moderationsEndpoint
+	imagesEndpoint
+	messagesEndpoint
+	rerankEndpoint
+	scoreEndpoint
+	classifyEndpoint
+	poolingEndpoint
 )
 
 const (
@@ -65,6 +71,10 @@ type asked struct {
 	ToolChoice          json.RawMessage `json:"tool_choice"`
 	Logprobs            json.RawMessage `json:"logprobs"`
 	TopLogprobs         int             `json:"top_logprobs"`
+	Documents           json.RawMessage `json:"documents"`
+	Text2               json.RawMessage `json:"text_2"`
+	Data2               json.RawMessage `json:"data_2"`
+	Items               json.RawMessage `json:"items"`
 }
 
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
@@ -118,7 +128,9 @@ func (s *Server) readCall(w http.ResponseWriter, r *http.Request, e endpoint) (*
 		return nil, errors.New("max_tokens, max_completion_tokens and max_output_tokens must be 1 or more")
 	case c.TopLogprobs < 0 || c.TopLogprobs > maxTopLogprobs:
 		return nil, fmt.Errorf("top_logprobs is %d: want 0 to %d", c.TopLogprobs, maxTopLogprobs)
-	case (e == embeddingsEndpoint || e == moderationsEndpoint) && (c.inputs() < 1 || c.inputs() > maxInputs):
+	case e == rerankEndpoint && len(textsOf(c.Documents)) == 0:
+		return nil, errors.New("documents: want a list of texts")
+	case (e == embeddingsEndpoint || e == moderationsEndpoint || e == classifyEndpoint) && (c.inputs() < 1 || c.inputs() > maxInputs):
 		return nil, fmt.Errorf("input: want a string, tokens, or a list of 1 to %d of them", maxInputs)
 	}
 	if c.customID == "" {

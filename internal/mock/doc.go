@@ -3,7 +3,9 @@
 // depend only on the seed, the request's custom id and how often that custom
 // id has been called, so that a run can be repeated.
 //
-//	POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations
+//	POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/moderations,
+//	     /v1/images/generations, /v1/images/edits, /v1/messages, /v1/rerank, /rerank, /v2/rerank,
+//	     /v1/score, /score, /classify, /pooling
 //	GET  /v1/models
 //	GET  /stats[?custom_ids=1]   Stats: what was called, and how much at once
 //	POST /stats/reset            counts from here on

@@ -72,11 +72,21 @@ func (s *Server) Configure(settings Settings) error {
 func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for path, e := range map[string]endpoint{
-		"/v1/chat/completions": chatCompletionsEndpoint,
-		"/v1/completions":      completionsEndpoint,
-		"/v1/responses":        responsesEndpoint,
-		"/v1/embeddings":       embeddingsEndpoint,
-		"/v1/moderations":      moderationsEndpoint,
+		"/v1/chat/completions":   chatCompletionsEndpoint,
+		"/v1/images/generations": imagesEndpoint,
+		"/v1/images/edits":       imagesEndpoint,
+		"/v1/messages":           messagesEndpoint,
+		"/v1/rerank":             rerankEndpoint,
+		"/rerank":                rerankEndpoint,
+		"/v2/rerank":             rerankEndpoint,
+		"/v1/score":              scoreEndpoint,
+		"/score":                 scoreEndpoint,
+		"/classify":              classifyEndpoint,
+		"/pooling":               poolingEndpoint,
+		"/v1/completions":        completionsEndpoint,
+		"/v1/responses":          responsesEndpoint,
+		"/v1/embeddings":         embeddingsEndpoint,
+		"/v1/moderations":        moderationsEndpoint,
 	} {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { s.serveCall(w, r, e) })
 	}

@@ -19,31 +19,6 @@ type verdict struct {
 	detail string // nothing of the body
 }
 
-// answerMembers are the members that carry the answer, by the end of the path.
-// Of other paths any JSON object is one.
-var answerMembers = []struct{ path, member string }{
-	{"/chat/completions", "choices"},
-	{"/completions", "choices"},
-	{"/embeddings", "data"},
-	{"/responses", "output"},
-	{"/moderations", "results"},
-	{"/images/generations", "data"},
-	{"/rerank", "results"},
-	{"/score", "data"},
-	{"/classify", "data"},
-	{"/pooling", "data"},
-	{"/messages", "content"},
-}
-
-func answerMember(path string) string {
-	for _, kind := range answerMembers {
-		if strings.HasSuffix(path, kind.path) {
-			return kind.member
-		}
-	}
-	return ""
-}
-
 // checkAnswer tells an answer from what merely has a success status: pages of
 // balancers and logins, errors in words or as an object, streams that nobody
 // asked for, bodies that break off.
@@ -55,8 +30,12 @@ func checkAnswer(path string, resp *http.Response, body []byte, m *members, retr
 	if len(trimmed) == 0 {
 		return verdict{batch.NoAnswer, "an empty body"}
 	}
-	if v := checkForm(resp.Header.Get("Content-Type"), trimmed, retried); v.reason != "" {
+	kind := answerKindOf(path)
+	if v := checkForm(resp.Header.Get("Content-Type"), trimmed, kind.list, retried); v.reason != "" {
 		return v
+	}
+	if trimmed[0] == '[' {
+		return kind.checkList(trimmed)
 	}
 	return checkMembers(path, m, retried)
 }
@@ -74,10 +53,13 @@ func mayAnswer(status int) bool {
 // jsonOptions take what endpoints write and strict readers of JSON refuse.
 var jsonOptions = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
-// checkForm makes sure that the body is one JSON object.
-func checkForm(contentType string, body []byte, retried func(status int) bool) verdict {
-	if isStream(contentType, body) {
+// checkForm makes sure that the body is one JSON object; or, with list, an array.
+func checkForm(contentType string, body []byte, list bool, retried func(status int) bool) verdict {
+	switch {
+	case isStream(contentType, body):
 		return verdict{batch.UnexpectedStream, "an event stream"}
+	case isBinary(contentType, body):
+		return verdict{batch.BinaryAnswer, "audio, an image or other binary content"}
 	}
 	switch {
 	case body[0] == '<':
@@ -99,7 +81,7 @@ func checkForm(contentType string, body []byte, retried func(status int) bool) v
 	case body[0] == '[' && len(rest) == 0 && isError(firstElement(body)):
 		m := readMembers(firstElement(body))
 		return checkMembers("", &m, retried)
-	case body[0] != '{':
+	case body[0] != '{' && (body[0] != '[' || !list):
 		return verdict{batch.MalformedAnswer, "JSON that is no object"}
 	case len(rest) > 0 && rest[0] == '{':
 		return verdict{batch.UnexpectedStream, "several JSON objects"}
@@ -135,11 +117,11 @@ func checkMembers(path string, m *members, retried func(int) bool) verdict {
 	case m.isError():
 		return classifyErrorMembers(m, retried)
 	}
-	name := answerMember(path)
-	if name == "" {
+	kind := answerKindOf(path)
+	if kind.member == "" {
 		return verdict{}
 	}
-	value := *m.place([]byte(name))
+	name, value := kind.find(m)
 	if name == "output" {
 		if v := checkStatus(m); v.reason != "" {
 			return v
@@ -159,7 +141,7 @@ func checkMembers(path string, m *members, retried func(int) bool) verdict {
 	case name == "data" && strings.HasSuffix(path, "/embeddings"):
 		return checkElements(name, value, "embedding", isEmbedding)
 	}
-	return checkElements(name, value, "", nil)
+	return kind.checkElements(name, value)
 }
 
 // isEmbedding holds for a vector, several of them, or one in base64; engines

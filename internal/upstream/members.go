@@ -6,7 +6,8 @@ type members struct {
 	object, kind, errored, code, status     []byte // kind is "type", errored "error"
 	statusCode, statusUnder                 []byte // "statusCode", "status_code"
 	model, usage                            []byte
-	choices, data, output, results, content []byte // see answerMembers
+	choices, data, output, results, content []byte // see answerKinds
+	scores, embedding                       []byte
 }
 
 // place returns where a member is kept; nil: nowhere.
@@ -40,6 +41,10 @@ func (m *members) place(name []byte) *[]byte {
 		return &m.results
 	case "content":
 		return &m.content
+	case "scores":
+		return &m.scores
+	case "embedding":
+		return &m.embedding
 	}
 	return nil
 }

@@ -12,7 +12,9 @@ const versionPath = "/v1"
 
 // joinURL appends a path to an endpoint. An endpoint without a path gets the
 // whole of it; one with a path is taken as it is, in place of /v1, and loses an
-// operation such as /chat/completions that was pasted with it. Whatever the path
+// operation such as /chat/completions that was pasted with it. What
+// servers have beside /v1 alone, /classify, /pooling and /v2/rerank, does not
+// follow it. Whatever the path
 // holds, the host stays the endpoint's: the key is meant for no other.
 func joinURL(base, path string) (string, error) { return appendPath(base, path, true) }
 
@@ -36,11 +38,18 @@ func appendPath(base, path string, versioned bool) (string, error) {
 			path = "/" + path
 		}
 		base = strings.TrimRight(base, "/")
-		if versioned && (path == versionPath || strings.HasPrefix(path, versionPath+"/")) {
-			operation := pastedOperation(base)
-			if base = strings.TrimSuffix(base, operation); operation != "" || strings.Contains(base[len(scheme)+len("://"):], "/") {
-				path = strings.TrimPrefix(path, versionPath)
-			}
+		operation := ""
+		if versioned {
+			operation = pastedOperation(base)
+			base = strings.TrimSuffix(base, operation)
+		}
+		switch {
+		case !versioned:
+		case path == "/classify", path == "/pooling", strings.HasPrefix(path, "/v2/"):
+			base = strings.TrimSuffix(base, versionPath)
+		case path != versionPath && !strings.HasPrefix(path, versionPath+"/"):
+		case operation != "" || strings.Contains(base[len(scheme)+len("://"):], "/"):
+			path = strings.TrimPrefix(path, versionPath)
 		}
 	}
 	query := baseQuery
@@ -57,7 +66,7 @@ func appendPath(base, path string, versioned bool) (string, error) {
 // pastedOperation returns the operation that an endpoint's URL ends with; "":
 // none.
 func pastedOperation(base string) string {
-	for _, kind := range answerMembers {
+	for _, kind := range answerKinds {
 		if strings.HasSuffix(base, kind.path) {
 			return kind.path
 		}
