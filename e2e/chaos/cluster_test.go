@@ -85,6 +85,7 @@ func newCluster(t *testing.T, o options) *cluster {
 	c.endpoint = newEndpoint(t, c.limit, o)
 	base := append(withoutSettings(os.Environ()),
 		"FUSILLADE_UPSTREAM_URL="+c.endpoint.url, fmt.Sprintf("FUSILLADE_DEFAULT_MODEL_CONCURRENCY=%d", c.limit),
+		"FUSILLADE_STREAM_SHARDS=1", // what is lost is all of it
 		"FUSILLADE_BACKOFF_MS=50", "FUSILLADE_MAX_BACKOFF_MS=400", "FUSILLADE_CLAIM_TIMEOUT_MS=2000",
 		"FUSILLADE_HEARTBEAT_INTERVAL_MS=500", "FUSILLADE_STALE_DAEMON_THRESHOLD_MS=3000",
 		"FUSILLADE_CANCELLATION_POLL_INTERVAL_MS=500", "FUSILLADE_DATABASE_MAX_CONNS=6", "FUSILLADE_STATUS_LOG_INTERVAL_MS=none")

@@ -60,13 +60,15 @@ func newCluster(t *testing.T, answers mock.Settings) *cluster {
 	return c
 }
 
-// defaults are the settings of an empty environment.
+// defaults are the settings of an empty environment, but for one stream, which
+// the tests look at.
 func defaults(t *testing.T) config.Standalone {
 	t.Helper()
 	var s config.Standalone
 	if err := config.Load(&s); err != nil {
 		t.Fatal(err)
 	}
+	s.StreamShards = 1
 	return s
 }
 

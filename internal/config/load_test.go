@@ -71,7 +71,7 @@ func TestLoadDefaults(t *testing.T) {
 		"FUSILLADE_NATS_KEY":                      "",
 		"FUSILLADE_NATS_CA":                       "",
 		"FUSILLADE_STREAM_REPLICAS":               "1",
-		"FUSILLADE_STREAM_SHARDS":                 "1",
+		"FUSILLADE_STREAM_SHARDS":                 "8",
 		"FUSILLADE_DRAIN_TIMEOUT_MS":              "30000",
 		"FUSILLADE_MAX_IN_FLIGHT":                 "1000",
 		"FUSILLADE_MAX_TAKEOVERS":                 "5",

@@ -31,7 +31,7 @@ type NATS struct {
 	Cert           FilePath    `envconfig:"FUSILLADE_NATS_CERT" alias:"NATS_CERT" allowed:"a file that can be read" desc:"file with the TLS client certificate, PEM"`
 	Key            FilePath    `envconfig:"FUSILLADE_NATS_KEY" alias:"NATS_KEY" allowed:"a file that can be read" desc:"file with the TLS client key, PEM"`
 	CA             FilePath    `envconfig:"FUSILLADE_NATS_CA" alias:"NATS_CA" allowed:"a file that can be read" desc:"file with the TLS certificate authorities, PEM"`
-	StreamShards   int         `envconfig:"FUSILLADE_STREAM_SHARDS" default:"1" min:"1" max:"64" unit:"streams" desc:"streams that share the models' messages; 8 from about 200 models with work at once, the same for all processes"`
+	StreamShards   int         `envconfig:"FUSILLADE_STREAM_SHARDS" default:"8" min:"1" max:"64" unit:"streams" desc:"streams that share the models' messages, the same for all processes; one carries some 200 models with work at once, eight carry thousands"`
 	StreamReplicas int         `envconfig:"FUSILLADE_STREAM_REPLICAS" default:"1" min:"1" max:"5" unit:"servers" desc:"NATS servers that hold a copy of each stream and bucket"`
 }
 

@@ -198,3 +198,18 @@ func TestDispatcherHearsOfCallTimes(t *testing.T) {
 		t.Error("hints that cannot be read are not counted")
 	}
 }
+
+// A poll stands behind each hint; all lanes together poll little more often than
+// a hundred do.
+func TestLanesPollTheLessOftenTheMoreThereAre(t *testing.T) {
+	t.Parallel()
+	for lanes, want := range map[int]time.Duration{1: time.Second, lanesPerPoll - 1: time.Second, 1000: 8 * time.Second, 100_000: longestWait} {
+		d := &Dispatcher{cfg: Config{ClaimInterval: time.Second}, lanes: make(map[batch.Model]*lane)}
+		for i := range lanes {
+			d.lanes[batch.Model(fmt.Sprint("model ", i))] = nil
+		}
+		if got := d.pollInterval(); got != want {
+			t.Errorf("with %d lanes each polls every %v, want %v", lanes, got, want)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/singleflight"
 
 	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
@@ -24,6 +25,7 @@ const (
 	publishPending = 1024 // publishes without an ack, of all lanes together
 	publishTimeout = 10 * time.Second
 	stallWait      = 5 * time.Second
+	lanesPerPoll   = 128
 )
 
 // Dispatcher keeps every model's window filled.
@@ -36,6 +38,7 @@ type Dispatcher struct {
 	holds    *hold.Registry
 	metadata *metadataCache
 	metrics  *metrics
+	restored singleflight.Group // of slotsRestored
 
 	work    notify.Signal // to Run: there may be new work or new settings
 	changed notify.Signal // to the leader: there are new settings
@@ -165,9 +168,19 @@ func (d *Dispatcher) survey(ctx context.Context, lanes *sync.WaitGroup) error {
 			lanes.Go(func() { l.run(ctx) })
 		}
 		l.stale.Store(true)
-		l.wake.Notify()
+		if l.starved.Load() { // the others read when they have room
+			l.wake.Notify()
+		}
 	}
 	return nil
+}
+
+// pollInterval is how often a lane looks without being woken, in case a hint was
+// lost: the more lanes there are, the less often each does.
+func (d *Dispatcher) pollInterval() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return min(d.cfg.ClaimInterval*time.Duration(1+len(d.lanes)/lanesPerPoll), max(d.cfg.ClaimInterval, longestWait))
 }
 
 // stream is the stream of a model's messages.

@@ -43,6 +43,7 @@ type lane struct {
 	misrouted atomic.Bool // requests that wait for a claim may belong to another model
 	ensured   atomic.Bool // the model has a stream consumer; read by the leader
 	lost      atomic.Bool // the stream consumer was removed
+	starved   atomic.Bool // nothing was listed when it last looked
 	times     callTimes   // of the owners' calls
 
 	// Owned by run.
@@ -87,7 +88,7 @@ func (l *lane) run(ctx context.Context) {
 	defer l.loop.End()
 	for {
 		l.loop.Busy()
-		wait := backoff.Jitter(l.d.cfg.ClaimInterval)
+		wait := backoff.Jitter(l.d.pollInterval())
 		if l.refused.Swap(false) {
 			again = time.Now().Add(republishPause + backoff.Jitter(republishPause/4))
 		}
@@ -99,7 +100,9 @@ func (l *lane) run(ctx context.Context) {
 				l.stale.Store(true)
 			}
 		}
-		switch err := l.fill(ctx); {
+		err := l.fill(ctx)
+		l.starved.Store(l.scheduler.empty())
+		switch {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, errContended):
@@ -122,6 +125,9 @@ func (l *lane) run(ctx context.Context) {
 					wait = l.d.idleWait(worked)
 				}
 			}
+			if l.stale.Load() && l.scheduler.empty() {
+				wait = 0 // since it looked, when it was not starved and so was not woken
+			}
 			if !l.nextEscalation.IsZero() {
 				wait = min(wait, max(time.Until(l.nextEscalation), time.Millisecond))
 			}
@@ -138,18 +144,28 @@ func (l *lane) run(ctx context.Context) {
 
 var errContended = errors.New("another dispatcher is claiming")
 
-// fill claims and publishes until the window is full or nothing is left.
+// fill claims and publishes until the window is full or nothing is left. What is
+// listed is read again only when there is room for it: with a thousand lanes whose
+// windows are full, each change would have each of them read.
 func (l *lane) fill(ctx context.Context) error {
 	for ctx.Err() == nil {
+		room, known := 0, !l.scheduler.empty() && !l.reroutes()
+		var err error
+		if known {
+			if room, err = l.roomFor(ctx); err != nil || room <= 0 {
+				return err
+			}
+		}
 		if err := l.refresh(ctx); err != nil {
 			return err
 		}
 		if l.scheduler.empty() {
 			return nil
 		}
-		room, err := l.roomFor(ctx)
-		if err != nil || room <= 0 {
-			return err
+		if !known {
+			if room, err = l.roomFor(ctx); err != nil || room <= 0 {
+				return err
+			}
 		}
 		for room > 0 && !l.scheduler.empty() && !l.d.decided().paused(l.model) {
 			n, err := l.claim(ctx, min(room, l.d.cfg.ClaimBatchSize))
@@ -164,7 +180,7 @@ func (l *lane) fill(ctx context.Context) error {
 
 // roomFor asks the stream how full the window is.
 func (l *lane) roomFor(ctx context.Context) (int, error) {
-	set := l.d.decided().limit(l.model)
+	set, before := l.d.decided().limit(l.model), l.consumer
 	if err := l.ensureConsumer(ctx, set.Most()); err != nil {
 		return 0, err
 	}
@@ -176,9 +192,12 @@ func (l *lane) roomFor(ctx context.Context) (int, error) {
 	unconfirmed := int(l.unconfirmed.Load())
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	info, err := l.consumer.Info(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("reading the window: %w", err)
+	info := l.consumer.CachedInfo()
+	if l.consumer == before || unconfirmed > 0 { // else it was told with the creation
+		var err error
+		if info, err = l.consumer.Info(ctx); err != nil {
+			return 0, fmt.Errorf("reading the window: %w", err)
+		}
 	}
 	l.window.callTime = l.times.meanOfAll()
 	l.scheduler.inUse = time.Duration(min(limit, info.NumAckPending)) * l.window.callTime

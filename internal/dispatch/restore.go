@@ -42,7 +42,16 @@ func (d *Dispatcher) restoreStreams(ctx context.Context) bool {
 // slotsRestored reports whether slots may be given out: every consumer that may
 // hold slots of an earlier bucket has had the time to enter its calls in flight
 // into this one. There is no such consumer if all began after the bucket was made.
+// Lanes that ask at once, as a thousand models come, share one answer.
 func (d *Dispatcher) slotsRestored(ctx context.Context) (bool, error) {
+	restored, err, _ := d.restored.Do("", func() (any, error) { return d.askRestored(ctx) })
+	if err != nil {
+		return false, err
+	}
+	return restored == true, nil
+}
+
+func (d *Dispatcher) askRestored(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
 	// In this order: the time between the two makes the bucket look older.

@@ -17,6 +17,14 @@ const (
 	manyCursors = 100
 )
 
+// reroutes reports whether requests that wait here may belong to another model, or
+// come here from another one: that is looked for also while the window is full.
+func (l *lane) reroutes() bool {
+	decided := l.d.decided()
+	_, escalates := decided.escalations[l.model]
+	return escalates || l.misrouted.Load() || len(decided.routes(l.model)) > 1
+}
+
 // refresh reads the cursors if they may have changed. An idle lane leaves it to
 // the dispatcher's survey, and to the moment of the next escalation, to find out
 // that there is work.
