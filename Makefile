@@ -23,7 +23,7 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours mutations bench fuzz lint readme dist image clean
+.PHONY: help build demo test check chaos neighbours rates mutations bench fuzz lint readme dist image clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,12 +50,15 @@ test: ## Run all tests, with the race detector, on real Postgres and NATS
 	build/withpostgres $(TEST) ./...
 
 check: lint ## Run what each commit should pass: linters, and the tests that need no Postgres
-	$(GO) vet -tags chaos,failpoint,neighbours ./e2e/... ./internal/failpoint
+	$(GO) vet -tags chaos,failpoint,neighbours,rates ./e2e/... ./internal/failpoint
 	$(GO) test -short -vet=off ./...
 
 # The choices follow CHAOS_SEED, which is printed; RUN=PATTERN plays some faults.
 chaos: ## Break a cluster of real processes in every way, and check it (minutes)
 	CHAOS_BUILD=$(RACE) $(GO) test -tags chaos -count=1 -v -timeout 10m -parallel 3 -run '$(or $(RUN),.)' ./e2e/chaos
+
+rates: ## Hold rate limits to their promise for MINUTES (10), on a cluster of real processes
+	RATES_MINUTES=$(MINUTES) $(GO) test -tags rates -count=1 -v -timeout 75m ./e2e/rates
 
 neighbours: ## Have owners hurt others, on a cluster of real processes, and measure it
 	$(GO) test -tags neighbours -count=1 -v -timeout 20m -run '$(or $(RUN),.)' ./e2e/neighbours

@@ -49,6 +49,7 @@ type batchesCreateCmd struct {
 	Endpoint         string            `placeholder:"PATH" help:"Such as /v1/chat/completions. Default: what the first request of the file says."`
 	CompletionWindow string            `default:"24h" aliases:"window" placeholder:"TIME" help:"Time to finish in, such as 90m, 24h or 7d (default ${default})."`
 	Metadata         map[string]string `placeholder:"KEY=VALUE" help:"To be kept with the batch; can be repeated."`
+	Priority         int               `placeholder:"N" help:"From -100 to 100: of your batches those with the highest priority come first (default 0)."`
 	Watch            bool              `help:"Show its progress until it has ended."`
 	batchKeyFlag
 	jsonFlag
@@ -66,6 +67,9 @@ func (c *batchesCreateCmd) check() (input string, err error) {
 	}
 	if _, err := config.ParseWindow(c.CompletionWindow); err != nil {
 		return "", fmt.Errorf("--completion-window: %w", err)
+	}
+	if c.Priority < -batch.MaxPriority || c.Priority > batch.MaxPriority {
+		return "", fmt.Errorf("--priority %w", batch.ErrPriority)
 	}
 	if c.FileID != "" {
 		_, err = batch.ParseFileID(c.FileID)
@@ -128,7 +132,7 @@ func (c *batchesCreateCmd) create(ctx context.Context, api *client.Client) (b cl
 		}
 	}
 	return api.CreateBatch(ctx, client.NewBatch{
-		InputFileID: c.FileID, Endpoint: c.Endpoint, CompletionWindow: c.CompletionWindow, Metadata: c.Metadata,
+		InputFileID: c.FileID, Endpoint: c.Endpoint, CompletionWindow: c.CompletionWindow, Metadata: c.Metadata, Priority: c.Priority,
 	})
 }
 

@@ -30,6 +30,7 @@ type batchObject struct {
 	RequestCounts    requestCounts     `json:"request_counts"`
 	Usage            usageObject       `json:"usage"`
 	Metadata         map[string]string `json:"metadata"`
+	Priority         int               `json:"priority"`
 	// XStatus says what holds the batch up. In lists it is null.
 	XStatus *statusObject `json:"x_status"`
 }
@@ -64,7 +65,7 @@ func asBatch(b postgres.Batch) batchObject {
 		ID: b.ID.String(), Object: "batch", Endpoint: b.Endpoint, InputFileID: b.File.String(),
 		CompletionWindow: b.CompletionWindow, Status: shownStatus(b),
 		CreatedAt: b.CreatedAt.Unix(), InProgressAt: unix(b.CreatedAt), ExpiresAt: unix(b.ExpiresAt),
-		CancellingAt: unix(b.CancellingAt), Metadata: b.Metadata,
+		CancellingAt: unix(b.CancellingAt), Metadata: b.Metadata, Priority: b.Priority,
 		RequestCounts: requestCounts{Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Counts.Failed}, Usage: asUsage(b.Usage),
 	}
 	if !b.Status.Terminal() {

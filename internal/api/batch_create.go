@@ -31,12 +31,14 @@ type newBatchParams struct {
 		Endpoint           string            `json:"endpoint"`
 		CompletionWindow   string            `json:"completion_window"`
 		Metadata           map[string]string `json:"metadata"`
+		Priority           *int              `json:"priority"`
 		OutputExpiresAfter *expiresAfter     `json:"output_expires_after"`
 	}
 	file           batch.FileID
 	outputExpiry   time.Duration // 0: for ever
-	idempotencyKey string        // empty: none
-	upstreamKey    string        // empty: none
+	priority       int
+	idempotencyKey string // empty: none
+	upstreamKey    string // empty: none
 }
 
 type expiresAfter struct {
@@ -58,11 +60,12 @@ func (e *expiresAfter) duration(in *input, field string) time.Duration {
 }
 
 func (p *newBatchParams) read(in *input) {
-	in.json(&p.body, "metadata", paramOutputExpiry)
+	in.json(&p.body, "metadata", "priority", paramOutputExpiry)
 	in.required(paramInputFile, p.body.InputFileID, maxIDBytes)
 	in.required("endpoint", p.body.Endpoint, maxEndpointBytes)
 	in.required(paramWindow, p.body.CompletionWindow, maxWindowBytes)
 	checkMetadata(in, p.body.Metadata)
+	p.priority = readPriority(in, p.body.Priority, p.body.Metadata)
 	p.outputExpiry = p.body.OutputExpiresAfter.duration(in, paramOutputExpiry)
 	p.idempotencyKey = in.header(headerIdempotency, maxIdempotencyKey)
 	p.upstreamKey = in.upstreamKey()
@@ -116,7 +119,7 @@ func (s *Server) createdBefore(ctx context.Context, who caller, p newBatchParams
 		return batchObject{}, err
 	}
 	if !same || b.File != p.file || !isEndpoint(p.body.Endpoint, b.Endpoint) || b.CompletionWindow != p.body.CompletionWindow ||
-		!maps.Equal(b.Metadata, p.body.Metadata) || b.OutputExpiry != p.outputExpiry {
+		!maps.Equal(b.Metadata, p.body.Metadata) || b.OutputExpiry != p.outputExpiry || b.Priority != p.priority {
 		return batchObject{}, &apiError{status: http.StatusUnprocessableEntity, kind: "idempotency_error", code: codeKeyReused,
 			message: "This Idempotency-Key was used before, with other parameters."}
 	}
@@ -127,7 +130,7 @@ func (s *Server) createdBefore(ctx context.Context, who caller, p newBatchParams
 func (s *Server) wantedBatch(ctx context.Context, who caller, p newBatchParams) (want postgres.NewBatch, err error) {
 	want = postgres.NewBatch{
 		File: p.file, Endpoint: p.body.Endpoint, WindowText: p.body.CompletionWindow, Metadata: p.body.Metadata, CreatedBy: who.owner,
-		IdempotencyKey: p.idempotencyKey, OutputExpiry: p.outputExpiry, Allowance: who.allowance,
+		IdempotencyKey: p.idempotencyKey, OutputExpiry: p.outputExpiry, Priority: p.priority, Allowance: who.allowance,
 	}
 	if want.CompletionWindow, err = s.cfg.ParseWindow(p.body.CompletionWindow); err != nil || want.CompletionWindow > maxWindow {
 		return want, invalid(paramWindow, codeInvalid, "completion_window must be a time such as 90m, 24h or 7d, at most five years.")
@@ -157,6 +160,28 @@ func orMissingFile(err error, id string) error {
 		return missingFile(id)
 	}
 	return err
+}
+
+// readPriority reads a priority from its field, or from the metadata, which every
+// client can send.
+func readPriority(in *input, field *int, metadata map[string]string) int {
+	text, given := metadata[batch.PriorityKey]
+	n, err := 0, error(nil)
+	if given {
+		n, err = batch.ParsePriority(text)
+	}
+	switch {
+	case err != nil:
+		in.fail(invalid("metadata."+batch.PriorityKey, codeInvalid, "metadata.%s %v.", batch.PriorityKey, err))
+		return 0
+	case field == nil:
+		return n
+	case *field < -batch.MaxPriority || *field > batch.MaxPriority:
+		in.fail(invalid("priority", codeInvalid, "priority %v.", batch.ErrPriority))
+	case given && *field != n:
+		in.fail(invalid("priority", codeInvalid, "priority is another one than metadata.%s.", batch.PriorityKey))
+	}
+	return *field
 }
 
 func checkMetadata(in *input, metadata map[string]string) {

@@ -95,6 +95,7 @@ type NewBatch struct {
 	Endpoint         string            `json:"endpoint"`
 	CompletionWindow string            `json:"completion_window"`
 	Metadata         map[string]string `json:"metadata,omitempty"`
+	Priority         int               `json:"priority,omitempty"`
 }
 
 // maxCreates is how often a batch is asked for whose answer does not come.

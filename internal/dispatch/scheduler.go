@@ -39,8 +39,8 @@ const (
 // with the least tag is next. The cost is how long the owner's calls keep a slot
 // busy on average, so that one whose calls take ten times as long is given a tenth
 // as many. Of what an owner has,
-// automatic retries that are due are next, then the batch with the earliest
-// deadline, then the oldest; of one batch, what is due goes before what was never
+// automatic retries that are due are next, then the batch with the highest priority,
+// of those the one with the earliest deadline, then the oldest; of one batch, what is due goes before what was never
 // claimed. So being due, or rerun, moves nobody ahead of another owner.
 //
 // An owner who begins, or comes back, is behind the others by half of what each of
@@ -100,7 +100,7 @@ func (p *scheduler) load(cursors []postgres.Cursor, rate float64) {
 	p.owners, p.urgent, p.left, p.short = p.owners[:0], p.urgent[:0], 0, false
 	weights := 0.0
 	slices.SortStableFunc(cursors, func(a, b postgres.Cursor) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.Compare(b))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(b.Priority, a.Priority), a.Compare(b))
 	})
 	for _, c := range cursors {
 		if c.Remaining <= 0 {

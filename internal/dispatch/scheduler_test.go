@@ -118,6 +118,37 @@ func (s *site) take() {
 	}
 }
 
+// Of one owner, batches come by priority first; another owner's share is not touched
+// by that, and an automatic retry goes first all the same.
+func TestPolicyOrdersTheBatchesOfAnOwnerByPriority(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1e9, 0)
+	cursor := func(id byte, owner string, kind postgres.Kind, priority int, expires time.Duration) postgres.Cursor {
+		return postgres.Cursor{Batch: batch.ID{id}, Kind: kind, Remaining: 4, Left: 24 * time.Hour, ExpiresAt: now.Add(expires), CreatedAt: now, CreatedBy: owner, Priority: priority, Weight: 1}
+	}
+	var p scheduler
+	p.load([]postgres.Cursor{
+		cursor(1, "alice", postgres.Fresh, -1, time.Hour), cursor(2, "alice", postgres.Fresh, 0, 2*time.Hour), cursor(3, "alice", postgres.Fresh, 100, 3*time.Hour),
+		cursor(4, "alice", postgres.DueRetry, -100, 4*time.Hour), cursor(5, "alice", postgres.DueRerun, 7, 5*time.Hour), cursor(6, "bob", postgres.Fresh, -100, 6*time.Hour),
+	}, 0)
+	quotas, _ := p.take(8)
+	taken := make(map[byte]int)
+	for _, q := range quotas {
+		taken[q.Batch[0]] += q.N
+	}
+	if diff := cmp.Diff(map[byte]int{4: 4, 6: 4}, taken); diff != "" {
+		t.Errorf("of the first 8 (-want +got):\n%s", diff)
+	}
+	var order []byte
+	for !p.empty() {
+		quotas, _ := p.take(4)
+		order = append(order, quotas[0].Batch[0])
+	}
+	if want := []byte{3, 5, 2, 1}; !slices.Equal(order, want) {
+		t.Errorf("then batches %v, want %v", order, want)
+	}
+}
+
 // Of one owner, batches come by deadline, then by age.
 func TestPolicyOrdersTheBatchesOfAUser(t *testing.T) {
 	t.Parallel()

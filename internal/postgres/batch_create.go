@@ -20,7 +20,9 @@ type NewBatch struct {
 	WindowText       string // as the owner wrote it, such as 24h
 	Metadata         map[string]string
 	CreatedBy        string // the owner, of the file too
-	IdempotencyKey   string // empty: none
+	// Priority orders it among the owner's batches; the highest comes first.
+	Priority       int
+	IdempotencyKey string // empty: none
 	// OutputExpiry is how long after the batch has finished its output can be
 	// read; 0: for ever.
 	OutputExpiry time.Duration
@@ -49,9 +51,9 @@ SELECT requests FROM files
 	createBatchSQL = `
 WITH b AS (
     INSERT INTO batches (id, file_id, endpoint, completion_window, expires_at, metadata, created_by, idempotency_key,
-                         output_expires_after, total)
+                         output_expires_after, priority, total)
     SELECT $1, f.id, COALESCE(NULLIF($3, ''), f.endpoint), $4, now() + $5::interval, $6::jsonb, $7, NULLIF($8, ''),
-           NULLIF($9::interval, '0'), f.requests
+           NULLIF($9::interval, '0'), $10, f.requests
       FROM files f WHERE f.id = $2
     RETURNING id, file_id
 )
@@ -102,7 +104,7 @@ func (n *NewBatch) insert(ctx context.Context, tx pgx.Tx, id batch.ID) error {
 		return err
 	}
 	_, err = tx.Exec(ctx, createBatchSQL, [16]byte(id), [16]byte(n.File), n.Endpoint, n.WindowText, n.CompletionWindow, encoded,
-		n.CreatedBy, n.IdempotencyKey, n.OutputExpiry)
+		n.CreatedBy, n.IdempotencyKey, n.OutputExpiry, n.Priority)
 	if err == nil && n.Job != nil {
 		_, err = tx.Exec(ctx, newJobSQL, [16]byte(id), n.Job.Input, n.Job.Endpoint)
 	}

@@ -33,6 +33,7 @@ type Cursor struct {
 	Left      time.Duration // before it expires, by Postgres's clock
 	CreatedAt time.Time
 	CreatedBy string
+	Priority  int     // among the batches of the user who created it; the highest comes first
 	Weight    float64 // of the user who created it
 	HasOwnKey bool    // its calls have the batch's own API key
 }
@@ -65,7 +66,7 @@ routes AS MATERIALIZED (
 
 	cursorColumns = `
 c.batch_id, c.total - c.claimed - c.skipped AS remaining, c.expires_at,
-(extract(epoch FROM c.expires_at - now()) * 1e6)::bigint AS left_us, b.created_at, c.created_by, b.brings_key`
+(extract(epoch FROM c.expires_at - now()) * 1e6)::bigint AS left_us, b.created_at, c.created_by, b.brings_key, c.priority`
 
 	// Jumps from user to user in the index, and takes each one's most urgent
 	// batches: the cost follows the numbers that are asked for, however many
@@ -84,7 +85,7 @@ WITH RECURSIVE` + routesCTE + `, askers AS (
 ), found AS MATERIALIZED (
     SELECT count(name) AS n, COALESCE(min(name) FILTER (WHERE place = $5), '') AS next FROM askers
 )
-SELECT f.next, r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, c.brings_key, COALESCE(u.weight, 1)
+SELECT f.next, r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, c.brings_key, c.priority, COALESCE(u.weight, 1)
   FROM found f
   LEFT JOIN (askers a
        JOIN routes r ON r.route = a.route
@@ -93,13 +94,13 @@ SELECT f.next, r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.crea
              FROM cursors c JOIN batches b ON b.id = c.batch_id AND b.status = 'in_progress'
             WHERE c.model = r.model AND c.open AND c.created_by = a.name
               AND c.expires_at >= r.earliest AND c.expires_at < r.latest AND c.batch_id <> ALL ($8::uuid[])
-            ORDER BY c.created_by, c.expires_at
+            ORDER BY c.created_by, c.priority DESC, c.expires_at
             LIMIT (SELECT greatest($6::bigint, $7 / greatest(n, 1)) FROM found)) c
        LEFT JOIN users u ON u.name = a.name) ON true`
 
 	urgentCursorsSQL = `
 WITH` + routesCTE + `
-SELECT '', r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, c.brings_key, COALESCE(u.weight, 1)
+SELECT '', r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_at, c.created_by, c.brings_key, c.priority, COALESCE(u.weight, 1)
   FROM routes r
  CROSS JOIN LATERAL (
       SELECT ` + cursorColumns + `
@@ -150,12 +151,13 @@ func (s *Store) cursors(ctx context.Context, via []Route, sql string, args ...an
 	var left *int64
 	var name *string
 	var ownKey *bool
+	var priority *int
 	var weight float64
-	err = s.forEach(ctx, sql, args, []any{&next, &route, &id, &remaining, &expires, &left, &created, &name, &ownKey, &weight}, func() {
+	err = s.forEach(ctx, sql, args, []any{&next, &route, &id, &remaining, &expires, &left, &created, &name, &ownKey, &priority, &weight}, func() {
 		if id != nil {
 			cursors = append(cursors, Cursor{
 				Kind: Fresh, Batch: batch.ID(*id), Route: via[*route], Remaining: *remaining, ExpiresAt: *expires,
-				Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Weight: weight, HasOwnKey: *ownKey,
+				Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Priority: *priority, Weight: weight, HasOwnKey: *ownKey,
 			})
 		}
 	})

@@ -46,11 +46,11 @@ WITH RECURSIVE waiting AS (
            (SELECT batch_id FROM waiting WHERE place = $3) AS next
       FROM waiting
 )
-SELECT f.next, d.batch_id, d.rerun, LEAST(d.n, f.most), d.n > f.most, d.expires_at, d.left_us, d.created_at, d.created_by, d.brings_key, d.weight
+SELECT f.next, d.batch_id, d.rerun, LEAST(d.n, f.most), d.n > f.most, d.expires_at, d.left_us, d.created_at, d.created_by, d.brings_key, d.priority, d.weight
   FROM found f
   LEFT JOIN LATERAL (
        SELECT w.batch_id, k.rerun, c.n, b.expires_at, (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint AS left_us,
-              b.created_at, b.created_by, b.brings_key, COALESCE(u.weight, 1) AS weight
+              b.created_at, b.created_by, b.brings_key, b.priority, COALESCE(u.weight, 1) AS weight
          FROM waiting w
          JOIN batches b ON b.id = w.batch_id AND b.id <> ALL ($6::uuid[])
         CROSS JOIN (VALUES (false), (true)) AS k (rerun)
@@ -75,9 +75,10 @@ func (s *Store) DueBatches(ctx context.Context, model batch.Model, from batch.ID
 		var n, left *int64
 		var expires, created *time.Time
 		var name *string
+		var priority *int
 		var weight *float64
 		err = s.forEach(ctx, dueBatchesSQL, []any{string(model), [16]byte(from), maxDueBatches, int64(minDue), int64(dueInAll), s.excluded},
-			[]any{&last, &id, &rerun, &n, &more, &expires, &left, &created, &name, &ownKey, &weight}, func() {
+			[]any{&last, &id, &rerun, &n, &more, &expires, &left, &created, &name, &ownKey, &priority, &weight}, func() {
 				if last != nil {
 					after = batch.ID(*last)
 				}
@@ -86,7 +87,7 @@ func (s *Store) DueBatches(ctx context.Context, model batch.Model, from batch.ID
 				}
 				c := Cursor{
 					Kind: DueRetry, Batch: batch.ID(*id), Remaining: int(*n), More: *more, ExpiresAt: *expires,
-					Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Weight: *weight, HasOwnKey: *ownKey,
+					Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Priority: *priority, Weight: *weight, HasOwnKey: *ownKey,
 				}
 				if *rerun {
 					c.Kind = DueRerun

@@ -1,0 +1,42 @@
+package consume
+
+import (
+	"testing"
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
+)
+
+func withPriority(n int) func(*postgres.NewBatch) {
+	return func(b *postgres.NewBatch) { b.Priority = n }
+}
+
+// A batch of a higher priority passes its owner's others, whatever their deadlines
+// are, and not another owner's.
+func TestPriorityOrdersAnOwnersBatches(t *testing.T) {
+	t.Parallel()
+	const each = 60
+	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: 2}))
+	g := make(gate)
+	c.endpoint.set(g.answer)
+	low := c.Begin(lines(each, testModel), by("alice"), window(time.Hour), withPriority(-5))
+	bob := c.Begin(lines(each, testModel), by("bob"), window(100*time.Hour))
+	high := c.Begin(lines(each, testModel), by("alice"), window(200*time.Hour), withPriority(5))
+	c.start()
+	until(t, "two calls are in flight", func() bool { return c.endpoint.inFlight() == 2 })
+	close(g)
+	c.AwaitEnd(high)
+	// What was published before the batch began is not called back.
+	if n := c.Batch(low).Counts.Completed; n > each/2 {
+		t.Errorf("%d of %d requests of the low priority came before the last of the high one", n, each)
+	}
+	if n := c.Batch(bob).Counts.Completed; n < each/2 {
+		t.Errorf("%d of bob's %d requests came meanwhile", n, each)
+	}
+	c.AwaitEnd(low)
+	c.AwaitEnd(bob)
+	if got := c.Batch(high).Priority; got != 5 {
+		t.Errorf("the priority is %d", got)
+	}
+}
