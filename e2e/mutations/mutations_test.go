@@ -45,6 +45,10 @@ var mutations = []mutation{
 	{"request_start.go", "refusal: the claim", "WHERE r.claim = i.claim AND r.delivery < i.delivery", "WHERE r.delivery < i.delivery", ""},
 	{"request_start.go", "refusal: the delivery", "AND r.delivery < i.delivery AND r.due_at IS NULL`", "AND r.due_at IS NULL`", ""},
 	{"request_start.go", "refusal: not what waits for a claim", "AND r.delivery < i.delivery AND r.due_at IS NULL`", "AND r.delivery < i.delivery`", ""},
+	{"request_renew.go", "renewal: the claim", "r.ctid = i.place AND r.claim = i.claim AND", "r.ctid = i.place AND", ""},
+	{"request_renew.go", "renewal: the delivery", "AND r.delivery = i.delivery AND", "AND", ""},
+	{"request_renew.go", "renewal: processing", "r.state = 'processing' AND r.daemon_id = $1", "r.daemon_id = $1", hasDaemon},
+	{"request_renew.go", "renewal: the daemon", "AND r.daemon_id = $1", "AND $1::uuid IS NOT NULL", ""},
 	{"request_finish.go", "result: the claim", "     WHERE r.ctid = i.place AND r.claim = i.claim AND", "     WHERE r.ctid = i.place AND", ""},
 	{"request_finish.go", "result: the delivery", "AND r.delivery = i.delivery\n       AND r.state", "AND r.state", ""},
 	{"request_finish.go", "result: processing", "\n       AND r.state = 'processing' AND r.daemon_id = $1\n    RETURNING", "\n       AND r.daemon_id = $1\n    RETURNING", hasDaemon},
@@ -75,7 +79,7 @@ var mutations = []mutation{
 }
 
 // fenceTests find each mutation by a test of its own, the same at every run.
-const fenceTests = "^Test(Start|FinishIsFenced|Return|ReleaseOfClaimsIsFenced|Reclaim|ConcurrentTakeovers|CancelBatch|ExpireBatches|RetryRequests|RetryLines|DaemonLife|DeclareDead)"
+const fenceTests = "^Test(Start|RenewStarts|FinishIsFenced|Return|ReleaseOfClaimsIsFenced|Reclaim|ConcurrentTakeovers|CancelBatch|ExpireBatches|RetryRequests|RetryLines|DaemonLife|DeclareDead)"
 
 // modelTest plays at random. It finds many of the mutations, but not all at every
 // run, so it decides only about those that must not be found.
