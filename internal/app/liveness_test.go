@@ -11,39 +11,64 @@ import (
 	"fusillade/internal/testenv"
 )
 
-// leaseInPatience is a lease that ends while a test waits: a message that is on
-// its way while its pull ends is lost until then, which a busy machine brings
-// about now and then.
+// leaseInPatience is a lease that ends while a test waits. A message that is on
+// its way for more than a second while its pull ends is lost until then.
 const leaseInPatience = 30 * time.Second
 
 // slowFallbacks makes polls so slow that a batch that needs one fails the test,
-// and so does more than one that needs a lease.
+// and so does one that needs a lease, unless the machine kept the test's process
+// from running.
 func (c *cluster) slowFallbacks() {
 	c.settings.ClaimInterval, c.settings.HeartbeatInterval = config.Milliseconds(10*testenv.Patience), ms(5_000)
 	c.settings.StaleDaemonThreshold = config.Milliseconds(leaseInPatience)
-	c.T.Cleanup(func() {
-		if c.stalls > 1 {
-			c.T.Errorf("%d batches went on only after a lease", c.stalls)
+	c.watchPauses()
+}
+
+// watchPauses notes how late a goroutine of this process runs at most.
+func (c *cluster) watchPauses() {
+	const each = 20 * time.Millisecond
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(each)
+		defer tick.Stop()
+		for last := time.Now(); ; {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			now := time.Now()
+			if late := int64(now.Sub(last) - each); late > c.pause.Load() {
+				c.pause.Store(late)
+			}
+			last = now
 		}
+	}()
+	c.T.Cleanup(func() {
+		close(stop)
+		<-stopped
 	})
 }
 
-// awaitPromptEnd is awaitEnd that counts a batch in which nothing ends for long
-// among the stalls.
+// awaitPromptEnd is awaitEnd that fails the test where nothing ends for long.
 func (c *cluster) awaitPromptEnd(id batch.ID) {
 	c.T.Helper()
+	const starved = 250 * time.Millisecond // a quarter of what loses a message
 	done, since, stalled := int64(-1), time.Now(), false
-	testenv.Eventually(c.T, "the batch has ended, or stalls", func() bool {
+	testenv.Steadily(c.T, "the batch has ended, or stalls", func() (int64, bool) {
 		b := c.Batch(id)
 		if n := b.Counts.Done(); n != done {
 			done, since = n, time.Now()
 		}
 		stalled = time.Since(since) > leaseInPatience/2
-		return stalled || b.Status.Terminal()
+		return done, stalled || b.Status.Terminal()
 	})
 	if stalled {
-		c.stalls++
 		c.explain(id)
+		if pause := time.Duration(c.pause.Swap(0)); pause < starved {
+			c.T.Errorf("a batch goes on only after a lease, and the process ran at least each %v", pause)
+		}
 	}
 	c.awaitEnd(id)
 }

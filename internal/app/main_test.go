@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,7 +40,7 @@ type cluster struct {
 	*testcluster.Cluster
 	endpoint *mock.Server
 	settings config.Standalone
-	stalls   int // batches that waited for a lease
+	pause    atomic.Int64 // nanoseconds: how late a goroutine ran at most
 }
 
 // newCluster starts no daemon.
