@@ -29,6 +29,8 @@ type Account struct {
 	short bool
 	used  Amount    // of the last window, as last seen
 	asked time.Time // when it was last of use
+
+	complained time.Time // when a failure was last logged
 }
 
 // Permit is the right to one call.

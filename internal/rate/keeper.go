@@ -174,6 +174,20 @@ func (a *Account) idle(now time.Time) bool {
 	return now.Sub(a.asked) >= forgetAfter && a.lease == (Amount{}) && len(a.settled) == 0
 }
 
+// complainAgain is how often a failure that lasts is logged.
+const complainAgain = time.Minute
+
+// complains reports whether a failure is to be logged.
+func (a *Account) complains(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now.Sub(a.complained) < complainAgain {
+		return false
+	}
+	a.complained = now
+	return true
+}
+
 // sync writes what the account has to tell and leases what it needs.
 func (k *Keeper) sync(ctx context.Context, a *Account) {
 	demand := k.cfg.Demand(a)
@@ -184,7 +198,7 @@ func (k *Keeper) sync(ctx context.Context, a *Account) {
 		k.scheduled[a] = time.Now().Add(-rand.N(syncInterval / 4))
 		k.scheduling.Unlock()
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && a.complains(time.Now()) {
 		k.cfg.Log.Warn("a rate could not be leased; calls that need it wait", "model", a.model, "err", err)
 	}
 	if gained {
