@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -192,6 +194,32 @@ func TestServeAndJobsOfRun(t *testing.T) {
 	server, _ = c.serve("--data-dir", c.dataDir(args)) // the job's endpoint
 	if b := c.awaitEnd(job); b.Counts.Completed != 200 {
 		t.Errorf("with its endpoint the job ended with %+v", b.Counts)
+	}
+	server.signal(syscall.SIGTERM)
+	server.wantExit(0)
+}
+
+// A job that has finished with another endpoint is not rerun by serve: its answers
+// would be those of two.
+func TestServeRerunsNoJobOfAnotherEndpoint(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, mock.Settings{Errors: "400=1"})
+	other, otherURL := otherEndpoint(t)
+	in, data := requests(t, 3, "gpt-4"), t.TempDir()
+	c.start("fusillade", "run", in, "-o", filepath.Join(t.TempDir(), "out.jsonl"), "--data-dir", data).wantExit(1, "--rerun-failed")
+	job := c.jobID(in)
+	server, s := c.serve("--data-dir", data, "--upstream", otherURL)
+	resp, err := http.Post(s.url+"/batches/"+job.String()+"/rerun", "application/json", strings.NewReader(`{"statuses":["failed"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusConflict || !strings.Contains(string(answer), "another endpoint") {
+		t.Errorf("status %d: %s", resp.StatusCode, answer)
+	}
+	if got := other.Stats().Calls; got != 0 {
+		t.Errorf("%d calls of the other endpoint", got)
 	}
 	server.signal(syscall.SIGTERM)
 	server.wantExit(0)

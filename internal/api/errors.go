@@ -60,6 +60,7 @@ var refusals = []struct {
 	{batch.ErrBatchCancelling, http.StatusConflict, "not_retriable", "The batch is being cancelled. Rerun it when its status is cancelled."},
 	{batch.ErrFileDeleted, http.StatusConflict, "not_retriable", "The input file of the batch was deleted, and its requests with it. Upload the file again and create a new batch."},
 	{batch.ErrKeyGone, http.StatusConflict, "not_retriable", "The API key of the batch was removed when the batch finished. Rerun it with " + headerUpstreamKey + "."},
+	{batch.ErrOtherEndpoint, http.StatusConflict, "not_retriable", "The batch is a job of another endpoint than this server has. Rerun it with that endpoint, by fusillade run."},
 	{batch.ErrFileState, http.StatusConflict, "upload_ended", "The upload took too long and was given up. Upload the file again."},
 	{batch.ErrUploadState, http.StatusConflict, "upload_ended", ""},
 	{batch.ErrUploadOverfull, http.StatusConflict, "upload_ended", "The upload has received more than twice the bytes that it was created with. Cancel it and create another."},

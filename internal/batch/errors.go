@@ -38,6 +38,9 @@ var (
 	// ErrKeyGone is returned for a rerun of a batch with an API key of its own,
 	// which was removed when the batch finished and was not given again.
 	ErrKeyGone error = refusal("the API key of the batch was removed when it finished")
+	// ErrOtherEndpoint is returned for a rerun of a job whose calls go to another
+	// endpoint than this process has.
+	ErrOtherEndpoint error = refusal("the batch is a job of another endpoint")
 	// ErrFileState is returned when lines or settings are added to a file that is
 	// not being uploaded, or when a file is to be dropped as unfinished that was
 	// finished.

@@ -43,33 +43,35 @@ func (c *Config) excludeOthers(ctx context.Context, t *cli.Terminal, local *app.
 }
 
 // excludeForeign leaves the jobs as they are whose answers another endpoint than
-// this one gave, and names them.
-func (c *Config) excludeForeign(ctx context.Context, t *cli.Terminal, local *app.Local) error {
+// this one gave, names those that are unfinished, and returns all of them: the API
+// reruns none.
+func (c *Config) excludeForeign(ctx context.Context, t *cli.Terminal, local *app.Local) (excluded []batch.ID, err error) {
 	jobs, err := local.Store.Jobs(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var foreign []postgres.Job
-	var excluded []batch.ID
 	for _, j := range jobs {
-		if j.Status.Terminal() {
-			continue
-		}
 		endpoint, err := c.endpointOf(ctx, local.Store, j.File)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if j.Endpoint != endpoint {
+		switch {
+		case j.Status.Terminal():
+			if !sameEndpoint(j, endpoint) {
+				excluded = append(excluded, j.Batch)
+			}
+		case j.Endpoint != endpoint:
 			foreign, excluded = append(foreign, j), append(excluded, j.Batch)
-			continue
+		default:
+			t.Notef("going on with the job of %s: %s", j.Input, j.Batch)
 		}
-		t.Notef("going on with the job of %s: %s", j.Input, j.Batch)
 	}
 	if len(excluded) == 0 {
-		return nil
+		return nil, nil
 	}
 	local.Store = local.Store.Excluding(excluded)
-	return c.nameJobs(ctx, t, local.Store, foreign, "It is not called here, for its endpoint is another one")
+	return excluded, c.nameJobs(ctx, t, local.Store, foreign, "It is not called here, for its endpoint is another one")
 }
 
 // nameJobs names unfinished jobs and says what happens to each.

@@ -68,16 +68,17 @@ func serve(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, listene
 	if _, err := local.Store.RemoveAbandonedFiles(s.Taking, 0); err != nil {
 		return startFailed(s, err)
 	}
-	if err := cfg.excludeForeign(s.Taking, t, local); err != nil {
+	foreign, err := cfg.excludeForeign(s.Taking, t, local)
+	if err != nil {
 		return startFailed(s, err)
 	}
 	resources := local.Resources
-	var err error
 	resources.Store, err = postgres.Open(s.Taking, postgres.Config{URL: local.DatabaseURL(), MaxConns: apiConns, ApplicationName: "fusillade-api"})
 	if err != nil {
 		return startFailed(s, err)
 	}
 	defer resources.Store.Close()
+	resources.Store = resources.Store.Excluding(foreign)
 	server, err := app.NewAPI(resources, cfg.Settings.API(), app.ConfiguredModels(cfg.Settings)...)
 	if err != nil {
 		return err

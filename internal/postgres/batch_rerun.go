@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -123,6 +124,9 @@ type rerun struct {
 // inRerun locks the batch for a rerun, runs f and, if that moved anything,
 // reopens the batch.
 func (s *Store) inRerun(ctx context.Context, id batch.ID, a batch.Allowance, f func(context.Context, pgx.Tx, *rerun) error) error {
+	if slices.Contains(s.excluded, [16]byte(id)) {
+		return batch.ErrOtherEndpoint
+	}
 	return s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		var owner string
 		if err := tx.QueryRow(ctx, batchOwnerSQL, [16]byte(id)).Scan(&owner); err != nil {
@@ -223,7 +227,7 @@ func rerunnable(states []batch.State) ([]string, error) {
 // meanwhile. It returns batch.ErrNotRerunnable for other states, a
 // *batch.AllowanceError, batch.ErrBatchCancelling, batch.ErrFileDeleted and
 // batch.ErrKeyGone where the batch lacks what its calls need,
-// batch.ErrRerunLimit, and batch.ErrNotFound.
+// batch.ErrOtherEndpoint for one that is excluded, batch.ErrRerunLimit, and batch.ErrNotFound.
 func (s *Store) RerunRequests(ctx context.Context, id batch.ID, a batch.Allowance, states ...batch.State) (n int, err error) {
 	names, err := rerunnable(states)
 	if err != nil {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -515,5 +516,18 @@ func TestExcludedBatchesAreNotClaimed(t *testing.T) {
 	only("due", due(rest), free)
 	only("cursors of the store itself", listed(s, ""), excluded, free)
 	only("due of the store itself", due(s), excluded)
+	// Nor is it rerun.
+	if _, err := s.CancelBatch(t.Context(), excluded); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rest.RerunRequests(t.Context(), excluded, batch.Allowance{}, batch.Canceled); !errors.Is(err, batch.ErrOtherEndpoint) {
+		t.Errorf("a rerun of it = %v", err)
+	}
+	if _, err := rest.RerunLines(t.Context(), excluded, batch.Allowance{}, []int32{1}); !errors.Is(err, batch.ErrOtherEndpoint) {
+		t.Errorf("a rerun of a line of it = %v", err)
+	}
+	if n, err := s.RerunRequests(t.Context(), excluded, batch.Allowance{}, batch.Canceled); n != 6 || err != nil {
+		t.Errorf("a rerun by the store itself: %d requests, %v", n, err)
+	}
 	check(t, s)
 }

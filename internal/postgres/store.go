@@ -38,7 +38,7 @@ type Store struct {
 
 // Excluding returns the same store for a dispatcher that must leave the requests
 // of some batches released. They can be cancelled, read and deleted as ever,
-// and expire. Both are closed by closing one.
+// and expire; a rerun of them is refused. Both are closed by closing one.
 func (s *Store) Excluding(batches []batch.ID) *Store {
 	without := *s
 	without.excluded = make([][16]byte, len(batches))
