@@ -13,6 +13,11 @@ var scopes = [...]batch.RefusalScope{batch.ScopeCredential, batch.ScopeModel, ba
 // some are counted anew.
 const maxStreaks = 10_000
 
+// relapseTime is for how long the refusals of a process whose hold was lifted by an
+// answer to another one are taken for its own fault: it has no network, an old
+// key, or no certificate of the authority.
+const relapseTime = 10 * time.Minute
+
 // streak counts the refusals of calls with nothing else between them.
 type streak struct {
 	n     int
@@ -76,11 +81,6 @@ func (r *Registry) Refused(c Call, refusal Refusal) (held bool, inARow int) {
 	}
 	return true, h.Calls
 }
-
-// relapseTime is for how long the refusals of a process whose hold was lifted by an
-// answer to another one are taken for its own fault: it has no network, an old
-// key, or no certificate of the authority.
-const relapseTime = 10 * time.Minute
 
 // relapse needs the lock.
 func (r *Registry) relapse(k Key, now time.Time) {
