@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -29,6 +28,7 @@ var (
 type Client struct {
 	cfg       Config
 	transport *http.Transport
+	dialer    *dialer
 	refusals  usageRefusals
 	balancer  *balancer
 }
@@ -39,9 +39,9 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("configuring upstream: %w", err)
 	}
 	cfg = cfg.withDefaults()
-	dialer := &net.Dialer{Timeout: cfg.ConnectTimeout}
+	dialer := newDialer(cfg.ConnectTimeout)
 	transport := &http.Transport{
-		DialContext:            dial(dialer),
+		DialContext:            dialer.dial,
 		TLSClientConfig:        cfg.TLS.Clone(),
 		TLSHandshakeTimeout:    cfg.ConnectTimeout,
 		MaxIdleConns:           max(maxIdleConns, cfg.MaxIdleConnsPerHost),
@@ -60,7 +60,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Proxy != nil {
 		transport.Proxy = func(r *http.Request) (*url.URL, error) { return cfg.Proxy(r.URL) }
 	}
-	return &Client{cfg: cfg, transport: transport, balancer: newBalancer(cfg.Log, cfg.ConnectTimeout+probeGrace)}, nil
+	return &Client{cfg: cfg, transport: transport, dialer: dialer, balancer: newBalancer(cfg.Log, cfg.ConnectTimeout+probeGrace)}, nil
 }
 
 func protocols(http2 bool) *http.Protocols {

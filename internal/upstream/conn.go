@@ -1,11 +1,11 @@
 package upstream
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"math"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -23,6 +23,8 @@ type conn struct {
 	waits   notify.Signal   // reading has become true
 	closed  atomic.Bool
 	closing chan struct{}          // closed with the connection
+	until   time.Time              // when it is old
+	ended   func()                 // called once it is closed
 	written atomic.Int64           // bytes given to the socket
 	broken  atomic.Pointer[broken] // nil: as far as is known it works
 }
@@ -33,20 +35,23 @@ type broken struct {
 	unseen int64 // what was written from this byte on has not reached the peer; math.MaxInt64: unknown
 }
 
-// dial opens a connection that is watched.
-func dial(dialer *net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		raw, err := dialer.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		c := &conn{Conn: raw, waits: notify.New(), closing: make(chan struct{})}
-		if socket, ok := raw.(syscall.Conn); ok {
-			c.raw, _ = socket.SyscallConn()
-		}
-		return c, nil
+// watch makes a connection of what a dial returned, which is closed as soon as
+// it is idle after a time; zero: it is not.
+func (d *dialer) watch(raw net.Conn, to netip.AddrPort, until time.Time, err error) (net.Conn, error) {
+	if err != nil {
+		d.closed(to)
+		return nil, err
 	}
+	c := &conn{Conn: raw, waits: notify.New(), closing: make(chan struct{}), until: until, ended: func() { d.closed(to) }}
+	if socket, ok := raw.(syscall.Conn); ok {
+		c.raw, _ = socket.SyscallConn()
+	}
+	return c, nil
 }
+
+// old reports whether the name that the connection was opened for should be
+// looked up again.
+func (c *conn) old() bool { return !c.until.IsZero() && time.Now().After(c.until) }
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
@@ -74,6 +79,7 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		close(c.closing)
+		c.ended()
 	}
 	return c.Conn.Close()
 }

@@ -63,14 +63,14 @@ func (x *exchange) setBody(req *http.Request) {
 // header by itself.
 func (x *exchange) reader() io.ReadCloser { return io.NopCloser(bytes.NewReader(x.body)) }
 
-// gotConn refuses a connection that was used before and is not quiet. It can do
+// gotConn refuses a connection that was used before and is old or not quiet. It can do
 // so only by closing it: net/http then takes another.
 func (x *exchange) gotConn(info httptrace.GotConnInfo) {
 	if x.conn, x.http2 = watched(info.Conn); x.conn == nil {
 		return
 	}
 	x.from, x.sent, x.alone = x.conn.written.Load(), time.Now(), info.WasIdle
-	if !x.http2 && info.Reused && !x.conn.quiet() {
+	if !x.http2 && info.Reused && (x.conn.old() || !x.conn.quiet()) {
 		_ = x.conn.Close()
 	}
 }
