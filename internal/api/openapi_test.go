@@ -90,6 +90,7 @@ func TestOpenAPI(t *testing.T) {
 	// What waits: its model is paused.
 	model := "paused/model"
 	d.send(operator, http.MethodPatch, "/admin/v1/models/{id}", "/admin/v1/models/"+model, map[string]any{"paused": true})
+	d.send(operator, http.MethodPatch, "/admin/v1/models/{id}", "/admin/v1/models/"+model, map[string]any{"limit": "auto:4-200"})
 	d.send(operator, http.MethodPatch, "/admin/v1/models/{id}", "/admin/v1/models/"+model,
 		map[string]any{"limit": 7, "escalates_to": "other", "escalates_before_seconds": 60})
 	waiting := c.batch(c.file(requests(5, model)))
@@ -278,6 +279,10 @@ func TestAdminRoutes(t *testing.T) {
 		{"m", `{"limit":-1}`, 400, "limit"},
 		{"m", `{"limit":1000001}`, 400, "limit"},
 		{"m", `{"limit":"x"}`, 400, "limit"},
+		{"m", `{"limit":1.5}`, 400, "limit"},
+		{"m", `{"limit":true}`, 400, "limit"},
+		{"m", `{"limit":"auto:5-4"}`, 400, "limit"},
+		{"m", `{"limit":"auto:1-1000001"}`, 400, "limit"},
 		{"m", `{"colour":1}`, 400, "colour"},
 		{"m", `{"escalates_to":"m"}`, 400, "escalates_to"},
 		{"m", `{"escalates_to":"x","escalates_before_seconds":0}`, 400, "escalates_before_seconds"},

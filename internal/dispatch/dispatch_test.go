@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"encoding/json"
 	"regexp"
 	"strings"
 	"sync"
@@ -215,6 +216,58 @@ func TestStop(t *testing.T) {
 	if n := c.Count(`SELECT count(*) FROM requests WHERE batch_id = $1 AND claim > 2`, [16]byte(id)); n > 0 {
 		t.Errorf("%d requests were claimed more than twice", n)
 	}
+}
+
+// An automatic limit is what its entry says: the window follows it, and the stream's
+// guard is that of its upper bound.
+func TestAutomaticLimitOfTheWindow(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.start(func(cfg *Config) { cfg.Limits = map[batch.Model]batch.Limit{testModel: batch.AutoLimit(2, 50)} })
+	c.Begin(lines(500, testModel))
+	kv, err := c.JS.KeyValue(t.Context(), streams.SlotsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := func() slots.Entry {
+		entries, err := slots.List(t.Context(), kv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return entries[testModel]
+	}
+	until(t, "the entry is made", func() bool { return entry().Auto != nil })
+	if got := entry(); got.Limit != 4 || got.Auto.Least != 2 || got.Auto.Most != 50 {
+		t.Errorf("limit %d, auto %+v", got.Limit, got.Auto)
+	}
+	until(t, "the guard is that of the upper bound", func() bool {
+		consumer, err := c.Stream.Consumer(t.Context(), streams.ConsumerName(testModel))
+		return err == nil && consumer.CachedInfo().Config.MaxAckPending == streams.MaxAckPending(50)
+	})
+	few := c.queuedNow()
+	decided := entry()
+	decided.Limit = 40
+	raw, err := json.Marshal(decided)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(t.Context(), streams.Token(testModel), raw); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the window follows", func() bool { c.Hint(streams.HintWork); return c.queuedNow() >= 40 })
+	if few >= 40 {
+		t.Errorf("%d were published for a limit of 4", few)
+	}
+}
+
+// queuedNow is how many messages the stream has.
+func (c *cluster) queuedNow() int {
+	c.T.Helper()
+	info, err := c.Stream.Info(c.T.Context())
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	return int(info.State.Msgs)
 }
 
 // A limit that operators set is in force for slots and the stream without a

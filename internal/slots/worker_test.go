@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fusillade/internal/adaptive"
 	"fusillade/internal/batch"
 	"fusillade/internal/testenv"
 	"fusillade/internal/testenv/testcluster"
@@ -28,6 +29,8 @@ type env struct {
 	running atomic.Int64
 	// ceiling is what running may not pass; passed is the highest that did.
 	ceiling, passed atomic.Int64
+	// refuses is how many calls the endpoint takes; 0: all.
+	refuses atomic.Int64
 }
 
 func newEnv(t *testing.T) *env {
@@ -152,8 +155,9 @@ func (w *worker) pump() {
 		if running > w.env.ceiling.Load() {
 			w.env.passed.Store(running)
 		}
-		gate := w.gate
-		w.calls.Go(func() { w.call(gate) })
+		gate, mark := w.gate, w.account.CallBegins()
+		most := w.env.refuses.Load()
+		w.calls.Go(func() { w.call(gate, mark, most > 0 && running > most) })
 	}
 	if w.endless {
 		w.account.Report(ready, true)
@@ -162,11 +166,16 @@ func (w *worker) pump() {
 	}
 }
 
-func (w *worker) call(gate chan struct{}) {
-	if gate != nil {
+func (w *worker) call(gate chan struct{}, mark Mark, refused bool) {
+	const took = 3 * time.Millisecond
+	switch {
+	case refused:
+		w.account.CallEnds(mark, Outcome{Took: 1, Congestion: adaptive.Refused})
+	case gate != nil:
 		<-gate
-	} else {
-		<-time.After(3 * time.Millisecond) // as long as a call takes
+	default:
+		<-time.After(took)
+		w.account.CallEnds(mark, Outcome{Took: took, Completed: true})
 	}
 	w.env.running.Add(-1)
 	w.account.Release()
