@@ -12,6 +12,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/mock"
+	"fusillade/internal/testenv"
 )
 
 // otherEndpoint is a second mock endpoint.
@@ -209,7 +210,8 @@ func TestServeRerunsNoJobOfAnotherEndpoint(t *testing.T) {
 	c.start("fusillade", "run", in, "-o", filepath.Join(t.TempDir(), "out.jsonl"), "--data-dir", data).wantExit(1, "--rerun-failed")
 	job := c.jobID(in)
 	server, s := c.serve("--data-dir", data, "--upstream", otherURL)
-	resp, err := http.Post(s.url+"/batches/"+job.String()+"/rerun", "application/json", strings.NewReader(`{"statuses":["failed"]}`))
+	caller := &http.Client{Timeout: testenv.Patience}
+	resp, err := caller.Post(s.url+"/batches/"+job.String()+"/rerun", "application/json", strings.NewReader(`{"statuses":["failed"]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
