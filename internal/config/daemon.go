@@ -88,6 +88,7 @@ func (d *Daemon) ModelLimit(model batch.Model) batch.Limit {
 }
 
 func (d *Daemon) check(p *problems) {
+	p.require("DEFAULT_MODEL_CONCURRENCY")
 	if d.FirstTokenTimeout == 0 {
 		d.FirstTokenTimeout = d.Timeout
 	}

@@ -119,7 +119,7 @@ func TestLoadRefusesBadValues(t *testing.T) {
 		{"CLAIM_BATCH_SIZE", "1_000", "not a whole number"},
 		{"CLAIM_BATCH_SIZE", "+5", "not a whole number"},
 		{"CLAIM_BATCH_SIZE", "99999999999999999999", "out of range"},
-		{"DEFAULT_MODEL_CONCURRENCY", "-1", "out of range"},
+		{"DEFAULT_MODEL_CONCURRENCY", "-1", "is not a whole number from 1 to 1000000, auto or auto:MIN-MAX"},
 		{"MODEL_CONCURRENCY_LIMITS", "gpt-4=0", `has the element "gpt-4=0"`},
 		{"MODEL_ESCALATIONS", "gpt-4=gpt-4", `has the model "gpt-4" escalate to itself`},
 		{"CLAIM_INTERVAL_MS", "0", "out of range (allowed: a whole number of milliseconds from 1 to 31536000000)"},
