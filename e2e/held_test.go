@@ -46,6 +46,7 @@ func TestClusterHoldsAWrongKey(t *testing.T) {
 		t.Helper()
 		poll(t, what, func() bool { return strings.Contains(c.run(args...), what) })
 	}
+	poll(t, "the endpoint refuses calls", func() bool { return calls.Load() > 0 })
 	shown("unauthorized since", "models", "ls")
 	shown("the model endpoint refuses the API key. Correct the API key", "batches", "get", id.String())
 	shown("Incorrect API key provided", "batches", "errors", id.String())

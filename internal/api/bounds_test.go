@@ -85,6 +85,12 @@ func (o operation) beyond(name string, schema *openapi3.Schema, inJSON bool) (ba
 		if !inJSON {
 			bad = append(bad, "")
 		}
+	case len(schema.OneOf) > 0:
+		for _, one := range schema.OneOf {
+			bad = append(bad, o.beyond(name, one.Value, inJSON)...)
+		}
+		// What one of them forbids may be another's.
+		bad = slices.DeleteFunc(bad, func(v any) bool { return accepts(schema, v) })
 	case schema.Type.Is("string"):
 		if schema.MaxLength == nil {
 			unbounded("maxLength")
@@ -149,6 +155,14 @@ func (o operation) beyond(name string, schema *openapi3.Schema, inJSON bool) (ba
 		o.t.Errorf("%s %s: %s has a type that this test does not know", o.method, o.path, name)
 	}
 	return bad
+}
+
+// accepts says whether the schema takes the value.
+func accepts(schema *openapi3.Schema, v any) bool {
+	if n, ok := v.(int64); ok {
+		v = float64(n) // as JSON is decoded
+	}
+	return schema.VisitJSON(v) == nil
 }
 
 // tooLong is text with which nothing is wrong but that it is a little longer
