@@ -30,6 +30,7 @@ type upstreamFlags struct {
 	NoHeaders       bool     `name:"no-upstream-headers" help:"Remove those headers."`
 	UpstreamModel   *string  `placeholder:"NAME" help:"What the endpoint calls the model."`
 	Stream          *string  `placeholder:"on|off|default" help:"Whether calls ask for a streamed answer, which is folded into one object, also where the request does not; default: as the consumers' environment says."`
+	SendPriority    *string  `placeholder:"on|off|default" help:"Whether the priority in the body of a call is the deadline of its batch, in Unix seconds, for engines that serve the lowest first (vLLM with --scheduling-policy priority); default: as the consumers' environment says."`
 	UpstreamPath    *string  `placeholder:"PATH" help:"What follows the endpoint's URL in place of the path of a request, such as /openai/deployments/{model}/{operation}."`
 }
 
@@ -39,7 +40,7 @@ func (f *upstreamFlags) given() bool {
 
 func (f *upstreamFlags) setsEndpoint() bool {
 	return len(f.Upstream) > 0 || f.APIKeyEnv != "" || f.APIKeyStdin || f.UpstreamAuth != nil || len(f.UpstreamHeader) > 0 || len(f.HeaderEnv) > 0 ||
-		f.NoHeaders || f.UpstreamModel != nil || f.UpstreamPath != nil || f.Stream != nil
+		f.NoHeaders || f.UpstreamModel != nil || f.UpstreamPath != nil || f.Stream != nil || f.SendPriority != nil
 }
 
 const maxKeyBytes = 8 << 10
@@ -109,14 +110,11 @@ func (f *upstreamFlags) endpoint() (e operator.ModelEndpoint, err error) {
 		}
 		e.Path = &path
 	}
-	if f.Stream != nil {
-		stream := endpoint.Stream("")
-		if *f.Stream != "default" {
-			if stream, err = endpoint.ParseStream(*f.Stream); err != nil || stream == "" {
-				return e, errors.New("--stream is none of on, off and default")
-			}
-		}
-		e.Stream = &stream
+	if e.Stream, err = asSwitch("--stream", f.Stream); err != nil {
+		return e, err
+	}
+	if e.SendPriority, err = asSwitch("--send-priority", f.SendPriority); err != nil {
+		return e, err
 	}
 	if f.UpstreamModel != nil {
 		if err := endpoint.CheckModel(*f.UpstreamModel); err != nil {
@@ -125,6 +123,21 @@ func (f *upstreamFlags) endpoint() (e operator.ModelEndpoint, err error) {
 	}
 	e.Headers, err = f.headers()
 	return e, err
+}
+
+// asSwitch reads on, off or default, which is empty; nil stays nil.
+func asSwitch(flag string, text *string) (*endpoint.Switch, error) {
+	if text == nil {
+		return nil, nil
+	}
+	if *text == "default" {
+		return new(endpoint.Switch), nil
+	}
+	s, err := endpoint.ParseSwitch(*text)
+	if err != nil || s == "" {
+		return nil, fmt.Errorf("%s is none of on, off and default", flag)
+	}
+	return &s, nil
 }
 
 func (f *upstreamFlags) urls() ([]string, error) {
@@ -225,6 +238,9 @@ func upstreamText(m client.ModelStatus) string {
 		}
 		if o.Stream != "" {
 			notes = append(notes, "stream "+cli.Plain(o.Stream))
+		}
+		if o.SendPriority != "" {
+			notes = append(notes, "send-priority "+cli.Plain(o.SendPriority))
 		}
 		if len(o.Headers) > 0 {
 			notes = append(notes, "headers "+cli.Plain(strings.Join(o.Headers, " ")))

@@ -33,6 +33,7 @@ func TestBadUpstreams(t *testing.T) {
 		"default and auth":  {[]string{"--default-upstream", "--upstream-auth", "none"}, "excludes"},
 		"unknown auth":      {[]string{"--upstream-auth", "secret"}, "--upstream-auth is none of bearer"},
 		"unknown stream":    {[]string{"--stream", "maybe"}, "--stream is none of on, off and default"},
+		"unknown priority":  {[]string{"--send-priority", "5"}, "--send-priority is none of on, off and default"},
 		"empty stream":      {[]string{"--stream", ""}, "--stream is none of on, off and default"},
 		"bad path":          {[]string{"--upstream-path", "x"}, "--upstream-path is a path that does not begin"},
 		"bad model":         {[]string{"--upstream-model", "a\nb"}, "--upstream-model is a model's name with a control"},
@@ -136,6 +137,9 @@ func TestModelUpstreamOptions(t *testing.T) {
 		{[]string{"--upstream", "http://three", "--upstream-model", "theirs"}, "", "", client.UpstreamOptions{Model: "theirs"}},
 		{[]string{"--default-upstream"}, "", "", client.UpstreamOptions{}},
 		{[]string{"--upstream-auth", "api-key"}, "", "", client.UpstreamOptions{Auth: "api-key"}},
+		{[]string{"--send-priority", "on", "--stream", "off"}, "", "", client.UpstreamOptions{Auth: "api-key", SendPriority: "on", Stream: "off"}},
+		{[]string{"--send-priority", "default"}, "", "", client.UpstreamOptions{Auth: "api-key", Stream: "off"}},
+		{[]string{"--send-priority", "off", "--stream", "default"}, "", "", client.UpstreamOptions{Auth: "api-key", SendPriority: "off"}},
 	} {
 		code, _, message := command(t, append([]string{"models", "set", "m"}, step.args...)...)
 		if code != 0 {
@@ -170,7 +174,8 @@ func TestModelUpstreamOptions(t *testing.T) {
 		if diff := cmp.Diff(step.want, options, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", step.args, diff)
 		}
-		if _, table, _ := command(t, "models", "ls"); strings.Contains(table, "secret") || step.want.Auth != "" && !strings.Contains(table, "auth "+step.want.Auth) {
+		if _, table, _ := command(t, "models", "ls"); strings.Contains(table, "secret") || step.want.Auth != "" && !strings.Contains(table, "auth "+step.want.Auth) ||
+			step.want.SendPriority != "" && !strings.Contains(table, "send-priority "+step.want.SendPriority) {
 			t.Errorf("%v: table:\n%s", step.args, table)
 		}
 	}

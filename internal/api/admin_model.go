@@ -47,12 +47,13 @@ type modelStatusObject struct {
 
 // upstreamOptionsObject holds no secret: of headers it has the names.
 type upstreamOptionsObject struct {
-	URLs    []string `json:"urls"` // all of them, if there are several
-	Auth    *string  `json:"auth"`
-	Headers []string `json:"headers"`
-	Path    *string  `json:"path"`
-	Model   *string  `json:"model"`
-	Stream  *string  `json:"stream"`
+	URLs         []string `json:"urls"` // all of them, if there are several
+	Auth         *string  `json:"auth"`
+	Headers      []string `json:"headers"`
+	Path         *string  `json:"path"`
+	Model        *string  `json:"model"`
+	Stream       *string  `json:"stream"`
+	SendPriority *string  `json:"send_priority"`
 }
 
 func asUpstreamOptions(m control.ModelStatus) *upstreamOptionsObject {
@@ -62,6 +63,7 @@ func asUpstreamOptions(m control.ModelStatus) *upstreamOptionsObject {
 	}
 	out := &upstreamOptionsObject{
 		URLs: []string{}, Auth: optional(string(o.Auth)), Headers: o.Headers.Names(), Path: optional(string(o.Path)), Model: optional(o.Model), Stream: optional(string(o.Stream)),
+		SendPriority: optional(string(o.SendPriority)),
 	}
 	if len(o.More) > 0 {
 		out.URLs = append([]string{m.Upstream}, o.More...)

@@ -51,12 +51,13 @@ type ModelStatus struct {
 
 // UpstreamOptions is how a model's endpoint is spoken to.
 type UpstreamOptions struct {
-	URLs    []string `json:"urls"` // all of them, if there are several
-	Auth    string   `json:"auth"`
-	Headers []string `json:"headers"` // their names
-	Path    string   `json:"path"`
-	Model   string   `json:"model"`  // the model's name there
-	Stream  string   `json:"stream"` // on or off; empty: as the consumers' environment says
+	URLs         []string `json:"urls"` // all of them, if there are several
+	Auth         string   `json:"auth"`
+	Headers      []string `json:"headers"` // their names
+	Path         string   `json:"path"`
+	Model        string   `json:"model"`         // the model's name there
+	Stream       string   `json:"stream"`        // on or off; empty: as the consumers' environment says
+	SendPriority string   `json:"send_priority"` // likewise
 }
 
 // Hold is a pause that a model's endpoint asked for, or, with a Cause, a hold until

@@ -18,22 +18,23 @@ func (ModelUpstreams) secret() {}
 // ModelUpstream is the endpoint of one model, or how UPSTREAM_URL is spoken to
 // for it.
 type ModelUpstream struct {
-	URL     HTTPURLs       // not set: UPSTREAM_URL
-	APIKey  Secret         // not set: none, or UPSTREAM_URL's
-	Auth    AuthScheme     // empty: bearer, or UPSTREAM_URL's; so are the others
-	Headers UpstreamHeader // laid over UPSTREAM_URL's
-	Path    UpstreamPath
-	Model   string // what the endpoint calls it
-	Stream  StreamSwitch
+	URL          HTTPURLs       // not set: UPSTREAM_URL
+	APIKey       Secret         // not set: none, or UPSTREAM_URL's
+	Auth         AuthScheme     // empty: bearer, or UPSTREAM_URL's; so are the others
+	Headers      UpstreamHeader // laid over UPSTREAM_URL's
+	Path         UpstreamPath
+	Model        string // what the endpoint calls it
+	Stream       Switch
+	SendPriority Switch
 }
 
 func (m ModelUpstream) options() *endpoint.Options {
-	return &endpoint.Options{Auth: m.Auth.Auth, Headers: m.Headers.Reveal(), Path: m.Path.Path, Model: m.Model, Stream: m.Stream.Stream}
+	return &endpoint.Options{Auth: m.Auth.Auth, Headers: m.Headers.Reveal(), Path: m.Path.Path, Model: m.Model, Stream: m.Stream.Switch, SendPriority: m.SendPriority.Switch}
 }
 
 // IsURL reports whether there is nothing but a URL.
 func (m ModelUpstream) isURL() bool {
-	return !m.APIKey.IsSet() && m.Auth.Auth == "" && !m.Headers.IsSet() && m.Path.Path == "" && m.Model == "" && m.Stream.Stream == ""
+	return !m.APIKey.IsSet() && m.Auth.Auth == "" && !m.Headers.IsSet() && m.Path.Path == "" && m.Model == "" && m.Stream.Switch == "" && m.SendPriority.Switch == ""
 }
 
 // MarshalJSON writes what Set reads, secrets masked.
@@ -44,6 +45,7 @@ func (m ModelUpstream) MarshalJSON() ([]byte, error) {
 	object := make(map[string]any)
 	for name, value := range map[string]string{
 		"url": m.URL.String(), "api_key": m.APIKey.String(), "auth": m.Auth.String(), "path": m.Path.String(), "model": m.Model, "stream": m.Stream.String(),
+		"send_priority": m.SendPriority.String(),
 	} {
 		if value != "" {
 			object[name] = value
@@ -111,13 +113,14 @@ func readModelUpstream(text json.RawMessage) (own ModelUpstream, err error) {
 	err = eachMember(string(text), func(name string, value json.RawMessage) error {
 		set := map[string]func(string) error{
 			"url": own.URL.Set, "api_key": own.APIKey.Set, "auth": own.Auth.Set, "headers": own.Headers.Set, "path": own.Path.Set, "stream": own.Stream.Set,
+			"send_priority": own.SendPriority.Set,
 			"model": func(text string) error {
 				own.Model = text
 				return endpoint.CheckModel(text)
 			},
 		}[name]
 		if set == nil {
-			return fmt.Errorf("the member %s, which is none of url, api_key, auth, headers, path, model and stream", quote(name))
+			return fmt.Errorf("the member %s, which is none of url, api_key, auth, headers, path, model, stream and send_priority", quote(name))
 		}
 		var content string
 		switch {

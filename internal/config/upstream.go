@@ -10,14 +10,15 @@ import (
 
 // Upstream is where calls go, and how.
 type Upstream struct {
-	URL     HTTPURLs       `envconfig:"FUSILLADE_UPSTREAM_URL" allowed:"an http or https URL without a fragment, such as https://api.example.com/v1, or several separated by blanks or commas" desc:"model endpoint of models that have none of their own; a path in it stands in place of /v1, and a query is sent with every call; of several each call goes to the one with the fewest calls in flight"`
-	APIKey  Secret         `envconfig:"FUSILLADE_UPSTREAM_API_KEY" allowed:"printable ASCII without blanks" desc:"API key of calls to UPSTREAM_URL whose batch and model have none of their own; not sent where that URL has a user and password, nor to endpoints of single models"`
-	Auth    AuthScheme     `envconfig:"FUSILLADE_UPSTREAM_AUTH" derived:"bearer" allowed:"bearer, api-key, x-api-key, basic, none, or a header with {key} in it such as X-Token: Bearer {key}" desc:"how UPSTREAM_URL is given the API key, that of the server or of the batch: bearer, api-key, x-api-key, basic (the key is user:password), none, or a header such as X-Token: Bearer {key}"`
-	Headers UpstreamHeader `envconfig:"FUSILLADE_UPSTREAM_HEADERS" allowed:"name=value,… such as anthropic-version=2023-06-01, or JSON such as {\"HTTP-Referer\":\"https://example.com\"}" desc:"headers that are sent to UPSTREAM_URL with every call, as name=value,… or JSON"`
-	Path    UpstreamPath   `envconfig:"FUSILLADE_UPSTREAM_PATH" allowed:"a path such as /openai/deployments/{model}/{operation}" desc:"what follows UPSTREAM_URL in place of the path of a request; {model} is the model's name, {operation} that path without /v1/, such as chat/completions"`
-	Stream  StreamSwitch   `envconfig:"FUSILLADE_UPSTREAM_STREAM" derived:"off" allowed:"on or off" desc:"on: calls ask for a streamed answer also where the request does not, and fold it into one object; a model may say otherwise"`
-	Models  ModelUpstreams `envconfig:"FUSILLADE_MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"} or {\"gpt-4\":{\"url\":\"https://api.example.com\",\"auth\":\"api-key\"}}" desc:"endpoints of single models, as model=url,… or JSON, in which a model's value may be an object with url, api_key, auth, headers, path, model (its name there) and stream (on or off); without url: how UPSTREAM_URL is spoken to for this model"`
-	Proxy   ProxyURL       `envconfig:"FUSILLADE_UPSTREAM_PROXY" derived:"HTTPS_PROXY, HTTP_PROXY and NO_PROXY" allowed:"an http, https or socks5 URL, or none" desc:"proxy of calls to model endpoints; none: direct connections"`
+	URL          HTTPURLs       `envconfig:"FUSILLADE_UPSTREAM_URL" allowed:"an http or https URL without a fragment, such as https://api.example.com/v1, or several separated by blanks or commas" desc:"model endpoint of models that have none of their own; a path in it stands in place of /v1, and a query is sent with every call; of several each call goes to the one with the fewest calls in flight"`
+	APIKey       Secret         `envconfig:"FUSILLADE_UPSTREAM_API_KEY" allowed:"printable ASCII without blanks" desc:"API key of calls to UPSTREAM_URL whose batch and model have none of their own; not sent where that URL has a user and password, nor to endpoints of single models"`
+	Auth         AuthScheme     `envconfig:"FUSILLADE_UPSTREAM_AUTH" derived:"bearer" allowed:"bearer, api-key, x-api-key, basic, none, or a header with {key} in it such as X-Token: Bearer {key}" desc:"how UPSTREAM_URL is given the API key, that of the server or of the batch: bearer, api-key, x-api-key, basic (the key is user:password), none, or a header such as X-Token: Bearer {key}"`
+	Headers      UpstreamHeader `envconfig:"FUSILLADE_UPSTREAM_HEADERS" allowed:"name=value,… such as anthropic-version=2023-06-01, or JSON such as {\"HTTP-Referer\":\"https://example.com\"}" desc:"headers that are sent to UPSTREAM_URL with every call, as name=value,… or JSON"`
+	Path         UpstreamPath   `envconfig:"FUSILLADE_UPSTREAM_PATH" allowed:"a path such as /openai/deployments/{model}/{operation}" desc:"what follows UPSTREAM_URL in place of the path of a request; {model} is the model's name, {operation} that path without /v1/, such as chat/completions"`
+	Stream       Switch         `envconfig:"FUSILLADE_UPSTREAM_STREAM" derived:"off" allowed:"on or off" desc:"on: calls ask for a streamed answer also where the request does not, and fold it into one object; a model may say otherwise"`
+	SendPriority Switch         `envconfig:"FUSILLADE_UPSTREAM_SEND_PRIORITY" derived:"off" allowed:"on or off" desc:"on: the priority in the body of a call is the deadline of its batch, in Unix seconds, for engines that serve the lowest first; a model may say otherwise"`
+	Models       ModelUpstreams `envconfig:"FUSILLADE_MODEL_UPSTREAMS" allowed:"model=url,… with http or https URLs, or JSON such as {\"gpt-4\":\"https://api.example.com\"} or {\"gpt-4\":{\"url\":\"https://api.example.com\",\"auth\":\"api-key\"}}" desc:"endpoints of single models, as model=url,… or JSON, in which a model's value may be an object with url, api_key, auth, headers, path, model (its name there), stream and send_priority (on or off); without url: how UPSTREAM_URL is spoken to for this model"`
+	Proxy        ProxyURL       `envconfig:"FUSILLADE_UPSTREAM_PROXY" derived:"HTTPS_PROXY, HTTP_PROXY and NO_PROXY" allowed:"an http, https or socks5 URL, or none" desc:"proxy of calls to model endpoints; none: direct connections"`
 	UpstreamTLS
 }
 
@@ -56,7 +57,8 @@ func (u *Upstream) KeyFor(model batch.Model) string {
 }
 
 // OptionsFor is how the endpoint that For returns wants to be spoken to; nil: as
-// OpenAI's. AUTH, HEADERS and PATH are UPSTREAM_URL's, STREAM is for all.
+// OpenAI's. AUTH, HEADERS and PATH are UPSTREAM_URL's, STREAM and
+// SEND_PRIORITY are for all.
 func (u *Upstream) OptionsFor(model batch.Model) *endpoint.Options {
 	o := &endpoint.Options{}
 	if urls := u.urlsFor(model).All(); len(urls) > 1 {
@@ -68,7 +70,7 @@ func (u *Upstream) OptionsFor(model batch.Model) *endpoint.Options {
 	if own, ok := u.Models[model]; ok {
 		o = o.With(own.options())
 	}
-	o = o.WithStream(u.Stream.Stream)
+	o = o.WithSwitches(u.Stream.Switch, u.SendPriority.Switch)
 	if o.IsZero() {
 		return nil
 	}
@@ -87,17 +89,17 @@ func (a *AuthScheme) Set(text string) (err error) {
 // String returns the scheme or the header.
 func (a AuthScheme) String() string { return string(a.Auth) }
 
-// StreamSwitch is endpoint.Stream.
-type StreamSwitch struct{ endpoint.Stream }
+// Switch is endpoint.Switch.
+type Switch struct{ endpoint.Switch }
 
-// Set takes what endpoint.ParseStream does.
-func (s *StreamSwitch) Set(text string) (err error) {
-	s.Stream, err = endpoint.ParseStream(text)
+// Set takes what endpoint.ParseSwitch does.
+func (s *Switch) Set(text string) (err error) {
+	s.Switch, err = endpoint.ParseSwitch(text)
 	return err
 }
 
 // String returns on or off; empty: neither.
-func (s StreamSwitch) String() string { return string(s.Stream) }
+func (s Switch) String() string { return string(s.Switch) }
 
 // UpstreamPath is endpoint.Path.
 type UpstreamPath struct{ endpoint.Path }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,8 +91,8 @@ func TestURLs(t *testing.T) {
 	}
 }
 
-// STREAM is for every endpoint, and a model may say otherwise.
-func TestStreamFor(t *testing.T) {
+// STREAM and SEND_PRIORITY are for every endpoint, and a model may say otherwise.
+func TestSwitchesFor(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		stream, models, model string
@@ -115,13 +116,30 @@ func TestStreamFor(t *testing.T) {
 		if got := u.OptionsFor(batch.Model(test.model)).Streams(); got != test.want {
 			t.Errorf("UPSTREAM_STREAM=%s, MODEL_UPSTREAMS=%s: %s streams: %t, want %t", test.stream, test.models, test.model, got, test.want)
 		}
+		// The same of the other switch, which the first says nothing of.
+		var p Upstream
+		for _, err := range []error{p.URL.Set("http://a"), p.SendPriority.Set(test.stream), p.Models.Set(strings.ReplaceAll(test.models, "stream", "send_priority"))} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		o := p.OptionsFor(batch.Model(test.model))
+		if o.SendsPriority() != test.want || o.Streams() || u.OptionsFor(batch.Model(test.model)).SendsPriority() {
+			t.Errorf("UPSTREAM_SEND_PRIORITY=%s, MODEL_UPSTREAMS=%s: %+v, want %t", test.stream, p.Models, o, test.want)
+		}
+		var again ModelUpstreams
+		if err := again.Set(p.Models.String()); err != nil || !cmp.Equal(again["m"].options(), p.Models["m"].options()) {
+			t.Errorf("%s is read as %s, %v", p.Models, again, err)
+		}
 	}
 	for _, text := range []string{"true", "ON", " on"} {
-		if err := new(StreamSwitch).Set(text); err == nil {
+		if err := new(Switch).Set(text); err == nil {
 			t.Errorf("%q was taken", text)
 		}
 	}
-	if err := new(ModelUpstreams).Set(`{"m":{"stream":true}}`); err == nil {
-		t.Error("a stream that is no string was taken")
+	for _, text := range []string{`{"m":{"stream":true}}`, `{"m":{"send_priority":true}}`, `{"m":{"send_priority":"1"}}`} {
+		if err := new(ModelUpstreams).Set(text); err == nil {
+			t.Errorf("%s was taken", text)
+		}
 	}
 }

@@ -128,6 +128,7 @@ func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 		OwnKey:     t.start.HasOwnKey,
 		Options:    to.Options,
 		Header:     t.header(),
+		Deadline:   t.start.Deadline,
 		Body:       body,
 		Streams:    &t.streams,
 	})

@@ -19,7 +19,7 @@ func streamOn(cfg *Config) {
 	resolve := cfg.Resolve
 	cfg.Resolve = func(m batch.Model) (upstream.Target, bool) {
 		to, ok := resolve(m)
-		to.Options = &manner.Options{Stream: manner.StreamOn}
+		to.Options = &manner.Options{Stream: manner.On}
 		return to, ok
 	}
 }

@@ -30,16 +30,18 @@ type Options struct {
 	// Model is what the endpoint calls the model; empty: as the file does.
 	Model string
 	// Stream says whether calls ask for a streamed answer that do not by themselves.
-	Stream Stream
+	Stream Switch
+	// SendPriority says whether calls tell the endpoint how urgent they are.
+	SendPriority Switch
 }
 
 // IsZero reports whether the endpoint is spoken to as OpenAI's.
 func (o *Options) IsZero() bool {
-	return o == nil || len(o.More) == 0 && o.Auth == "" && len(o.Headers) == 0 && o.Path == "" && o.Model == "" && o.Stream == ""
+	return o == nil || len(o.More) == 0 && o.Auth == "" && len(o.Headers) == 0 && o.Path == "" && o.Model == "" && o.Stream == "" && o.SendPriority == ""
 }
 
 // Plain reports whether nothing in it has to do with where a key goes: it has a
-// model's name, or whether to stream, and nothing else.
+// model's name, whether to stream or to send a priority, and nothing else.
 func (o *Options) Plain() bool {
 	return o == nil || len(o.More) == 0 && o.Auth == "" && len(o.Headers) == 0 && o.Path == ""
 }
@@ -58,7 +60,7 @@ func (o *Options) With(over *Options) *Options {
 		all.More = over.More
 	}
 	all.Auth, all.Path, all.Model = cmp.Or(over.Auth, o.Auth), cmp.Or(over.Path, o.Path), cmp.Or(over.Model, o.Model)
-	all.Stream = cmp.Or(over.Stream, o.Stream)
+	all.Stream, all.SendPriority = cmp.Or(over.Stream, o.Stream), cmp.Or(over.SendPriority, o.SendPriority)
 	for _, h := range over.Headers {
 		_ = all.Headers.Set(h.Name, h.Value) // both were checked; beyond the most that there may be the first stay
 	}
@@ -67,12 +69,13 @@ func (o *Options) With(over *Options) *Options {
 
 // stored is Options without the values of headers.
 type stored struct {
-	More    []string `json:"urls,omitempty"`
-	Auth    Auth     `json:"auth,omitempty"`
-	Headers []string `json:"headers,omitempty"`
-	Path    Path     `json:"path,omitempty"`
-	Model   string   `json:"model,omitempty"`
-	Stream  Stream   `json:"stream,omitempty"`
+	More         []string `json:"urls,omitempty"`
+	Auth         Auth     `json:"auth,omitempty"`
+	Headers      []string `json:"headers,omitempty"`
+	Path         Path     `json:"path,omitempty"`
+	Model        string   `json:"model,omitempty"`
+	Stream       Switch   `json:"stream,omitempty"`
+	SendPriority Switch   `json:"send_priority,omitempty"`
 }
 
 // Encode returns all of it but the values of headers, as Decode reads it; empty
@@ -81,7 +84,7 @@ func (o *Options) Encode() string {
 	if o.IsZero() {
 		return ""
 	}
-	text, err := json.Marshal(stored{o.More, o.Auth, o.Headers.Names(), o.Path, o.Model, o.Stream})
+	text, err := json.Marshal(stored{o.More, o.Auth, o.Headers.Names(), o.Path, o.Model, o.Stream, o.SendPriority})
 	if err != nil {
 		panic(err) // strings always encode
 	}
@@ -97,7 +100,7 @@ func Decode(text string) (*Options, error) {
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		return nil, errors.New("the options of the endpoint are not those that were set")
 	}
-	o := &Options{More: s.More, Auth: s.Auth, Path: s.Path, Model: s.Model, Stream: s.Stream}
+	o := &Options{More: s.More, Auth: s.Auth, Path: s.Path, Model: s.Model, Stream: s.Stream, SendPriority: s.SendPriority}
 	for _, name := range s.Headers {
 		o.Headers = append(o.Headers, Header{Name: name})
 	}

@@ -43,7 +43,7 @@ func TestStreams(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			do := func(stream endpoint.Stream) (body map[string]any, first time.Duration) {
+			do := func(stream endpoint.Switch) (body map[string]any, first time.Duration) {
 				got := client.Do(t.Context(), upstream.Request{
 					Method: http.MethodPost, BaseURL: served.URL, Path: test.path, CustomID: name, Body: []byte(test.body),
 					Options: &endpoint.Options{Stream: stream},
@@ -56,8 +56,8 @@ func TestStreams(t *testing.T) {
 				}
 				return body, got.FirstToken
 			}
-			plain, _ := do(endpoint.StreamOff)
-			streamed, first := do(endpoint.StreamOn)
+			plain, _ := do(endpoint.Off)
+			streamed, first := do(endpoint.On)
 			if usage, ok := plain["usage"].(map[string]any); ok { // the body is longer by what asks for the stream
 				delete(usage, "prompt_tokens")
 				delete(usage, "input_tokens")

@@ -21,10 +21,11 @@ type ModelEndpoint struct {
 	Key     string   // empty: as it was
 	// Nil leaves these as they are; empty: as the consumers' settings say where the
 	// URL is theirs, else as OpenAI's.
-	Auth   *endpoint.Auth
-	Path   *endpoint.Path
-	Model  *string
-	Stream *endpoint.Stream
+	Auth         *endpoint.Auth
+	Path         *endpoint.Path
+	Model        *string
+	Stream       *endpoint.Switch
+	SendPriority *endpoint.Switch
 	// NoHeaders removes the headers; Headers are added, or removed where the value
 	// is empty.
 	NoHeaders bool
@@ -165,6 +166,9 @@ func (e ModelEndpoint) applied(stored string, headers endpoint.Headers) (*endpoi
 	}
 	if e.Stream != nil {
 		options.Stream = *e.Stream
+	}
+	if e.SendPriority != nil {
+		options.SendPriority = *e.SendPriority
 	}
 	if e.NoHeaders {
 		options.Headers = nil

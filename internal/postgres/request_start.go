@@ -47,6 +47,7 @@ type Start struct {
 	Refused    int           // calls that were refused for what is not its fault, and cost no attempt
 	Takeovers  int           // daemons that died or hung in the middle of this request
 	Remaining  time.Duration // until the batch expires, by Postgres's clock
+	Deadline   time.Time     // when it does; the same for every consumer
 	HasOwnKey  bool          // the call must bear the batch's own API key
 	Owner      string        // of the batch
 	// Wait is, when Early, the rest of the backoff; when Busy, how long until the
@@ -101,7 +102,7 @@ WITH i AS (
 )
 SELECT s.batch_id, s.line, s.model, s.attempt, s.generation, s.takeovers, s.refused, t.custom_id, t.method, t.path,
        CASE WHEN sum(octet_length(t.body)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(t.body) < $8 THEN t.body END,
-       (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint, b.brings_key, b.created_by
+       (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint, b.brings_key, b.created_by, b.expires_at
   FROM s
  CROSS JOIN LATERAL (SELECT custom_id, method, path, body FROM templates WHERE file_id = s.file_id AND line = s.line LIMIT 1) t
  CROSS JOIN LATERAL (SELECT expires_at, brings_key, created_by FROM batches WHERE id = s.batch_id LIMIT 1) b`
@@ -146,7 +147,7 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 			var micros int64
 			t := &st.Template
 			if err := rows.Scan((*[16]byte)(&id.Batch), &id.Line, (*string)(&t.Model), &st.Attempt, &st.Generation, &st.Takeovers, &st.Refused,
-				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros, &st.HasOwnKey, &st.Owner); err != nil {
+				&t.CustomID, &t.Method, &t.Path, &t.Body, &micros, &st.HasOwnKey, &st.Owner, &st.Deadline); err != nil {
 				return err
 			}
 			if t.Body == nil {

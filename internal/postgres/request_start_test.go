@@ -218,17 +218,21 @@ func TestStartReturnsTheTemplate(t *testing.T) {
 	}
 }
 
-// The time that remains is judged by Postgres's clock.
+// The time that remains is judged by Postgres's clock, and the deadline is as it
+// is stored: whenever a request starts, and wherever.
 func TestStartRemaining(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	for _, hours := range []int{-2, 0, 3} {
 		id := newBatch(t, s, 1)
 		sqlExec(t, s, `UPDATE batches SET expires_at = now() + $2 * interval '1 h' WHERE id = $1`, [16]byte(id), hours)
-		got := start(t, s, rules(newDaemon(t, s)), claimed(t, s, id, 1)...)[0].Remaining
+		got := start(t, s, rules(newDaemon(t, s)), claimed(t, s, id, 1)...)[0]
 		want := time.Duration(hours) * time.Hour
-		if got > want || got < want-time.Minute {
-			t.Errorf("%s remain, want %s", got, want)
+		if got.Remaining > want || got.Remaining < want-time.Minute {
+			t.Errorf("%s remain, want %s", got.Remaining, want)
+		}
+		if b, err := s.GetBatch(t.Context(), id, nil); err != nil || !got.Deadline.Equal(b.ExpiresAt) {
+			t.Errorf("the deadline is %s, want %s (%v)", got.Deadline, b.ExpiresAt, err)
 		}
 	}
 }

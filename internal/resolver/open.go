@@ -50,7 +50,7 @@ func (r *Resolver) open(model batch.Model, u postgres.ModelUpstream) upstream.Ta
 		}
 	}
 	if theirs.Options != nil {
-		to.Options = to.Options.WithStream(theirs.Options.Stream)
+		to.Options = to.Options.WithSwitches(theirs.Options.Stream, theirs.Options.SendPriority)
 	}
 	return to
 }

@@ -24,7 +24,7 @@ func TestOptions(t *testing.T) {
 		Headers: endpoint.Headers{{Name: "A", Value: "a-secret"}},
 	}
 	manner := &endpoint.Options{Auth: endpoint.XAPIKey, Headers: endpoint.Headers{{Name: "B", Value: "3"}}}
-	name := &endpoint.Options{Model: "theirs"}
+	name := &endpoint.Options{Model: "theirs", SendPriority: endpoint.On}
 	without := func(o endpoint.Options) *endpoint.Options {
 		o.Headers = nil
 		return &o

@@ -62,7 +62,7 @@ func (f fixture) endpoints(t *testing.T, b *seal.Keyring) *Resolver {
 
 // envOptions are what the environment says of models.
 var envOptions = map[batch.Model]*endpoint.Options{
-	"streamed": {Stream: endpoint.StreamOn},
+	"streamed": {Stream: endpoint.On, SendPriority: endpoint.On},
 	"merged":   {Auth: endpoint.APIKey, Path: "/env", Headers: endpoint.Headers{{Name: "A", Value: "1"}, {Name: "B", Value: "2"}}},
 }
 
@@ -107,8 +107,8 @@ func TestResolve(t *testing.T) {
 	}{
 		{endpoints, "env", upstream.Target{BaseURL: "http://env", APIKey: "env-key"}},
 		{endpoints, "reset", upstream.Target{BaseURL: "http://env", APIKey: "env-key"}},
-		{endpoints, "url", upstream.Target{BaseURL: "http://own"}},                                                             // the environment's key is not for it
-		{endpoints, "streamed", upstream.Target{BaseURL: "http://own", Options: &endpoint.Options{Stream: endpoint.StreamOn}}}, // unless the model says otherwise
+		{endpoints, "url", upstream.Target{BaseURL: "http://own"}},                                                                                  // the environment's key is not for it
+		{endpoints, "streamed", upstream.Target{BaseURL: "http://own", Options: &endpoint.Options{Stream: endpoint.On, SendPriority: endpoint.On}}}, // unless the model says otherwise
 		{endpoints, "both", upstream.Target{BaseURL: "http://own", APIKey: "own-key"}},
 		{endpoints, "key", upstream.Target{BaseURL: "http://env", APIKey: "own-key"}},
 		{endpoints, "redirected", upstream.Target{BaseURL: "http://evil", Unusable: corrupt, Unproven: unproven("it was not encrypted for this, or was changed")}},

@@ -80,6 +80,9 @@ func (c *Client) Close() {
 // first. It never panics on bad input; that is an Outcome too.
 func (c *Client) Do(ctx context.Context, request Request) Outcome {
 	started := time.Now()
+	if request.Options.SendsPriority() && !request.Deadline.IsZero() {
+		request.Body = withPriority(request.Body, request.Deadline.Unix())
+	}
 	var outcome Outcome
 	if request.Options != nil && len(request.Options.More) > 0 {
 		outcome = c.balanced(ctx, request)

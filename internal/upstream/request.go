@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/endpoint"
@@ -55,6 +56,8 @@ type Request struct {
 	// Header is sent as well, except for names that the call sets itself and
 	// those that belong to the connection. Values are sanitized.
 	Header http.Header
+	// Deadline is sent as the priority where Options say so; zero: there is none.
+	Deadline time.Time
 	// Streams is set as parts of a streamed answer come; nil: nobody asks.
 	Streams *atomic.Bool
 	// Body is sent as JSON if it is not empty. It must not be changed, even

@@ -301,7 +301,7 @@ func TestStreamOptionsRefused(t *testing.T) {
 	do := func(body string, want batch.Reason) {
 		t.Helper()
 		request := chatRequest(base)
-		request.Body, request.Options = []byte(body), &endpoint.Options{Stream: endpoint.StreamOn}
+		request.Body, request.Options = []byte(body), &endpoint.Options{Stream: endpoint.On}
 		if got := client.Do(t.Context(), request); got.Reason != want {
 			t.Fatalf("%s: %q (%s)", body, got.Reason, got.Detail)
 		}
