@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -146,47 +147,71 @@ func (r *Registry) removeEntry(ctx context.Context, k Key) error {
 func (r *Registry) acquireProbe(ctx context.Context, k Key) error {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	next, mine, err := r.moveProbe(ctx, k)
-	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+	known := r.revisions()[k]
+	next, revision, mine, err := r.moveProbe(ctx, k)
+	gone := errors.Is(err, jetstream.ErrKeyNotFound)
+	if err != nil && !gone {
 		return err // it is still wanted
+	}
+	answered := false
+	if gone {
+		if revision, answered, err = r.removal(ctx, k); err != nil {
+			return err
+		}
 	}
 	r.mu.Lock()
 	if s := r.states[k]; s != nil && !s.over {
 		s.probe.wanted = false
-		if err == nil {
+		if !gone && revision >= s.revision {
 			next.Models = s.hold.merge(next).Models
-			s.hold, s.published, s.probe.token = next, next.Until, mine
+			s.hold, s.published, s.revision, s.probe.token = next, next.Until, revision, mine
 		}
 	}
 	r.mu.Unlock()
-	if err != nil {
-		r.lifted(k, false) // or not written yet, which lifted knows
+	if gone {
+		r.lifted(k, cmp.Or(revision, known), answered) // or not written yet, which lifted knows
 		return nil
 	}
 	r.cfg.Changed()
 	return nil
 }
 
+// removal is what removed the entry of a key; 0: the bucket knows nothing of it.
+func (r *Registry) removal(ctx context.Context, k Key) (revision uint64, answered bool, err error) {
+	history, err := r.kv.History(ctx, string(k))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	last := history[len(history)-1]
+	if last.Operation() == jetstream.KeyValuePut {
+		return 0, false, jetstream.ErrKeyExists // it is placed again
+	}
+	return last.Revision(), last.Operation() == jetstream.KeyValuePurge, nil
+}
+
 // moveProbe moves the entry to the next interval, which gives the token of this one.
-// It returns the entry as it is then.
-func (r *Registry) moveProbe(ctx context.Context, k Key) (h Hold, mine bool, err error) {
+// It returns the entry as it is then, and its revision.
+func (r *Registry) moveProbe(ctx context.Context, k Key) (h Hold, revision uint64, mine bool, err error) {
 	for {
 		current, err := r.kv.Get(ctx, string(k))
 		if err != nil {
-			return h, false, err
+			return h, 0, false, err
 		}
 		if h, err = decode(current.Value()); err != nil {
-			return h, false, err
+			return h, 0, false, err
 		}
 		now := time.Now().Round(0)
 		if h.Until.After(now) {
-			return h, false, nil
+			return h, current.Revision(), false, nil
 		}
 		h.Probes++
 		h.Until = now.Add(r.probePause(h.Probes))
-		_, err = r.kv.Update(ctx, string(k), h.encode(), current.Revision())
+		revision, err = r.kv.Update(ctx, string(k), h.encode(), current.Revision())
 		if !errors.Is(err, jetstream.ErrKeyExists) { // else another process was faster
-			return h, err == nil, err
+			return h, revision, err == nil, err
 		}
 	}
 }

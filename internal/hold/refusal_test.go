@@ -13,6 +13,9 @@ func after(n int) func(*Config) {
 	return func(cfg *Config) { cfg.After, cfg.Probe, cfg.MaxProbe = n, 300*time.Millisecond, time.Second }
 }
 
+// still lets no probe become due while a test runs.
+func still(cfg *Config) { cfg.Probe, cfg.MaxProbe = time.Hour, time.Hour }
+
 func refused(cause batch.RefusalCause) Refusal { return Refusal{Cause: cause, Status: 401} }
 
 // So many refusals in a row place a hold that every process sees; one call in
@@ -40,19 +43,25 @@ func TestRefusalsHold(t *testing.T) {
 	}
 	other := Call{Credential: EndpointKey("http://a", "sk-2"), Model: model, Owner: "alice"}
 	sameKey := Call{Credential: c.Credential, Model: "another", Owner: "bob"}
-	testenv.Eventually(t, "the dispatcher sees it", func() bool {
-		held, probe := dispatcher.Held(model, batch.ID{}, false, "bob")
-		return held || probe != ""
-	})
+	for _, r := range append(all, dispatcher) {
+		testenv.Eventually(t, "every process sees it", func() bool {
+			held, probe := r.Held(model, batch.ID{}, false, "bob")
+			return held || probe != ""
+		})
+	}
 	if !all[0].Admit(other).Admitted {
 		t.Error("another key is held")
 	}
 	if all[0].Admit(sameKey).Admitted {
 		t.Error("another model with the same key is not held")
 	}
-	// Probes: at most one an interval, by whichever process.
+	// Probes: at most one an interval, by whichever process. An interval begins as
+	// the entry's Until is moved, and not before that has passed.
+	moves, err := e.kv.WatchAll(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	probes := 0
-	var times []time.Time
 	testenv.Eventually(t, "there are three probes", func() bool {
 		for _, r := range all {
 			if a := r.Admit(c); a.Admitted {
@@ -60,22 +69,35 @@ func TestRefusalsHold(t *testing.T) {
 					t.Error("a call is admitted that is no probe")
 				}
 				probes++
-				times = append(times, time.Now())
 				r.Refused(c, refused(batch.CauseUnauthorized))
 				r.Done(c, false)
 			}
 		}
 		return probes >= 3
 	})
-	for i := 1; i < len(times); i++ {
-		if d := times[i].Sub(times[i-1]); d < 300*time.Millisecond {
-			t.Errorf("probes are %v apart", d)
+	list := e.list()
+	for _, h := range list {
+		if h.Cause != batch.CauseUnauthorized || h.Calls != 3 || h.Probes < probes || h.Owner != "" {
+			t.Errorf("the bucket has %+v after %d probes", h, probes)
 		}
 	}
-	for _, h := range e.list() {
-		if h.Cause != batch.CauseUnauthorized || h.Calls != 3 || h.Probes < 3 || h.Owner != "" {
-			t.Errorf("the bucket has %+v", h)
+	if len(list) != 1 {
+		t.Errorf("the bucket has %d holds", len(list))
+	}
+	var last Hold
+	for last.Probes < probes {
+		entry := <-moves.Updates()
+		if entry == nil {
+			continue // the end of what there was
 		}
+		h, err := decode(entry.Value())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := h.Probes - last.Probes; !last.Until.IsZero() && h.Until.Sub(last.Until) < time.Duration(n)*all[0].probePause(1) {
+			t.Errorf("the probe after %d more is at %v, and was at %v", n, h.Until, last.Until)
+		}
+		last = h
 	}
 	all[1].Answered(c, time.Now(), true)
 	for _, r := range all {
@@ -120,7 +142,7 @@ func TestRefusalOutlivesProcesses(t *testing.T) {
 func TestScopesOfRefusals(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
-	r := e.registry(after(1))
+	r := e.registry(after(1), still)
 	k := EndpointKey("http://a", "sk")
 	alice, bob := Call{Credential: k, Model: model, Owner: "alice"}, Call{Credential: k, Model: model, Owner: "bob"}
 	r.Refused(alice, refused(batch.CauseForbidden))
@@ -173,7 +195,7 @@ func TestRefusalsAreForgotten(t *testing.T) {
 func TestRelapse(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
-	sick, well := e.registry(after(2)), e.registry(after(2))
+	sick, well := e.registry(after(2), still), e.registry(after(2), still)
 	c := Call{Credential: EndpointKey("http://a", "sk"), Model: model}
 	fail := func() {
 		for range 2 {
@@ -192,7 +214,10 @@ func TestRelapse(t *testing.T) {
 	if sick.Admit(c).Admitted || !sick.Rests(model) {
 		t.Error("it does not hold itself")
 	}
-	testenv.Eventually(t, "it probes by itself", func() bool { return sick.Admit(c).Probe })
+	passTime(sick)
+	if !sick.Admit(c).Probe || sick.Admit(c).Admitted {
+		t.Error("want it to probe by itself, and once")
+	}
 	if n := len(e.list()); n != 0 || well.Rests(model) {
 		t.Errorf("%d holds are in the bucket", n)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -90,6 +89,7 @@ type news struct {
 type state struct {
 	hold      Hold
 	published time.Time // the until of the bucket's entry, as far as is known
+	revision  uint64    // the latest that is known of the entry: earlier ones say nothing
 	over      bool      // the hold has ended: in the ramp
 	ramp      ramp
 	probe     probe // of a hold with a Cause
@@ -388,62 +388,5 @@ func (r *Registry) expire(ctx context.Context) {
 			r.cfg.Changed()
 		}
 		timer.Reset(next)
-	}
-}
-
-// observe takes over the bucket's entry of a credential.
-func (r *Registry) observe(k Key, h Hold) {
-	now := time.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if most := now.Add(max(r.cfg.Max, r.cfg.MaxProbe)); h.Until.After(most) {
-		h.Until = most
-	}
-	s := r.states[k]
-	switch {
-	case !h.alive(now), r.lifting[k]:
-		return // it ends, or has ended, by itself
-	case s != nil && !s.over && h.Cause != "":
-		r.observeRefused(s, h, now)
-	case s == nil || s.over:
-		r.add(k, &state{hold: h, published: h.Until})
-	default:
-		s.published = h.Until
-		s.hold = s.hold.merge(h)
-	}
-}
-
-// lifted ends the hold of a credential whose entry was removed, answered: since a
-// call got an answer. One of which the bucket does not know yet goes on.
-func (r *Registry) lifted(k Key, answered bool) {
-	now := time.Now()
-	r.mu.Lock()
-	s := r.states[k]
-	delete(r.streaks, k)
-	if answered && s != nil && s.mine && !s.over {
-		r.relapse(k, now)
-	}
-	ends := s != nil && !s.over && !r.pending[k].placed && !s.published.IsZero()
-	if ends {
-		r.end(k, s, now)
-	}
-	r.mu.Unlock()
-	if ends {
-		r.cfg.Changed()
-	}
-}
-
-// replace takes over all of the bucket.
-func (r *Registry) replace(all map[Key]Hold) {
-	for k, h := range all {
-		r.observe(k, h)
-	}
-	r.mu.Lock()
-	known := slices.Collect(maps.Keys(r.states))
-	r.mu.Unlock()
-	for _, k := range known {
-		if _, ok := all[k]; !ok {
-			r.lifted(k, false)
-		}
 	}
 }

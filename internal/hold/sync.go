@@ -36,6 +36,7 @@ func (r *Registry) follow(ctx context.Context, connected <-chan nats.Status, pau
 	if err != nil {
 		return err
 	}
+	before := r.revisions()
 	w, err := r.kv.WatchAll(ctx)
 	if err != nil {
 		return err
@@ -43,7 +44,7 @@ func (r *Registry) follow(ctx context.Context, connected <-chan nats.Status, pau
 	defer func() { _ = w.Stop() }()
 	poll := time.NewTimer(pollInterval)
 	defer poll.Stop()
-	initial := make(map[Key]Hold)
+	initial := make(map[Key]jetstream.KeyValueEntry)
 	for {
 		select {
 		case <-ctx.Done():
@@ -64,34 +65,123 @@ func (r *Registry) follow(ctx context.Context, connected <-chan nats.Status, pau
 			case !ok:
 				return errors.New("the watch ended")
 			case entry == nil: // the end of what there was
-				r.replace(initial)
+				r.replace(initial, before)
 				initial = nil
 				pause.Reset()
 			default:
 				seen = max(seen, entry.Revision())
-				r.take(entry, initial)
+				if initial == nil {
+					r.take(entry)
+				} else {
+					initial[Key(entry.Key())] = entry
+				}
 			}
 		}
 	}
 }
 
-// take takes over an entry, or notes it among the initial ones.
-func (r *Registry) take(entry jetstream.KeyValueEntry, initial map[Key]Hold) {
+// take takes over an entry, or what removed it.
+func (r *Registry) take(entry jetstream.KeyValueEntry) {
 	k := Key(entry.Key())
 	if entry.Operation() != jetstream.KeyValuePut {
-		if initial == nil {
-			r.lifted(k, entry.Operation() == jetstream.KeyValuePurge)
-		}
+		r.lifted(k, entry.Revision(), entry.Operation() == jetstream.KeyValuePurge)
 		return
 	}
 	h, err := decode(entry.Value())
-	switch {
-	case err != nil:
+	if err != nil {
 		r.cfg.Log.Error("a hold is malformed and was dropped", "key", entry.Key(), "err", err)
-	case initial != nil:
-		initial[k] = h
+		return
+	}
+	r.observe(k, h, entry.Revision())
+}
+
+// observe takes over the bucket's entry of a credential, unless a later revision
+// is known: the watch may be behind what this process has written.
+func (r *Registry) observe(k Key, h Hold, revision uint64) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if most := now.Add(max(r.cfg.Max, r.cfg.MaxProbe)); h.Until.After(most) {
+		h.Until = most
+	}
+	s := r.states[k]
+	switch {
+	case !h.alive(now), r.lifting[k]:
+		return // it ends, or has ended, by itself
+	case s != nil && (revision < s.revision || s.over && revision == s.revision):
+		return
+	case s == nil || s.over:
+		r.add(k, &state{hold: h, published: h.Until, revision: revision})
+		return
+	case h.Cause != "":
+		r.observeRefused(s, h, now)
 	default:
-		r.observe(k, h)
+		s.published = h.Until
+		s.hold = s.hold.merge(h)
+	}
+	s.revision = revision
+}
+
+// lifted ends the hold of a credential whose entry was removed by the revision,
+// answered: since a call got an answer. One of which the bucket does not know yet
+// goes on, and so does one that was written later.
+func (r *Registry) lifted(k Key, revision uint64, answered bool) {
+	now := time.Now()
+	r.mu.Lock()
+	s := r.states[k]
+	if s != nil && revision < s.revision {
+		r.mu.Unlock()
+		return
+	}
+	delete(r.streaks, k)
+	ends := s != nil && !s.over && !r.pending[k].placed && !s.published.IsZero()
+	if ends && answered && s.mine {
+		r.relapse(k, now)
+	}
+	if s != nil {
+		s.revision = revision
+	}
+	if ends {
+		r.end(k, s, now)
+	}
+	r.mu.Unlock()
+	if ends {
+		r.cfg.Changed()
+	}
+}
+
+// revisions are those that are known of each entry.
+func (r *Registry) revisions() map[Key]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := make(map[Key]uint64, len(r.states))
+	for k, s := range r.states {
+		known[k] = s.revision
+	}
+	return known
+}
+
+// replace takes over all of the bucket, as a watch found it that began when the
+// revisions before were known. What this process has written since is not among
+// it, and is sent later.
+func (r *Registry) replace(all map[Key]jetstream.KeyValueEntry, before map[Key]uint64) {
+	var missing []Key
+	r.mu.Lock()
+	for k, s := range r.states {
+		if s.revision != before[k] {
+			continue
+		}
+		s.revision = 0 // it may be of a bucket that was lost; a new one counts from 1
+		if _, ok := all[k]; !ok {
+			missing = append(missing, k)
+		}
+	}
+	r.mu.Unlock()
+	for _, entry := range all {
+		r.take(entry)
+	}
+	for _, k := range missing {
+		r.lifted(k, 0, false)
 	}
 }
 
@@ -187,9 +277,9 @@ func (r *Registry) mergeOnce(ctx context.Context, k Key, n news) error {
 		if !n.placed {
 			return nil
 		}
-		_, err = r.kv.Create(ctx, string(k), h.encode())
+		revision, err := r.kv.Create(ctx, string(k), h.encode())
 		if err == nil {
-			r.wrote(k, h)
+			r.wrote(k, h, revision)
 		}
 		return err
 	}
@@ -201,16 +291,22 @@ func (r *Registry) mergeOnce(ctx context.Context, k Key, n news) error {
 		before = Hold{} // of a hold that is over nothing is kept
 	}
 	next := before.merge(h)
-	if _, err = r.kv.Update(ctx, string(k), next.encode(), current.Revision()); err == nil {
-		r.wrote(k, next)
+	revision, err := r.kv.Update(ctx, string(k), next.encode(), current.Revision())
+	if err == nil {
+		r.wrote(k, next, revision)
 	}
 	return err
 }
 
-func (r *Registry) wrote(k Key, h Hold) {
+func (r *Registry) wrote(k Key, h Hold, revision uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s := r.states[k]; s != nil && !s.over {
+	s := r.states[k]
+	if s == nil {
+		return
+	}
+	s.revision = max(s.revision, revision)
+	if !s.over {
 		s.published = h.Until
 	}
 }
