@@ -61,6 +61,12 @@ type cluster struct {
 func newCluster(t testing.TB, settings ...func(*dispatch.Config)) *cluster {
 	t.Helper()
 	c := newBareCluster(t)
+	c.startDispatcher(t, settings...)
+	return c
+}
+
+func (c *cluster) startDispatcher(t testing.TB, settings ...func(*dispatch.Config)) {
+	t.Helper()
 	cfg := dispatch.Config{
 		Store: c.Store, Conn: testenv.Connect(t, c.Broker), Streams: described, ClaimBatchSize: 100, ClaimInterval: 200 * time.Millisecond,
 		DefaultLimit: 4, Lease: lease, ClaimTimeout: time.Minute, ProcessingTimeout: time.Minute, StaleThreshold: 10 * time.Second,
@@ -74,7 +80,6 @@ func newCluster(t testing.TB, settings ...func(*dispatch.Config)) *cluster {
 		t.Fatal(err)
 	}
 	c.Go(d.Run)
-	return c
 }
 
 // newBareCluster starts neither.

@@ -17,17 +17,18 @@ func withPriority(n int) func(*postgres.NewBatch) {
 func TestPriorityOrdersAnOwnersBatches(t *testing.T) {
 	t.Parallel()
 	const each = 60
-	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: 2}))
+	c := newBareCluster(t)
 	g := make(gate)
 	c.endpoint.set(g.answer)
 	low := c.Begin(lines(each, testModel), by("alice"), window(time.Hour), withPriority(-5))
 	bob := c.Begin(lines(each, testModel), by("bob"), window(100*time.Hour))
 	high := c.Begin(lines(each, testModel), by("alice"), window(200*time.Hour), withPriority(5))
+	c.startDispatcher(t, limits(map[batch.Model]batch.Limit{testModel: 2}))
 	c.start()
 	until(t, "two calls are in flight", func() bool { return c.endpoint.inFlight() == 2 })
 	close(g)
 	c.AwaitEnd(high)
-	// What was published before the batch began is not called back.
+	// What consumers hold already is not called back.
 	if n := c.Batch(low).Counts.Completed; n > each/2 {
 		t.Errorf("%d of %d requests of the low priority came before the last of the high one", n, each)
 	}
