@@ -168,11 +168,11 @@ func checkStatus(m *members) verdict {
 }
 
 // checkChoices makes sure that each choice has what its path's choices carry: an
-// object "message" with something in it, or a string "text".
+// object "message" that has a member, or a string "text".
 func checkChoices(path string, choices []byte, retried func(int) bool) verdict {
 	carrier, isCarrier := "text", func(value []byte) bool { return value[0] == '"' }
 	if strings.HasSuffix(path, "/chat/completions") {
-		carrier, isCarrier = "message", func(value []byte) bool { return value[0] == '{' && !isNothing(value) }
+		carrier, isCarrier = "message", func(value []byte) bool { return value[0] == '{' && !isEmpty(value) }
 	}
 	v := checkElements("choices", choices, "", nil)
 	eachElement(choices, func(choice []byte) {
