@@ -223,7 +223,9 @@ func TestStop(t *testing.T) {
 func TestAutomaticLimitOfTheWindow(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.start(func(cfg *Config) { cfg.Limits = map[batch.Model]batch.Limit{testModel: batch.AutoLimit(2, 50)} })
+	c.start(func(cfg *Config) {
+		cfg.Limits, cfg.ClaimInterval = map[batch.Model]batch.Limit{testModel: batch.AutoLimit(2, 50)}, 200*time.Millisecond
+	})
 	c.Begin(lines(500, testModel))
 	kv, err := c.JS.KeyValue(t.Context(), streams.SlotsBucket)
 	if err != nil {
@@ -254,7 +256,7 @@ func TestAutomaticLimitOfTheWindow(t *testing.T) {
 	if _, err := kv.Put(t.Context(), streams.Token(testModel), raw); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the window follows", func() bool { c.Hint(streams.HintWork); return c.queuedNow() >= 40 })
+	until(t, "the window follows", func() bool { return c.queuedNow() >= 40 })
 	if few >= 40 {
 		t.Errorf("%d were published for a limit of 4", few)
 	}
