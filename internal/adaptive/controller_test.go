@@ -13,10 +13,10 @@ import (
 // the engine.
 func TestKneeIsFound(t *testing.T) {
 	t.Parallel()
-	for _, knee := range []int{2, 8, 16, 32, 50, 64, 73, 100} {
+	for _, knee := range some([]int{64, 2, 8, 16, 32, 50, 73, 100}) {
 		for _, seconds := range []float64{0.05, 0.2, 1, 1.5} {
 			for _, deviation := range []float64{0, 0.1, 0.2} {
-				for seed := range uint64(3) {
+				for seed := range seeds(3) {
 					name := fmt.Sprintf("%d of %gs ± %g %%, seed %d", knee, seconds, 100*deviation, seed)
 					s := &simulation{knee: fixed(knee), work: noisy(seconds, deviation*seconds), seed: seed}
 					if deviation == 0 && seed > 0 || deviation > 0.1 && seconds > 1 {
@@ -86,10 +86,10 @@ func TestCapacityChanges(t *testing.T) {
 // An endpoint that refuses what is too much is filled, and few calls are refused.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	for _, most := range []int{1, 5, 20, 64, 200} {
+	for _, most := range some([]int{64, 1, 5, 20, 200}) {
 		for _, seconds := range []float64{0.1, 1, 2} {
 			for _, pause := range []time.Duration{0, time.Second} {
-				for seed := range uint64(5) {
+				for seed := range seeds(5) {
 					name := fmt.Sprintf("%d of %gs, pause %v, seed %d", most, seconds, pause, seed)
 					s := &simulation{knee: fixed(10000), refuse: fixed(most), work: noisy(seconds, 0.2*seconds), pause: pause, seed: seed}
 					s.run(t, 300)
@@ -142,7 +142,7 @@ func mixture(r *rand.Rand) (seconds, tokens float64) {
 // Of a mixture of short and very long answers the tokens count, not the calls.
 func TestMixtureOfLengths(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(5) {
+	for seed := range seeds(5) {
 		s := &simulation{knee: fixed(64), work: mixture, seed: seed}
 		s.run(t, 600)
 		if got := s.tokens(180, 600) / 6400; got < 0.93 {
@@ -157,7 +157,7 @@ func TestMixtureOfLengths(t *testing.T) {
 // An engine that slows down as its batch grows is driven as far as that pays.
 func TestSoftKnee(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(5) {
+	for seed := range seeds(5) {
 		s := &simulation{knee: fixed(128), work: noisy(1, 0.1), slower: func(n int) float64 { return 1 + float64(n)/128 }, seed: seed}
 		s.run(t, 300)
 		if got := s.throughput(120, 300) / 64; got < 0.8 {
@@ -174,7 +174,7 @@ func TestSoftKnee(t *testing.T) {
 func TestFailuresWhateverTheLimit(t *testing.T) {
 	t.Parallel()
 	for _, share := range []float64{0.005, 0.02, 0.05, 0.1} {
-		for seed := range uint64(5) {
+		for seed := range seeds(5) {
 			s := &simulation{knee: fixed(64), work: noisy(0.2, 0.02), fails: share, seed: seed}
 			s.run(t, 600)
 			if got := s.throughput(300, 600) / 320; got < 0.8 {

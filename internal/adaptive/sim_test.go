@@ -299,3 +299,19 @@ func (s *simulation) refusedShare(from, to int) float64 {
 	}
 	return float64(refused) / math.Max(float64(begun), 1)
 }
+
+// seeds is how many random courses are played.
+func seeds(n uint64) uint64 {
+	if thorough {
+		return n
+	}
+	return 1
+}
+
+// some are the first of the cases, where not all are played.
+func some(cases []int) []int {
+	if thorough {
+		return cases
+	}
+	return cases[:2]
+}

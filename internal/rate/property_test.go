@@ -20,6 +20,9 @@ func TestNoWindowIsAboveTheLimit(t *testing.T) {
 	if testing.Short() {
 		seeds = 8
 	}
+	if !thorough {
+		seeds = 4
+	}
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()

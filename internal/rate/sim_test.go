@@ -247,6 +247,9 @@ func TestSteadyDemandUsesTheRate(t *testing.T) {
 			return simCall{estimated: 1100, used: 90 + r.Int64N(20), takes: 5 * time.Second}
 		}, func(a Amount) int64 { return a.Tokens }},
 	} {
+		if !thorough && name != "requests" && name != "both, by tokens" {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
