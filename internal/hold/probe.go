@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/streams"
 )
 
 const (
@@ -210,7 +211,7 @@ func (r *Registry) moveProbe(ctx context.Context, k Key) (h Hold, revision uint6
 		h.Probes++
 		h.Until = now.Add(r.probePause(h.Probes))
 		revision, err = r.kv.Update(ctx, string(k), h.encode(), current.Revision())
-		if !errors.Is(err, jetstream.ErrKeyExists) { // else another process was faster
+		if !streams.LostRace(err) { // else another process was faster
 			return h, revision, err == nil, err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/backoff"
+	"fusillade/streams"
 )
 
 // watch follows the bucket, and begins again after each error and reconnect, and
@@ -188,15 +189,11 @@ func (r *Registry) replace(all map[Key]jetstream.KeyValueEntry, before map[Key]u
 func (r *Registry) lastRevision(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	status, err := r.kv.Status(ctx)
+	info, err := streams.BucketInfo(ctx, r.kv)
 	if err != nil {
 		return 0, err
 	}
-	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
-	if !ok {
-		return 0, errors.New("the bucket's status has no stream")
-	}
-	return bucket.StreamInfo().State.LastSeq, nil
+	return info.State.LastSeq, nil
 }
 
 // write publishes what this process has to tell. What cannot be written is tried
@@ -263,7 +260,7 @@ func (r *Registry) merge(ctx context.Context, k Key, n news) error {
 		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
 		err := r.mergeOnce(opCtx, k, n)
 		cancel()
-		if !errors.Is(err, jetstream.ErrKeyExists) { // else another process was faster
+		if !streams.LostRace(err) { // else another process was faster
 			return err
 		}
 	}

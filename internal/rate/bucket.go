@@ -59,27 +59,18 @@ func (b keyValue) update(ctx context.Context, key string, value []byte, last uin
 
 // race returns errRace for a compare-and-set that found another revision.
 func race(err error) error {
-	var api *jetstream.APIError
-	if errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &api) && api.ErrorCode == wrongLastSequenceReplicated {
+	if streams.LostRace(err) {
 		return errRace
 	}
 	return err
 }
 
-// wrongLastSequenceReplicated is what a replicated stream answers to a
-// compare-and-set that races with another one still in flight.
-const wrongLastSequenceReplicated = 10164
-
 func (b keyValue) now(ctx context.Context) (time.Time, error) {
-	status, err := b.kv.Status(ctx)
+	info, err := streams.BucketInfo(ctx, b.kv)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("asking the broker for the time: %w", err)
 	}
-	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
-	if !ok {
-		return time.Time{}, fmt.Errorf("asking the broker for the time: status of the bucket is a %T", status)
-	}
-	return bucket.StreamInfo().TimeStamp, nil
+	return info.TimeStamp, nil
 }
 
 // List returns what was used in the last minute, by model.

@@ -221,7 +221,7 @@ func (k *Keeper) poll(ctx context.Context, g *errgroup.Group) error {
 func (k *Keeper) readAll(ctx context.Context, g *errgroup.Group) error {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	info, err := bucketInfo(ctx, k.slots)
+	info, err := streams.BucketInfo(ctx, k.slots)
 	if err != nil {
 		return err
 	}
@@ -264,7 +264,7 @@ func (k *Keeper) removed(found map[string]bool, last uint64, generation int) {
 }
 
 func (k *Keeper) bucketCreated(ctx context.Context) (time.Time, error) {
-	info, err := bucketInfo(ctx, k.slots)
+	info, err := streams.BucketInfo(ctx, k.slots)
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -83,21 +83,8 @@ func change(ctx context.Context, kv jetstream.KeyValue, key string, f func(Entry
 		}
 		_, err = kv.Update(ctx, key, next.encode(), current.Revision())
 		// Changed by a daemon in the meantime: once more, until ctx ends.
-		if !lostRace(err) {
+		if !streams.LostRace(err) {
 			return err
 		}
 	}
 }
-
-// lostRace reports whether a compare-and-set found another revision.
-func lostRace(err error) bool {
-	if errors.Is(err, jetstream.ErrKeyExists) {
-		return true
-	}
-	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == wrongLastSequenceReplicated
-}
-
-// wrongLastSequenceReplicated is what a replicated stream answers to a
-// compare-and-set that races with another one still in flight.
-const wrongLastSequenceReplicated = 10164

@@ -88,7 +88,7 @@ func TestApplyKeepsHoldings(t *testing.T) {
 					if err == nil {
 						break
 					}
-					if !lostRace(err) {
+					if !streams.LostRace(err) {
 						return err
 					}
 					if current, err = e.slots.Get(t.Context(), streams.Token(model)); err != nil {

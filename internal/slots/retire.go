@@ -36,7 +36,7 @@ func Retire(ctx context.Context, kv jetstream.KeyValue, model batch.Model) (reti
 		return false, nil
 	}
 	err = kv.Delete(ctx, key, jetstream.LastRevision(current.Revision()))
-	if lostRace(err) { // a daemon has just taken a slot
+	if streams.LostRace(err) { // a daemon has just taken a slot
 		return false, nil
 	}
 	if err != nil {
