@@ -69,13 +69,18 @@ func (p RetryPolicy) Next(reason Reason, attempt int, remaining, retryAfter time
 	if p.MaxRetries != nil && attempt >= *p.MaxRetries {
 		return 0, DeniedMaxRetries
 	}
-	delay := p.Delay(attempt)
-	delay += min(time.Duration(float64(delay)*Jitter*random), math.MaxInt64-delay)
-	delay = max(delay, retryAfter)
+	delay := max(p.Jittered(attempt, random), retryAfter)
 	if p.StopBeforeDeadline != nil && delay >= subtract(remaining, *p.StopBeforeDeadline) {
 		return 0, DeniedDeadline
 	}
 	return delay, Granted
+}
+
+// Jittered returns the backoff before the retry that follows an attempt, with its
+// jitter. random is in [0, 1).
+func (p RetryPolicy) Jittered(attempt int, random float64) time.Duration {
+	delay := p.Delay(attempt)
+	return delay + min(time.Duration(float64(delay)*Jitter*random), math.MaxInt64-delay)
 }
 
 // subtract is a − b, which saturates.

@@ -73,8 +73,7 @@ func (c *Consumer) refuse(t *task, with hold.Call, o *upstream.Outcome, d decisi
 	case t.start.Refused+1 >= c.cfg.HoldAfter:
 		return d
 	}
-	delay := c.cfg.Retry.Delay(0)
-	delay += time.Duration(float64(delay) * batch.Jitter * rand.Float64())
+	delay := c.cfg.Retry.Jittered(0, rand.Float64())
 	return decision{kind: release, task: t, release: postgres.Release{
 		Delivery: t.delivery, Refused: !held, Delay: delay, Due: held || t.waitsInPostgres(delay),
 		Reason: o.Reason, StatusCode: o.Response.StatusCode, Cause: o.Cause,
