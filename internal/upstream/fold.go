@@ -148,7 +148,7 @@ func (f *chunkFolder) addChoice(object []byte) (isToken bool) {
 			index = readCount(value)
 		}
 	}
-	choice := f.choice(index)
+	choice := f.tree.indexed(&f.choices, index)
 	for fields := newFieldScanner(object); ; {
 		key, value, ok := fields.next()
 		if !ok {
@@ -167,18 +167,6 @@ func (f *chunkFolder) addChoice(object []byte) (isToken bool) {
 		}
 		f.tree.add(f.tree.member(choice, []byte(name)), name, value, rule, 0)
 	}
-}
-
-func (f *chunkFolder) choice(index int64) *node {
-	for _, c := range f.choices {
-		if c.index == index {
-			return c
-		}
-	}
-	c := f.tree.newNode()
-	c.kind, c.index = '{', index
-	f.choices = append(f.choices, c)
-	return c
 }
 
 // hasContent reports whether a delta holds anything but the role.

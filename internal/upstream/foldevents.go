@@ -81,9 +81,9 @@ func (f *messageFolder) add(event string, object []byte) progress {
 	case "message_start":
 		f.addTo(&f.message, "message", message, replace)
 	case "content_block_start":
-		f.addTo(f.block(index), "content_block", block, replace)
+		f.addTo(f.tree.indexed(&f.blocks, index), "content_block", block, replace)
 	case "content_block_delta":
-		f.addDelta(f.block(index), delta)
+		f.addDelta(f.tree.indexed(&f.blocks, index), delta)
 		return token
 	case "message_delta":
 		f.addTo(&f.message, "delta", delta, replace)
@@ -114,18 +114,6 @@ func (f *messageFolder) addTo(n *node, name string, value []byte, rule foldRule)
 	if len(value) > 0 {
 		f.tree.add(n, name, value, rule, 0)
 	}
-}
-
-func (f *messageFolder) block(index int64) *node {
-	for _, b := range f.blocks {
-		if b.index == index {
-			return b
-		}
-	}
-	b := f.tree.newNode()
-	b.kind, b.index = '{', index
-	f.blocks = append(f.blocks, b)
-	return b
 }
 
 // partialJSON is where the pieces of a tool's input are kept. No block has a

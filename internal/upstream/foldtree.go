@@ -223,6 +223,19 @@ func (t *foldTree) item(n *node, name string, element []byte) *node {
 	return item
 }
 
+// indexed returns the object with an index, which it adds to them if there is none.
+func (t *foldTree) indexed(objects *[]*node, index int64) *node {
+	for _, n := range *objects {
+		if n.index == index {
+			return n
+		}
+	}
+	n := t.newNode()
+	n.kind, n.index = '{', index
+	*objects = append(*objects, n)
+	return n
+}
+
 // isText holds for a string that is not empty.
 func isText(value []byte) bool { return len(value) > 2 && value[0] == '"' }
 

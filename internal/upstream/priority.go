@@ -30,11 +30,7 @@ func withPriority(body []byte, priority int64) []byte {
 		}
 	}
 	if len(edits) == 0 {
-		added := `"priority":` + number
-		if !empty {
-			added += ","
-		}
-		edits = []edit{{begin, begin, added}}
+		edits = []edit{firstMember(begin, `"priority":`+number, empty)}
 	}
 	return splice(body, edits)
 }

@@ -123,10 +123,7 @@ func askStream(path string, body []byte, want, withUsage bool) streamAsk {
 		}
 	}
 	if added != "" {
-		if !empty {
-			added += ","
-		}
-		edits = append(edits, edit{begin, begin, added})
+		edits = append(edits, firstMember(begin, added, empty))
 	}
 	ask.body = splice(body, edits)
 	return ask
@@ -154,10 +151,7 @@ func includeUsage(options []byte) (e edit, ok bool) {
 			return e, ok
 		}
 	}
-	if empty {
-		return edit{1, 1, `"include_usage":true`}, true
-	}
-	return edit{1, 1, `"include_usage":true,`}, true
+	return firstMember(1, `"include_usage":true`, empty), true
 }
 
 // countPrompts returns how many prompts the member "prompt" holds: it is a text,
@@ -178,6 +172,15 @@ func countPrompts(prompt []byte) int {
 type edit struct {
 	from, to int
 	text     string
+}
+
+// firstMember puts a member, or several, in front of all of an object whose members
+// begin there. empty: it has none.
+func firstMember(at int, member string, empty bool) edit {
+	if !empty {
+		member += ","
+	}
+	return edit{at, at, member}
 }
 
 // splice returns the body with the edits, which do not overlap.
