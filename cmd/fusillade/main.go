@@ -33,6 +33,7 @@ type commands struct {
 	Webhooks   webhooksCmd      `cmd:"" help:"Manage webhook endpoints."`
 	Secrets    secretsCmd       `cmd:"" help:"Encrypt the secrets in a database with a new key."`
 	Migrate    migrateCmd       `cmd:"" help:"Migrate a database's schema."`
+	Health     healthCmd        `cmd:"" help:"Ask a process of this environment whether it is ready; exit code 1: it is not."`
 	Mock       mockCmd          `cmd:"" help:"Serve a mock model endpoint."`
 	Bench      benchCmd         `cmd:"" help:"Measure the throughput on this machine against a bare HTTP loop."`
 	Completion completionCmd    `cmd:"" help:"Print a shell completion script."`

@@ -107,6 +107,7 @@ func TestOpenAPI(t *testing.T) {
 			t.Errorf("%s: nothing is listed", list)
 		}
 	}
+	d.send(operator, http.MethodGet, "/admin/v1/demand/{id}", "/admin/v1/demand/paused%2Fmodel", nil)
 	d.send(c, http.MethodPost, "/v1/batches/{id}/cancel", "/batches/"+waiting+"/cancel", nil)
 	d.send(c, http.MethodDelete, "/v1/batches/{id}", "/batches/"+waiting, nil)
 	d.send(c, http.MethodDelete, "/v1/files/{id}", "/files/"+file, nil)
@@ -243,7 +244,7 @@ func TestAdminRoutes(t *testing.T) {
 	routes := []struct{ method, path string }{
 		{http.MethodGet, "/admin/v1/models"}, {http.MethodPatch, "/admin/v1/models/m"},
 		{http.MethodDelete, "/admin/v1/holds?model=m"},
-		{http.MethodGet, "/admin/v1/daemons"}, {http.MethodGet, "/admin/v1/demand"},
+		{http.MethodGet, "/admin/v1/daemons"}, {http.MethodGet, "/admin/v1/demand"}, {http.MethodGet, "/admin/v1/demand/m"},
 	}
 	s := newService(t, nil)
 	root := strings.TrimSuffix(s.url, "/v1")
@@ -344,5 +345,17 @@ func TestDemand(t *testing.T) {
 	want := map[string]int64{"a 1h": 10, "a 24h": 11, "b 1h": 6, "b 24h": 6}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("demand (-want +got):\n%s", diff)
+	}
+	// An autoscaler reads one number for each model, also of one that has nothing to do.
+	key, err := s.operatorKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator := &client{service: &service{t: t, url: strings.TrimSuffix(s.url, "/v1")}, key: key}
+	for model, want := range map[string]float64{"a": 21, "b": 12, "unheard/of": 0} {
+		a := operator.get("/admin/v1/demand/"+model).want(t, http.StatusOK)
+		if a.value("pending") != want || a.value("total") != want || a.value("model") != model {
+			t.Errorf("demand of %s is %s, want %v", model, a.body, want)
+		}
 	}
 }

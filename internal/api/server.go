@@ -99,6 +99,7 @@ func (s *Server) endpoints() []endpointRoute {
 		{"DELETE /admin/v1/holds", operators(handle(s, s.liftHolds))},
 		{"GET /admin/v1/daemons", operators(handle(s, s.listDaemons))},
 		{"GET /admin/v1/demand", operators(handle(s, s.listDemand))},
+		{"GET /admin/v1/demand/{id...}", operators(handle(s, s.modelDemand))},
 	}
 }
 

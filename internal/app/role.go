@@ -69,7 +69,7 @@ func (role Role) main(args []string, out, logs io.Writer) error {
 		return err
 	}
 	defer resources.Close()
-	stopAdmin, err := resources.ServeAdmin(taking, string(role.Process.Admin.Addr), role.Daemon != nil)
+	stopAdmin, err := resources.ServeAdmin(taking, role.Process.Admin, role.Daemon != nil)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fusillade/internal/config"
 	"fusillade/internal/daemon"
 	"fusillade/internal/health"
 	"fusillade/internal/postgres"
@@ -28,18 +29,19 @@ type observedDaemon struct {
 	alive  func() error
 }
 
-// ServeAdmin serves health and metrics at addr, or nothing if it is empty. From
+// ServeAdmin serves health and metrics at its address, or nothing if that is empty. From
 // the end of taking on the process is not ready; nor is it while no daemon
 // runs, unless it is of a kind that runs none. Daemons that run with these
 // resources afterwards are shown. The caller must call stop, before it closes
 // the resources.
-func (r *Resources) ServeAdmin(taking context.Context, addr string, runsDaemon bool) (stop func(), err error) {
-	if addr == "" {
+func (r *Resources) ServeAdmin(taking context.Context, admin config.Admin, runsDaemon bool) (stop func(), err error) {
+	if admin.Addr == "" {
 		return func() {}, nil
 	}
 	observed := &Telemetry{registry: health.NewRegistry(daemon.Version)}
 	server, err := health.New(taking, health.Config{
-		Addr: addr, Alive: observed.alive, Ready: r.checks(taking, observed, runsDaemon), Metrics: telemetry.WithFormerNames(observed.registry), Log: r.Log,
+		Addr: string(admin.Addr), Alive: observed.alive, Ready: r.checks(taking, observed, runsDaemon),
+		Metrics: telemetry.WithFormerNames(observed.registry), Profiles: admin.Pprof, Log: r.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -51,7 +51,8 @@ type Shutdown struct {
 
 // Admin is where health and metrics are served.
 type Admin struct {
-	Addr Address `envconfig:"FUSILLADE_ADMIN_ADDR" allowed:"host:port such as :9090, or empty" desc:"address that serves health and metrics; empty: none"`
+	Addr  Address `envconfig:"FUSILLADE_ADMIN_ADDR" allowed:"host:port such as :9090, or empty" desc:"address that serves health and metrics; empty: none"`
+	Pprof bool    `envconfig:"FUSILLADE_PPROF" default:"false" allowed:"true or false" desc:"true: ADMIN_ADDR serves profiles too, under /debug/pprof/; who can reach it can read what the process has in memory"`
 }
 
 // Logging is what is logged, and how.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"syscall"
 	"time"
 
@@ -20,6 +21,9 @@ const (
 	writeTimeout      = 30 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 16 << 10
+	// profileTimeout is above the 30 s that a CPU profile takes where nothing else
+	// is asked for.
+	profileTimeout = 5 * time.Minute
 	// stopTimeout is how long requests in the middle may take once Run was told
 	// to stop.
 	stopTimeout = 3 * time.Second
@@ -39,7 +43,9 @@ type Config struct {
 	Ready []Check
 	// Metrics are what /metrics shows.
 	Metrics prometheus.Gatherer
-	Log     *slog.Logger
+	// Profiles serves /debug/pprof/, which shows what the process has in memory.
+	Profiles bool
+	Log      *slog.Logger
 }
 
 // Server is an HTTP server for operators.
@@ -77,6 +83,14 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+	}
+	if cfg.Profiles {
+		s.http.WriteTimeout = profileTimeout
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index) // and heap, goroutine and so on
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return s, nil
 }

@@ -204,6 +204,22 @@ func TestOnlyReads(t *testing.T) {
 	}
 }
 
+// Profiles are served to nobody unless they were switched on.
+func TestProfiles(t *testing.T) {
+	t.Parallel()
+	paths := []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/debug/pprof/goroutine?debug=1", "/debug/pprof/profile?seconds=1"}
+	off, _ := serve(t, health.Config{})
+	on, _ := serve(t, health.Config{Profiles: true})
+	for _, path := range paths {
+		if status, _ := request(t, "GET", off+path); status != 404 {
+			t.Errorf("GET %s: status %d where profiles are off, want 404", path, status)
+		}
+		if status, body := request(t, "GET", on+path); status != 200 || body == "" {
+			t.Errorf("GET %s: status %d where profiles are on, want 200", path, status)
+		}
+	}
+}
+
 func TestPortInUse(t *testing.T) {
 	t.Parallel()
 	url, _ := serve(t, health.Config{})

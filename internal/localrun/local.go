@@ -56,7 +56,7 @@ func (c *Config) show(taking context.Context, t *cli.Terminal, local *app.Local)
 	if local.NATSURL != "" {
 		t.Notef("broker: %s", local.NATSURL)
 	}
-	if stop, err = local.ServeAdmin(taking, string(c.Settings.Admin.Addr), true); err != nil {
+	if stop, err = local.ServeAdmin(taking, c.Settings.Admin, true); err != nil {
 		return nil, cli.Usage(err)
 	}
 	if local.AdminAddr != "" {

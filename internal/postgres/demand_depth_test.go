@@ -91,7 +91,7 @@ func TestQueueDepthsPlan(t *testing.T) {
 	claimed(t, s, newBatch(t, s, 5000), 50)
 	sqlExec(t, s, `VACUUM ANALYZE`)
 	var text []byte
-	if err := s.queryRow(t.Context(), `EXPLAIN (FORMAT JSON, ANALYZE) `+queueDepthsSQL, nil, &text); err != nil {
+	if err := s.queryRow(t.Context(), `EXPLAIN (FORMAT JSON, ANALYZE) `+queueDepthsSQL, []any{nil}, &text); err != nil {
 		t.Fatal(err)
 	}
 	var plans []struct{ Plan node }
