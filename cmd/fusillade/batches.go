@@ -143,12 +143,29 @@ func (c *batchesLsCmd) Run(ctx context.Context, t *cli.Terminal, batches *batche
 		return err
 	}
 	return batches.with(func(api *client.Client) error {
-		return cli.PrintList(t, c.JSON, api.Batches(ctx, c.Limit), rawBatch, "ID STATUS TOTAL COMPLETED FAILED CREATED EXPIRES ENDPOINT", func(b client.Batch) []string {
-			n := b.Counts
-			return []string{b.ID, b.Status, strconv.FormatInt(n.Total, 10), strconv.FormatInt(n.Completed, 10), strconv.FormatInt(n.Failed, 10),
-				cli.Moment(b.CreatedAt), cli.Moment(b.ExpiresAt), cli.Plain(b.Endpoint)}
-		})
+		return cli.PrintList(t, c.format(), api.Batches(ctx, c.Limit), rawBatch, batchColumns...)
 	})
+}
+
+var batchColumns = []cli.Column[client.Batch]{
+	{Name: "ID", Cell: func(b client.Batch) string { return b.ID }},
+	{Name: "STATUS", Cell: func(b client.Batch) string { return b.Status }},
+	{Name: "TOTAL", Cell: func(b client.Batch) string { return strconv.FormatInt(b.Counts.Total, 10) }},
+	{Name: "DONE", Cell: donePercent},
+	{Name: "COMPLETED", Wide: true, Cell: func(b client.Batch) string { return strconv.FormatInt(b.Counts.Completed, 10) }},
+	{Name: "FAILED", Cell: func(b client.Batch) string { return strconv.FormatInt(b.Counts.Failed, 10) }},
+	{Name: "AGE", Cell: func(b client.Batch) string { return cli.Age(b.CreatedAt) }},
+	{Name: "CREATED", Wide: true, Cell: func(b client.Batch) string { return cli.Moment(b.CreatedAt) }},
+	{Name: "EXPIRES", Wide: true, Cell: func(b client.Batch) string { return cli.Moment(b.ExpiresAt) }},
+	{Name: "ENDPOINT", Wide: true, Cell: func(b client.Batch) string { return b.Endpoint }},
+}
+
+// donePercent never rounds up: 100% is all.
+func donePercent(b client.Batch) string {
+	if b.Counts.Total == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d%%", (b.Counts.Completed+b.Counts.Failed)*100/b.Counts.Total)
 }
 
 type batchesGetCmd struct {
@@ -185,10 +202,10 @@ func printBatch(t *cli.Terminal, b client.Batch, asJSON bool) error {
 		{Name: "requests", Value: fmt.Sprintf("%d of %d completed, %d failed", b.Counts.Completed, b.Counts.Total, b.Counts.Failed)},
 		{Name: "waits", Value: cli.Plain(b.Waiting.String())},
 		{Name: "endpoint", Value: b.Endpoint},
-		{Name: "created", Value: cli.Moment(b.CreatedAt)},
+		{Name: "created", Value: cli.MomentAndAge(b.CreatedAt)},
 		{Name: "window", Value: b.CompletionWindow},
-		{Name: "expires", Value: cli.Moment(b.ExpiresAt)},
-		{Name: "ended", Value: cli.Moment(max(b.CompletedAt, b.FailedAt, b.ExpiredAt, b.CancelledAt))},
+		{Name: "expires", Value: cli.MomentAndAge(b.ExpiresAt)},
+		{Name: "ended", Value: cli.MomentAndAge(max(b.CompletedAt, b.FailedAt, b.ExpiredAt, b.CancelledAt))},
 		{Name: "input", Value: b.InputFileID},
 		{Name: "output", Value: b.OutputFileID},
 		{Name: "errors", Value: b.ErrorFileID},

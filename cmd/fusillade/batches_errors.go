@@ -11,7 +11,7 @@ import (
 
 type batchesErrorsCmd struct {
 	ID string `arg:"" placeholder:"BATCH"`
-	jsonFlag
+	formatFlags
 }
 
 // Run lists the failures of a batch, the most frequent first.
@@ -25,24 +25,8 @@ func (c *batchesErrorsCmd) Run(ctx context.Context, t *cli.Terminal, batches *ba
 		if err != nil {
 			return err
 		}
-		list := func(yield func(client.ErrorGroup, error) bool) {
-			for _, g := range groups {
-				if !yield(g, nil) {
-					return
-				}
-			}
-		}
 		raw := func(g client.ErrorGroup) json.RawMessage { return g.JSON }
-		if err := cli.PrintList(t, c.JSON, list, raw, "COUNT CODE STATUS STATE EXAMPLE MESSAGE", func(g client.ErrorGroup) []string {
-			status, state := "-", "goes on"
-			if g.StatusCode != 0 {
-				status = strconv.Itoa(g.StatusCode)
-			}
-			if g.Ended {
-				state = "ended"
-			}
-			return []string{strconv.FormatInt(g.Count, 10), cli.Plain(g.Code), status, state, cli.Plain(g.CustomID), cli.Plain(g.Message)}
-		}); err != nil {
+		if err := cli.PrintList(t, c.format(), cli.All(groups), raw, errorColumns...); err != nil {
 			return err
 		}
 		if partial {
@@ -50,4 +34,23 @@ func (c *batchesErrorsCmd) Run(ctx context.Context, t *cli.Terminal, batches *ba
 		}
 		return nil
 	})
+}
+
+var errorColumns = []cli.Column[client.ErrorGroup]{
+	{Name: "COUNT", Cell: func(g client.ErrorGroup) string { return strconv.FormatInt(g.Count, 10) }},
+	{Name: "CODE", Cell: func(g client.ErrorGroup) string { return g.Code }},
+	{Name: "STATUS", Cell: func(g client.ErrorGroup) string {
+		if g.StatusCode == 0 {
+			return "-"
+		}
+		return strconv.Itoa(g.StatusCode)
+	}},
+	{Name: "STATE", Cell: func(g client.ErrorGroup) string {
+		if g.Ended {
+			return "ended"
+		}
+		return "goes on"
+	}},
+	{Name: "EXAMPLE", Flexible: true, Cell: func(g client.ErrorGroup) string { return g.CustomID }},
+	{Name: "MESSAGE", Flexible: true, Cell: func(g client.ErrorGroup) string { return g.Message }},
 }

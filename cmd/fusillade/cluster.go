@@ -75,17 +75,26 @@ type daemonsCmd struct {
 }
 
 type daemonsLsCmd struct {
-	All  bool `help:"Also those that have ended, for a day."`
-	JSON bool `name:"json" help:"Print JSON, one object per line, as the server sent it."`
+	All bool `help:"Also those that have ended, for a day."`
+	formatFlags
 }
 
 func (c *daemonsLsCmd) Run(ctx context.Context, t *cli.Terminal, daemons *daemonsCmd) error {
 	return daemons.with(func(api *client.Client) error {
-		return cli.PrintList(t, c.JSON, api.Daemons(ctx, c.All), func(d client.Daemon) json.RawMessage { return d.JSON },
-			"ID ROLE HOST PID STATUS HEARTBEAT INFLIGHT PROCESSED FAILED", func(d client.Daemon) []string {
-				age := time.Duration(d.HeartbeatAgeMS) * time.Millisecond
-				return []string{d.ID, d.Role, cli.Plain(d.Host), strconv.Itoa(d.PID), d.Status, age.Round(100 * time.Millisecond).String(),
-					strconv.Itoa(d.InFlight), strconv.FormatInt(d.Processed, 10), strconv.FormatInt(d.Failed, 10)}
-			})
+		return cli.PrintList(t, c.format(), api.Daemons(ctx, c.All), func(d client.Daemon) json.RawMessage { return d.JSON }, daemonColumns...)
 	})
+}
+
+var daemonColumns = []cli.Column[client.Daemon]{
+	{Name: "ID", Cell: func(d client.Daemon) string { return d.ID }},
+	{Name: "ROLE", Cell: func(d client.Daemon) string { return d.Role }},
+	{Name: "HOST", Wide: true, Cell: func(d client.Daemon) string { return d.Host }},
+	{Name: "PID", Wide: true, Cell: func(d client.Daemon) string { return strconv.Itoa(d.PID) }},
+	{Name: "STATUS", Cell: func(d client.Daemon) string { return d.Status }},
+	{Name: "HEARTBEAT", Cell: func(d client.Daemon) string {
+		return (time.Duration(d.HeartbeatAgeMS) * time.Millisecond).Round(100 * time.Millisecond).String()
+	}},
+	{Name: "INFLIGHT", Cell: func(d client.Daemon) string { return strconv.Itoa(d.InFlight) }},
+	{Name: "PROCESSED", Wide: true, Cell: func(d client.Daemon) string { return strconv.FormatInt(d.Processed, 10) }},
+	{Name: "FAILED", Wide: true, Cell: func(d client.Daemon) string { return strconv.FormatInt(d.Failed, 10) }},
 }

@@ -30,7 +30,7 @@ func TestDaemonsLs(t *testing.T) {
 		}
 		return out
 	}
-	lines := strings.Split(strings.TrimSpace(ls()), "\n")
+	lines := strings.Split(strings.TrimSpace(ls("-o", "wide")), "\n")
 	if len(lines) != 2 {
 		t.Fatalf("%d lines, want a head and the daemon that lives:\n%s", len(lines), strings.Join(lines, "\n"))
 	}

@@ -41,6 +41,37 @@ func TestCandidates(t *testing.T) {
 	refuses(t, cli.ExitUsage, []string{"bash"}, "completion", "tcsh")
 }
 
+// Names of what a server has are completed, of the kind that stands there; where
+// nothing can be asked nothing is offered.
+func TestNamesAreCompleted(t *testing.T) {
+	newServer(t, nil)
+	id := must(t, "batches", "create", write(t, "in.jsonl", goodLines(1)))
+	file := jsonMember(t, must(t, "batches", "get", id, "--json"), "input_file_id").(string)
+	for words, want := range map[string]string{
+		"batches get ":                   id,
+		"batches get batch_":             id,
+		"batches get file":               "",
+		"batches get " + id + " ":        "",
+		"batches watch -q ":              id,
+		"batches create --file-id ":      file,
+		"files content " + file[:8]:      file,
+		"models pause g":                 "gpt-4",
+		"models set gpt-4 --escalate-to": "--escalate-to",
+		"models lift gpt-4 --batch ":     id,
+	} {
+		if got := must(t, append([]string{"complete", "--"}, strings.Split(words, " ")...)...); got != want {
+			t.Errorf("%q: offered %q, want %q", words, got, want)
+		}
+	}
+	t.Setenv("FUSILLADE_SERVER", "http://127.0.0.1:1")
+	if got := must(t, "complete", "--", "batches", "get", ""); got != "" {
+		t.Errorf("without a server: %q", got)
+	}
+	if got := must(t, "complete", "--", "batches", "get", "--server", "nonsense", ""); got != "" {
+		t.Errorf("with a bad address: %q", got)
+	}
+}
+
 // Each shell that there is takes its script; bash completes a subcommand with
 // it.
 func TestCompletionScripts(t *testing.T) {

@@ -8,11 +8,12 @@ import (
 	"fusillade/internal/app"
 	"fusillade/internal/cli"
 	"fusillade/internal/config"
+	"fusillade/internal/embedded"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
 )
 
-const databaseHelp = "The data directory of fusillade run and serve, neither of which must be running there. Not used where FUSILLADE_DATABASE_URL is set. Default: a directory for your user."
+const databaseHelp = "The data directory of fusillade run and serve, which may be running there. Not used where FUSILLADE_DATABASE_URL is set. Default: a directory for your user."
 
 // databaseFlags are those of commands that work in the database of a cluster,
 // which the environment names, or in that of a data directory.
@@ -20,8 +21,17 @@ type databaseFlags struct {
 	DataDir string `placeholder:"DIR" help:"${data_dir_help}"`
 }
 
-// with opens the database.
-func (f *databaseFlags) with(ctx context.Context, do func(*postgres.Store) error) error {
+// with opens the database, beside other processes that work in it.
+func (f *databaseFlags) with(ctx context.Context, t *cli.Terminal, do func(*postgres.Store) error) error {
+	return f.open(ctx, t, true, do)
+}
+
+// alone opens the database, and no other process may have the data directory.
+func (f *databaseFlags) alone(ctx context.Context, t *cli.Terminal, do func(*postgres.Store) error) error {
+	return f.open(ctx, t, false, do)
+}
+
+func (f *databaseFlags) open(ctx context.Context, t *cli.Terminal, shared bool, do func(*postgres.Store) error) error {
 	cfg, err := loadSettings()
 	if err != nil {
 		return err
@@ -38,9 +48,19 @@ func (f *databaseFlags) with(ctx context.Context, do func(*postgres.Store) error
 	if err != nil {
 		return cli.Usage(err)
 	}
+	started := t.Waiting("starting Postgres in %s", dir)
 	local, err := app.StartLocal(ctx, app.LocalConfig{
 		DataDir: dir, Settings: cfg, Log: slog.New(slog.DiscardHandler),
 	})
+	started()
+	if shared && errors.Is(err, embedded.ErrInUse) {
+		s, err := app.OpenRunning(ctx, dir)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		return do(s)
+	}
 	if err != nil {
 		return cli.Usage(err)
 	}

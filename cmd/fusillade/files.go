@@ -42,10 +42,27 @@ func (c *filesLsCmd) Run(ctx context.Context, t *cli.Terminal, files *filesCmd) 
 		return err
 	}
 	return files.with(func(api *client.Client) error {
-		return cli.PrintList(t, c.JSON, api.Files(ctx, c.Limit), rawFile, "ID PURPOSE BYTES CREATED EXPIRES NAME", func(f client.File) []string {
-			return []string{f.ID, f.Purpose, strconv.FormatInt(f.Bytes, 10), cli.Moment(f.CreatedAt), cmp.Or(cli.Moment(f.ExpiresAt), "-"), cli.Plain(f.Filename)}
-		})
+		return cli.PrintList(t, c.format(), api.Files(ctx, c.Limit), rawFile, fileColumns...)
 	})
+}
+
+var fileColumns = []cli.Column[client.File]{
+	{Name: "ID", Cell: func(f client.File) string { return f.ID }},
+	{Name: "PURPOSE", Wide: true, Cell: func(f client.File) string { return f.Purpose }},
+	{Name: "SIZE", Cell: sizeText},
+	{Name: "BYTES", Wide: true, Cell: func(f client.File) string { return strconv.FormatInt(f.Bytes, 10) }},
+	{Name: "AGE", Cell: func(f client.File) string { return cli.Age(f.CreatedAt) }},
+	{Name: "CREATED", Wide: true, Cell: func(f client.File) string { return cli.Moment(f.CreatedAt) }},
+	{Name: "EXPIRES", Wide: true, Cell: func(f client.File) string { return cmp.Or(cli.Moment(f.ExpiresAt), "-") }},
+	{Name: "NAME", Flexible: true, Cell: func(f client.File) string { return f.Filename }},
+}
+
+// sizeText is - for the results of a batch, whose size is known once they are read.
+func sizeText(f client.File) string {
+	if f.Bytes == 0 {
+		return "-"
+	}
+	return cli.Size(f.Bytes)
 }
 
 type filesGetCmd struct {
@@ -66,7 +83,7 @@ func (c *filesGetCmd) Run(ctx context.Context, t *cli.Terminal, files *filesCmd)
 			return t.PrintRaw(f.JSON)
 		}
 		return t.PrintMembers(cli.Member{Name: "id", Value: f.ID}, cli.Member{Name: "name", Value: f.Filename}, cli.Member{Name: "purpose", Value: f.Purpose}, cli.Member{Name: "status", Value: f.Status},
-			cli.Member{Name: "bytes", Value: strconv.FormatInt(f.Bytes, 10)}, cli.Member{Name: "created", Value: cli.Moment(f.CreatedAt)}, cli.Member{Name: "expires", Value: cli.Moment(f.ExpiresAt)})
+			cli.Member{Name: "bytes", Value: fmt.Sprintf("%d (%s)", f.Bytes, cli.Size(f.Bytes))}, cli.Member{Name: "created", Value: cli.MomentAndAge(f.CreatedAt)}, cli.Member{Name: "expires", Value: cli.MomentAndAge(f.ExpiresAt)})
 	})
 }
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"fusillade/internal/batch"
@@ -17,9 +19,7 @@ type jobsCmd struct {
 	databaseFlags
 }
 
-type jobsLsCmd struct {
-	JSON bool `name:"json" help:"Print JSON, one object per line."`
-}
+type jobsLsCmd struct{ formatFlags }
 
 // jobLine is a job as ls prints it.
 type jobLine struct {
@@ -35,39 +35,49 @@ type jobLine struct {
 }
 
 func (c *jobsLsCmd) Run(ctx context.Context, t *cli.Terminal, jobs *jobsCmd) error {
-	return jobs.with(ctx, func(s *postgres.Store) error {
+	return jobs.with(ctx, t, func(s *postgres.Store) error {
 		list, err := s.Jobs(ctx)
 		if err != nil {
 			return err
 		}
-		w := cli.NewTable(t.Out, "ID INPUT STATUS TOTAL COMPLETED FAILED CREATED ENDPOINT")
-		for _, j := range list {
-			b, err := s.GetBatch(ctx, j.Batch, nil)
-			if errors.Is(err, batch.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			l := jobLine{
-				ID: j.Batch.String(), Input: j.Input, Status: string(b.Status), Endpoint: j.Endpoint, CreatedAt: b.CreatedAt.UTC(),
-				ExpiresAt: b.ExpiresAt.UTC(), Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Unsuccessful(),
-			}
-			if c.JSON {
-				err = t.PrintJSONLine(l)
-			} else {
-				_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", l.ID, cli.Plain(l.Input), l.Status, l.Total, l.Completed, l.Failed,
-					l.CreatedAt.Format(time.RFC3339), cli.Plain(l.Endpoint))
-			}
-			if err != nil {
-				return err
+		lines := func(yield func(jobLine, error) bool) {
+			for _, j := range list {
+				l, err := readJob(ctx, s, j)
+				if !errors.Is(err, batch.ErrNotFound) && !yield(l, err) {
+					return
+				}
 			}
 		}
-		if c.JSON {
-			return nil
-		}
-		return w.Flush()
+		return cli.PrintList(t, c.format(), lines, rawJob, jobColumns...)
 	})
+}
+
+func readJob(ctx context.Context, s *postgres.Store, j postgres.Job) (jobLine, error) {
+	b, err := s.GetBatch(ctx, j.Batch, nil)
+	if err != nil {
+		return jobLine{}, err
+	}
+	return jobLine{
+		ID: j.Batch.String(), Input: j.Input, Status: string(b.Status), Endpoint: j.Endpoint, CreatedAt: b.CreatedAt.UTC(),
+		ExpiresAt: b.ExpiresAt.UTC(), Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Unsuccessful(),
+	}, nil
+}
+
+func rawJob(l jobLine) json.RawMessage {
+	raw, _ := json.Marshal(l) // of texts, numbers and times
+	return raw
+}
+
+var jobColumns = []cli.Column[jobLine]{
+	{Name: "ID", Cell: func(l jobLine) string { return l.ID }},
+	{Name: "STATUS", Cell: func(l jobLine) string { return l.Status }},
+	{Name: "TOTAL", Cell: func(l jobLine) string { return strconv.FormatInt(l.Total, 10) }},
+	{Name: "COMPLETED", Wide: true, Cell: func(l jobLine) string { return strconv.FormatInt(l.Completed, 10) }},
+	{Name: "FAILED", Cell: func(l jobLine) string { return strconv.FormatInt(l.Failed, 10) }},
+	{Name: "AGE", Cell: func(l jobLine) string { return cli.Age(l.CreatedAt.Unix()) }},
+	{Name: "CREATED", Wide: true, Cell: func(l jobLine) string { return cli.Moment(l.CreatedAt.Unix()) }},
+	{Name: "INPUT", Flexible: true, Cell: func(l jobLine) string { return l.Input }},
+	{Name: "ENDPOINT", Wide: true, Cell: func(l jobLine) string { return l.Endpoint }},
 }
 
 type jobsRmCmd struct {
@@ -87,7 +97,7 @@ func (c *jobsRmCmd) Run(ctx context.Context, t *cli.Terminal, jobs *jobsCmd) err
 		}
 		wanted[id] = true
 	}
-	return jobs.with(ctx, func(s *postgres.Store) error {
+	return jobs.alone(ctx, t, func(s *postgres.Store) error {
 		list, err := s.Jobs(ctx)
 		if err != nil {
 			return err

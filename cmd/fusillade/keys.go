@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -36,7 +37,7 @@ func (c *keysCreateCmd) Run(ctx context.Context, t *cli.Terminal, keys *keysCmd)
 	if err := key.Check(); err != nil {
 		return err
 	}
-	return keys.with(ctx, func(s *postgres.Store) error {
+	return keys.with(ctx, t, func(s *postgres.Store) error {
 		id, token, err := operator.CreateKey(ctx, s, key)
 		if err != nil {
 			return err
@@ -47,29 +48,60 @@ func (c *keysCreateCmd) Run(ctx context.Context, t *cli.Terminal, keys *keysCmd)
 	})
 }
 
-type keysLsCmd struct{}
+type keysLsCmd struct{ formatFlags }
 
-func (keysLsCmd) Run(ctx context.Context, t *cli.Terminal, keys *keysCmd) error {
-	return keys.with(ctx, func(s *postgres.Store) error {
+func (c *keysLsCmd) Run(ctx context.Context, t *cli.Terminal, keys *keysCmd) error {
+	return keys.with(ctx, t, func(s *postgres.Store) error {
 		list, err := s.APIKeys(ctx)
 		if err != nil {
 			return err
 		}
-		w := cli.NewTable(t.Out, "ID KEY OWNER NAME ADMIN BATCHES REQUESTS CREATED REVOKED")
-		for _, k := range list {
-			revoked, admin := "-", "-"
-			if k.Admin {
-				admin = "yes"
-			}
-			if !k.RevokedAt.IsZero() {
-				revoked = k.RevokedAt.UTC().Format(time.RFC3339)
-			}
-			fmt.Fprintf(w, "%s\t%s…\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Hint, k.Owner, k.Name, admin,
-				limitText(int64(k.Allowance.ActiveBatches)), limitText(k.Allowance.QueuedRequests),
-				k.CreatedAt.UTC().Format(time.RFC3339), revoked)
-		}
-		return w.Flush()
+		return cli.PrintList(t, c.format(), cli.All(list), rawKey, keyColumns...)
 	})
+}
+
+// rawKey is a key as programs read it, without the key itself.
+func rawKey(k postgres.APIKey) json.RawMessage {
+	line := struct {
+		ID                string     `json:"id"`
+		Hint              string     `json:"hint"`
+		Owner             string     `json:"owner"`
+		Name              string     `json:"name"`
+		Admin             bool       `json:"admin"`
+		MaxActiveBatches  int        `json:"max_active_batches"`
+		MaxQueuedRequests int64      `json:"max_queued_requests"`
+		CreatedAt         time.Time  `json:"created_at"`
+		RevokedAt         *time.Time `json:"revoked_at"`
+	}{k.ID, k.Hint, k.Owner, k.Name, k.Admin, k.Allowance.ActiveBatches, k.Allowance.QueuedRequests, k.CreatedAt.UTC(), nil}
+	if !k.RevokedAt.IsZero() {
+		revoked := k.RevokedAt.UTC()
+		line.RevokedAt = &revoked
+	}
+	raw, _ := json.Marshal(line) // of texts, numbers and times
+	return raw
+}
+
+var keyColumns = []cli.Column[postgres.APIKey]{
+	{Name: "ID", Cell: func(k postgres.APIKey) string { return k.ID }},
+	{Name: "KEY", Cell: func(k postgres.APIKey) string { return k.Hint + "…" }},
+	{Name: "OWNER", Flexible: true, Cell: func(k postgres.APIKey) string { return k.Owner }},
+	{Name: "NAME", Flexible: true, Cell: func(k postgres.APIKey) string { return k.Name }},
+	{Name: "ADMIN", Cell: func(k postgres.APIKey) string {
+		if k.Admin {
+			return "yes"
+		}
+		return "-"
+	}},
+	{Name: "BATCHES", Wide: true, Cell: func(k postgres.APIKey) string { return limitText(int64(k.Allowance.ActiveBatches)) }},
+	{Name: "REQUESTS", Wide: true, Cell: func(k postgres.APIKey) string { return limitText(k.Allowance.QueuedRequests) }},
+	{Name: "AGE", Cell: func(k postgres.APIKey) string { return cli.Age(k.CreatedAt.Unix()) }},
+	{Name: "CREATED", Wide: true, Cell: func(k postgres.APIKey) string { return cli.Moment(k.CreatedAt.Unix()) }},
+	{Name: "REVOKED", Cell: func(k postgres.APIKey) string {
+		if k.RevokedAt.IsZero() {
+			return "-"
+		}
+		return cli.Age(k.RevokedAt.Unix())
+	}},
 }
 
 func limitText(n int64) string {
@@ -84,7 +116,7 @@ type keysRevokeCmd struct {
 }
 
 func (c *keysRevokeCmd) Run(ctx context.Context, t *cli.Terminal, keys *keysCmd) error {
-	return keys.with(ctx, func(s *postgres.Store) error {
+	return keys.with(ctx, t, func(s *postgres.Store) error {
 		if err := operator.RevokeKey(ctx, s, c.ID); err != nil {
 			return err
 		}

@@ -37,8 +37,11 @@ type commands struct {
 	Mock       mockCmd          `cmd:"" help:"Serve a mock model endpoint."`
 	Bench      benchCmd         `cmd:"" help:"Measure the throughput on this machine against a bare HTTP loop."`
 	Completion completionCmd    `cmd:"" help:"Print a shell completion script."`
+	Man        manCmd           `cmd:"" help:"Write the manual pages."`
 	Complete   completeCmd      `cmd:"" hidden:""`
 	Version    kong.VersionFlag `help:"Print the version."`
+	Quiet      bool             `short:"q" help:"Print results and errors only: no notes, no progress."`
+	Progress   cli.ProgressMode `enum:"auto,bar,lines,json,none" default:"auto" placeholder:"HOW" help:"How to show progress: bar, lines, json (an object a second, on standard error), none; auto: a bar at a terminal, else lines (default ${default})."`
 }
 
 func main() {
@@ -78,7 +81,10 @@ func run(args []string, out, errOut io.Writer) int {
 	taking, doing, stop := daemon.OnSignals(context.Background())
 	defer stop()
 	k.BindTo(taking, (*context.Context)(nil))
-	terminal := &cli.Terminal{Out: out, Err: errOut, Dumb: os.Getenv("TERM") == "dumb"}
+	terminal := &cli.Terminal{Out: out, Err: errOut, Dumb: os.Getenv("TERM") == "dumb", Quiet: c.Quiet, Progress: c.Progress}
+	if c.Quiet {
+		terminal.Progress = cli.ProgressNone
+	}
 	return exitCode(k.Run(cli.Signals{Taking: taking, Doing: doing}, terminal), errOut)
 }
 

@@ -145,35 +145,58 @@ func (c *modelsCmd) change(ctx context.Context, model string, change client.Mode
 	})
 }
 
-type modelsLsCmd struct {
-	JSON bool `name:"json" help:"Print JSON, one object per line, as the server sent it."`
-}
+type modelsLsCmd struct{ formatFlags }
 
 // Run lists the models as operators see them; for everybody else, their names.
 func (c *modelsLsCmd) Run(ctx context.Context, t *cli.Terminal, models *modelsCmd) error {
 	return models.with(func(api *client.Client) error {
 		err := c.statuses(ctx, t, api)
 		if client.HasStatus(err, http.StatusForbidden) {
-			return cli.PrintList(t, c.JSON, api.Models(ctx), func(m client.Model) json.RawMessage { return m.JSON }, "MODEL",
-				func(m client.Model) []string { return []string{cli.Plain(m.ID)} })
+			return cli.PrintList(t, c.format(), api.Models(ctx), func(m client.Model) json.RawMessage { return m.JSON },
+				cli.Column[client.Model]{Name: "MODEL", Cell: func(m client.Model) string { return m.ID }})
 		}
 		return err
 	})
 }
 
 func (c *modelsLsCmd) statuses(ctx context.Context, t *cli.Terminal, api *client.Client) error {
-	return cli.PrintList(t, c.JSON, api.ModelStatuses(ctx), func(m client.ModelStatus) json.RawMessage { return m.JSON },
-		"MODEL LIMIT SOURCE HELD DAEMONS PENDING QUEUED TAKEN RATE STATE HOLD ESCALATES UPSTREAM", func(m client.ModelStatus) []string {
-			limit, state, escalates := modelLimitText(m), "", ""
-			if m.Paused {
-				state = "paused"
-			}
-			if m.EscalatesTo != "" {
-				escalates = fmt.Sprintf("%s@%ds (%s)", cli.Plain(m.EscalatesTo), m.EscalatesSeconds, m.EscalationSource)
-			}
-			return []string{cli.Plain(m.ID), limit, m.LimitSource, strconv.Itoa(m.Held), strconv.Itoa(m.Daemons),
-				strconv.FormatInt(m.Pending, 10), strconv.FormatInt(m.Queued, 10), strconv.FormatInt(m.Taken, 10), rateText(m), state, holdText(m.Holds), escalates, upstreamText(m)}
-		})
+	return cli.PrintList(t, c.format(), api.ModelStatuses(ctx), func(m client.ModelStatus) json.RawMessage { return m.JSON }, modelColumns...)
+}
+
+var modelColumns = []cli.Column[client.ModelStatus]{
+	{Name: "MODEL", Flexible: true, Cell: func(m client.ModelStatus) string { return m.ID }},
+	{Name: "LIMIT", Cell: modelLimitText},
+	{Name: "SOURCE", Wide: true, Cell: func(m client.ModelStatus) string { return m.LimitSource }},
+	{Name: "HELD", Cell: func(m client.ModelStatus) string { return strconv.Itoa(m.Held) }},
+	{Name: "DAEMONS", Wide: true, Cell: func(m client.ModelStatus) string { return strconv.Itoa(m.Daemons) }},
+	{Name: "PENDING", Cell: func(m client.ModelStatus) string { return strconv.FormatInt(m.Pending, 10) }},
+	{Name: "QUEUED", Wide: true, Cell: func(m client.ModelStatus) string { return strconv.FormatInt(m.Queued, 10) }},
+	{Name: "TAKEN", Cell: func(m client.ModelStatus) string { return strconv.FormatInt(m.Taken, 10) }},
+	{Name: "RATE", Wide: true, Cell: rateText},
+	{Name: "STATE", Flexible: true, Cell: modelStateText},
+	{Name: "ESCALATES", Wide: true, Cell: escalationText},
+	{Name: "UPSTREAM", Wide: true, Cell: upstreamText},
+}
+
+// modelStateText says why no call begins, if so: the operator's pause, or a hold.
+func modelStateText(m client.ModelStatus) string {
+	hold := holdText(m.Holds)
+	switch {
+	case m.Paused && hold != "":
+		return "paused; " + hold
+	case m.Paused:
+		return "paused"
+	case hold != "":
+		return "held: " + hold
+	}
+	return "-"
+}
+
+func escalationText(m client.ModelStatus) string {
+	if m.EscalatesTo == "" {
+		return "-"
+	}
+	return fmt.Sprintf("%s@%ds (%s)", m.EscalatesTo, m.EscalatesSeconds, m.EscalationSource)
 }
 
 // modelLimitText is a number, or what an automatic limit is now with its bounds.
@@ -209,15 +232,15 @@ func holdText(holds []client.Hold) string {
 	return text
 }
 
-type modelsDemandCmd struct {
-	JSON bool `name:"json" help:"Print JSON, one object per line, as the server sent it."`
-}
+type modelsDemandCmd struct{ formatFlags }
 
 func (c *modelsDemandCmd) Run(ctx context.Context, t *cli.Terminal, models *modelsCmd) error {
 	return models.with(func(api *client.Client) error {
-		return cli.PrintList(t, c.JSON, api.Demand(ctx), func(d client.Demand) json.RawMessage { return d.JSON },
-			"MODEL WINDOW PENDING EXPIRES", func(d client.Demand) []string {
-				return []string{cli.Plain(d.Model), cli.Plain(d.CompletionWindow), strconv.FormatInt(d.Pending, 10), cli.Moment(d.ExpiresAt)}
-			})
+		return cli.PrintList(t, c.format(), api.Demand(ctx), func(d client.Demand) json.RawMessage { return d.JSON },
+			cli.Column[client.Demand]{Name: "MODEL", Flexible: true, Cell: func(d client.Demand) string { return d.Model }},
+			cli.Column[client.Demand]{Name: "WINDOW", Cell: func(d client.Demand) string { return d.CompletionWindow }},
+			cli.Column[client.Demand]{Name: "PENDING", Cell: func(d client.Demand) string { return strconv.FormatInt(d.Pending, 10) }},
+			cli.Column[client.Demand]{Name: "EXPIRES", Cell: func(d client.Demand) string { return cli.Age(d.ExpiresAt) }},
+			cli.Column[client.Demand]{Name: "DEADLINE", Wide: true, Cell: func(d client.Demand) string { return cli.Moment(d.ExpiresAt) }})
 	})
 }

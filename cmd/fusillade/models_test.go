@@ -71,7 +71,7 @@ func TestModelsDemand(t *testing.T) {
 		t.Errorf("demand (-want +got):\n%s", diff)
 	}
 	_, table, _ := command(t, "models", "demand")
-	if rows := strings.Split(table, "\n"); len(strings.Fields(rows[0])) != 4 || len(strings.Fields(rows[1])) != 4 || !strings.HasPrefix(rows[1], "gpt-4") {
+	if rows := strings.Split(table, "\n"); len(strings.Fields(rows[0])) != 4 || len(strings.Fields(rows[1])) != 5 || !strings.HasPrefix(rows[1], "gpt-4") {
 		t.Errorf("table:\n%s", table)
 	}
 }
@@ -110,7 +110,7 @@ func TestModelAndUserCommands(t *testing.T) {
 	gpt4.Limit, gpt4.LimitSource, gpt4.Paused = 5, fromOperator, true
 	gpt4.EscalatesTo, gpt4.EscalatesSeconds, gpt4.EscalationSource = "o1", 1800, fromOperator
 	list(gpt4)
-	table := do("models", "ls")
+	table := do("models", "ls", "-o", "wide")
 	for _, want := range []string{"MODEL", "gpt-4", "paused", "o1@1800s (operator)"} {
 		if !strings.Contains(table, want) {
 			t.Errorf("the table does not show %q:\n%s", want, table)

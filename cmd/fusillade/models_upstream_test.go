@@ -101,7 +101,7 @@ func TestModelUpstreams(t *testing.T) {
 			t.Errorf("%v: listed as %+v", step.args, listed)
 		}
 	}
-	if _, table, _ := command(t, "models", "ls"); !strings.Contains(table, "with key") || strings.Contains(table, "secret") {
+	if _, table, _ := command(t, "models", "ls", "-o", "wide"); !strings.Contains(table, "with key") || strings.Contains(table, "secret") {
 		t.Errorf("table:\n%s", table)
 	}
 }
@@ -174,7 +174,7 @@ func TestModelUpstreamOptions(t *testing.T) {
 		if diff := cmp.Diff(step.want, options, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", step.args, diff)
 		}
-		if _, table, _ := command(t, "models", "ls"); strings.Contains(table, "secret") || step.want.Auth != "" && !strings.Contains(table, "auth "+step.want.Auth) ||
+		if _, table, _ := command(t, "models", "ls", "-o", "wide"); strings.Contains(table, "secret") || step.want.Auth != "" && !strings.Contains(table, "auth "+step.want.Auth) ||
 			step.want.SendPriority != "" && !strings.Contains(table, "send-priority "+step.want.SendPriority) {
 			t.Errorf("%v: table:\n%s", step.args, table)
 		}

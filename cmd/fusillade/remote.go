@@ -49,10 +49,23 @@ type jsonFlag struct {
 	JSON bool `name:"json" help:"Print JSON, as the server sent it."`
 }
 
-// listFlags are those of ls.
+// formatFlags are those of every list.
+type formatFlags struct {
+	Format cli.Format `name:"output" short:"o" enum:"table,wide,json" default:"table" placeholder:"table|wide|json" help:"How to print it: the columns that fit 80 characters, all of them, or JSON, one object per line."`
+	JSON   bool       `name:"json" help:"The same as -o json."`
+}
+
+func (f *formatFlags) format() cli.Format {
+	if f.JSON {
+		return cli.FormatJSON
+	}
+	return f.Format
+}
+
+// listFlags are those of lists that come in pages.
 type listFlags struct {
-	Limit int  `default:"20" placeholder:"N" help:"Most to list, newest first; 0: all (default ${default})."`
-	JSON  bool `name:"json" help:"Print JSON, one object per line, as the server sent it."`
+	Limit int `default:"20" placeholder:"N" help:"Most to list, newest first; 0: all (default ${default})."`
+	formatFlags
 }
 
 func (f *listFlags) check() error {

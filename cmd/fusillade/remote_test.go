@@ -140,6 +140,13 @@ func TestBatches(t *testing.T) {
 	if len(table) != 4 || !strings.HasPrefix(table[1], third) || !strings.HasPrefix(table[3], id) {
 		t.Errorf("ls lists\n%s", strings.Join(table, "\n"))
 	}
+	for _, list := range []string{"batches", "models", "daemons"} {
+		for _, line := range strings.Split(must(t, list, "ls"), "\n") {
+			if len(line) > 80 {
+				t.Errorf("%s ls: %d columns: %s", list, len(line), line)
+			}
+		}
+	}
 	must(t, "batches", "delete", third)
 	refuses(t, cli.ExitFailed, []string{third}, "batches", "watch", third)
 }

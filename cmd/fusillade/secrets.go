@@ -25,7 +25,7 @@ func (secretsReencryptCmd) Run(ctx context.Context, t *cli.Terminal, c *secretsC
 	if keys == nil {
 		return cli.Usage(errors.New("FUSILLADE_ENCRYPTION_KEY is not set: it must hold the new key, and the old ones after it"))
 	}
-	return c.with(ctx, func(s *postgres.Store) error {
+	return c.with(ctx, t, func(s *postgres.Store) error {
 		r, err := operator.Reencrypt(ctx, s, keys, t.Notef)
 		if err != nil {
 			return err

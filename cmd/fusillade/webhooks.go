@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -34,7 +35,7 @@ func (c *webhooksCreateCmd) Run(ctx context.Context, t *cli.Terminal, w *webhook
 	if err != nil {
 		return err
 	}
-	return w.with(ctx, func(s *postgres.Store) error {
+	return w.with(ctx, t, func(s *postgres.Store) error {
 		id, secret, err := operator.CreateWebhook(ctx, s, keys, c.Owner, c.URL)
 		if err != nil {
 			return err
@@ -59,20 +60,35 @@ func webhookSettings() (*seal.Keyring, bool, error) {
 	return keys, cfg.AllowPrivate, err
 }
 
-type webhooksLsCmd struct{}
+type webhooksLsCmd struct{ formatFlags }
 
-func (webhooksLsCmd) Run(ctx context.Context, t *cli.Terminal, w *webhooksCmd) error {
-	return w.with(ctx, func(s *postgres.Store) error {
+func (c *webhooksLsCmd) Run(ctx context.Context, t *cli.Terminal, w *webhooksCmd) error {
+	return w.with(ctx, t, func(s *postgres.Store) error {
 		list, err := s.Webhooks(ctx)
 		if err != nil {
 			return err
 		}
-		table := cli.NewTable(t.Out, "ID OWNER URL CREATED")
-		for _, h := range list {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", h.ID, h.Owner, h.URL, h.CreatedAt.UTC().Format(time.RFC3339))
-		}
-		return table.Flush()
+		return cli.PrintList(t, c.format(), cli.All(list), rawWebhook, webhookColumns...)
 	})
+}
+
+// rawWebhook is an endpoint as programs read it, without its secret.
+func rawWebhook(w postgres.Webhook) json.RawMessage {
+	raw, _ := json.Marshal(struct {
+		ID        string    `json:"id"`
+		Owner     string    `json:"owner"`
+		URL       string    `json:"url"`
+		CreatedAt time.Time `json:"created_at"`
+	}{w.ID, w.Owner, w.URL, w.CreatedAt.UTC()}) // texts and a time
+	return raw
+}
+
+var webhookColumns = []cli.Column[postgres.Webhook]{
+	{Name: "ID", Cell: func(w postgres.Webhook) string { return w.ID }},
+	{Name: "OWNER", Flexible: true, Cell: func(w postgres.Webhook) string { return w.Owner }},
+	{Name: "URL", Flexible: true, Cell: func(w postgres.Webhook) string { return w.URL }},
+	{Name: "AGE", Cell: func(w postgres.Webhook) string { return cli.Age(w.CreatedAt.Unix()) }},
+	{Name: "CREATED", Wide: true, Cell: func(w postgres.Webhook) string { return cli.Moment(w.CreatedAt.Unix()) }},
 }
 
 type webhooksDeleteCmd struct {
@@ -80,7 +96,7 @@ type webhooksDeleteCmd struct {
 }
 
 func (c *webhooksDeleteCmd) Run(ctx context.Context, t *cli.Terminal, w *webhooksCmd) error {
-	return w.with(ctx, func(s *postgres.Store) error {
+	return w.with(ctx, t, func(s *postgres.Store) error {
 		if err := operator.DeleteWebhook(ctx, s, c.ID); err != nil {
 			return err
 		}
@@ -98,7 +114,7 @@ func (c *webhooksTestCmd) Run(ctx context.Context, t *cli.Terminal, w *webhooksC
 	if err != nil {
 		return err
 	}
-	return w.with(ctx, func(s *postgres.Store) error {
+	return w.with(ctx, t, func(s *postgres.Store) error {
 		status, err := operator.TestWebhook(ctx, s, keys, allowPrivate, c.ID)
 		if err != nil {
 			return err

@@ -47,6 +47,9 @@ type Local struct {
 
 const stopTimeout = 30 * time.Second
 
+// postgresDir is that of Postgres in a data directory.
+const postgresDir = "postgres"
+
 // localShards carry thousands of models with work at once in one broker.
 const localShards = 8
 
@@ -67,7 +70,7 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (l *Local, err error) {
 		return l, err
 	}
 	l.pg, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{
-		URL: cfg.Settings.Postgres.URL.Reveal(), DataDir: filepath.Join(cfg.DataDir, "postgres"),
+		URL: cfg.Settings.Postgres.URL.Reveal(), DataDir: filepath.Join(cfg.DataDir, postgresDir),
 		CacheDir: filepath.Join(cfg.DataDir, "download"), Log: cfg.Log,
 	})
 	if err != nil {
@@ -94,6 +97,17 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (l *Local, err error) {
 	}
 	l.Recovered, err = l.Store.Recover(ctx)
 	return l, err
+}
+
+// OpenRunning opens the database that another process runs in its data directory,
+// to work in it beside that process. It returns embedded.ErrInUse where the
+// process has none that could be reached: it is starting, or stopping.
+func OpenRunning(ctx context.Context, dataDir string) (*postgres.Store, error) {
+	url, ok := embedded.AttachPostgres(filepath.Join(dataDir, postgresDir))
+	if !ok {
+		return nil, fmt.Errorf("%w: no database answers in %s yet, or any more; try again", embedded.ErrInUse, dataDir)
+	}
+	return postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 2, ApplicationName: "fusillade-cli"})
 }
 
 // startBroker begins with an empty store, and what is put into it is kept in

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"fusillade/internal/embedded"
@@ -81,5 +82,14 @@ func (l local) run() (stop func()) {
 		if err := errors.Join(<-done, l.Stop()); err != nil {
 			l.c.T.Error(err)
 		}
+	}
+}
+
+// Where the process that has the data directory runs no database there, none can
+// be opened beside it, and what to do is said.
+func TestOpenRunningWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	if _, err := OpenRunning(t.Context(), t.TempDir()); !errors.Is(err, embedded.ErrInUse) || !strings.Contains(err.Error(), "try again") {
+		t.Errorf("opened a database that is not there: %v", err)
 	}
 }

@@ -40,28 +40,36 @@ complete --command fusillade --arguments '(__fusillade_complete)'
 }
 
 // Candidates are what the last word may become. The commands are walked as the
-// words before it name them.
-func Candidates(node *kong.Node, words []string) (out []string) {
+// words before it name them. Where the word is the name of something, named asks
+// for names that begin with it, by the placeholder of the argument, such as
+// BATCH; flags are the values of those that stand before.
+func Candidates(node *kong.Node, words []string, named func(placeholder, prefix string, flags map[string]string) []string) (out []string) {
 	if len(words) == 0 {
 		words = []string{""}
 	}
 	typed, last := words[:len(words)-1], words[len(words)-1]
 	var wants *kong.Flag // the flag whose value comes next
+	flags := make(map[string]string)
+	arguments := 0
 	for _, word := range typed {
 		switch {
 		case wants != nil:
-			wants = nil
+			flags[wants.Name], wants = word, nil
 		case strings.HasPrefix(word, "-"):
+			name, value, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
+			flags[name] = value
 			wants = flagBefore(node, word)
 		default:
 			if child := childOf(node, word); child != nil {
 				node = child
+			} else {
+				arguments++
 			}
 		}
 	}
 	switch {
 	case wants != nil:
-		out = wants.EnumSlice()
+		out = append(wants.EnumSlice(), named(wants.PlaceHolder, last, flags)...)
 	case strings.HasPrefix(last, "-"):
 		for _, group := range node.AllFlags(true) {
 			for _, flag := range group {
@@ -74,8 +82,12 @@ func Candidates(node *kong.Node, words []string) (out []string) {
 				out = append(out, child.Name)
 			}
 		}
-		for _, positional := range node.Positional {
-			out = append(out, positional.EnumSlice()...)
+		if n := len(node.Positional); n > 0 {
+			positional := node.Positional[min(arguments, n-1)]
+			if arguments < n || positional.IsCumulative() {
+				out = append(out, positional.EnumSlice()...)
+				out = append(out, named(positional.Tag.PlaceHolder, last, flags)...)
+			}
 		}
 	}
 	out = slices.DeleteFunc(out, func(candidate string) bool { return candidate == "" || !strings.HasPrefix(candidate, last) })

@@ -1,38 +1,55 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
+	"math"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
 const (
 	barInterval  = 100 * time.Millisecond
 	lineInterval = 5 * time.Second
-	// barWidth is that of the bar itself. What stands around it, but for the
-	// state, takes up to barFrame columns.
-	barWidth, barFrame = 10, 58
-	defaultColumns     = 80
+	jsonInterval = time.Second
+	// idleInterval is when a bar is drawn anew though nothing has changed, so that
+	// its rate and the time left stay true.
+	idleInterval = time.Second
+	// rateWindow is what the rate is measured over.
+	rateWindow     = 15 * time.Second
+	barWidth       = 10
+	defaultColumns = 80
 )
 
-// Progress shows how far a batch is: as a bar to a person, else as a line
-// every few seconds. It is safe for concurrent use.
+// ProgressMode is how progress is shown.
+type ProgressMode string
+
+const (
+	// ProgressAuto is a bar for a person at a terminal, else lines.
+	ProgressAuto  ProgressMode = "auto"
+	ProgressBar   ProgressMode = "bar"
+	ProgressLines ProgressMode = "lines" // one every five seconds
+	ProgressJSON  ProgressMode = "json"  // an object a second, one per line
+	ProgressNone  ProgressMode = "none"
+)
+
+// Progress shows how far a batch is, on standard error. It is safe for
+// concurrent use.
 type Progress struct {
 	terminal *Terminal
-	columns  func() int // of the terminal; nil: nobody watches
+	mode     ProgressMode // auto no more
+	columns  func() int   // of the terminal
 
 	mu      sync.Mutex
-	bar     *progressbar.ProgressBar // nil: lines
-	began   time.Time
-	first   int64 // requests that were done at the beginning
 	started bool
+	samples []sample // of the last rateWindow, the oldest first
 	shown   time.Time
 	latest  frame
-	later   *time.Timer // shows the latest frame; nil: it is shown
+	later   *time.Timer // draws the bar again; nil: no bar is on the screen
 }
 
 // frame is what there is to show.
@@ -41,12 +58,21 @@ type frame struct {
 	state       string
 }
 
+// sample is how many requests were done at a time.
+type sample struct {
+	at   time.Time
+	done int64
+}
+
 // NewProgress returns a progress that shows nothing yet. The caller must call
 // End.
 func NewProgress(t *Terminal) *Progress {
-	p := &Progress{terminal: t}
-	if t.Interactive() {
-		p.columns = t.columns
+	p := &Progress{terminal: t, mode: t.Progress, columns: t.columns}
+	if p.mode == ProgressAuto || p.mode == "" {
+		p.mode = ProgressLines
+		if t.Interactive() {
+			p.mode = ProgressBar
+		}
 	}
 	return p
 }
@@ -64,52 +90,103 @@ func (t *Terminal) columns() int {
 // Update shows how many requests are done. What comes too soon after the last
 // frame is shown in its time, also if nothing follows.
 func (p *Progress) Update(total, done int64, state string) {
-	if total == 0 {
+	if total == 0 || p.mode == ProgressNone {
 		return // not read yet
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	p.latest = frame{total, done, state}
-	if !p.started {
-		p.started, p.began, p.first = true, now, done
-		if p.columns == nil {
-			p.shown = now
-		}
-	}
-	if p.columns == nil {
-		if now.Sub(p.shown) >= lineInterval {
-			p.shown = now
-			p.terminal.Notef("%s", p.line(p.latest, now))
-		}
-		return
-	}
-	if wait := barInterval - now.Sub(p.shown); wait <= 0 {
-		p.draw()
-	} else if p.later == nil {
-		p.later = time.AfterFunc(wait, func() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if p.later != nil {
-				p.draw()
-			}
-		})
+	first := !p.started
+	p.latest, p.started = frame{total, done, state}, true
+	p.measure(now)
+	switch {
+	case p.mode == ProgressBar:
+		p.updateBar(now)
+	case p.mode == ProgressJSON && (first || now.Sub(p.shown) >= jsonInterval):
+		p.printJSON(now)
+	case p.mode == ProgressLines && first:
+		p.shown = now
+	case p.mode == ProgressLines && now.Sub(p.shown) >= lineInterval:
+		p.shown = now
+		p.terminal.Notef("%s", p.line())
 	}
 }
 
-// draw shows the latest frame as a bar. mu is held.
-func (p *Progress) draw() {
-	p.cancelLater()
-	p.shown = time.Now()
-	if p.bar == nil {
-		p.bar = progressbar.NewOptions64(p.latest.total,
-			progressbar.OptionSetWriter(p.terminal.Err),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("req"),
-			progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(barWidth), progressbar.OptionUseANSICodes(true))
+// measure takes a sample, a few of them a second at most.
+func (p *Progress) measure(now time.Time) {
+	n := len(p.samples)
+	if n > 1 && now.Sub(p.samples[n-2].at) < barInterval {
+		p.samples = p.samples[:n-1]
 	}
-	counts := len(fmt.Sprint(p.latest.total))
-	p.bar.Describe(shorten(p.latest.state, p.columns()-barFrame-2*counts))
-	_ = p.bar.Set64(p.latest.done)
+	p.samples = append(p.samples, sample{now, p.latest.done})
+	for len(p.samples) > 2 && now.Sub(p.samples[0].at) > rateWindow {
+		p.samples = p.samples[1:]
+	}
+}
+
+// pace returns how many requests a second are done, and how long the others
+// take at this rate; negative: nobody knows.
+func (p *Progress) pace() (perSecond float64, left time.Duration) {
+	oldest, newest := p.samples[0], p.samples[len(p.samples)-1]
+	if elapsed := newest.at.Sub(oldest.at); elapsed > 0 {
+		perSecond = float64(newest.done-oldest.done) / elapsed.Seconds()
+	}
+	seconds := float64(p.latest.total-p.latest.done) / perSecond
+	if perSecond <= 0 || seconds > math.MaxInt32 {
+		return max(perSecond, 0), -1
+	}
+	return perSecond, time.Duration(seconds * float64(time.Second)).Round(time.Second)
+}
+
+func leftText(left time.Duration) string {
+	if left < 0 {
+		return "unknown"
+	}
+	return left.String()
+}
+
+func (p *Progress) updateBar(now time.Time) {
+	switch wait := barInterval - now.Sub(p.shown); {
+	case wait <= 0 || p.later == nil:
+		p.draw()
+	default:
+		p.later.Reset(wait)
+	}
+}
+
+// draw shows the latest frame as a bar, over the last one. mu is held.
+func (p *Progress) draw() {
+	p.shown = time.Now()
+	if p.later == nil {
+		p.later = time.AfterFunc(idleInterval, p.redraw)
+	} else {
+		p.later.Reset(idleInterval)
+	}
+	// The last column stays free: some terminals begin a new line after it.
+	fmt.Fprintf(p.terminal.Err, "\r%s\x1b[K", p.bar(p.columns()-1))
+}
+
+func (p *Progress) redraw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.later != nil {
+		p.measure(time.Now())
+		p.draw()
+	}
+}
+
+// bar is the latest frame in so many columns. What matters least goes first
+// where there is no room for all.
+func (p *Progress) bar(columns int) string {
+	f := p.latest
+	text := fmt.Sprintf("%3d%%", f.done*100/f.total)
+	if columns >= defaultColumns-1 {
+		full := int(f.done * barWidth / f.total)
+		text += " [" + strings.Repeat("=", full) + strings.Repeat(" ", barWidth-full) + "]"
+	}
+	perSecond, left := p.pace()
+	text += fmt.Sprintf(" %d/%d, %.0f/s, %s left, %s", f.done, f.total, perSecond, leftText(left), f.state)
+	return shorten(Plain(text), columns)
 }
 
 // shorten returns at most n characters of a text.
@@ -124,22 +201,28 @@ func shorten(text string, n int) string {
 	return string(runes[:n-1]) + "…"
 }
 
-func (p *Progress) cancelLater() {
-	if p.later != nil {
-		p.later.Stop()
-		p.later = nil
-	}
+func (p *Progress) line() string {
+	f := p.latest
+	perSecond, left := p.pace()
+	return fmt.Sprintf("done %d of %d (%d%%), %s, %.0f/s, time left %s", f.done, f.total, f.done*100/f.total, f.state, perSecond, leftText(left))
 }
 
-func (p *Progress) line(f frame, now time.Time) string {
-	elapsed := now.Sub(p.began)
-	rate := float64(f.done-p.first) / elapsed.Seconds()
-	left := "unknown"
-	if rate > 0 {
-		left = time.Duration(float64(f.total-f.done) / rate * float64(time.Second)).Round(time.Second).String()
+// printJSON shows the latest frame to a program. mu is held.
+func (p *Progress) printJSON(now time.Time) {
+	p.shown = now
+	perSecond, left := p.pace()
+	report := struct {
+		Total       int64    `json:"total"`
+		Done        int64    `json:"done"`
+		PerSecond   float64  `json:"requests_per_second"`
+		SecondsLeft *float64 `json:"seconds_left"` // null: unknown
+		State       string   `json:"state"`
+	}{Total: p.latest.total, Done: p.latest.done, PerSecond: math.Round(perSecond*10) / 10, State: p.latest.state}
+	if left >= 0 {
+		seconds := left.Seconds()
+		report.SecondsLeft = &seconds
 	}
-	return fmt.Sprintf("done %d of %d (%d%%), %s, %.0f/s, time left %s",
-		f.done, f.total, f.done*100/f.total, f.state, rate, left)
+	_ = json.NewEncoder(p.terminal.Err).Encode(report)
 }
 
 // Notef prints a line without disturbing the bar.
@@ -152,12 +235,14 @@ func (p *Progress) Notef(format string, args ...any) {
 func (p *Progress) End() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.started && p.mode == ProgressJSON {
+		p.printJSON(time.Now())
+		p.started = false
+	}
 	if p.later != nil {
 		p.draw()
-	}
-	if p.bar != nil {
-		_ = p.bar.Exit()
+		p.later.Stop()
+		p.later = nil
 		fmt.Fprintln(p.terminal.Err)
-		p.bar = nil
 	}
 }

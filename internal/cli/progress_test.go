@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"encoding/json"
+	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +36,7 @@ func (s *screen) frames() []string {
 
 func newScreen(columns int) (*screen, *Progress) {
 	s := new(screen)
-	return s, &Progress{terminal: &Terminal{Err: s}, columns: func() int { return columns }}
+	return s, &Progress{terminal: &Terminal{Err: s}, mode: ProgressBar, columns: func() int { return columns }}
 }
 
 // The last of several quick updates is shown, also if nothing follows.
@@ -59,7 +62,7 @@ func TestProgressShowsTheLatest(t *testing.T) {
 
 // No frame is wider than the terminal, whatever there is to say.
 func TestProgressFitsTheTerminal(t *testing.T) {
-	for _, columns := range []int{80, 100, 132} {
+	for _, columns := range []int{1, 20, 40, 50, 79, 80, 100, 132} {
 		synctest.Test(t, func(t *testing.T) {
 			s, p := newScreen(columns)
 			for done := int64(0); done <= 400; done += 7 {
@@ -68,10 +71,88 @@ func TestProgressFitsTheTerminal(t *testing.T) {
 			}
 			p.End()
 			for _, frame := range s.frames() {
-				if n := utf8.RuneCountInString(frame); n > columns {
+				if n := utf8.RuneCountInString(frame); n >= columns && n > 0 {
 					t.Errorf("%d columns of %d: %q", n, columns, frame)
 				}
 			}
 		})
+	}
+}
+
+// While nothing moves the bar says so: the rate sinks and the time left is
+// unknown.
+func TestProgressOfNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := newScreen(100)
+		defer p.End()
+		p.Update(300, 0, "failed 0")
+		time.Sleep(time.Second) //nolint:forbidigo // in fake time
+		p.Update(300, 100, "failed 0")
+		time.Sleep(2 * rateWindow) //nolint:forbidigo // in fake time
+		synctest.Wait()
+		frames := s.frames()
+		if !slices.ContainsFunc(frames, func(f string) bool { return strings.Contains(f, "100/s, 2s left") }) {
+			t.Errorf("while it moved: %q", frames)
+		}
+		if last := frames[len(frames)-1]; !strings.Contains(last, "100/300, 0/s, unknown left") {
+			t.Errorf("the last frame is %q", last)
+		}
+	})
+}
+
+// A program reads one object a second, and notes as objects too.
+func TestProgressForPrograms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(screen)
+		terminal := &Terminal{Err: s, Progress: ProgressJSON}
+		p := NewProgress(terminal)
+		for done := int64(1); done <= 250; done++ {
+			p.Update(300, done, "failed 0")
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // in fake time
+		}
+		p.Notef("a note with \"quotes\"")
+		p.End()
+		decoder := json.NewDecoder(strings.NewReader(s.text.String()))
+		var done []int64
+		var notes []string
+		for {
+			var line struct {
+				Note  string   `json:"note"`
+				Total int64    `json:"total"`
+				Done  int64    `json:"done"`
+				Rate  float64  `json:"requests_per_second"`
+				Left  *float64 `json:"seconds_left"`
+			}
+			err := decoder.Decode(&line)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%v in %q", err, s.text.String())
+			}
+			if line.Note != "" {
+				notes = append(notes, line.Note)
+				continue
+			}
+			done = append(done, line.Done)
+			if len(done) > 1 && (line.Total != 300 || line.Rate != 100 || line.Left == nil) {
+				t.Errorf("%+v", line)
+			}
+		}
+		if len(done) != 4 || done[0] != 1 || done[3] != 250 || len(notes) != 1 {
+			t.Errorf("done %v, notes %q", done, notes)
+		}
+	})
+}
+
+func TestQuiet(t *testing.T) {
+	s := new(screen)
+	terminal := &Terminal{Err: s, Quiet: true, Progress: ProgressNone}
+	p := NewProgress(terminal)
+	p.Update(10, 5, "")
+	p.Notef("a note")
+	p.End()
+	if s.text.Len() > 0 {
+		t.Errorf("%q", s.text.String())
 	}
 }

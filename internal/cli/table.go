@@ -5,42 +5,138 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
-// PrintList prints objects as they come: in columns, whose names are the words
-// of head, or as JSON, one per line.
-func PrintList[T any](t *Terminal, asJSON bool, objects iter.Seq2[T, error], raw func(T) json.RawMessage, head string, row func(T) []string) error {
-	w := NewTable(t.Out, head) // it is shown by Flush: not before an error
+// Format is how a list is printed.
+type Format string
+
+const (
+	FormatTable Format = "table" // the columns that most people need, in 80 characters
+	FormatWide  Format = "wide"  // all columns, nothing shortened
+	FormatJSON  Format = "json"  // one object per line
+)
+
+// Column is one of a table about objects of type T.
+type Column[T any] struct {
+	Name string
+	Cell func(T) string // may return a text of unknown origin
+	// Wide columns are left out of a plain table.
+	Wide bool
+	// Flexible cells are shortened where the table is wider than the terminal.
+	Flexible bool
+}
+
+// minFlexible is what is left of a flexible cell.
+const minFlexible = 12
+
+// PrintList prints objects: in columns, or as JSON, one per line as they come.
+func PrintList[T any](t *Terminal, format Format, objects iter.Seq2[T, error], raw func(T) json.RawMessage, columns ...Column[T]) error {
+	if format == FormatJSON {
+		for object, err := range objects {
+			if err == nil {
+				err = t.PrintRaw(raw(object))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var shown []Column[T]
+	for _, c := range columns {
+		if format == FormatWide || !c.Wide {
+			shown = append(shown, c)
+		}
+	}
+	head := make([]string, len(shown))
+	for i, c := range shown {
+		head[i] = c.Name
+	}
+	rows := [][]string{head} // shown when all are there: not before an error
 	for object, err := range objects {
 		if err != nil {
 			return err
 		}
-		if asJSON {
-			err = t.PrintRaw(raw(object))
-		} else {
-			_, err = fmt.Fprintln(w, strings.Join(row(object), "\t"))
+		row := make([]string, len(shown))
+		for i, c := range shown {
+			row[i] = Plain(c.Cell(object))
 		}
-		if err != nil {
-			return err
-		}
+		rows = append(rows, row)
 	}
-	if asJSON {
-		return nil
+	if width := t.outColumns(); format != FormatWide && width > 0 {
+		shortenRows(rows, func(i int) bool { return shown[i].Flexible }, width)
+	}
+	w := NewTable(t.Out, "")
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
 }
 
+// shortenRows shortens flexible cells until each row fits into so many columns.
+func shortenRows(rows [][]string, flexible func(int) bool, columns int) {
+	width := 0
+	widths := make([]int, len(rows[0]))
+	for i := range widths {
+		for _, row := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+		}
+		width += widths[i] + columnGap
+	}
+	for i := range widths {
+		if !flexible(i) || widths[i] <= minFlexible {
+			continue
+		}
+		// Each takes what is left to it after those before it.
+		keep := max(widths[i]-max(width-columnGap-columns, 0), minFlexible)
+		for _, row := range rows {
+			row[i] = shorten(row[i], keep)
+		}
+		width -= widths[i] - keep
+	}
+}
+
+// outColumns is the width of the terminal that results go to; 0: they go elsewhere.
+func (t *Terminal) outColumns() int {
+	if t.OutColumns > 0 {
+		return t.OutColumns
+	}
+	if f, ok := t.Out.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return width
+		}
+	}
+	return 0
+}
+
+const columnGap = 2
+
 // NewTable begins a table whose columns are named by the words of head. Cells
 // are separated by tabs; Flush shows it.
 func NewTable(out io.Writer, head string) *tabwriter.Writer {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(out, 0, 0, columnGap, ' ', 0)
 	if head != "" {
 		fmt.Fprintln(w, strings.Join(strings.Fields(head), "\t"))
 	}
 	return w
+}
+
+// All yields the objects of a list that is known already.
+func All[T any](list []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, object := range list {
+			if !yield(object, nil) {
+				return
+			}
+		}
+	}
 }
 
 // Member is a line about an object.
@@ -52,7 +148,7 @@ func (t *Terminal) PrintMembers(members ...Member) error {
 	w := NewTable(t.Out, "")
 	for _, m := range members {
 		if m.Value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", m.Name, Plain(m.Value))
+			fmt.Fprintf(w, "%s\t%s\n", Plain(m.Name), Plain(m.Value))
 		}
 	}
 	return w.Flush()
@@ -64,6 +160,60 @@ func Moment(seconds int64) string {
 		return ""
 	}
 	return time.Unix(seconds, 0).UTC().Format(time.RFC3339)
+}
+
+// Age is how long ago a time in Unix seconds was, such as 5m, or how far it is
+// ahead, such as in 2h; 0: none.
+func Age(seconds int64) string {
+	if seconds == 0 {
+		return "-"
+	}
+	age := time.Since(time.Unix(seconds, 0))
+	if age < 0 {
+		return "in " + Span(-age)
+	}
+	return Span(age)
+}
+
+// MomentAndAge is both, for people who look at one object.
+func MomentAndAge(seconds int64) string {
+	switch age := Age(seconds); {
+	case seconds == 0:
+		return ""
+	case strings.HasPrefix(age, "in "):
+		return fmt.Sprintf("%s (%s)", Moment(seconds), age)
+	default:
+		return fmt.Sprintf("%s (%s ago)", Moment(seconds), age)
+	}
+}
+
+// Span is a time in one unit, the largest of which there are two or more.
+func Span(d time.Duration) string {
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if d >= 2*unit.of {
+			return fmt.Sprintf("%d%s", d/unit.of, unit.name)
+		}
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+// Size is a number of bytes with a unit, in three digits.
+func Size(bytes int64) string {
+	const units = "kMGTPE"
+	if bytes < 1000 {
+		return fmt.Sprintf("%dB", bytes)
+	}
+	size, unit := float64(bytes)/1000, 0
+	for size >= 999.5 && unit < len(units)-1 {
+		size, unit = size/1000, unit+1
+	}
+	if size < 9.95 {
+		return fmt.Sprintf("%.1f%cB", size, units[unit])
+	}
+	return fmt.Sprintf("%.0f%cB", size, units[unit])
 }
 
 // Plain is a text of unknown origin without what a terminal would act on.

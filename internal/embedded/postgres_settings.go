@@ -7,7 +7,10 @@ import (
 )
 
 // socketPort is only part of the socket's name.
-const socketPort = 5432
+const (
+	socketPort = 5432
+	socketName = ".s.PGSQL.5432"
+)
 
 // settings suit one machine that reads and writes the same small tables all the
 // time beside large appends. Nothing here gives up durability.

@@ -72,8 +72,14 @@ func TestPostgresKeepsItsData(t *testing.T) {
 	defer func() { _ = unlock() }()
 	dir := filepath.Join(app, "postgres")
 
+	if url, ok := AttachPostgres(dir); ok {
+		t.Errorf("before the first start there is a server at %s", url)
+	}
 	p := startPostgres(t, dir)
 	execSQL(t, p.URL(), `CREATE TABLE t AS SELECT 'kept' AS v`)
+	if url, ok := AttachPostgres(dir); !ok || query(t, url, `SELECT v FROM t`) != "kept" {
+		t.Errorf("while it runs: %q, %v", url, ok)
+	}
 	for setting, want := range map[string]string{
 		"listen_addresses": "", "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
 		"server_encoding": "UTF8", "lc_collate": "C",

@@ -18,4 +18,7 @@ func startLocal(context.Context, PostgresConfig) (*Postgres, error) {
 	return nil, errors.New("running a Postgres server is not supported on " + runtime.GOOS + ": give the URL of a running one")
 }
 
+// AttachPostgres finds nothing on this platform.
+func AttachPostgres(string) (url string, ok bool) { return "", false }
+
 func removeLocal(_ context.Context, dataDir string) error { return os.RemoveAll(dataDir) }

@@ -34,7 +34,9 @@ func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 		return cli.Usage(err)
 	}
 	defer closeLog()
+	started := t.Waiting("starting Postgres in %s", cfg.DataDir)
 	local, err := app.StartLocal(s.Taking, cfg.local(log))
+	started()
 	if err != nil {
 		return stopped(s, t, err)
 	}

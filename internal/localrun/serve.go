@@ -37,7 +37,9 @@ func Serve(s cli.Signals, t *cli.Terminal, cfg Config) error {
 		return cli.Usage(err)
 	}
 	defer closeLog()
+	started := t.Waiting("starting Postgres in %s", cfg.DataDir)
 	local, err := app.StartLocal(s.Taking, cfg.local(log))
+	started()
 	if err != nil {
 		return startFailed(s, err)
 	}
@@ -149,7 +151,7 @@ func printBanner(t *cli.Terminal, cfg Config, addr string, missesKeys bool) erro
 	t.Notef(firstUse, url, key)
 	switch {
 	case missesKeys:
-		t.Notef("There is no API key yet. Stop this, then: fusillade keys create --owner NAME --data-dir %s", cfg.DataDir)
+		t.Notef("There is no API key yet. In another terminal: fusillade keys create --owner NAME --data-dir %s", cfg.DataDir)
 	case !cfg.Settings.NeedsKeys() && !cfg.Settings.Loopback():
 		t.Notef("API_AUTH is none: everyone who can reach %s owns everything in it.", addr)
 	}
