@@ -31,7 +31,7 @@ func holdLock(ctx context.Context, conn *pgx.Conn) (err error) {
 	// The caller drops conn without closing it when this fails.
 	defer func() {
 		if err != nil {
-			closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+			closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 			defer cancel()
 			_ = conn.Close(closeCtx)
 		}

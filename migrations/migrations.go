@@ -18,15 +18,19 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+
+	"fusillade/internal/pgconnect"
 )
 
 //go:embed *.sql
 var files embed.FS
 
 const (
-	connectTimeout = 10 * time.Second
+	// closeTimeout bounds the goodbye of a session.
+	closeTimeout = 10 * time.Second
 	// runLimit bounds one call of Up or Down, the wait for the lock included.
 	runLimit = 30 * time.Minute
 	// statusLimit bounds one call of Status.
@@ -38,7 +42,7 @@ var (
 	ErrNothingApplied = errors.New("no migration is applied")
 	// ErrInvalidURL is returned for a URL that is not a Postgres one. It
 	// carries no part of the URL, which may hold a password.
-	ErrInvalidURL = errors.New("invalid database URL: want postgres://user:password@host:port/database")
+	ErrInvalidURL = pgconnect.ErrInvalidURL
 )
 
 // Status is one migration and when it was applied.
@@ -73,11 +77,14 @@ func List(ctx context.Context, databaseURL string) ([]Status, error) {
 func up(ctx context.Context, fsys fs.FS, databaseURL string) error {
 	ctx, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()
-	provider, err := open(fsys, databaseURL, stdlib.OptionAfterConnect(holdLock))
+	provider, db, err := open(ctx, fsys, databaseURL, holdLock)
 	if err != nil {
 		return fmt.Errorf("migrating up: %w", err)
 	}
 	defer provider.Close()
+	if _, err := migrated(ctx, db); err != nil {
+		return fmt.Errorf("migrating up: %w", err)
+	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrating up: %w", naming(err))
 	}
@@ -87,7 +94,7 @@ func up(ctx context.Context, fsys fs.FS, databaseURL string) error {
 func down(ctx context.Context, fsys fs.FS, databaseURL string) error {
 	ctx, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()
-	provider, err := open(fsys, databaseURL, stdlib.OptionAfterConnect(holdLock))
+	provider, _, err := open(ctx, fsys, databaseURL, holdLock)
 	if err != nil {
 		return fmt.Errorf("migrating down: %w", err)
 	}
@@ -111,20 +118,19 @@ func down(ctx context.Context, fsys fs.FS, databaseURL string) error {
 func list(ctx context.Context, fsys fs.FS, databaseURL string) ([]Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusLimit)
 	defer cancel()
-	provider, db, err := openDB(fsys, databaseURL)
+	provider, db, err := open(ctx, fsys, databaseURL, nil)
 	if err != nil {
 		return nil, fmt.Errorf("listing migrations: %w", err)
 	}
 	defer provider.Close()
 
 	// Provider.Status would create the version table.
-	var migrated bool
-	const q = `SELECT to_regclass($1) IS NOT NULL`
-	if err := db.QueryRowContext(ctx, q, goose.DefaultTablename).Scan(&migrated); err != nil {
+	begun, err := migrated(ctx, db)
+	if err != nil {
 		return nil, fmt.Errorf("listing migrations: %w", err)
 	}
 	var all []Status
-	if !migrated {
+	if !begun {
 		for _, source := range provider.ListSources() {
 			all = append(all, Status{Version: source.Version, Name: path.Base(source.Path)})
 		}
@@ -140,22 +146,53 @@ func list(ctx context.Context, fsys fs.FS, databaseURL string) ([]Status, error)
 	return all, nil
 }
 
-func open(fsys fs.FS, databaseURL string, opts ...stdlib.OptionOpenDB) (*goose.Provider, error) {
-	provider, _, err := openDB(fsys, databaseURL, opts...)
-	return provider, err
+// schemasSQL finds our tables where a session does not look for them.
+const schemasSQL = `
+SELECT to_regclass($1) IS NOT NULL, current_setting('search_path'), current_user,
+       (SELECT min(n.nspname) FROM pg_namespace n
+         WHERE 3 = (SELECT count(*) FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname IN ($1, 'templates', 'cursors')))`
+
+// migrated reports whether any migration was applied. It returns an error if the
+// tables are in a schema that the session does not look into: migrations would
+// make a second set of them.
+func migrated(ctx context.Context, db *sql.DB) (bool, error) {
+	var found bool
+	var path, role string
+	var elsewhere sql.NullString
+	if err := db.QueryRowContext(ctx, schemasSQL, goose.DefaultTablename).Scan(&found, &path, &role, &elsewhere); err != nil {
+		return false, err
+	}
+	if !found && elsewhere.Valid {
+		return false, fmt.Errorf("the tables are in the schema %q, which is not in the search_path (%s) of the role %q: put ?search_path=%s at the end of the database URL, or ALTER ROLE", elsewhere.String, path, role, elsewhere.String)
+	}
+	return found, nil
 }
 
-// openDB returns a provider and the database it owns: closing the provider
-// closes both. It connects to nothing yet.
-func openDB(fsys fs.FS, databaseURL string, opts ...stdlib.OptionOpenDB) (*goose.Provider, *sql.DB, error) {
-	cfg, err := pgx.ParseConfig(databaseURL)
+// open returns a provider and the database it owns: closing the provider closes
+// both. setUp, if there is one, is called with each session that begins, which
+// then must be able to write.
+func open(ctx context.Context, fsys fs.FS, databaseURL string, setUp func(context.Context, *pgx.Conn) error) (*goose.Provider, *sql.DB, error) {
+	cfg, err := pgconnect.Parse(databaseURL)
 	if err != nil {
-		return nil, nil, ErrInvalidURL
+		return nil, nil, err
 	}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = connectTimeout
+	if setUp != nil && cfg.ValidateConnect == nil {
+		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
-	db := stdlib.OpenDB(*cfg, opts...)
+	server, err := pgconnect.Inspect(ctx, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	if server.Pooled {
+		return nil, nil, pgconnect.ErrPooler
+	}
+	pgconnect.Pin(cfg, false)
+	db := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		if err := pgconnect.AfterConnect(ctx, conn); err != nil || setUp == nil {
+			return err
+		}
+		return setUp(ctx, conn)
+	}))
 	// The lock belongs to a session, so all work must be done in one.
 	db.SetMaxOpenConns(1)
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, fsys,

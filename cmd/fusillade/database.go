@@ -37,7 +37,7 @@ func (f *databaseFlags) open(ctx context.Context, t *cli.Terminal, shared bool, 
 		return err
 	}
 	if cfg.Postgres.URL.IsSet() {
-		s, err := postgres.Open(ctx, postgres.Config{URL: cfg.Postgres.URL.Reveal(), MaxConns: 2, ApplicationName: "fusillade-cli"})
+		s, err := postgres.Open(ctx, postgres.Config{URL: cfg.Postgres.URL.Reveal(), DirectURL: cfg.Postgres.Direct(), MaxConns: 2, ApplicationName: "fusillade-cli"})
 		if err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func databaseURL() (string, error) {
 	if !cfg.Postgres.URL.IsSet() {
 		return "", cli.Usage(fmt.Errorf("FUSILLADE_DATABASE_URL is required: the database to work on"))
 	}
-	return cfg.Postgres.URL.Reveal(), nil
+	return cfg.Postgres.Direct(), nil
 }
 
 func (migrateUpCmd) Run(ctx context.Context, t *cli.Terminal) error {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,10 +40,11 @@ type Local struct {
 	// Recovered is how many requests an earlier process left in the middle.
 	Recovered int
 
-	pg     *embedded.Postgres
-	broker *embedded.NATS
-	unlock func() error
-	disown func()
+	directURL string // past a pooler
+	pg        *embedded.Postgres
+	broker    *embedded.NATS
+	unlock    func() error
+	disown    func()
 }
 
 const stopTimeout = 30 * time.Second
@@ -77,10 +79,11 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (l *Local, err error) {
 		return l, err
 	}
 	l.Database = l.pg.Source()
-	if err = migrations.Up(ctx, l.pg.URL()); err != nil {
+	l.directURL = cmp.Or(cfg.Settings.Postgres.Direct(), l.pg.URL())
+	if err = migrations.Up(ctx, l.directURL); err != nil {
 		return l, err
 	}
-	l.Store, err = postgres.Open(ctx, postgres.Config{URL: l.pg.URL(), MaxConns: cfg.Settings.MaxConns, ApplicationName: "fusillade"})
+	l.Store, err = postgres.Open(ctx, postgres.Config{URL: l.pg.URL(), DirectURL: l.directURL, MaxConns: cfg.Settings.MaxConns, ApplicationName: "fusillade"})
 	if err != nil {
 		return l, err
 	}
@@ -134,8 +137,11 @@ func (l *Local) startBroker(cfg LocalConfig) (err error) {
 // DatabaseEnded is closed when our Postgres has ended by itself.
 func (l *Local) DatabaseEnded() <-chan struct{} { return l.pg.Done() }
 
-// DatabaseURL is what to connect to. It may hold a password.
-func (l *Local) DatabaseURL() string { return l.pg.URL() }
+// OpenStore opens the database once more, for a part of the process that must not
+// wait for the connections of others.
+func (l *Local) OpenStore(ctx context.Context, name string, conns int) (*postgres.Store, error) {
+	return postgres.Open(ctx, postgres.Config{URL: l.pg.URL(), DirectURL: l.directURL, MaxConns: conns, ApplicationName: name})
+}
 
 // Stop stops what was started and releases the data directory.
 func (l *Local) Stop() error {

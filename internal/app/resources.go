@@ -89,12 +89,11 @@ func open(ctx context.Context, role string, p *config.Process, log *slog.Logger)
 			r.Close()
 		}
 	}()
-	databaseURL := p.Postgres.URL.Reveal()
-	if err := checkMigrated(ctx, databaseURL); err != nil {
+	if err := checkMigrated(ctx, p.Postgres.Direct()); err != nil {
 		return r, err
 	}
 	r.Store, err = postgres.Open(ctx, postgres.Config{
-		URL: databaseURL, MaxConns: p.MaxConns, ApplicationName: "fusillade-" + role,
+		URL: p.Postgres.URL.Reveal(), DirectURL: p.Postgres.Direct(), MaxConns: p.MaxConns, ApplicationName: "fusillade-" + role,
 	})
 	if err != nil {
 		return r, err

@@ -23,6 +23,11 @@ type Process struct {
 	Logging
 }
 
+func (c *Process) check(p *problems) {
+	c.Postgres.check(p)
+	c.NATS.check(p)
+}
+
 // Dispatcher is what cmd/dispatcher reads.
 type Dispatcher struct {
 	Daemon
@@ -79,25 +84,25 @@ func (c *Standalone) required() []string { return nil }
 
 func (c *Dispatcher) check(p *problems) {
 	c.Daemon.check(p)
-	c.NATS.check(p)
+	c.Process.check(p)
 }
 
 func (c *Consumer) check(p *problems) {
 	c.Daemon.check(p)
 	c.Upstream.check(p)
-	c.NATS.check(p)
+	c.Process.check(p)
 }
 
 func (c *API) check(p *problems) {
 	c.Server.check(p)
-	c.NATS.check(p)
+	c.Process.check(p)
 }
 
 func (c *Standalone) check(p *problems) {
 	c.Daemon.check(p)
 	c.Upstream.check(p)
 	c.Server.check(p)
-	c.NATS.check(p)
+	c.Process.check(p)
 	p.relate(!c.NATS.URL.IsSet() && c.NATS.StreamReplicas > 1, "STREAM_REPLICAS", "NATS_URL",
 		"is %d, but without %s there is one server, in this process", c.NATS.StreamReplicas, prefixed("NATS_URL"))
 }

@@ -18,8 +18,22 @@ type Webhooks struct {
 
 // Postgres is the database.
 type Postgres struct {
-	URL      DatabaseURL `envconfig:"FUSILLADE_DATABASE_URL" derived:"embedded" allowed:"a URL such as postgres://user@host:5432/database, with special characters in the password percent-encoded" desc:"Postgres database"`
-	MaxConns int         `envconfig:"FUSILLADE_DATABASE_MAX_CONNS" default:"10" min:"2" max:"10000" unit:"connections" desc:"most connections of one process to Postgres"`
+	URL       DatabaseURL `envconfig:"FUSILLADE_DATABASE_URL" derived:"embedded" allowed:"a URL such as postgres://user@host:5432/database, with special characters in the password percent-encoded" desc:"Postgres database"`
+	DirectURL DatabaseURL `envconfig:"FUSILLADE_DATABASE_DIRECT_URL" derived:"DATABASE_URL" allowed:"a URL such as postgres://user@host:5432/database, with special characters in the password percent-encoded" desc:"the same database without a pooler, where DATABASE_URL leads through one; for leadership and migrations"`
+	MaxConns  int         `envconfig:"FUSILLADE_DATABASE_MAX_CONNS" default:"10" min:"2" max:"10000" unit:"connections" desc:"most connections of one process to Postgres"`
+}
+
+// Direct is the URL of what needs sessions of its own, such as migrations.
+func (c *Postgres) Direct() string {
+	if c.DirectURL.IsSet() {
+		return c.DirectURL.Reveal()
+	}
+	return c.URL.Reveal()
+}
+
+func (c *Postgres) check(p *problems) {
+	p.relate(c.DirectURL.IsSet() && !c.URL.IsSet(), "DATABASE_DIRECT_URL", "DATABASE_URL",
+		"needs %s, the database as all else reaches it", prefixed("DATABASE_URL"))
 }
 
 // NATS is the broker. Its credentials have the names that the nats command

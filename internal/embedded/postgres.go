@@ -123,6 +123,7 @@ func dialPostgres(ctx context.Context, databaseURL string) (*Postgres, error) {
 	if err != nil {
 		return nil, ErrInvalidURL
 	}
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // a pooler keeps no statements
 	address := net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port)))
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()

@@ -75,7 +75,7 @@ func serve(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, listene
 		return startFailed(s, err)
 	}
 	resources := local.Resources
-	resources.Store, err = postgres.Open(s.Taking, postgres.Config{URL: local.DatabaseURL(), MaxConns: apiConns, ApplicationName: "fusillade-api"})
+	resources.Store, err = local.OpenStore(s.Taking, "fusillade-api", apiConns)
 	if err != nil {
 		return startFailed(s, err)
 	}

@@ -27,7 +27,7 @@ type DaemonStatus struct {
 func (s *Store) Daemons(ctx context.Context) ([]DaemonStatus, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.db.Query(ctx, `
 SELECT id, role, hostname, pid, version, status, started_at, (extract(epoch FROM now() - last_heartbeat) * 1e6)::bigint,
        requests_in_flight, requests_completed, requests_failed
   FROM daemons ORDER BY status = 'dead', started_at, id`)

@@ -27,17 +27,12 @@ const (
 func (s *Store) OwnDatabase(ctx context.Context, stale time.Duration) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	pooled, err := s.pool.Acquire(ctx)
+	// The lock lives and dies with the session.
+	conn, err := s.session(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("owning the database: %w", err)
 	}
-	// The lock lives and dies with a connection of its own.
-	conn := pooled.Hijack()
-	release = func() {
-		closing, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = conn.Close(closing)
-	}
+	release = func() { closeSession(context.Background(), conn) }
 	if err := s.own(ctx, conn, stale); err != nil {
 		release()
 		return nil, fmt.Errorf("owning the database: %w", err)

@@ -21,7 +21,7 @@ func (s *Store) CreateFile(ctx context.Context, filename, createdBy string) (bat
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	id := batch.FileID(newID())
-	if _, err := s.pool.Exec(ctx, createFileSQL, [16]byte(id), filename, createdBy); err != nil {
+	if _, err := s.db.Exec(ctx, createFileSQL, [16]byte(id), filename, createdBy); err != nil {
 		return batch.FileID{}, fmt.Errorf("creating file: %w", err)
 	}
 	return id, nil

@@ -23,12 +23,13 @@ const leaderIdleSQL = `SET idle_session_timeout = '5s'`
 // returned. It returns false at once if another process holds the lock. f's
 // context ends when the connection that holds the lock is lost.
 func (s *Store) Lead(ctx context.Context, f func(context.Context) error) (led bool, err error) {
-	conn, err := s.pool.Acquire(ctx)
+	bounded, cancel := s.bound(ctx)
+	defer cancel()
+	// The lock lives and dies with the session.
+	c, err := s.session(bounded)
 	if err != nil {
 		return false, fmt.Errorf("taking the leader's lock: %w", err)
 	}
-	// A connection of its own: the lock lives and dies with it.
-	c := conn.Hijack()
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
@@ -37,8 +38,6 @@ func (s *Store) Lead(ctx context.Context, f func(context.Context) error) (led bo
 		_, _ = c.Exec(closing, `SELECT pg_advisory_unlock_all()`)
 		_ = c.Close(closing)
 	}()
-	bounded, cancel := s.bound(ctx)
-	defer cancel()
 	if err := c.QueryRow(bounded, `SELECT pg_try_advisory_lock($1)`, leaderLock).Scan(&led); err != nil {
 		return false, fmt.Errorf("taking the leader's lock: %w", err)
 	}

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"fusillade/internal/testenv"
 )
 
@@ -147,22 +145,13 @@ func (c frozenConn) Write(p []byte) (int, error) {
 func TestFrozenLeaderLosesTheLead(t *testing.T) {
 	t.Parallel()
 	url := testenv.DatabaseURL(t)
-	cfg, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a, b := openStore(t, url), openStore(t, url)
 	var awake sync.RWMutex
-	dial := cfg.ConnConfig.DialFunc
-	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := a.direct.DialFunc
+	a.direct.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		return frozenConn{conn, &awake}, err
 	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	a, b := &Store{pool: pool, timeout: time.Minute}, openStore(t, url)
 	first := lead(t.Context(), a)
 	ctx := wait(t, first.began)
 	awake.Lock()

@@ -43,12 +43,12 @@ type primaryKeeper struct {
 	lastNow atomic.Int64
 }
 
-// install makes the pool connect to servers that can write alone, of several in
+// install makes connections go to servers that can write alone, of several in
 // its URL to the first that can, unless the URL says otherwise.
-func (k *primaryKeeper) install(pc *pgxpool.Config) {
-	pc.ConnConfig.Tracer = k
-	if pc.ConnConfig.ValidateConnect == nil {
-		pc.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+func (k *primaryKeeper) install(cfg *pgx.ConnConfig) {
+	cfg.Tracer = k
+	if cfg.ValidateConnect == nil {
+		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
 }
 

@@ -17,7 +17,7 @@ type pgxQuerier interface {
 func collect[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], sql string, args ...any) ([]T, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	rows, err := s.pool.Query(ctx, sql, args...)
+	rows, err := s.db.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func collect[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], sql st
 func (s *Store) forEach(ctx context.Context, sql string, args, into []any, f func()) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	rows, err := s.pool.Query(ctx, sql, args...)
+	rows, err := s.db.Query(ctx, sql, args...)
 	if err != nil {
 		return err
 	}
@@ -42,14 +42,14 @@ func (s *Store) forEach(ctx context.Context, sql string, args, into []any, f fun
 func (s *Store) exec(ctx context.Context, sql string, args ...any) (int64, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	tag, err := s.pool.Exec(ctx, sql, args...)
+	tag, err := s.db.Exec(ctx, sql, args...)
 	return tag.RowsAffected(), err
 }
 
 func (s *Store) queryRow(ctx context.Context, sql string, args []any, into ...any) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	return translate(s.pool.QueryRow(ctx, sql, args...).Scan(into...))
+	return translate(s.db.QueryRow(ctx, sql, args...).Scan(into...))
 }
 
 // orZero scans a time, and NULL as the zero time.

@@ -324,7 +324,7 @@ UPDATE requests SET not_before = not_before - interval '2 h', due_at = due_at - 
 
 // check compares every row with the model, and results with what they were.
 func (w *world) check(t *rapid.T) {
-	rows, err := w.s.pool.Query(t.Context(), `
+	rows, err := w.s.db.Query(t.Context(), `
 SELECT batch_id, line, state::text, claim, delivery, attempt, takeovers, COALESCE(daemon_id, '00000000-0000-0000-0000-000000000000'),
        due_at IS NOT NULL, COALESCE(COALESCE(due_at, not_before) > now(), false)
   FROM requests WHERE batch_id = ANY ($1)
@@ -372,7 +372,11 @@ SELECT batch_id, line, state::text, claim, 0, 0, 0, '00000000-0000-0000-0000-000
 // after each step, and its tables with one another.
 func TestStoreAgreesWithModel(t *testing.T) {
 	t.Parallel()
-	s := newStore(t)
+	agrees(t, newStore(t))
+}
+
+func agrees(t *testing.T, s *Store) {
+	t.Helper()
 	s.slice = 2 // cancels, expiry and reruns go in several transactions
 	worlds := 0
 	rapid.Check(t, func(rt *rapid.T) {

@@ -146,7 +146,7 @@ func (s *Store) Finish(ctx context.Context, daemon batch.DaemonID, completions [
 		queueReleases(&b, daemon, releases, collect)
 	}
 	// The statements of one pgx.Batch are one transaction.
-	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
+	if err := s.db.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, fmt.Errorf("storing results: %w", err)
 	}
 	return written, nil

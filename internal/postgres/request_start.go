@@ -159,7 +159,7 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 		}
 		return rows.Err()
 	})
-	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
+	if err := s.db.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, fmt.Errorf("starting requests: %w", err)
 	}
 	if started == len(deliveries) {
@@ -172,7 +172,7 @@ func (s *Store) Start(ctx context.Context, rules StartRules, deliveries []Delive
 }
 
 func (s *Store) explainRefused(ctx context.Context, rules StartRules, k *keys, index map[batch.RequestID]int, out []Start) error {
-	rows, err := s.pool.Query(ctx, refusedSQL, k.batches, k.lines, k.claims, k.deliveries,
+	rows, err := s.db.Query(ctx, refusedSQL, k.batches, k.lines, k.claims, k.deliveries,
 		rules.ProcessingTimeout, rules.StaleThreshold)
 	if err != nil {
 		return err

@@ -97,7 +97,7 @@ func (s *Store) CancelUpload(ctx context.Context, owner string, id UploadID) err
 	n, err := s.exec(ctx, `
 UPDATE uploads SET status = 'cancelled' WHERE id = $1 AND owner = $2 AND status = 'pending' AND expires_at > now()`, [16]byte(id), owner)
 	if err == nil && n == 0 {
-		err = uploadRefused(ctx, s.pool, id, batch.ErrNotFound)
+		err = uploadRefused(ctx, s.db, id, batch.ErrNotFound)
 	}
 	if err != nil {
 		return fmt.Errorf("cancelling upload: %w", err)
@@ -131,7 +131,7 @@ func (s *Store) BeginPart(ctx context.Context, id UploadID) (PartID, error) {
 	part := PartID(newID())
 	n, err := s.exec(ctx, beginPartSQL, [16]byte(part), [16]byte(id))
 	if err == nil && n == 0 {
-		err = uploadRefused(ctx, s.pool, id, batch.ErrUploadState)
+		err = uploadRefused(ctx, s.db, id, batch.ErrUploadState)
 	}
 	if err != nil {
 		return PartID{}, fmt.Errorf("beginning part: %w", err)
@@ -158,7 +158,7 @@ func (s *Store) AddChunk(ctx context.Context, part PartID, n int, data []byte) e
 func (s *Store) FinishPart(ctx context.Context, id UploadID, part PartID, bytes int64) error {
 	n, err := s.exec(ctx, finishPartSQL, [16]byte(part), [16]byte(id), bytes)
 	if err == nil && n == 0 {
-		err = uploadRefused(ctx, s.pool, id, batch.ErrUploadOverfull)
+		err = uploadRefused(ctx, s.db, id, batch.ErrUploadOverfull)
 	}
 	if err != nil {
 		return fmt.Errorf("finishing part: %w", err)

@@ -1,0 +1,2 @@
+// Package pooler runs pgbouncer for tests.
+package pooler
