@@ -12,6 +12,7 @@ import (
 
 	"fusillade/internal/mock"
 	"fusillade/internal/slots"
+	"fusillade/internal/testenv/programs"
 	"fusillade/streams"
 )
 
@@ -56,7 +57,7 @@ func TestAutomaticLimit(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.start("dispatcher")
-			consumers := []*process{c.start("consumer"), c.start("consumer"), c.start("consumer")}
+			consumers := []*programs.Process{c.start("consumer"), c.start("consumer"), c.start("consumer")}
 			kv, err := js.KeyValue(t.Context(), streams.SlotsBucket)
 			for err != nil { // until the dispatcher has made it
 				time.Sleep(100 * time.Millisecond) //nolint:forbidigo // a measurement goes by the clock
@@ -71,7 +72,7 @@ func TestAutomaticLimit(t *testing.T) {
 				name string
 				do   func()
 			}{
-				{killed, "a consumer is killed", func() { consumers[0].kill() }},
+				{killed, "a consumer is killed", func() { consumers[0].Kill() }},
 				{halved, "half the capacity", func() { _ = c.mock.Configure(of.settings(capacity / 2)) }},
 				{doubled, "all of it again", func() { _ = c.mock.Configure(of.settings(capacity)) }},
 			}

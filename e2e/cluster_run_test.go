@@ -12,6 +12,8 @@ import (
 	"fusillade/internal/mock"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
+	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/programs"
 	"fusillade/streams"
 )
 
@@ -39,7 +41,7 @@ func TestEveryRequestComesOutOnce(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "out.jsonl")
 	p := c.start("fusillade", "batches", "results", id.String(), "-o", out)
-	if code := p.wait(); code != 1 {
+	if code := p.Exit(t); code != 1 {
 		t.Errorf("exit code %d of results with failures, want 1", code)
 	}
 	ids := customIDs(t, out, strings.TrimSuffix(out, ".jsonl")+".errors.jsonl")
@@ -68,7 +70,7 @@ func TestConsumerKilled(t *testing.T) {
 	}
 	id := c.createBatch(requests(t, n, "gpt-4", oddModel))
 	c.await(id, "a third is done", func(b postgres.Batch) bool { return b.Counts.Done() > n/3 })
-	victim.kill()
+	victim.Kill()
 	b := c.awaitEnd(id)
 	if b.Counts.Completed != n {
 		t.Errorf("counts are %+v, want all %d completed", b.Counts, n)
@@ -95,19 +97,19 @@ func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	const n = 2000
 	c := newCluster(t, mock.Settings{Latency: "uniform:20ms-80ms"}, "FUSILLADE_DEFAULT_MODEL_CONCURRENCY=40")
-	dispatchers := []*process{c.start("dispatcher"), c.start("dispatcher")}
-	consumers := []*process{c.start("consumer"), c.start("consumer"), c.start("consumer")}
+	dispatchers := []*programs.Process{c.start("dispatcher"), c.start("dispatcher")}
+	consumers := []*programs.Process{c.start("consumer"), c.start("consumer"), c.start("consumer")}
 	id := c.createBatch(requests(t, n, "gpt-4"))
 	for i := range 3 {
 		c.await(id, "some more are done", func(b postgres.Batch) bool { return b.Counts.Done() > int64(i+1)*n/8 })
-		consumers[i].signal(syscall.SIGTERM)
-		if code := consumers[i].wait(); code != 0 {
+		consumers[i].Signal(syscall.SIGTERM)
+		if code := consumers[i].Exit(t); code != 0 {
 			t.Errorf("exit code %d of a consumer that was told to stop", code)
 		}
 		consumers[i] = c.start("consumer")
 		if i < len(dispatchers) {
-			dispatchers[i].signal(syscall.SIGTERM)
-			if code := dispatchers[i].wait(); code != 0 {
+			dispatchers[i].Signal(syscall.SIGTERM)
+			if code := dispatchers[i].Exit(t); code != 0 {
 				t.Errorf("exit code %d of a dispatcher that was told to stop", code)
 			}
 			dispatchers[i] = c.start("dispatcher")
@@ -152,7 +154,7 @@ func TestLimitHoldsWhileItChanges(t *testing.T) {
 
 func (c *cluster) awaitSlots(holds func(slots.Entry) bool) {
 	c.t.Helper()
-	js, err := jetstream.New(c.broker, jetstream.WithDefaultTimeout(patience))
+	js, err := jetstream.New(c.broker, jetstream.WithDefaultTimeout(testenv.Patience))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -2,20 +2,13 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
@@ -25,10 +18,8 @@ import (
 	"fusillade/internal/mock"
 	"fusillade/internal/postgres"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/programs"
 )
-
-// patience is how long a test waits for what must happen at some time.
-const patience = testenv.Patience
 
 // cluster is a database, a broker, a mock endpoint and the processes that a
 // test starts on them.
@@ -63,7 +54,7 @@ func newCluster(t *testing.T, answers mock.Settings, settings ...string) *cluste
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	env := append(withoutSettings(os.Environ()),
+	env := programs.Environment(
 		"FUSILLADE_DATABASE_URL="+databaseURL, "FUSILLADE_NATS_URL="+broker.URL(), "FUSILLADE_UPSTREAM_URL="+server.URL,
 		"FUSILLADE_BACKOFF_MS=50", "FUSILLADE_MAX_BACKOFF_MS=400",
 		"FUSILLADE_HEARTBEAT_INTERVAL_MS=1000", "FUSILLADE_STALE_DAEMON_THRESHOLD_MS=6000",
@@ -71,82 +62,20 @@ func newCluster(t *testing.T, answers mock.Settings, settings ...string) *cluste
 	return &cluster{t: t, env: append(env, settings...), store: store, db: db, broker: testenv.Connect(t, broker), mock: endpoint}
 }
 
-func withoutSettings(env []string) []string {
-	var rest []string
-	for _, v := range env {
-		if !strings.HasPrefix(v, "FUSILLADE_") {
-			rest = append(rest, v)
-		}
-	}
-	return rest
-}
-
-// process is a running program.
-type process struct {
-	t    *testing.T
-	name string
-	cmd  *exec.Cmd
-	logs *lockedBuffer
-	done chan struct{}
-	err  error
-}
-
-// start runs a program of the cluster. It is killed at the end of the test if
-// it still runs then, and its log is shown if the test failed.
-func (c *cluster) start(name string, args ...string) *process {
+// start runs a program of the cluster until the end of the test at most.
+func (c *cluster) start(name string, args ...string) *programs.Process {
 	c.t.Helper()
-	p := &process{t: c.t, name: name, cmd: exec.Command(program(name), args...), logs: new(lockedBuffer), done: make(chan struct{})}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = c.env, p.logs, p.logs
-	if err := p.cmd.Start(); err != nil {
-		c.t.Fatal(err)
-	}
-	go func() {
-		defer close(p.done)
-		p.err = p.cmd.Wait()
-	}()
-	c.t.Cleanup(func() {
-		p.kill()
-		if c.t.Failed() {
-			c.t.Logf("%s said:\n%s", name, p.logs.tail(8000))
-		}
-	})
-	return p
-}
-
-func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
-
-// kill ends the process with no chance to clean up, and waits until it is gone.
-func (p *process) kill() {
-	p.signal(syscall.SIGKILL)
-	<-p.done
-}
-
-// wait returns the exit code of a process that ends by itself.
-func (p *process) wait() int {
-	p.t.Helper()
-	select {
-	case <-p.done:
-		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(patience):
-		p.t.Fatalf("%s did not end; it said:\n%s", p.name, p.logs.tail(8000))
-		return -1
-	}
+	return built.Start(c.t, c.env, name, args...)
 }
 
 // run runs the fusillade command to its end and returns what it printed.
 func (c *cluster) run(args ...string) string {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program("fusillade"), args...)
-	cmd.Env = c.env
-	var errOut bytes.Buffer
-	cmd.Stderr = &errOut
-	out, err := cmd.Output()
+	out, err := built.Run(c.t.Context(), c.env, args...)
 	if err != nil {
-		c.t.Fatalf("fusillade %s: %v\n%s", strings.Join(args, " "), err, errOut.String())
+		c.t.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	return out
 }
 
 // serveAPI starts an API that asks for no keys, unless there is one, for the
@@ -158,21 +87,8 @@ func (c *cluster) serveAPI() {
 	}
 	env := c.env
 	c.env = append(slices.Clone(env), "FUSILLADE_LISTEN_ADDR=127.0.0.1:0")
-	c.server = c.start("api").listening()
+	c.server = c.start("api").URL(c.t)
 	c.env = append(env, "FUSILLADE_SERVER="+c.server)
-}
-
-var listening = regexp.MustCompile(`"msg":"listening","addr":"([^"]+)"`)
-
-// listening waits until an API listens, and returns its URL.
-func (p *process) listening() string {
-	p.t.Helper()
-	var found []string
-	poll(p.t, "the API listens", func() bool {
-		found = listening.FindStringSubmatch(p.logs.tail(8000))
-		return found != nil
-	})
-	return "http://" + found[1]
 }
 
 // createBatch stores a file of requests and begins a batch.
@@ -188,7 +104,7 @@ func (c *cluster) createBatch(path string) batch.ID {
 
 func poll(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	testenv.Until(t, patience, what, done)
+	testenv.Eventually(t, what, done)
 }
 
 // await reads the batch until the condition holds, and checks at every look
@@ -277,22 +193,4 @@ func customIDs(t *testing.T, paths ...string) map[string]bool {
 		}
 	}
 	return seen
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) tail(n int) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	raw := b.buf.Bytes()
-	return string(raw[max(len(raw)-n, 0):])
 }

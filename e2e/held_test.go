@@ -10,6 +10,7 @@ import (
 
 	"fusillade/internal/mock"
 	"fusillade/internal/postgres"
+	"fusillade/internal/testenv/programs"
 )
 
 // Three consumers share one hold of a wrong key: it is shown with its cause and
@@ -40,7 +41,7 @@ func TestClusterHoldsAWrongKey(t *testing.T) {
 	wrong.Store(true)
 	c.env = append(c.env, "FUSILLADE_UPSTREAM_URL="+endpoint.URL, "FUSILLADE_PROBE_INTERVAL_MS=200", "FUSILLADE_MAX_PROBE_INTERVAL_MS=1000")
 	c.start("dispatcher")
-	consumers := []*process{c.start("consumer"), c.start("consumer"), c.start("consumer")}
+	consumers := []*programs.Process{c.start("consumer"), c.start("consumer"), c.start("consumer")}
 	id := c.createBatch(requests(t, n, "gpt-4"))
 	shown := func(what string, args ...string) {
 		t.Helper()
@@ -51,7 +52,7 @@ func TestClusterHoldsAWrongKey(t *testing.T) {
 	shown("the model endpoint refuses the API key. Correct the API key", "batches", "get", id.String())
 	shown("Incorrect API key provided", "batches", "errors", id.String())
 	for _, p := range consumers {
-		p.kill()
+		p.Kill()
 	}
 	most.Store(0)
 	before := calls.Load()

@@ -27,20 +27,6 @@ func otherEndpoint(t *testing.T) (*mock.Server, string) {
 	return endpoint, server.URL
 }
 
-// wantExit fails unless the process ends with the code and has printed all of
-// the texts.
-func (p *process) wantExit(code int, texts ...string) {
-	p.t.Helper()
-	if got := p.wait(); got != code {
-		p.t.Errorf("exit code %d, want %d", got, code)
-	}
-	for _, text := range texts {
-		if !strings.Contains(p.logs.tail(8000), text) {
-			p.t.Errorf("%q is not among what it printed:\n%s", text, p.logs.tail(8000))
-		}
-	}
-}
-
 // jobID returns the id of the job of an input, as jobs ls lists it.
 func (c *cluster) jobID(input string) (id batch.ID) {
 	c.t.Helper()
@@ -65,8 +51,8 @@ func (c *cluster) stoppedJob(n int) (input, out string, args []string) {
 	args = []string{"run", input, "-o", out, "--data-dir", c.t.TempDir(), "--concurrency", "4"}
 	p := c.start("fusillade", args...)
 	awaitCalls(c.t, c.mock, int64(n/4))
-	p.signal(syscall.SIGINT)
-	p.wantExit(130, "run the same command again to go on", out)
+	p.Signal(syscall.SIGINT)
+	p.WantExit(c.t, 130, "run the same command again to go on", out)
 	return input, out, args
 }
 
@@ -102,7 +88,7 @@ func TestRunsShareADirectory(t *testing.T) {
 	}
 	outB := filepath.Join(t.TempDir(), "B.out.jsonl")
 	c.start("fusillade", "run", second, "-o", outB, "--data-dir", data, "--upstream", otherURL).
-		wantExit(0, "1 unfinished job of "+filepath.Base(input)+" is here: "+job.String(), "fusillade jobs ls", "20 of 20 requests completed")
+		WantExit(t, 0, "1 unfinished job of "+filepath.Base(input)+" is here: "+job.String(), "fusillade jobs ls", "20 of 20 requests completed")
 	if got := other.Stats().Calls; got != 20 {
 		t.Errorf("%d calls of the second endpoint, want 20", got)
 	}
@@ -112,13 +98,13 @@ func TestRunsShareADirectory(t *testing.T) {
 	c.check(job)
 
 	c.start("fusillade", append(args, "--upstream", otherURL)...).
-		wantExit(2, "--change-endpoint", "--again", otherURL, job.String())
-	c.start("fusillade", append(args, "--mock", "--mock-latency", "0s")...).wantExit(2, "the mock endpoint", "--change-endpoint")
+		WantExit(t, 2, "--change-endpoint", "--again", otherURL, job.String())
+	c.start("fusillade", append(args, "--mock", "--mock-latency", "0s")...).WantExit(t, 2, "the mock endpoint", "--change-endpoint")
 	if b, err := c.store.GetBatch(t.Context(), job, nil); err != nil || b.Status.Terminal() || other.Stats().Calls != 20 {
 		t.Errorf("after refusals: %+v, %v, %d calls of the other endpoint", b.Counts, err, other.Stats().Calls)
 	}
 
-	c.start("fusillade", args...).wantExit(0, "going on with "+job.String(), "300 of 300 requests completed")
+	c.start("fusillade", args...).WantExit(t, 0, "going on with "+job.String(), "300 of 300 requests completed")
 	if got := len(customIDs(t, out)); got != n {
 		t.Errorf("%d results, want %d", got, n)
 	}
@@ -133,8 +119,8 @@ func TestRunsShareADirectory(t *testing.T) {
 	c.check(job)
 
 	// Finished, it is not run again because the address changed.
-	c.start("fusillade", append(args, "--upstream", otherURL)...).wantExit(2, "was run before", "--again")
-	c.start("fusillade", append(args, "--upstream", otherURL, "--change-endpoint")...).wantExit(0, "nothing is called")
+	c.start("fusillade", append(args, "--upstream", otherURL)...).WantExit(t, 2, "was run before", "--again")
+	c.start("fusillade", append(args, "--upstream", otherURL, "--change-endpoint")...).WantExit(t, 0, "nothing is called")
 	if got := other.Stats().Calls; got != 20 {
 		t.Errorf("%d calls of the second endpoint, want 20", got)
 	}
@@ -149,11 +135,11 @@ func TestChangeEndpoint(t *testing.T) {
 	_, out, args := c.stoppedJob(n)
 	done := len(customIDs(t, out))
 	args = append(args, "--upstream", otherURL)
-	c.start("fusillade", append(args, "--change-endpoint")...).wantExit(0, "it was begun with", "200 of 200")
+	c.start("fusillade", append(args, "--change-endpoint")...).WantExit(t, 0, "it was begun with", "200 of 200")
 	if got := other.Stats().Calls; got != int64(n-done) {
 		t.Errorf("%d calls of the other endpoint, want the %d that were left", got, n-done)
 	}
-	c.start("fusillade", args...).wantExit(0, "nothing is called") // it is the job's endpoint now
+	c.start("fusillade", args...).WantExit(t, 0, "nothing is called") // it is the job's endpoint now
 }
 
 // serve shows and steers the jobs of run, and works on those alone that were
@@ -166,8 +152,8 @@ func TestServeAndJobsOfRun(t *testing.T) {
 	job := c.jobID(input)
 	server, s := c.serve("--data-dir", c.dataDir(args), "--upstream", otherURL)
 	client := s.sdk("none-needed")
-	if !strings.Contains(server.logs.tail(8000), "1 unfinished job of "+filepath.Base(input)+" is here") {
-		t.Errorf("the job is not named:\n%s", server.logs.tail(8000))
+	if !strings.Contains(server.Log(), "1 unfinished job of "+filepath.Base(input)+" is here") {
+		t.Errorf("the job is not named:\n%s", server.Log())
 	}
 	b, err := client.Batches.Get(t.Context(), job.String())
 	if err != nil || b.Status != "in_progress" {
@@ -189,15 +175,15 @@ func TestServeAndJobsOfRun(t *testing.T) {
 	if got := other.Stats().Calls; got != 30 {
 		t.Errorf("%d calls of the server's endpoint, want 30", got)
 	}
-	server.signal(syscall.SIGTERM)
-	server.wantExit(0)
+	server.Signal(syscall.SIGTERM)
+	server.WantExit(t, 0)
 
 	server, _ = c.serve("--data-dir", c.dataDir(args)) // the job's endpoint
 	if b := c.awaitEnd(job); b.Counts.Completed != 200 {
 		t.Errorf("with its endpoint the job ended with %+v", b.Counts)
 	}
-	server.signal(syscall.SIGTERM)
-	server.wantExit(0)
+	server.Signal(syscall.SIGTERM)
+	server.WantExit(t, 0)
 }
 
 // A job that has finished with another endpoint is not rerun by serve: its answers
@@ -207,7 +193,7 @@ func TestServeRerunsNoJobOfAnotherEndpoint(t *testing.T) {
 	c := newCluster(t, mock.Settings{Errors: "400=1"})
 	other, otherURL := otherEndpoint(t)
 	in, data := requests(t, 3, "gpt-4"), t.TempDir()
-	c.start("fusillade", "run", in, "-o", filepath.Join(t.TempDir(), "out.jsonl"), "--data-dir", data).wantExit(1, "--rerun-failed")
+	c.start("fusillade", "run", in, "-o", filepath.Join(t.TempDir(), "out.jsonl"), "--data-dir", data).WantExit(t, 1, "--rerun-failed")
 	job := c.jobID(in)
 	server, s := c.serve("--data-dir", data, "--upstream", otherURL)
 	caller := &http.Client{Timeout: testenv.Patience}
@@ -223,8 +209,8 @@ func TestServeRerunsNoJobOfAnotherEndpoint(t *testing.T) {
 	if got := other.Stats().Calls; got != 0 {
 		t.Errorf("%d calls of the other endpoint", got)
 	}
-	server.signal(syscall.SIGTERM)
-	server.wantExit(0)
+	server.Signal(syscall.SIGTERM)
+	server.WantExit(t, 0)
 }
 
 // What failed is repeated, and only that.
@@ -234,7 +220,7 @@ func TestRerunFailed(t *testing.T) {
 	c := newCluster(t, mock.Settings{Errors: "400=0.3"})
 	in, out := requests(t, n, "gpt-4"), filepath.Join(t.TempDir(), "out.jsonl")
 	args := []string{"run", "-i", in, "-o", out, "--data-dir", t.TempDir()}
-	c.start("fusillade", args...).wantExit(1, "--rerun-failed")
+	c.start("fusillade", args...).WantExit(t, 1, "--rerun-failed")
 	good := customIDs(t, out)
 	if len(good) == 0 || len(good) == n {
 		t.Fatalf("%d of %d completed, want some", len(good), n)
@@ -243,8 +229,8 @@ func TestRerunFailed(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := c.mock.Stats().Calls
-	c.start("fusillade", args...).wantExit(1, "nothing is called", "--rerun-failed")
-	c.start("fusillade", append(args, "--rerun-failed")...).wantExit(0, "120 of 120 requests completed")
+	c.start("fusillade", args...).WantExit(t, 1, "nothing is called", "--rerun-failed")
+	c.start("fusillade", append(args, "--rerun-failed")...).WantExit(t, 0, "120 of 120 requests completed")
 	if got := len(customIDs(t, out)); got != n {
 		t.Errorf("%d results, want %d", got, n)
 	}
@@ -271,8 +257,8 @@ func TestRerunExpired(t *testing.T) {
 	if _, err := c.db.Exec(t.Context(), `UPDATE batches SET created_at = created_at - interval '25 h'`); err != nil {
 		t.Fatal(err)
 	}
-	c.start("fusillade", args...).wantExit(1, "--rerun-failed")
-	c.start("fusillade", append(args, "--retry-failed")...).wantExit(0, "150 of 150 requests completed")
+	c.start("fusillade", args...).WantExit(t, 1, "--rerun-failed")
+	c.start("fusillade", append(args, "--retry-failed")...).WantExit(t, 0, "150 of 150 requests completed")
 	if got := len(customIDs(t, out)); got != 150 {
 		t.Errorf("%d results, want 150", got)
 	}
@@ -288,7 +274,7 @@ func TestAgainAndJobs(t *testing.T) {
 	input, out, args := c.stoppedJob(n)
 	first := c.jobID(input)
 	before := c.mock.Stats().Calls
-	c.start("fusillade", append(args, "--again")...).wantExit(0, "the unfinished "+first.String()+" is cancelled", "200 of 200")
+	c.start("fusillade", append(args, "--again")...).WantExit(t, 0, "the unfinished "+first.String()+" is cancelled", "200 of 200")
 	if got := c.mock.Stats().Calls - before; got != n {
 		t.Errorf("%d calls, want %d", got, n)
 	}
@@ -304,7 +290,7 @@ func TestAgainAndJobs(t *testing.T) {
 	if table := c.run("jobs", "ls"); strings.Contains(table, first.String()) || !strings.Contains(table, second.String()) {
 		t.Errorf("jobs after rm:\n%s", table)
 	}
-	c.start("fusillade", "jobs", "rm", first.String()).wantExit(2, "jobs ls")
+	c.start("fusillade", "jobs", "rm", first.String()).WantExit(t, 2, "jobs ls")
 	c.run("jobs", "rm", "--finished")
 	if got := c.count(`SELECT (SELECT count(*) FROM batches) + (SELECT count(*) FROM files) + (SELECT count(*) FROM templates)`); got != 0 {
 		t.Errorf("%d rows are left", got)

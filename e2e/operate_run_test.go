@@ -33,13 +33,13 @@ func TestBatchesCancelRetryDelete(t *testing.T) {
 		t.Errorf("cancelled: %+v", b)
 	}
 	c.check(id)
-	if code := c.start("fusillade", "batches", "cancel", id.String()).wait(); code != 0 {
+	if code := c.start("fusillade", "batches", "cancel", id.String()).Exit(t); code != 0 {
 		t.Errorf("exit code %d of a second cancel, want 0: it is cancelled", code)
 	}
 
 	// The output has every request, whether it was called or not.
 	out := filepath.Join(t.TempDir(), "out.jsonl")
-	if code := c.start("fusillade", "batches", "results", id.String(), "-o", out).wait(); code != 1 {
+	if code := c.start("fusillade", "batches", "results", id.String(), "-o", out).Exit(t); code != 1 {
 		t.Errorf("exit code %d of results with canceled requests, want 1", code)
 	}
 	failures := strings.TrimSuffix(out, ".jsonl") + ".errors.jsonl"
@@ -74,12 +74,12 @@ func TestBatchesRetryUsage(t *testing.T) {
 		{"retry", batch.ID{1}.String(), "--line", "1", "--failed"},
 		{"retry", batch.ID{1}.String(), "--line", "x"},
 	} {
-		if code := c.start("fusillade", append([]string{"batches"}, args...)...).wait(); code != 2 {
+		if code := c.start("fusillade", append([]string{"batches"}, args...)...).Exit(t); code != 2 {
 			t.Errorf("%v: exit code %d, want 2", args, code)
 		}
 	}
 	for _, verb := range []string{"cancel", "retry", "delete"} {
-		if code := c.start("fusillade", "batches", verb, batch.ID{1}.String()).wait(); code != 1 {
+		if code := c.start("fusillade", "batches", verb, batch.ID{1}.String()).Exit(t); code != 1 {
 			t.Errorf("%s of an unknown batch: exit code %d, want 1", verb, code)
 		}
 	}

@@ -48,12 +48,12 @@ func TestRunEndsWhenItIsRefused(t *testing.T) {
 			args := []string{"run", requests(t, tt.n, "gpt-4"), "-o", out, "--data-dir", t.TempDir(), "--upstream", endpoint.URL, "--give-up-after", "2s"}
 
 			refusing.Store(true)
-			c.start("fusillade", args...).wantExit(3, append(tt.want, "run the same command again")...)
+			c.start("fusillade", args...).WantExit(t, 3, append(tt.want, "run the same command again")...)
 			if got := calls.Load(); got > tt.maxCalls {
 				t.Errorf("%d calls, want at most %d", got, tt.maxCalls)
 			}
 			refusing.Store(false)
-			c.start("fusillade", args...).wantExit(0)
+			c.start("fusillade", args...).WantExit(t, 0)
 			if got := len(customIDs(t, out)); got != tt.n {
 				t.Errorf("%d results, want %d", got, tt.n)
 			}
@@ -88,12 +88,12 @@ func TestRefusedModelBesideAnother(t *testing.T) {
 	}
 	poll(t, "the refused ones are retried for longer than the time", retried)
 	select {
-	case <-p.done:
+	case <-p.Done():
 		t.Error("it ended while another model's calls were in flight")
 	default:
 	}
 	close(release)
-	p.wantExit(3, "typo", "no such model", "4 of 8 requests completed")
+	p.WantExit(t, 3, "typo", "no such model", "4 of 8 requests completed")
 	if got := len(customIDs(t, out)); got != 4 {
 		t.Errorf("%d results, want 4", got)
 	}

@@ -20,7 +20,7 @@ func TestRunGoesOnAfterKill(t *testing.T) {
 
 	first := c.start("fusillade", args...)
 	awaitCalls(t, c.mock, n/3)
-	first.kill()
+	first.Kill()
 	finished := c.finished()
 	called := c.mock.CustomIDs()
 	if _, err := os.Stat(out); err == nil {
@@ -28,7 +28,7 @@ func TestRunGoesOnAfterKill(t *testing.T) {
 	}
 
 	second := c.start("fusillade", args...)
-	if code := second.wait(); code != 0 {
+	if code := second.Exit(t); code != 0 {
 		t.Fatalf("exit code %d, want 0", code)
 	}
 	if ids := customIDs(t, out); len(ids) != n {
@@ -50,7 +50,7 @@ func TestRunGoesOnAfterKill(t *testing.T) {
 
 	calls := c.mock.Stats().Calls
 	third := c.start("fusillade", args...)
-	if code := third.wait(); code != 0 || c.mock.Stats().Calls != calls {
+	if code := third.Exit(t); code != 0 || c.mock.Stats().Calls != calls {
 		t.Errorf("running it again: exit code %d, %d more calls; want 0 and none", code, c.mock.Stats().Calls-calls)
 	}
 }

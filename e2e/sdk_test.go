@@ -29,7 +29,7 @@ func newService(t *testing.T, answers mock.Settings, settings ...string) *servic
 	c := newCluster(t, answers, append(settings, "FUSILLADE_LISTEN_ADDR=127.0.0.1:0", "FUSILLADE_API_AUTH=keys")...)
 	c.start("dispatcher")
 	c.start("consumer")
-	c.server = c.start("api").listening()
+	c.server = c.start("api").URL(t)
 	return &service{c, c.server + "/v1"}
 }
 

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"net/http"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,19 +10,14 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/mock"
+	"fusillade/internal/testenv/programs"
 )
 
-// serve starts fusillade serve and waits until it says where it listens.
-func (c *cluster) serve(args ...string) (*process, *service) {
+// serve starts fusillade serve and waits until it listens.
+func (c *cluster) serve(args ...string) (*programs.Process, *service) {
 	c.t.Helper()
 	p := c.start("fusillade", append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
-	listening := regexp.MustCompile(`listening on (http://\S+)`)
-	var found []string
-	poll(c.t, "it listens", func() bool {
-		found = listening.FindStringSubmatch(p.logs.tail(8000))
-		return found != nil
-	})
-	return p, &service{c, found[1] + "/v1"}
+	return p, &service{c, p.URL(c.t) + "/v1"}
 }
 
 // One process does everything. It is killed in the middle, and the next one
@@ -44,7 +38,7 @@ func TestServeGoesOnAfterKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitCalls(t, c.mock, n/3)
-	first.kill()
+	first.Kill()
 
 	second, s := c.serve("--data-dir", data)
 	client = s.sdk("none-needed")
@@ -74,8 +68,8 @@ func TestServeGoesOnAfterKill(t *testing.T) {
 	if again > 4*limit { // as in TestRunGoesOnAfterKill
 		t.Errorf("%d requests were called again", again)
 	}
-	second.signal(syscall.SIGTERM)
-	if code := second.wait(); code != 0 {
+	second.Signal(syscall.SIGTERM)
+	if code := second.Exit(t); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 }
@@ -86,7 +80,7 @@ func TestServeWithKeys(t *testing.T) {
 	c := newCluster(t, mock.Settings{}, "FUSILLADE_API_AUTH=keys")
 	p, s := c.serve("--data-dir", t.TempDir())
 	poll(t, "it says that there is no key", func() bool {
-		return strings.Contains(p.logs.tail(8000), "no API key yet")
+		return strings.Contains(p.Log(), "no API key yet")
 	})
 	stranger := s.sdk("none")
 	_, err := stranger.Files.List(t.Context(), openai.FileListParams{})

@@ -115,7 +115,7 @@ SELECT routed_model, state::text, COALESCE(reason, ''), attempts FROM results WH
 	// With the default they would be two seconds apart.
 	poll(t, "two status lines follow each other within a second", func() bool {
 		var last time.Time
-		for _, found := range statusLine.FindAllStringSubmatch(consumer.logs.tail(1<<20), -1) {
+		for _, found := range statusLine.FindAllStringSubmatch(consumer.Log(), -1) {
 			at, err := time.Parse(time.RFC3339Nano, found[1])
 			if err != nil {
 				t.Fatal(err)

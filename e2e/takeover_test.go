@@ -31,10 +31,10 @@ func TestLongCallsAreTakenOver(t *testing.T) {
 			})
 			// The worst time to die is after a heartbeat.
 			const beats = `SELECT (extract(epoch FROM last_heartbeat) * 1e6)::bigint FROM daemons WHERE pid = $1`
-			last := c.count(beats, victim.cmd.Process.Pid)
-			poll(t, "it has a heartbeat", func() bool { return c.count(beats, victim.cmd.Process.Pid) != last })
+			last := c.count(beats, victim.PID())
+			poll(t, "it has a heartbeat", func() bool { return c.count(beats, victim.PID()) != last })
 			died := time.Now()
-			victim.kill()
+			victim.Kill()
 			poll(t, "all are called again", func() bool {
 				again := 0
 				for customID, calls := range c.mock.CustomIDs() {

@@ -11,15 +11,12 @@ import (
 	"mime/multipart"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/programs"
 )
 
 // model is the one that the quiet owner uses, and most of the neighbours.
@@ -28,21 +25,15 @@ const (
 	limit = 8 // calls in flight
 )
 
-// programs is where the binaries under test are.
-var programs string
+// built is where the programs under test are.
+var built programs.Dir
 
 func TestMain(m *testing.M) {
-	dir, err := filepath.Abs(filepath.Join("..", "..", "build", "neighbours"))
-	if err == nil {
-		cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "fusillade/cmd/...")
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-		err = cmd.Run()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "building the programs:", err)
+	var err error
+	if built, err = programs.Build("../..", "neighbours"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	programs = dir
 	testenv.Main(m)
 }
 
@@ -60,70 +51,17 @@ func newCluster(t *testing.T, settings ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, endpoint: newEndpoint(t), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
 	t.Cleanup(c.client.CloseIdleConnections)
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "FUSILLADE_") {
-			c.env = append(c.env, v)
-		}
-	}
-	c.env = append(c.env,
+	c.env = programs.Environment(
 		"FUSILLADE_DATABASE_URL="+testenv.DatabaseURL(t), "FUSILLADE_NATS_URL="+testenv.NATS(t).URL(),
 		"FUSILLADE_UPSTREAM_URL="+c.endpoint.url, "FUSILLADE_UPSTREAM_API_KEY=sk-shared",
 		fmt.Sprintf("FUSILLADE_DEFAULT_MODEL_CONCURRENCY=%d", limit), "FUSILLADE_API_AUTH=keys",
 		"FUSILLADE_ENCRYPTION_KEY="+strings.Repeat("ab", 32), "FUSILLADE_DATABASE_MAX_CONNS=6", "FUSILLADE_STATUS_LOG_INTERVAL_MS=none")
 	c.env = append(c.env, settings...)
-	c.start("dispatcher")
-	c.start("consumer")
-	c.start("consumer")
-	said := c.start("api", "FUSILLADE_LISTEN_ADDR=127.0.0.1:0")
-	listening := regexp.MustCompile(`"msg":"listening","addr":"([^"]+)"`)
-	testenv.Eventually(t, "the API listens", func() bool {
-		found := listening.FindStringSubmatch(said.String())
-		if found != nil {
-			c.api = "http://" + found[1] + "/v1"
-		}
-		return found != nil
-	})
-	return c
-}
-
-// start runs a program until the end of the test, and shows its log if the test
-// failed.
-func (c *cluster) start(name string, extra ...string) *output {
-	c.t.Helper()
-	said := new(output)
-	cmd := exec.Command(filepath.Join(programs, name))
-	cmd.Env, cmd.Stdout, cmd.Stderr = append(c.env[:len(c.env):len(c.env)], extra...), said, said
-	if err := cmd.Start(); err != nil {
-		c.t.Fatal(err)
+	for _, role := range []string{"dispatcher", "consumer", "consumer"} {
+		built.Start(t, c.env, role)
 	}
-	c.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if c.t.Failed() {
-			text := said.String()
-			c.t.Logf("%s said:\n%s", name, text[max(len(text)-4000, 0):])
-		}
-	})
-	return said
-}
-
-// output is what a program prints.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
+	c.api = built.Start(t, append(c.env[:len(c.env):len(c.env)], "FUSILLADE_LISTEN_ADDR=127.0.0.1:0"), "api").URL(t) + "/v1"
+	return c
 }
 
 // owner is who calls the API with a key of their own.
@@ -134,15 +72,11 @@ type owner struct {
 
 func (c *cluster) owner(name string) *owner {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), testenv.Patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(programs, "fusillade"), "keys", "create", "--owner", name)
-	cmd.Env = c.env
-	out, err := cmd.Output()
+	key, err := built.Run(c.t.Context(), c.env, "keys", "create", "--owner", name)
 	if err != nil {
 		c.t.Fatalf("a key for %s: %v", name, err)
 	}
-	return &owner{c, name, strings.TrimSpace(string(out))}
+	return &owner{c, name, key}
 }
 
 // call makes one request to the API and decodes its answer.

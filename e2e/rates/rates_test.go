@@ -11,9 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +20,7 @@ import (
 	"time"
 
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/programs"
 )
 
 const (
@@ -32,20 +31,15 @@ const (
 // The two models, by what they are short of.
 const requests, tokens = "short-of-requests", "short-of-tokens"
 
-var programs string
+// built is where the programs under test are.
+var built programs.Dir
 
 func TestMain(m *testing.M) {
-	dir, err := filepath.Abs(filepath.Join("..", "..", "build", "rates"))
-	if err == nil {
-		cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "fusillade/cmd/...")
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-		err = cmd.Run()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "building the programs:", err)
+	var err error
+	if built, err = programs.Build("../..", "rates"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	programs = dir
 	testenv.Main(m)
 }
 
@@ -114,38 +108,6 @@ func between(calls []arrival, from, to time.Time) (n, sum int) {
 	return n, sum
 }
 
-// program is one that runs until the end of the test or until it is killed.
-type program struct {
-	cmd *exec.Cmd
-	log *os.File
-}
-
-func start(t *testing.T, env []string, name string) *program {
-	t.Helper()
-	said, err := os.Create(filepath.Join(t.TempDir(), name+".log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &program{exec.Command(filepath.Join(programs, name)), said}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, said, said
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		p.kill()
-		_ = said.Close()
-		if text, _ := os.ReadFile(said.Name()); t.Failed() {
-			t.Logf("%s said:\n%s", name, text[max(len(text)-4000, 0):])
-		}
-	})
-	return p
-}
-
-func (p *program) kill() {
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
-}
-
 func minutes(t *testing.T) int {
 	t.Helper()
 	n, err := strconv.Atoi(os.Getenv("RATES_MINUTES"))
@@ -164,37 +126,24 @@ func TestNoMinuteIsAboveAndMostIsUsed(t *testing.T) {
 	server := httptest.NewServer(e)
 	t.Cleanup(server.Close)
 	limit := fmt.Sprintf("%drpm/%dtpm", requestsPerMinute, tokensPerMinute)
-	var env []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "FUSILLADE_") {
-			env = append(env, v)
-		}
-	}
-	env = append(env, "FUSILLADE_DATABASE_URL="+testenv.DatabaseURL(t), "FUSILLADE_NATS_URL="+testenv.NATS(t).URL(),
+	env := programs.Environment(
+		"FUSILLADE_DATABASE_URL="+testenv.DatabaseURL(t), "FUSILLADE_NATS_URL="+testenv.NATS(t).URL(),
 		"FUSILLADE_UPSTREAM_URL="+server.URL, "FUSILLADE_DEFAULT_MODEL_CONCURRENCY=100", "FUSILLADE_DEFAULT_MODEL_RATE_LIMIT="+limit,
 		"FUSILLADE_HEARTBEAT_INTERVAL_MS=1000", "FUSILLADE_STALE_DAEMON_THRESHOLD_MS=6000", "FUSILLADE_DATABASE_MAX_CONNS=6",
 		"FUSILLADE_LISTEN_ADDR=127.0.0.1:0", "FUSILLADE_STATUS_LOG_INTERVAL_MS=none")
-	api := start(t, env, "api")
-	listening := regexp.MustCompile(`"msg":"listening","addr":"([^"]+)"`)
-	testenv.Eventually(t, "the API listens", func() bool {
-		text, _ := os.ReadFile(api.log.Name())
-		found := listening.FindSubmatch(text)
-		if found != nil {
-			env = append(env, "FUSILLADE_SERVER=http://"+string(found[1]))
-		}
-		return found != nil
-	})
-	start(t, env, "dispatcher")
-	consumers := []*program{start(t, env, "consumer"), start(t, env, "consumer"), start(t, env, "consumer")}
+	env = append(env, "FUSILLADE_SERVER="+built.Start(t, env, "api").URL(t))
+	start := func(role string) *programs.Process { return built.Start(t, env, role) }
+	start("dispatcher")
+	consumers := []*programs.Process{start("consumer"), start("consumer"), start("consumer")}
 	begin(t, env, int(lasts.Minutes())+1)
 
 	testenv.Eventually(t, "calls of both models come", func() bool { return len(e.of(requests)) > 0 && len(e.of(tokens)) > 0 })
 	began := time.Now().Add(15 * time.Second) // the consumers have learned how large answers are
 	wait(t, 15*time.Second+lasts*2/5)
-	consumers[0].kill()
+	consumers[0].Kill()
 	t.Logf("a consumer was killed %v after the beginning", time.Since(began).Round(time.Second))
 	wait(t, 15*time.Second)
-	start(t, env, "consumer")
+	start("consumer")
 	end := began.Add(lasts)
 	wait(t, time.Until(end))
 
@@ -233,10 +182,8 @@ func begin(t *testing.T, env []string, minutes int) {
 	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(programs, "fusillade"), "batches", "create", path)
-	cmd.Env = env
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("creating the batch: %v\n%s", err, out)
+	if _, err := built.Run(t.Context(), env, "batches", "create", path); err != nil {
+		t.Fatal(err)
 	}
 }
 
