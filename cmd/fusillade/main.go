@@ -21,6 +21,8 @@ import (
 
 type commands struct {
 	Run        runCmd           `cmd:"" help:"Run a file of requests on this machine and write every result."`
+	Check      checkCmd         `cmd:"" help:"Read a file of requests and call nothing: all bad lines, or what it asks for and may cost."`
+	Config     configCmd        `cmd:"" help:"Check the settings."`
 	Jobs       jobsCmd          `cmd:"" help:"Manage the jobs of run: list and remove them."`
 	Serve      serveCmd         `cmd:"" help:"Serve the OpenAI-compatible Files and Batches API, all on this machine."`
 	Files      filesCmd         `cmd:"" help:"Manage files on a server: list, upload, read and delete them."`
@@ -58,7 +60,7 @@ func run(args []string, out, errOut io.Writer) int {
 		kong.Vars{"version": daemon.Version, "data_dir_help": databaseHelp},
 		kong.Writers(out, errOut),
 		kong.Exit(func(n int) { code = n }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.Help(help),
 	)
 	switch {

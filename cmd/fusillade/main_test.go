@@ -152,7 +152,7 @@ func TestBadSettingsAreAllNamed(t *testing.T) {
 func TestHelp(t *testing.T) {
 	for want, ways := range map[string][][]string{
 		"Usage: fusillade <command>":          {{}, {"--help"}, {"help"}},
-		"Usage: fusillade run --output":       {{"run", "--help"}, {"help", "run"}},
+		"Usage: fusillade run [<file>]":       {{"run", "--help"}, {"help", "run"}},
 		"Usage: fusillade batches rerun <id>": {{"batches", "rerun", "--help"}, {"help", "batches", "rerun"}},
 	} {
 		for _, args := range ways {
@@ -168,7 +168,7 @@ func TestHelp(t *testing.T) {
 	if _, _, message := command(t, "batches", "create", "--no-such-flag"); !strings.Contains(message, "Try: fusillade batches create --help") {
 		t.Errorf("a bad flag: %s", message)
 	}
-	if _, out, _ := command(t, "--help"); strings.Contains(out, "retry") || strings.Count(out, "\n") > 80 {
+	if _, out, _ := command(t, "--help"); strings.Contains(out, "retry") || strings.Count(out, "\n") > 45 {
 		t.Errorf("the help shows former names, or is too long:\n%s", out)
 	}
 }

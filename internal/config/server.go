@@ -27,6 +27,7 @@ type Server struct {
 	ModelsAllowed           Patterns     `envconfig:"FUSILLADE_MODELS_ALLOWED" allowed:"patterns separated by commas, with * and ?" desc:"models that a file may name, such as gpt-*,org/*; empty: any"`
 	EndpointsAllowed        RequestPaths `envconfig:"FUSILLADE_ENDPOINTS_ALLOWED" derived:"all that docs/endpoints.md lists" allowed:"paths separated by commas, such as /v1/chat/completions,/v1/embeddings" desc:"url that a line of a file may have, in place of the default"`
 	UploadTimeout           Milliseconds `envconfig:"FUSILLADE_UPLOAD_TIMEOUT_MS" default:"3600000" min:"1000" unit:"ms" desc:"longest that the upload of a file, of a part, or the completion of an upload may take"`
+	ModelPrices             ModelPrices  `envconfig:"FUSILLADE_MODEL_PRICES" allowed:"model=price,… such as gpt-4o=2.50/10,text-embedding-*=0.02, or JSON such as {\"gpt-4o\":\"2.50/10\"}" desc:"what a million tokens cost, of prompts and of completions, in a currency of yours, as model=price,… or JSON; * and ? in a name stand for other characters; unset: no costs are shown"`
 	Hosts                   HostNames    `envconfig:"FUSILLADE_API_HOSTS" allowed:"host names, separated by commas; *.example.com is every name below" desc:"names that the Host header may have where the API asks for no keys, besides localhost, IP addresses and the name in LISTEN_ADDR"`
 }
 

@@ -40,6 +40,8 @@ type Config struct {
 	// Models are patterns of the models that a line may name: * stands for any
 	// characters, also none, and ? for one. Empty: any model.
 	Models []string
+	// MaxListed bounds the bad lines that are listed; default 100.
+	MaxListed int
 	// AllowMixedEndpoints lets lines of one file have different urls, as long as
 	// Endpoint is empty.
 	AllowMixedEndpoints bool
@@ -57,6 +59,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"MaxRequestBytes", int64(c.MaxRequestBytes)},
 		{"MaxFileBytes", c.MaxFileBytes},
 		{"MaxModels", int64(c.MaxModels)},
+		{"MaxListed", int64(c.MaxListed)},
 	} {
 		if limit.value < 0 {
 			problems = append(problems, fmt.Errorf("%s is %d: must not be negative", limit.name, limit.value))
@@ -66,6 +69,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, 10<<20)
 	c.MaxFileBytes = cmp.Or(c.MaxFileBytes, 2<<30)
 	c.MaxModels = cmp.Or(c.MaxModels, 1_000)
+	c.MaxListed = cmp.Or(c.MaxListed, defaultListed)
 
 	c.Endpoints = slices.Clone(c.Endpoints)
 	if len(c.Endpoints) == 0 {

@@ -37,12 +37,12 @@ type LineError struct {
 // Error returns the message.
 func (e LineError) Error() string { return e.Message }
 
-// maxListed bounds InvalidFileError.Lines.
-const maxListed = 100
+// defaultListed bounds InvalidFileError.Lines.
+const defaultListed = 100
 
 // InvalidFileError says why a file was refused.
 type InvalidFileError struct {
-	// Lines are the first 100 bad lines in order. Where a limit made the Reader
+	// Lines are the first bad lines in order, Config.MaxListed of them. Where a limit made the Reader
 	// stop, the last element is the line that it stopped at.
 	Lines []LineError
 	// Total is the number of bad lines that were seen.
@@ -58,20 +58,20 @@ func (e *InvalidFileError) Error() string {
 	return fmt.Sprintf("%s (bad lines: %d)", message, e.Total)
 }
 
-// add records a bad line.
-func (e *InvalidFileError) add(line LineError) {
+// add records a bad line, and lists it if it is one of the first.
+func (e *InvalidFileError) add(line LineError, most int) {
 	e.Total++
-	if len(e.Lines) < maxListed {
+	if len(e.Lines) < most {
 		e.Lines = append(e.Lines, line)
 	}
 }
 
 // addStop records the line that reading stopped at; it is always listed.
-func (e *InvalidFileError) addStop(line LineError) {
-	if len(e.Lines) == maxListed {
-		e.Lines = e.Lines[:maxListed-1]
+func (e *InvalidFileError) addStop(line LineError, most int) {
+	if len(e.Lines) == most {
+		e.Lines = e.Lines[:most-1]
 	}
-	e.add(line)
+	e.add(line, most)
 }
 
 // problem is a LineError whose line is yet to be named.

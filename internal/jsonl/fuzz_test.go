@@ -95,7 +95,7 @@ func FuzzReader(f *testing.F) {
 		if !errors.As(err, &invalid) {
 			t.Fatal(err)
 		}
-		if invalid.Total < len(invalid.Lines) || len(invalid.Lines) == 0 || len(invalid.Lines) > maxListed {
+		if invalid.Total < len(invalid.Lines) || len(invalid.Lines) == 0 || len(invalid.Lines) > defaultListed {
 			t.Fatalf("%d of %d bad lines are listed", len(invalid.Lines), invalid.Total)
 		}
 		for _, bad := range invalid.Lines {

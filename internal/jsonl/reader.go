@@ -138,16 +138,16 @@ func (r *Reader) admit() bool {
 	return false
 }
 
-func (r *Reader) reject(bad *problem) { r.invalid.add(bad.at(r.lines.number)) }
+func (r *Reader) reject(bad *problem) { r.invalid.add(bad.at(r.lines.number), r.cfg.MaxListed) }
 
 func (r *Reader) stop(line int, bad problem) {
-	r.invalid.addStop(bad.at(line))
+	r.invalid.addStop(bad.at(line), r.cfg.MaxListed)
 	r.err = &r.invalid
 }
 
 func (r *Reader) finish() error {
 	if r.seen == 0 && r.invalid.Total == 0 {
-		r.invalid.add(problem{"", CodeEmptyFile, "the file has no request"}.at(0))
+		r.invalid.add(problem{"", CodeEmptyFile, "the file has no request"}.at(0), r.cfg.MaxListed)
 	}
 	if r.invalid.Total > 0 {
 		return &r.invalid

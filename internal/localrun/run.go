@@ -24,10 +24,8 @@ func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 		return cli.Usage(err)
 	}
 	defer stopMock()
-	if cfg.Mock == nil {
-		if err := reachable(s.Taking, &cfg.Settings.Upstream); err != nil {
-			return cli.Usage(err)
-		}
+	if err := cfg.Reachable(s.Taking); err != nil {
+		return cli.Usage(err)
 	}
 	log, closeLog, err := OpenLog(cfg.Settings.Logging, cfg.DataDir)
 	if err != nil {

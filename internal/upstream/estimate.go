@@ -21,11 +21,18 @@ const (
 )
 
 // EstimateTokens is what a call to a path is taken to use, as OpenAI counts for
-// its rate limits: a token for four bytes of the body, and for the answers, of
-// which there are n, max_tokens, max_completion_tokens or max_output_tokens. It
-// does not look at prompts but for what is no text in them.
+// its rate limits: EstimateUse, added up.
 func EstimateTokens(path string, body []byte) int64 {
-	output, bounded, n := int64(0), false, int64(1)
+	prompt, completion, _ := EstimateUse(path, body)
+	return prompt + completion
+}
+
+// EstimateUse is what a call to a path is taken to use: a token for four bytes of
+// the body, and for the answers, of which there are n, max_tokens,
+// max_completion_tokens or max_output_tokens, or, where none of them bounds it,
+// 512. It does not look at prompts but for what is no text in them.
+func EstimateUse(path string, body []byte) (prompt, completion int64, bounded bool) {
+	output, n := int64(0), int64(1)
 	for fields := newFieldScanner(body); ; {
 		key, value, ok := fields.next()
 		if !ok {
@@ -42,11 +49,11 @@ func EstimateTokens(path string, body []byte) int64 {
 	}
 	switch {
 	case !answersInTokens(path):
-		output = 0
+		output, bounded = 0, true
 	case !bounded:
 		output = unboundedOutput
 	}
-	return promptTokens(body) + min(output, maxEstimate/1024)*n
+	return promptTokens(body), min(output, maxEstimate/1024) * n, bounded
 }
 
 // answersInTokens reports whether the answers of a path are generated.
