@@ -1,8 +1,6 @@
 package streams
 
 import (
-	"context"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +21,9 @@ const (
 type Config struct {
 	// Replicas of the stream and the buckets: 1, or 3 or 5 in a cluster.
 	Replicas int
+	// PlacementTags are those that a server must have to hold a copy; empty: any
+	// server may.
+	PlacementTags []string
 	// Shards is how many streams share the models' messages.
 	Shards Shards
 	// InMemory keeps all of it in the server's memory: for a server that lives
@@ -48,6 +49,7 @@ func (c Config) StreamConfig(shard Shard) jetstream.StreamConfig {
 		DiscardNewPerSubject: true,
 		AllowDirect:          true,
 		Replicas:             max(c.Replicas, 1),
+		Placement:            c.placement(),
 		// Postgres rebuilds whatever the broker loses, so nothing here waits
 		// for a disk.
 		Duplicates: time.Second,
@@ -61,6 +63,13 @@ func (c Config) storage() jetstream.StorageType {
 	return jetstream.FileStorage
 }
 
+func (c Config) placement() *jetstream.Placement {
+	if len(c.PlacementTags) == 0 {
+		return nil
+	}
+	return &jetstream.Placement{Tags: c.PlacementTags}
+}
+
 // DaemonsConfig describes the bucket of heartbeats. A key vanishes when no
 // heartbeat renewed it for the stale-daemon threshold, and watchers hear of it.
 func (c Config) DaemonsConfig() jetstream.KeyValueConfig {
@@ -72,6 +81,7 @@ func (c Config) DaemonsConfig() jetstream.KeyValueConfig {
 		LimitMarkerTTL: max(c.StaleDaemonThreshold, time.Second),
 		Storage:        c.storage(),
 		Replicas:       max(c.Replicas, 1),
+		Placement:      c.placement(),
 		History:        1,
 	}
 }
@@ -83,6 +93,7 @@ func (c Config) SlotsConfig() jetstream.KeyValueConfig {
 		Description: "concurrent calls each model allows, and which daemon holds how many",
 		Storage:     c.storage(),
 		Replicas:    max(c.Replicas, 1),
+		Placement:   c.placement(),
 		History:     1,
 	}
 }
@@ -96,6 +107,7 @@ func (c Config) HoldsConfig() jetstream.KeyValueConfig {
 		TTL:         holdsTTL,
 		Storage:     c.storage(),
 		Replicas:    max(c.Replicas, 1),
+		Placement:   c.placement(),
 		History:     1,
 	}
 }
@@ -112,6 +124,7 @@ func (c Config) RatesConfig() jetstream.KeyValueConfig {
 		TTL:         ratesTTL,
 		Storage:     c.storage(),
 		Replicas:    max(c.Replicas, 1),
+		Placement:   c.placement(),
 		History:     1,
 	}
 }
@@ -163,18 +176,3 @@ func ConsumerModel(c jetstream.ConsumerConfig) batch.Model { return batch.Model(
 
 // MaxAckPending is the outer guard for a model of the given limit.
 func MaxAckPending(limit int) int { return 4*limit + 1024 }
-
-// Ensure creates the streams and the buckets, or brings them up to date.
-func Ensure(ctx context.Context, js jetstream.JetStream, c Config) error {
-	for _, shard := range c.Shards.All() {
-		if _, err := js.CreateOrUpdateStream(ctx, c.StreamConfig(shard)); err != nil {
-			return fmt.Errorf("creating stream %s: %w", shard.Stream(), err)
-		}
-	}
-	for _, kv := range []jetstream.KeyValueConfig{c.DaemonsConfig(), c.SlotsConfig(), c.HoldsConfig(), c.RatesConfig()} {
-		if _, err := js.CreateOrUpdateKeyValue(ctx, kv); err != nil {
-			return fmt.Errorf("creating bucket %s: %w", kv.Bucket, err)
-		}
-	}
-	return nil
-}

@@ -80,7 +80,7 @@ func Connect(ctx context.Context, role string, p *config.Process, d *config.Daem
 // open connects and checks that the database is migrated.
 func open(ctx context.Context, role string, p *config.Process, log *slog.Logger) (r Resources, err error) {
 	r.Log = log
-	r.Streams = streams.Config{Replicas: p.StreamReplicas, Shards: streams.Shards(p.StreamShards)}
+	r.Streams = streams.Config{Replicas: p.StreamReplicas, PlacementTags: p.PlacementTags, Shards: streams.Shards(p.StreamShards)}
 	if r.Keyring, err = seal.New(p.Encryption.Key.All()...); err != nil {
 		return r, err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // MetadataFields names batch columns and metadata keys. Each becomes the end
@@ -36,6 +37,30 @@ func (f *MetadataFields) Set(text string) error {
 		}
 		seen[header] = name
 		*f = append(*f, name)
+	}
+	return nil
+}
+
+// Tags of servers.
+type Tags []string
+
+// String returns the tags, separated by commas.
+func (f Tags) String() string { return strings.Join(f, ",") }
+
+// Set reads tags separated by commas. The empty string is no tag.
+func (f *Tags) Set(text string) error {
+	*f = nil
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	for i, tag := range strings.Split(text, ",") {
+		if tag = strings.TrimSpace(tag); tag == "" {
+			return fmt.Errorf("has an empty element, number %d", i+1)
+		}
+		if strings.ContainsFunc(tag, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+			return fmt.Errorf("has the element %s, number %d, which has a blank in it", quote(tag), i+1)
+		}
+		*f = append(*f, tag)
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ type NATS struct {
 	CA             FilePath    `envconfig:"FUSILLADE_NATS_CA" alias:"NATS_CA" allowed:"a file that can be read" desc:"file with the TLS certificate authorities, PEM"`
 	StreamShards   int         `envconfig:"FUSILLADE_STREAM_SHARDS" default:"8" min:"1" max:"64" unit:"streams" desc:"streams that share the models' messages, the same for all processes; one carries some 200 models with work at once, eight carry thousands"`
 	StreamReplicas int         `envconfig:"FUSILLADE_STREAM_REPLICAS" default:"1" min:"1" max:"5" unit:"servers" desc:"NATS servers that hold a copy of each stream and bucket"`
+	PlacementTags  Tags        `envconfig:"FUSILLADE_STREAM_PLACEMENT_TAGS" allowed:"tags such as az:1,ssd, separated by commas" desc:"tags that a NATS server must have, by server_tags of its configuration, to hold a copy of a stream or bucket; empty: any server may"`
 }
 
 func (c *NATS) check(p *problems) {

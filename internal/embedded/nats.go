@@ -27,6 +27,8 @@ type NATSConfig struct {
 	// Listen is host:port; port 0 takes a free one. Empty: no port is opened,
 	// and only this process can connect.
 	Listen string
+	// Peer makes the server one of a cluster; nil: it is alone.
+	Peer *NATSPeer
 	// Log takes the server's own messages. Nil: they are dropped.
 	Log *slog.Logger
 }
@@ -64,6 +66,11 @@ func StartNATS(cfg NATSConfig) (*NATS, error) {
 	}
 	if cfg.Listen != "" {
 		if options.Host, options.Port, err = splitListen(cfg.Listen); err != nil {
+			return nil, fmt.Errorf("starting NATS: %w", err)
+		}
+	}
+	if cfg.Peer != nil {
+		if err := cfg.Peer.join(&options); err != nil {
 			return nil, fmt.Errorf("starting NATS: %w", err)
 		}
 	}
