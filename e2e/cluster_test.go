@@ -24,8 +24,11 @@ import (
 // cluster is a database, a broker, a mock endpoint and the processes that a
 // test starts on them.
 type cluster struct {
-	t      *testing.T
-	env    []string
+	t   *testing.T
+	env []string
+	// databaseURL and natsURL are in env too.
+	databaseURL, natsURL string
+
 	store  *postgres.Store
 	db     *pgxpool.Pool // to look at the tables themselves
 	broker *nats.Conn
@@ -59,7 +62,7 @@ func newCluster(t *testing.T, answers mock.Settings, settings ...string) *cluste
 		"FUSILLADE_BACKOFF_MS=50", "FUSILLADE_MAX_BACKOFF_MS=400",
 		"FUSILLADE_HEARTBEAT_INTERVAL_MS=1000", "FUSILLADE_STALE_DAEMON_THRESHOLD_MS=6000",
 		"FUSILLADE_DATABASE_MAX_CONNS=6")
-	return &cluster{t: t, env: append(env, settings...), store: store, db: db, broker: testenv.Connect(t, broker), mock: endpoint}
+	return &cluster{t: t, env: append(env, settings...), databaseURL: databaseURL, natsURL: broker.URL(), store: store, db: db, broker: testenv.Connect(t, broker), mock: endpoint}
 }
 
 // start runs a program of the cluster until the end of the test at most.

@@ -74,6 +74,33 @@ func List(ctx context.Context, databaseURL string) ([]Status, error) {
 	return list(ctx, files, databaseURL)
 }
 
+// Schema is how a database stands to this build.
+type Schema struct {
+	// Missing are the names of migrations that are not applied, in order.
+	Missing []string
+	// Newer is the newest applied migration that this build does not have; 0: none.
+	Newer int64
+}
+
+// Compare says how the database stands to this build. It waits for no lock and
+// changes nothing.
+func Compare(ctx context.Context, databaseURL string) (Schema, error) {
+	var s Schema
+	all, newest, err := listAll(ctx, files, databaseURL)
+	if err != nil {
+		return s, err
+	}
+	for _, m := range all {
+		if m.AppliedAt.IsZero() {
+			s.Missing = append(s.Missing, m.Name)
+		}
+	}
+	if newest > all[len(all)-1].Version {
+		s.Newer = newest
+	}
+	return s, nil
+}
+
 func up(ctx context.Context, fsys fs.FS, databaseURL string) error {
 	ctx, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()
@@ -116,34 +143,43 @@ func down(ctx context.Context, fsys fs.FS, databaseURL string) error {
 }
 
 func list(ctx context.Context, fsys fs.FS, databaseURL string) ([]Status, error) {
+	all, _, err := listAll(ctx, fsys, databaseURL)
+	return all, err
+}
+
+// listAll also returns the version of the newest migration that is applied, be it
+// of another build.
+func listAll(ctx context.Context, fsys fs.FS, databaseURL string) (all []Status, newest int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, statusLimit)
 	defer cancel()
 	provider, db, err := open(ctx, fsys, databaseURL, nil)
 	if err != nil {
-		return nil, fmt.Errorf("listing migrations: %w", err)
+		return nil, 0, fmt.Errorf("listing migrations: %w", err)
 	}
 	defer provider.Close()
 
 	// Provider.Status would create the version table.
 	begun, err := migrated(ctx, db)
 	if err != nil {
-		return nil, fmt.Errorf("listing migrations: %w", err)
+		return nil, 0, fmt.Errorf("listing migrations: %w", err)
 	}
-	var all []Status
 	if !begun {
 		for _, source := range provider.ListSources() {
 			all = append(all, Status{Version: source.Version, Name: path.Base(source.Path)})
 		}
-		return all, nil
+		return all, 0, nil
 	}
 	statuses, err := provider.Status(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("listing migrations: %w", err)
+		return nil, 0, fmt.Errorf("listing migrations: %w", err)
 	}
 	for _, s := range statuses {
 		all = append(all, Status{Version: s.Source.Version, Name: path.Base(s.Source.Path), AppliedAt: s.AppliedAt})
 	}
-	return all, nil
+	if newest, err = provider.GetDBVersion(ctx); err != nil {
+		return nil, 0, fmt.Errorf("listing migrations: %w", err)
+	}
+	return all, newest, nil
 }
 
 // schemasSQL finds our tables where a session does not look for them.

@@ -17,6 +17,7 @@ func main() {
 		Settings: &cfg,
 		About:    "Serves the Files and Batches API of OpenAI over HTTP.",
 		Process:  &cfg.Process,
+		Server:   &cfg.Server,
 		Run: func(taking, _ context.Context, r app.Resources) error {
 			return app.ServeAPI(taking, r, &cfg)
 		},

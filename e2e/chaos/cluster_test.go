@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,11 +18,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/pgconnect"
 	"fusillade/internal/testenv/proxy"
 )
 
@@ -34,6 +37,11 @@ type options struct {
 	noErrors  bool     // the endpoint does not fail
 	loseHints bool     // the broker drops every hint
 	settings  []string // win over those that make tests quick
+	// database is what everything connects to, without a proxy between; empty: a
+	// database of the server that all tests share.
+	database string
+	// direct leads past a pooler that database leads through.
+	direct string
 }
 
 // cluster is a database, a broker, proxies before both, a mock endpoint and the
@@ -65,9 +73,12 @@ func newCluster(t *testing.T, o options) *cluster {
 	if c.limit == 0 {
 		c.limit = 10
 	}
-	direct := pg.database(t)
+	direct := cmp.Or(o.direct, o.database)
+	if direct == "" {
+		direct = pg.database(t)
+	}
 	var err error
-	if c.db, err = pgxpool.New(t.Context(), direct); err != nil {
+	if c.db, err = openPool(t.Context(), direct); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.db.Close)
@@ -80,8 +91,11 @@ func newCluster(t *testing.T, o options) *cluster {
 	t.Cleanup(c.conn.Close)
 	var brokerThrough string
 	c.nats, brokerThrough = proxy.NATS(t, brokerURL)
-	var through string
-	c.postgres, through = proxy.Postgres(t, direct)
+	through, past := o.database, o.database
+	if o.database == "" {
+		past = direct
+		c.postgres, through = proxy.Postgres(t, direct)
+	}
 	c.endpoint = newEndpoint(t, c.limit, o)
 	base := append(withoutSettings(os.Environ()),
 		"FUSILLADE_UPSTREAM_URL="+c.endpoint.url, fmt.Sprintf("FUSILLADE_DEFAULT_MODEL_CONCURRENCY=%d", c.limit),
@@ -90,9 +104,12 @@ func newCluster(t *testing.T, o options) *cluster {
 		"FUSILLADE_HEARTBEAT_INTERVAL_MS=500", "FUSILLADE_STALE_DAEMON_THRESHOLD_MS=3000",
 		"FUSILLADE_CANCELLATION_POLL_INTERVAL_MS=500", "FUSILLADE_DATABASE_MAX_CONNS=6", "FUSILLADE_STATUS_LOG_INTERVAL_MS=none")
 	base = append(base, o.settings...)
+	if o.direct != "" {
+		base = append(base, "FUSILLADE_DATABASE_DIRECT_URL="+o.direct)
+	}
 	base = base[:len(base):len(base)]
 	c.env = append(base, "FUSILLADE_DATABASE_URL="+through, "FUSILLADE_NATS_URL="+brokerThrough)
-	c.directEnv = append(base, "FUSILLADE_DATABASE_URL="+direct, "FUSILLADE_NATS_URL="+brokerURL)
+	c.directEnv = append(base, "FUSILLADE_DATABASE_URL="+past, "FUSILLADE_NATS_URL="+brokerURL)
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, p := range c.processes() {
@@ -103,6 +120,18 @@ func newCluster(t *testing.T, o options) *cluster {
 	c.serve()
 	c.watcher = startWatcher(c)
 	return c
+}
+
+// openPool connects to whichever server takes writes, and leaves one that is frozen.
+func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	cfg.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	pgconnect.Bound(cfg.ConnConfig)
+	pgconnect.NewGuard().Install(cfg.ConnConfig)
+	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
 var listensAt = regexp.MustCompile(`"msg":"listening","addr":"([^"]+)"`)
@@ -261,17 +290,18 @@ type live struct {
 // inHand lists every live request.
 func (c *cluster) inHand() []live {
 	c.t.Helper()
-	rows, err := c.db.Query(c.t.Context(), `SELECT batch_id, line, claim, delivery, attempt FROM requests`)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l live, err error) {
-		err = row.Scan(&l.batch, &l.line, &l.claim, &l.delivery, &l.attempt)
-		return l, err
+	var out []live
+	poll(c.t, "what is in flight is read", func() bool { // a connection may be that of a server that has gone
+		rows, err := c.db.Query(c.t.Context(), `SELECT batch_id, line, claim, delivery, attempt FROM requests`)
+		if err != nil {
+			return false
+		}
+		out, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (l live, err error) {
+			err = row.Scan(&l.batch, &l.line, &l.claim, &l.delivery, &l.attempt)
+			return l, err
+		})
+		return err == nil
 	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
 	return out
 }
 

@@ -152,11 +152,25 @@ func (s *Server) translate(err error) (*apiError, bool) {
 		}
 	}
 	if errors.Is(err, control.ErrBrokerUnavailable) || postgres.Transient(err) {
-		return &apiError{status: http.StatusServiceUnavailable, kind: serverError, code: "unavailable", retryAfter: s.cfg.RetryAfter,
-			message: "The server cannot reach its database or its broker. Please try again."}, false
+		return unavailable(s.cfg.RetryAfter), false
 	}
 	return &apiError{status: http.StatusInternalServerError, kind: serverError, code: "internal_error",
 		message: "The server had an error while processing your request. Please try again."}, false
+}
+
+func unavailable(retryAfter time.Duration) *apiError {
+	return &apiError{status: http.StatusServiceUnavailable, kind: serverError, code: "unavailable", retryAfter: retryAfter,
+		message: "The server cannot reach its database or its broker. Please try again."}
+}
+
+// Unavailable answers everything with 503, for a process whose database or broker
+// is yet to come.
+func Unavailable(retryAfter time.Duration) http.Handler {
+	s := &Server{cfg: Config{ClientTimeout: idleTimeout}}
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close") // the next request may find the API
+		s.refuse(w, unavailable(retryAfter))
+	})
 }
 
 func (s *Server) refusal(err, sentinel error, status int, code, message string) *apiError {
@@ -232,6 +246,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if !theirs {
 		s.cfg.Log.Error("request failed", "request_id", w.Header().Get(headerRequestID), "method", r.Method, "route", r.Pattern, "err", err)
 	}
+	s.refuse(w, answer)
+}
+
+func (s *Server) refuse(w http.ResponseWriter, answer *apiError) {
 	h := w.Header()
 	if answer.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(answer.retryAfter.Seconds()))))

@@ -90,8 +90,10 @@ func ServeAPI(taking context.Context, r Resources, cfg *config.API) error {
 	if err != nil {
 		return err
 	}
-	listener, err := Listen(taking, cfg.Server)
-	if err != nil {
+	var listener net.Listener
+	if r.door != nil {
+		listener = r.door.pass()
+	} else if listener, err = Listen(taking, cfg.Server); err != nil {
 		return err
 	}
 	r.Log.Info("listening", "addr", listener.Addr().String(), "keys", cfg.NeedsKeys())

@@ -59,7 +59,7 @@ func daemonConfig(r Resources, cfg *config.Daemon, role string, settings config.
 	return daemon.Config{
 		Store: r.Store, Conn: r.Conn, Role: role, Snapshot: config.Snapshot(settings),
 		Interval: cfg.HeartbeatInterval.Duration(), Threshold: cfg.StaleDaemonThreshold.Duration(),
-		Metrics: r.Telemetry.metrics(), Log: r.Log,
+		Prepare: r.ensureStreams, Metrics: r.Telemetry.metrics(), Log: r.Log,
 	}
 }
 

@@ -27,6 +27,8 @@ type Resources struct {
 	// Keyring encrypts and decrypts secrets; nil: there is no encryption key.
 	Keyring *seal.Keyring
 	Log     *slog.Logger
+	// door is where the API listens from the start of the process; nil: nowhere yet.
+	door *door
 	// Telemetry and AdminAddr are set by ServeAdmin.
 	Telemetry *Telemetry
 	AdminAddr string
@@ -60,45 +62,44 @@ const closeTimeout = 10 * time.Second
 const connectTimeout = 15 * time.Second
 
 // Connect connects to the Postgres and NATS of a cluster, checks that the
-// database is migrated, and makes sure of the stream and the buckets. The
-// caller closes what it returns.
+// database is migrated, and makes sure of the stream and the buckets. It waits for
+// nothing. The caller closes what it returns.
 func Connect(ctx context.Context, role string, p *config.Process, d *config.Daemon, log *slog.Logger) (Resources, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
 	defer cancel()
-	r, err := open(ctx, role, p, log)
-	if err != nil {
-		return r, err
-	}
-	r.Streams.StaleDaemonThreshold = d.StaleDaemonThreshold.Duration()
-	if err := r.ensureStreams(ctx); err != nil {
-		r.Close()
-		return r, err
-	}
-	return r, nil
+	return connect(role, p, d, log, func(steps []step) error { return once(ctx, steps) })
 }
 
-// open connects and checks that the database is migrated.
-func open(ctx context.Context, role string, p *config.Process, log *slog.Logger) (r Resources, err error) {
+// connect makes the steps of a process's start, in the way that do says. A process
+// that is no daemon leaves the streams alone.
+func connect(role string, p *config.Process, d *config.Daemon, log *slog.Logger, do func([]step) error) (r Resources, err error) {
 	r.Log = log
 	r.Streams = streams.Config{Replicas: p.StreamReplicas, PlacementTags: p.PlacementTags, Shards: streams.Shards(p.StreamShards)}
 	if r.Keyring, err = seal.New(p.Encryption.Key.All()...); err != nil {
 		return r, err
 	}
-	defer func() {
-		if err != nil {
-			r.Close()
-		}
-	}()
-	if err := checkMigrated(ctx, p.Postgres.Direct()); err != nil {
-		return r, err
+	steps := []step{
+		{"Postgres", func(ctx context.Context) (err error) {
+			if err := checkMigrated(ctx, p.Postgres.Direct(), log); err != nil {
+				return err
+			}
+			r.Store, err = postgres.Open(ctx, postgres.Config{
+				URL: p.Postgres.URL.Reveal(), DirectURL: p.Postgres.Direct(), MaxConns: p.MaxConns, ApplicationName: "fusillade-" + role,
+			})
+			return err
+		}},
+		{"NATS", func(context.Context) (err error) {
+			r.Conn, err = dial(p.NATS, role, log)
+			return err
+		}},
 	}
-	r.Store, err = postgres.Open(ctx, postgres.Config{
-		URL: p.Postgres.URL.Reveal(), DirectURL: p.Postgres.Direct(), MaxConns: p.MaxConns, ApplicationName: "fusillade-" + role,
-	})
-	if err != nil {
-		return r, err
+	if d != nil {
+		r.Streams.StaleDaemonThreshold = d.StaleDaemonThreshold.Duration()
+		steps = append(steps, step{"the streams of NATS", func(ctx context.Context) error { return r.ensureStreams(ctx) }})
 	}
-	r.Conn, err = dial(p.NATS, role, log)
+	if err = do(steps); err != nil {
+		r.Close()
+	}
 	return r, err
 }
 
@@ -114,15 +115,16 @@ func (r Resources) ensureStreams(ctx context.Context) error {
 // program needs.
 var ErrNotMigrated = errors.New("the database is not migrated: run `fusillade migrate up`")
 
-func checkMigrated(ctx context.Context, databaseURL string) error {
-	list, err := migrations.List(ctx, databaseURL)
+func checkMigrated(ctx context.Context, databaseURL string, log *slog.Logger) error {
+	schema, err := migrations.Compare(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
-	for _, m := range list {
-		if m.AppliedAt.IsZero() {
-			return fmt.Errorf("%w (%s is missing)", ErrNotMigrated, m.Name)
-		}
+	if len(schema.Missing) > 0 {
+		return fmt.Errorf("%w (%s is missing)", ErrNotMigrated, schema.Missing[0])
+	}
+	if schema.Newer > 0 {
+		log.Warn("the database has migrations of a newer release, with which this one works for a while: upgrade this program", "migration", schema.Newer, "version", daemon.Version)
 	}
 	return nil
 }
@@ -135,7 +137,7 @@ func dial(cfg config.NATS, role string, log *slog.Logger) (*nats.Conn, error) {
 	if cfg.NKey != "" {
 		opt, err := nats.NkeyOptionFromSeed(string(cfg.NKey))
 		if err != nil {
-			return nil, fmt.Errorf("FUSILLADE_NATS_NKEY: %w", err)
+			return nil, fmt.Errorf("FUSILLADE_NATS_NKEY: %w: %w", errUnusable, err)
 		}
 		opts = append(opts, opt)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
-	"log/slog"
 	"os"
 	"slices"
 
@@ -23,6 +22,9 @@ type Role struct {
 	// and leaves the stream alone, has no Daemon.
 	Process *config.Process
 	Daemon  *config.Daemon
+	// Server is a section of the API's Settings: its address is opened before all
+	// else, and answers 503 until the API can work.
+	Server *config.Server
 	// Run does the work, until taking ends: then no more work is to be taken.
 	// When doing ends, work must stop.
 	Run func(taking, doing context.Context, r Resources) error
@@ -64,26 +66,30 @@ func (role Role) main(args []string, out, logs io.Writer) error {
 	log := config.NewLogger(role.Process.Logging, logs)
 	taking, doing, stop := daemon.OnSignals(context.Background())
 	defer stop()
-	resources, err := role.connect(taking, log)
-	if err != nil {
-		return err
-	}
-	defer resources.Close()
-	stopAdmin, err := resources.ServeAdmin(taking, role.Process.Admin, role.Daemon != nil)
+	observed, adminAddr, stopAdmin, err := serveAdmin(taking, role.Process.Admin, role.Daemon != nil, log)
 	if err != nil {
 		return err
 	}
 	defer stopAdmin()
-	return role.Run(taking, doing, resources)
-}
-
-func (role Role) connect(ctx context.Context, log *slog.Logger) (Resources, error) {
-	if role.Daemon != nil {
-		return Connect(ctx, role.Name, role.Process, role.Daemon, log)
+	var entrance *door
+	if role.Server != nil {
+		if entrance, err = openDoor(taking, *role.Server, log); err != nil {
+			return err
+		}
+		defer entrance.close()
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
-	defer cancel()
-	return open(ctx, role.Name, role.Process, log)
+	start := starter{log: log, timeout: role.Process.Startup.Timeout.OrZero(), say: observed.waitsFor}
+	resources, err := connect(role.Name, role.Process, role.Daemon, log, func(steps []step) error { return start.until(taking, steps) })
+	if err != nil {
+		if taking.Err() != nil {
+			return nil // told to stop while it waited
+		}
+		return err
+	}
+	defer resources.Close()
+	resources.door = entrance
+	resources.shownBy(observed, adminAddr)
+	return role.Run(taking, doing, resources)
 }
 
 func (role Role) help(out io.Writer) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -20,6 +21,8 @@ import (
 // daemon at work in it. A nil one shows nothing.
 type Telemetry struct {
 	registry *prometheus.Registry
+	waiting  atomic.Pointer[string]         // what the process waits for as it starts
+	ready    atomic.Pointer[Resources]      // nil: it waits
 	daemon   atomic.Pointer[observedDaemon] // nil: none is registered
 }
 
@@ -35,32 +38,52 @@ type observedDaemon struct {
 // resources afterwards are shown. The caller must call stop, before it closes
 // the resources.
 func (r *Resources) ServeAdmin(taking context.Context, admin config.Admin, runsDaemon bool) (stop func(), err error) {
-	if admin.Addr == "" {
-		return func() {}, nil
+	observed, addr, stop, err := serveAdmin(taking, admin, runsDaemon, r.Log)
+	if err == nil {
+		r.shownBy(observed, addr)
 	}
-	observed := &Telemetry{registry: health.NewRegistry(daemon.Version)}
+	return stop, err
+}
+
+// shownBy has the admin server show a process that has what it needs.
+func (r *Resources) shownBy(observed *Telemetry, addr string) {
+	r.Telemetry, r.AdminAddr = observed, addr
+	if observed != nil {
+		shown := *r
+		observed.ready.Store(&shown)
+	}
+}
+
+// serveAdmin is ServeAdmin for a process that has nothing yet to be ready with. It
+// returns no Telemetry where there is no address.
+func serveAdmin(taking context.Context, admin config.Admin, runsDaemon bool, log *slog.Logger) (observed *Telemetry, addr string, stop func(), err error) {
+	if admin.Addr == "" {
+		return nil, "", func() {}, nil
+	}
+	observed = &Telemetry{registry: health.NewRegistry(daemon.Version)}
 	server, err := health.New(taking, health.Config{
-		Addr: string(admin.Addr), Alive: observed.alive, Ready: r.checks(taking, observed, runsDaemon),
-		Metrics: telemetry.WithFormerNames(observed.registry), Profiles: admin.Pprof, Log: r.Log,
+		Addr: string(admin.Addr), Alive: observed.alive, Ready: observed.checks(taking, runsDaemon),
+		Metrics: telemetry.WithFormerNames(observed.registry), Profiles: admin.Pprof, Log: log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, "", nil, err
 	}
-	r.Telemetry, r.AdminAddr = observed, server.Addr().String()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(taking))
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := server.Run(ctx); err != nil {
-			r.Log.Error("admin server", "err", err)
+			log.Error("admin server", "err", err)
 		}
 	})
-	return func() {
+	return observed, server.Addr().String(), func() {
 		cancel()
 		running.Wait()
 	}, nil
 }
 
-func (r *Resources) checks(taking context.Context, observed *Telemetry, runsDaemon bool) []health.Check {
+// checks are what must hold for the process to be ready. While it starts, only
+// what it waits for is told.
+func (o *Telemetry) checks(taking context.Context, runsDaemon bool) []health.Check {
 	return []health.Check{
 		{Name: "stop", Do: func(context.Context) error {
 			if taking.Err() != nil {
@@ -68,19 +91,28 @@ func (r *Resources) checks(taking context.Context, observed *Telemetry, runsDaem
 			}
 			return nil
 		}},
-		{Name: "daemon", Do: func(context.Context) error {
-			if runsDaemon {
-				return observed.working()
+		{Name: "start", Do: func(context.Context) error {
+			if what := o.waiting.Load(); o.ready.Load() == nil && what != nil && *what != "" {
+				return errors.New(*what)
+			}
+			if o.ready.Load() == nil {
+				return errors.New("connecting")
 			}
 			return nil
 		}},
-		{Name: "nats", Do: func(context.Context) error {
+		{Name: "daemon", Do: o.whenReady(func(context.Context, *Resources) error {
+			if runsDaemon {
+				return o.working()
+			}
+			return nil
+		})},
+		{Name: "nats", Do: o.whenReady(func(_ context.Context, r *Resources) error {
 			if status := r.Conn.Status(); !r.Conn.IsConnected() {
 				return fmt.Errorf("the connection is %s", status)
 			}
 			return nil
-		}},
-		{Name: "postgres", Do: func(ctx context.Context) error {
+		})},
+		{Name: "postgres", Do: o.whenReady(func(ctx context.Context, r *Resources) error {
 			if err := r.Store.Ping(ctx); err != nil {
 				r.Log.Debug("not ready", "err", err)
 				if errors.Is(err, postgres.ErrReadOnly) {
@@ -89,7 +121,23 @@ func (r *Resources) checks(taking context.Context, observed *Telemetry, runsDaem
 				return errors.New("no answer") // the cause may name hosts and users
 			}
 			return nil
-		}},
+		})},
+	}
+}
+
+func (o *Telemetry) whenReady(check func(context.Context, *Resources) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if r := o.ready.Load(); r != nil {
+			return check(ctx, r)
+		}
+		return nil
+	}
+}
+
+// waitsFor notes what a process waits for as it starts.
+func (o *Telemetry) waitsFor(what string) {
+	if o != nil {
+		o.waiting.Store(&what)
 	}
 }
 

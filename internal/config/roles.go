@@ -18,6 +18,7 @@ type Process struct {
 	Encryption
 	Postgres
 	NATS
+	Startup
 	Shutdown
 	Admin
 	Logging

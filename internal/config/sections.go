@@ -59,6 +59,11 @@ func (c *NATS) check(p *problems) {
 		"needs %s, the certificate of the key", prefixed("NATS_CERT"))
 }
 
+// Startup is how a process begins.
+type Startup struct {
+	Timeout OptionalMilliseconds `envconfig:"FUSILLADE_STARTUP_TIMEOUT_MS" default:"none" min:"1000" unit:"ms" desc:"how long a process waits at its start for Postgres, migrations and NATS before it ends with exit code 1; none: for as long as it takes"`
+}
+
 // Shutdown is how a process ends.
 type Shutdown struct {
 	DrainTimeout Milliseconds `envconfig:"FUSILLADE_DRAIN_TIMEOUT_MS" default:"30000" min:"0" unit:"ms" desc:"time that calls in flight have to finish after SIGTERM"`

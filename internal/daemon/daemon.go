@@ -38,7 +38,10 @@ type Config struct {
 	Conn     *nats.Conn
 	Role     string            // dispatcher, consumer or standalone
 	Snapshot map[string]string // configuration without secrets
-	Interval time.Duration     // between heartbeats
+	// Prepare makes sure of the streams and buckets, before each start of a daemon:
+	// they may have vanished since. Nil: they are there, or the daemon ends.
+	Prepare  func(context.Context) error
+	Interval time.Duration // between heartbeats
 	// Threshold is the age at which a heartbeat is stale. The daemon fences
 	// itself one interval before.
 	Threshold time.Duration
@@ -79,6 +82,10 @@ func Run(taking, doing context.Context, cfg Config, work Work) error {
 	if err != nil && taking.Err() != nil {
 		return nil
 	}
+	if err != nil && cfg.Prepare != nil {
+		cfg.Log.Warn("the daemon could not start", "err", err)
+		d, err = restart(taking, cfg)
+	}
 	for err == nil && d != nil {
 		err = d.run(taking, doing, work)
 		switch stopped := taking.Err() != nil; {
@@ -87,7 +94,7 @@ func Run(taking, doing context.Context, cfg Config, work Work) error {
 		case errors.Is(err, ErrFenced) && stopped:
 			cfg.Log.Error("work was cut off while the daemon stopped; others do it again", "err", err)
 			return nil
-		case !errors.Is(err, ErrFenced) && !errors.Is(err, ErrStuck) || stopped:
+		case stopped, !errors.Is(err, ErrFenced) && !errors.Is(err, ErrStuck) && (cfg.Prepare == nil || !passes(err)):
 			return err
 		}
 		cfg.Log.Error("work was stopped and begins again as a new daemon", "err", err)
@@ -96,16 +103,30 @@ func Run(taking, doing context.Context, cfg Config, work Work) error {
 	return err
 }
 
+// passes reports whether work failed for want of Postgres or NATS, or of a stream
+// or bucket that has vanished.
+func passes(err error) bool {
+	for _, cause := range []error{
+		jetstream.ErrStreamNotFound, jetstream.ErrBucketNotFound, jetstream.ErrConsumerNotFound, jetstream.ErrNoStreamResponse,
+		jetstream.ErrJetStreamNotEnabled, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, context.DeadlineExceeded,
+	} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	return postgres.Transient(err)
+}
+
 // restart starts a new daemon as soon as Postgres and NATS let it; nil if
-// taking ends before. A bucket that is gone does not come back by waiting:
-// that is returned as an error.
+// taking ends before. Where nothing prepares it, a bucket that is gone does not
+// come back by waiting: that is returned as an error.
 func restart(taking context.Context, cfg Config) (*Daemon, error) {
 	for pause := backoff.New(cfg.Interval/2, cfg.Interval); ; {
 		if pause.Wait(taking) != nil {
 			return nil, nil
 		}
 		d, err := start(taking, cfg)
-		if err == nil || errors.Is(err, jetstream.ErrBucketNotFound) {
+		if err == nil || cfg.Prepare == nil && errors.Is(err, jetstream.ErrBucketNotFound) {
 			return d, err
 		}
 		if taking.Err() == nil {
@@ -169,6 +190,11 @@ func start(ctx context.Context, cfg Config) (*Daemon, error) {
 	d := &Daemon{ID: postgres.NewDaemonID(), cfg: cfg, metrics: newMetrics(cfg.Metrics), watchdog: watchdog.New(cfg.stuckAfter()), born: time.Now()}
 	bind, cancel := context.WithTimeout(ctx, cfg.Threshold)
 	defer cancel()
+	if cfg.Prepare != nil {
+		if err := cfg.Prepare(bind); err != nil {
+			return nil, fmt.Errorf("starting daemon: %w", err)
+		}
+	}
 	if d.beats, err = js.KeyValue(bind, streams.DaemonsBucket); err != nil {
 		return nil, fmt.Errorf("binding bucket %s: %w", streams.DaemonsBucket, err)
 	}

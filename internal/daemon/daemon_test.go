@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -288,6 +289,40 @@ func TestDaemonEndsWhenItsBucketIsLost(t *testing.T) {
 	testenv.Receive(t, "doing ends", l.doing.Done())
 	if err := testenv.Receive(t, "Run returns", ended); !errors.Is(err, jetstream.ErrBucketNotFound) {
 		t.Errorf("Run = %v, want ErrBucketNotFound", err)
+	}
+}
+
+// A daemon whose streams and buckets are made for it needs none to be there, and
+// begins again when they vanish.
+func TestDaemonPreparesItsBucket(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, fencing)
+	if err := e.JS.DeleteKeyValue(t.Context(), streams.DaemonsBucket); err != nil {
+		t.Fatal(err)
+	}
+	cfg := e.config(100*time.Millisecond, fencing)
+	failing := true
+	cfg.Prepare = func(context.Context) error {
+		if failing {
+			failing = false
+			return errors.New("no quorum yet")
+		}
+		e.EnsureStreams(streams.Config{StaleDaemonThreshold: fencing})
+		return nil
+	}
+	lives, ended, _ := e.run(t, cfg)
+	first := testenv.Receive(t, "work begins", lives)
+	first.end <- fmt.Errorf("binding a stream: %w", jetstream.ErrStreamNotFound)
+	second := testenv.Receive(t, "work begins again where a stream was missing", lives)
+	if err := e.JS.DeleteKeyValue(t.Context(), streams.DaemonsBucket); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Receive(t, "doing ends", second.doing.Done())
+	second.end <- nil
+	third := testenv.Receive(t, "work begins again where the bucket has vanished", lives)
+	third.end <- nil
+	if err := testenv.Receive(t, "Run returns", ended); err != nil {
+		t.Errorf("Run = %v", err)
 	}
 }
 
