@@ -31,6 +31,7 @@ type commands struct {
 	Owners     ownersCmd        `cmd:"" help:"Manage owners' shares of the models in a cluster."`
 	Users      ownersCmd        `cmd:"" hidden:"" help:"The former name of owners."`
 	Daemons    daemonsCmd       `cmd:"" help:"List the daemons of a cluster."`
+	Top        topCmd           `cmd:"" help:"Show what a cluster does, live, and steer it by keys."`
 	Keys       keysCmd          `cmd:"" help:"Manage API keys."`
 	Webhooks   webhooksCmd      `cmd:"" help:"Manage webhook endpoints."`
 	Secrets    secretsCmd       `cmd:"" help:"Encrypt the secrets in a database with a new key."`

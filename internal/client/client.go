@@ -40,6 +40,9 @@ type Client struct {
 	upstreamKey string
 }
 
+// String is the server's URL, without a password.
+func (c *Client) String() string { return c.shown }
+
 // New returns a client. It does not talk to the server yet.
 func New(cfg Config) (*Client, error) {
 	base, err := url.Parse(strings.TrimSuffix(strings.TrimRight(cfg.URL, "/"), "/v1"))
