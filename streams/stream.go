@@ -1,6 +1,8 @@
 package streams
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -167,8 +169,30 @@ func (s Shard) ConsumerConfig(m batch.Model, limit int, lease time.Duration) jet
 		// the attempts are counted in Postgres.
 		MaxDeliver: -1,
 		MaxWaiting: maxWaiting,
-		Metadata:   map[string]string{"model": string(m)},
+		// The broker writes the state of a consumer with work to a file of its own, up
+		// to ten times a second, and with a thousand of them does little else. Postgres
+		// knows what was started, so the state may be lost: deliveries are then counted
+		// anew, and the dispatchers create the consumers that a single server has
+		// lost when it restarts.
+		MemoryStorage: true,
+		Metadata:      map[string]string{"model": string(m)},
 	}
+}
+
+// EnsureConsumer creates a model's consumer, or brings it up to date. One of an
+// earlier release keeps its state in a file, which cannot be changed: it does so
+// until its model is retired.
+func EnsureConsumer(ctx context.Context, stream jetstream.Stream, c jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	consumer, err := stream.CreateOrUpdateConsumer(ctx, c)
+	if !errors.Is(err, jetstream.ErrConsumerCreate) {
+		return consumer, err
+	}
+	found, findErr := stream.Consumer(ctx, c.Durable)
+	if findErr != nil || found.CachedInfo().Config.MemoryStorage == c.MemoryStorage {
+		return nil, err
+	}
+	c.MemoryStorage = !c.MemoryStorage
+	return stream.CreateOrUpdateConsumer(ctx, c)
 }
 
 // ConsumerModel is the model that a consumer of this description feeds.

@@ -110,6 +110,33 @@ func TestStreamKeepsOneMessagePerSubject(t *testing.T) {
 	}
 }
 
+// A consumer of an earlier release keeps its state in a file, and can be brought up
+// to date all the same.
+func TestConsumerOfAnEarlierRelease(t *testing.T) {
+	t.Parallel()
+	js := connect(t)
+	stream := ensure(t, js, streams.Config{StaleDaemonThreshold: 30 * time.Second})
+	before := streams.Shard(0).ConsumerConfig("m", 10, time.Minute)
+	before.MemoryStorage = false
+	if _, err := stream.CreateOrUpdateConsumer(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := streams.EnsureConsumer(t.Context(), stream, streams.Shard(0).ConsumerConfig("m", 20, time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := consumer.CachedInfo().Config; got.MemoryStorage || got.MaxAckPending != streams.MaxAckPending(20) {
+		t.Errorf("the consumer is %+v", got)
+	}
+	if err := stream.DeleteConsumer(t.Context(), streams.ConsumerName("m")); err != nil {
+		t.Fatal(err)
+	}
+	consumer, err = streams.EnsureConsumer(t.Context(), stream, streams.Shard(0).ConsumerConfig("m", 20, time.Minute))
+	if err != nil || !consumer.CachedInfo().Config.MemoryStorage {
+		t.Errorf("a consumer that is new: %v", err)
+	}
+}
+
 func TestConsumerConfig(t *testing.T) {
 	t.Parallel()
 	js := connect(t)

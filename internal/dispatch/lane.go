@@ -222,7 +222,7 @@ func (l *lane) ensureConsumer(ctx context.Context, limit int) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	consumer, err := l.d.stream(l.model).CreateOrUpdateConsumer(ctx, l.d.shard(l.model).ConsumerConfig(l.model, limit, l.d.cfg.Lease))
+	consumer, err := streams.EnsureConsumer(ctx, l.d.stream(l.model), l.d.shard(l.model).ConsumerConfig(l.model, limit, l.d.cfg.Lease))
 	if err != nil {
 		return fmt.Errorf("creating consumer: %w", err)
 	}

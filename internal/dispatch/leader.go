@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -44,6 +45,9 @@ type term struct {
 	stood   map[string]progress            // when each full stream consumer last moved
 	idle    map[batch.Model]idleness       // models that had no work when last looked at
 	retired map[batch.Model]time.Time      // models that were retired a short time ago
+
+	consuming  int    // consumers of the streams when last looked at
+	reconnects uint64 // of the connection to the broker, by then
 }
 
 func (d *Dispatcher) runAsLeader(ctx context.Context) error {
@@ -52,6 +56,7 @@ func (d *Dispatcher) runAsLeader(ctx context.Context) error {
 		Dispatcher: d, loop: d.cfg.Watch.Loop("leading"),
 		applied: make(map[batch.Model]slots.Settings), reaped: make(map[batch.DaemonID]bool), stood: make(map[string]progress),
 		idle: make(map[batch.Model]idleness), retired: make(map[batch.Model]time.Time),
+		consuming: math.MaxInt, // it looks at once
 	}
 	defer t.loop.End()
 	var background sync.WaitGroup

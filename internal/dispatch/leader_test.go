@@ -113,6 +113,52 @@ func TestStreamIsWiped(t *testing.T) {
 	}
 }
 
+// A single server that restarts has lost its consumers, and what it has delivered
+// is delivered again, counted anew. Nobody waits for the sweep.
+func TestConsumersAreLost(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.start()
+	daemon := c.daemon()
+	c.Begin(lines(2, testModel)) // no more than the window, so that no lane looks at it again
+	c.queued(2)
+	// One was started, failed, and waits for its next try.
+	for _, msg := range c.fetch(testModel, 1) {
+		d, verdict := c.startOne(msg, daemon)
+		back := postgres.Release{Delivery: d, Retry: true, Delay: time.Millisecond, Reason: batch.NetworkError}
+		written, err := c.Store.Finish(t.Context(), daemon, nil, []postgres.Release{back})
+		if err != nil || verdict != postgres.Started || !written[d.ID] {
+			t.Fatal(verdict, written, err)
+		}
+	}
+	if err := c.Stream.DeleteConsumer(t.Context(), streams.ConsumerName(testModel)); err != nil {
+		t.Fatal(err)
+	}
+	ended := 0
+	until(t, "both requests have finished", func() bool {
+		for _, msg := range c.fetch(testModel, 2) {
+			var err error
+			switch d, verdict := c.startOne(msg, daemon); verdict {
+			case postgres.Started:
+				done := postgres.Completion{Delivery: d, State: batch.Completed, Attempts: 1, StatusCode: 200, Body: []byte("{}")}
+				if _, err := c.Store.Finish(t.Context(), daemon, []postgres.Completion{done}, nil); err != nil {
+					t.Fatal(err)
+				}
+				ended++
+				err = msg.Ack()
+			case postgres.Stale:
+				t.Fatal("a message that is waited for was taken for stale")
+			default:
+				err = msg.Nak()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return ended == 2
+	})
+}
+
 // Who lived when the slots were lost may still make calls: slots of the new
 // bucket are given out only when it has had the time to say so.
 func TestNewSlotsWaitForCallsInFlight(t *testing.T) {

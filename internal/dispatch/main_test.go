@@ -101,6 +101,26 @@ func (c *cluster) queued(n int) {
 	})
 }
 
+// fetch returns up to n messages of a model, none if it has no consumer.
+func (c *cluster) fetch(m batch.Model, n int) (msgs []jetstream.Msg) {
+	c.T.Helper()
+	consumer, err := c.Stream.Consumer(c.T.Context(), streams.ConsumerName(m))
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil
+	}
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	fetched, err := consumer.FetchNoWait(n)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	for msg := range fetched.Messages() {
+		msgs = append(msgs, msg)
+	}
+	return msgs
+}
+
 const ackPatience = 5 * time.Second
 
 // take takes and acks up to n messages of a model and tells the dispatchers,

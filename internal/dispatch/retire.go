@@ -193,7 +193,7 @@ func (t *term) serve(ctx context.Context, model batch.Model) error {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
 	config := t.shard(model).ConsumerConfig(model, t.decided().limit(model).Most(), t.cfg.Lease)
-	if _, err := t.stream(model).CreateOrUpdateConsumer(ctx, config); err != nil {
+	if _, err := streams.EnsureConsumer(ctx, t.stream(model), config); err != nil {
 		return fmt.Errorf("creating the consumer of model %q: %w", model, err)
 	}
 	return t.ensureModel(ctx, model)

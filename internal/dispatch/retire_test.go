@@ -54,23 +54,35 @@ func (c *cluster) finish(m batch.Model, daemon batch.DaemonID) {
 	})
 }
 
-// finishOne finishes a message's request, unless it was taken back before the
-// message was published.
-func (c *cluster) finishOne(msg jetstream.Msg, daemon batch.DaemonID) bool {
+// startOne starts a message's request, of whatever claim it is by now.
+func (c *cluster) startOne(msg jetstream.Msg, daemon batch.DaemonID) (postgres.Delivery, postgres.Verdict) {
 	c.T.Helper()
 	_, id, err := streams.ParseRequestSubject(msg.Subject())
 	if err != nil {
 		c.T.Fatal(err)
 	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		c.T.Fatal(err)
+	}
 	claim := c.Count(`SELECT claim FROM requests WHERE batch_id = $1 AND line = $2`, [16]byte(id.Batch), id.Line)
-	delivery := postgres.Delivery{ID: id, Claim: int(claim), Number: 1}
+	delivery := postgres.Delivery{ID: id, Claim: int(claim), Number: int(meta.NumDelivered)}
 	started, err := c.Store.Start(c.T.Context(), postgres.StartRules{Daemon: daemon, ProcessingTimeout: never, StaleThreshold: never}, []postgres.Delivery{delivery})
 	if err != nil {
 		c.T.Fatal(err)
 	}
-	if started[0].Verdict != postgres.Started {
+	return delivery, started[0].Verdict
+}
+
+// finishOne finishes a message's request, unless it was taken back before the
+// message was published.
+func (c *cluster) finishOne(msg jetstream.Msg, daemon batch.DaemonID) bool {
+	c.T.Helper()
+	delivery, verdict := c.startOne(msg, daemon)
+	if verdict != postgres.Started {
 		return false
 	}
+	id := delivery.ID
 	done := postgres.Completion{Delivery: delivery, State: batch.Completed, Attempts: 1, StatusCode: 200, Body: []byte("{}")}
 	written, err := c.Store.Finish(c.T.Context(), daemon, []postgres.Completion{done}, nil)
 	if err != nil || !written[id] {

@@ -22,8 +22,7 @@ type progress struct {
 //
 // A crash in the middle leaves no consumer, which the model's lane creates. The
 // deliveries of the new one are counted from 1, so a message whose request was
-// started before is taken for stale and acked, and its request comes back by
-// the claim timeout.
+// started before is refused until it is counted as far as before.
 func (t *term) recreateStuckConsumers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*brokerTimeout)
 	defer cancel()
@@ -75,7 +74,7 @@ func (d *Dispatcher) recreateConsumer(ctx context.Context, model batch.Model) er
 		return err
 	}
 	consumer := d.shard(model).ConsumerConfig(model, d.decided().limit(model).Most(), d.cfg.Lease)
-	_, err := d.stream(model).CreateOrUpdateConsumer(ctx, consumer)
+	_, err := streams.EnsureConsumer(ctx, d.stream(model), consumer)
 	return err
 }
 

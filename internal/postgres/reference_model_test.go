@@ -147,9 +147,9 @@ func (w *world) verdict(d batch.DaemonID, delivery Delivery) Verdict {
 	switch {
 	case r.State.Terminal() || r.Claim != delivery.Claim || r.Due:
 		return Stale
-	case r.Delivery > delivery.Number || r.Delivery == delivery.Number && !own:
-		return Stale
-	case r.Later:
+	case (r.Delivery > delivery.Number || r.Delivery == delivery.Number && !own) && r.State == batch.Processing:
+		return Busy // the message is kept
+	case r.Later || r.Delivery > delivery.Number || r.Delivery == delivery.Number && !own:
 		return Early
 	case r.State == batch.Processing && !own && w.alive[r.Daemon] && !r.hung:
 		return Busy

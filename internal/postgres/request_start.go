@@ -27,9 +27,11 @@ const (
 	Started Verdict = iota
 	// Stale: the request has ended, was claimed anew or is to be; ack, make no call.
 	Stale
-	// Busy: a daemon that lives is making the call; nak with a short delay.
+	// Busy: it is being called, by a daemon that lives or by what may still be a
+	// later delivery; nak with a short delay.
 	Busy
-	// Early: its backoff is not over; nak with Start.Wait.
+	// Early: its backoff is not over, or the broker counts its deliveries anew and
+	// has not come as far as before; nak with Start.Wait.
 	Early
 	// Deferred: it is the caller's, and its body was left out because those
 	// before it are enough at once. Start it again, or return it.
@@ -107,7 +109,10 @@ SELECT s.batch_id, s.line, s.model, s.attempt, s.generation, s.takeovers, s.refu
  CROSS JOIN LATERAL (SELECT custom_id, method, path, body FROM templates WHERE file_id = s.file_id AND line = s.line LIMIT 1) t
  CROSS JOIN LATERAL (SELECT expires_at, brings_key, created_by FROM batches WHERE id = s.batch_id LIMIT 1) b`
 
-	// Only for deliveries that startSQL refused.
+	// Only for deliveries that startSQL refused. A message of the claim that the
+	// row waits or is called for is kept, even one of an earlier delivery: a broker
+	// that has lost the state of its consumer counts from 1 again, and each nak
+	// counts one more. An ack would take the message from under the row.
 	refusedSQL = `
 SELECT r.batch_id, r.line, r.state = 'processing',
        COALESCE((extract(epoch FROM CASE WHEN r.state = 'processing' THEN LEAST(r.started_at + $5::interval,
@@ -115,7 +120,7 @@ SELECT r.batch_id, r.line, r.state = 'processing',
                                          ELSE r.not_before END - now()) * 1e6)::bigint, 0)
   FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS i (batch_id, line, claim, delivery)
  CROSS JOIN LATERAL (SELECT * FROM requests WHERE batch_id = i.batch_id AND line = i.line LIMIT 1) r
- WHERE r.claim = i.claim AND r.delivery < i.delivery AND r.due_at IS NULL`
+ WHERE r.claim = i.claim AND r.due_at IS NULL`
 )
 
 // Start marks the delivered requests as processing and returns, in the same

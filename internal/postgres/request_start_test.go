@@ -57,11 +57,11 @@ func startCases() []startCase {
 			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.b), sc.first) }},
 		{name: "redelivered to the same daemon", number: 2, want: Started,
 			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.b), sc.first) }},
-		{name: "the same delivery at another daemon", number: 1, want: Stale,
+		{name: "the same delivery at another daemon", number: 1, want: Busy, wait: time.Minute,
 			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.a), sc.first) }},
-		{name: "the same delivery at another daemon, its own is dead", number: 1, want: Stale,
+		{name: "the same delivery at another daemon, its own is dead", number: 1, want: Busy,
 			before: func(sc startScene) { start(sc.t, sc.s, rules(NewDaemonID()), sc.first) }},
-		{name: "released, the same delivery", number: 1, want: Stale, before: func(sc startScene) {
+		{name: "released, the same delivery", number: 1, want: Early, before: func(sc startScene) {
 			start(sc.t, sc.s, rules(sc.a), sc.first)
 			sc.back(sc.first, 0)
 		}},
@@ -96,15 +96,15 @@ func startCases() []startCase {
 			start(sc.t, sc.s, rules(NewDaemonID()), sc.first)
 			start(sc.t, sc.s, rules(NewDaemonID()), deliveredAs(sc.first, 2))
 		}},
-		{name: "an earlier delivery, its daemon is dead", number: 1, want: Stale,
+		{name: "an earlier delivery, its daemon is dead", number: 1, want: Busy,
 			before: func(sc startScene) { start(sc.t, sc.s, rules(NewDaemonID()), deliveredAs(sc.first, 2)) }},
-		{name: "an earlier delivery at the same daemon", number: 1, want: Stale,
+		{name: "an earlier delivery at the same daemon", number: 1, want: Busy, wait: time.Minute,
 			before: func(sc startScene) { start(sc.t, sc.s, rules(sc.b), deliveredAs(sc.first, 2)) }},
 		{name: "in backoff", number: 2, want: Early, wait: time.Hour, before: func(sc startScene) {
 			start(sc.t, sc.s, rules(sc.a), sc.first)
 			sc.back(sc.first, time.Hour)
 		}},
-		{name: "in backoff, the same delivery", number: 1, want: Stale, before: func(sc startScene) {
+		{name: "in backoff, the same delivery", number: 1, want: Early, wait: time.Hour, before: func(sc startScene) {
 			start(sc.t, sc.s, rules(sc.b), sc.first)
 			sc.a = sc.b
 			sc.back(sc.first, time.Hour)
