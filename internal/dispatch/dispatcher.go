@@ -40,6 +40,10 @@ type Dispatcher struct {
 	metrics  *metrics
 	restored singleflight.Group // of slotsRestored
 
+	// Shared by the lanes.
+	queries   *turns // of reads and claims
+	publishes *turns // of messages that are claimed and not confirmed
+
 	work    notify.Signal // to Run: there may be new work or new settings
 	changed notify.Signal // to the leader: there are new settings
 
@@ -62,6 +66,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{
 		cfg: cfg, js: js, metadata: newMetadataCache(cfg.Store, cfg.MetadataFields), metrics: newMetrics(cfg.Metrics),
+		queries: newTurns(queriesAtOnce), publishes: newTurns(publishesAtOnce),
 		work: notify.New(), changed: notify.New(), lanes: make(map[batch.Model]*lane),
 	}
 	d.settings = newSettings(&d.cfg, nil)

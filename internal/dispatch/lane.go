@@ -57,6 +57,8 @@ type lane struct {
 	read           time.Time     // when the cursors were read
 	readTime       time.Duration // how long that took
 	next           string        // the owner with whom the next reading begins
+	owner          string        // who came next when it last claimed; empty: it has claimed nothing yet
+	weight         float64       // of that owner
 	nextDue        batch.ID      // the batch after which the next reading of what is due begins
 	nextEscalation time.Time     // when the next batch comes here by escalation; zero: none is known
 
@@ -70,7 +72,7 @@ type lane struct {
 }
 
 func newLane(d *Dispatcher, model batch.Model) *lane {
-	l := &lane{d: d, model: model, wake: notify.New(), groups: make(chan struct{}, unconfirmedGroups)}
+	l := &lane{d: d, model: model, weight: 1, wake: notify.New(), groups: make(chan struct{}, unconfirmedGroups)}
 	l.misrouted.Store(true)
 	l.scheduler.times = &l.times
 	return l
@@ -168,7 +170,7 @@ func (l *lane) fill(ctx context.Context) error {
 			}
 		}
 		for room > 0 && !l.scheduler.empty() && !l.d.decided().paused(l.model) {
-			n, err := l.claim(ctx, min(room, l.d.cfg.ClaimBatchSize))
+			n, err := l.claimInTurn(ctx, min(room, l.d.cfg.ClaimBatchSize))
 			if err != nil {
 				return err
 			}
@@ -234,6 +236,33 @@ func (l *lane) ensureConsumer(ctx context.Context, limit int) error {
 	return nil
 }
 
+// claimInTurn claims when it is the turn of the owner who comes next here.
+func (l *lane) claimInTurn(ctx context.Context, n int) (int, error) {
+	next := l.scheduler.owners[0]
+	l.owner, l.weight = next.name, next.weight
+	l.loop.Idle() // for others' claims and publishes, all of which end
+	err := l.d.publishes.take(ctx, next.name, next.weight, n)
+	l.loop.Busy()
+	if err != nil {
+		return 0, err
+	}
+	claimed, err := l.claim(ctx, n)
+	l.d.publishes.give(n - claimed) // the others when their publishes are confirmed
+	return claimed, err
+}
+
+// inTurn does something with the database when it is the lane's turn.
+func (l *lane) inTurn(ctx context.Context, do func() error) error {
+	l.loop.Idle()
+	err := l.d.queries.take(ctx, l.owner, l.weight, 1)
+	l.loop.Busy()
+	if err != nil {
+		return err
+	}
+	defer l.d.queries.give(1)
+	return do()
+}
+
 // claim takes up to n requests, in the order of the scheduler, and begins to
 // publish them.
 func (l *lane) claim(ctx context.Context, n int) (int, error) {
@@ -267,10 +296,15 @@ func (l *lane) claim(ctx context.Context, n int) (int, error) {
 		if len(part.quotas) == 0 {
 			continue
 		}
-		began := time.Now()
+		var began time.Time
 		// A claim that was committed and whose answer is lost would leave claimed
 		// requests without messages, so a stop does not interrupt it.
-		claimed, err := part.claim(context.WithoutCancel(ctx), part.quotas)
+		var claimed []postgres.ClaimedRequest
+		err := l.inTurn(ctx, func() (err error) {
+			began = time.Now()
+			claimed, err = part.claim(context.WithoutCancel(ctx), part.quotas)
+			return err
+		})
 		if err != nil {
 			l.stale.Store(true) // the scheduler takes them for claimed
 			return total, err

@@ -38,6 +38,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 	select {
 	case l.groups <- struct{}{}:
 	case <-ctx.Done():
+		l.d.publishes.give(len(claimed))
 		l.d.releaseClaims(ctx, claimed, 0)
 		return ctx.Err()
 	}
@@ -55,6 +56,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 	l.publishing.Go(func() {
 		l.confirm(ctx, group)
 		l.unconfirmed.Add(-int64(len(group)))
+		l.d.publishes.give(len(group))
 		if l.awaiting.Swap(false) {
 			l.wake.Notify() // the hint of what was drained came too early
 		}

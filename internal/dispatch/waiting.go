@@ -41,7 +41,10 @@ func (l *lane) refresh(ctx context.Context) error {
 		l.stale.Store(true) // hints may come faster than lists can be read
 		return nil
 	}
-	err := l.readWaiting(ctx)
+	err := l.inTurn(ctx, func() error {
+		began = time.Now()
+		return l.readWaiting(ctx)
+	})
 	if err != nil {
 		l.stale.Store(true)
 	}
