@@ -61,6 +61,7 @@ type Consumer struct {
 	keeper     *slots.Keeper
 	holds      *hold.Registry
 	rates      *rate.Keeper
+	inbox      *inbox
 	metrics    *metrics
 	starts     *batcher[*task]
 	finishes   *batcher[decision]
@@ -181,6 +182,12 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(doing))
 	defer stopWriting()
 	c.taking, c.doing, c.writing = taking, doing, writing
+	inbox, err := openInbox(c)
+	if err != nil {
+		return err
+	}
+	defer inbox.close()
+	c.inbox = inbox
 	defer telemetry.Attach(c.cfg.Metrics, standings{c})()
 	defer telemetry.Attach(c.cfg.Metrics, rateStandings{c})()
 	// Leases and slots are kept to the end.
@@ -234,7 +241,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	unstored.Wait()
 	closing, cancel := context.WithTimeout(kept, brokerTimeout)
 	defer cancel()
-	err := c.keeper.Close(closing)
+	err = c.keeper.Close(closing)
 	// Acks are written behind; a process that exits now would lose them.
 	if flushErr := c.cfg.Conn.FlushWithContext(closing); err == nil && flushErr != nil {
 		err = fmt.Errorf("flushing acks: %w", flushErr)
@@ -254,6 +261,7 @@ func (c *Consumer) openPool(a *slots.Account) (changed, retired func()) {
 	if c.closed {
 		return func() {}, func() {}
 	}
+	p.tray = c.inbox.open(a.Model())
 	c.pools = append(slices.Clip(c.pools), p)
 	pulling, stopPulling := context.WithCancel(c.taking)
 	c.pulls.Go(func() { p.pull(pulling) })

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/hold"
@@ -27,7 +27,7 @@ import (
 type task struct {
 	// Set by newTask, then read only.
 	pool     *pool
-	msg      jetstream.Msg
+	msg      *nats.Msg
 	delivery postgres.Delivery
 	pending  uint64 // messages behind it in the stream
 	// published is when the stream got the message, by the broker's clock.
@@ -69,22 +69,18 @@ type task struct {
 }
 
 // newTask reads a message. The error says what is wrong with it.
-func newTask(p *pool, msg jetstream.Msg, now time.Time) (*task, error) {
-	_, id, err := streams.ParseRequestSubject(msg.Subject())
-	if err != nil {
-		return nil, err
-	}
-	claim, err := strconv.Atoi(msg.Headers().Get(streams.HeaderClaim))
+func newTask(p *pool, a arrival, now time.Time) (*task, error) {
+	claim, err := strconv.Atoi(a.msg.Header.Get(streams.HeaderClaim))
 	if err != nil || claim < 1 {
 		return nil, fmt.Errorf("header %s is not a claim number", streams.HeaderClaim)
 	}
-	meta, err := msg.Metadata()
+	meta, err := a.msg.Metadata()
 	if err != nil {
 		return nil, fmt.Errorf("reading message metadata: %w", err)
 	}
 	return &task{
-		pool: p, msg: msg, renewed: now, pending: meta.NumPending, published: meta.Timestamp,
-		delivery: postgres.Delivery{ID: id, Claim: claim, Number: int(meta.NumDelivered)},
+		pool: p, msg: a.msg, renewed: now, pending: meta.NumPending, published: meta.Timestamp,
+		delivery: postgres.Delivery{ID: a.id, Claim: claim, Number: int(meta.NumDelivered)},
 	}, nil
 }
 
@@ -99,7 +95,7 @@ func deliveriesOf(tasks []*task) []postgres.Delivery {
 // header returns what the message carries for the endpoint: the batch's
 // metadata and the trace.
 func (t *task) header() http.Header {
-	received := t.msg.Headers()
+	received := t.msg.Header
 	h := make(http.Header, len(received))
 	for name, values := range received {
 		if strings.HasPrefix(name, streams.HeaderBatchPrefix) {

@@ -3,24 +3,25 @@ package consume
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/backoff"
 	"fusillade/internal/failpoint"
-	"fusillade/internal/telemetry"
 	"fusillade/streams"
 )
 
 const (
-	// A pull that waits is renewed after its expiry, and noticed as lost a second
+	// A pull that waits is renewed after its expiry, and noticed as lost pullGrace
 	// later, or after two heartbeats. Short where work is frequent, since a
-	// drain waits for it; and there without a heartbeat, since on a busy machine
-	// one that is missed would cut a pull that is served.
+	// drain waits for it; and there without a heartbeat, which has no use then.
 	busyExpiry                = time.Second
 	idleExpiry, idleHeartbeat = 5 * time.Second, time.Second
 	idleAfter                 = 10 * time.Second
+	pullGrace                 = time.Second
 
 	// prefetchTime is how much work is fetched ahead, in time: about the way
 	// from the broker through the start to the call.
@@ -46,14 +47,15 @@ func (r *pace) add(now time.Time) {
 	}
 }
 
-// pull fetches messages as there is room for them, until ctx ends.
+// pull asks for messages as there is room for them, until ctx ends.
 func (p *pool) pull(ctx context.Context) {
 	log := p.c.cfg.Log.With("model", p.account.Model())
 	pause := backoff.New(50*time.Millisecond, 2*time.Second)
-	var consumer jetstream.Consumer
+	stream := p.c.cfg.Shards.Of(p.account.Model()).Stream()
 	lastMessage := time.Now()
 	p.pulling = p.c.cfg.Watch.Loop("pulling requests of " + string(p.account.Model()))
 	defer p.pulling.End()
+	defer p.c.inbox.shut(p.account.Model(), p.tray)
 	for {
 		p.pulling.Idle()
 		n, ok := p.awaitRoom(ctx)
@@ -61,27 +63,20 @@ func (p *pool) pull(ctx context.Context) {
 			return
 		}
 		p.pulling.Busy()
-		err := error(nil)
-		if consumer == nil {
-			consumer, err = p.bind(ctx)
+		got, err := p.fetch(ctx, stream, n, time.Since(lastMessage) > idleAfter)
+		if got > 0 {
+			lastMessage = time.Now()
 		}
-		if err == nil {
-			idle := time.Since(lastMessage) > idleAfter
-			var got int
-			got, err = p.fetch(ctx, consumer, n, idle)
-			if got > 0 {
-				lastMessage = time.Now()
+		if errors.Is(err, errNoConsumer) {
+			if stream, err = p.find(ctx, stream); err == nil {
+				err = errNoConsumer // there is one now, or soon
 			}
 		}
-		if err == nil {
+		switch {
+		case err == nil:
 			pause.Reset()
 			continue
-		}
-		if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
-			errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoHeartbeat) {
-			consumer = nil
-		}
-		if ctx.Err() == nil && !errors.Is(err, jetstream.ErrNoHeartbeat) {
+		case ctx.Err() == nil && !errors.Is(err, errNoHeartbeat) && !errors.Is(err, errNoConsumer):
 			log.Warn("pulling requests", "err", err)
 		}
 		p.pulling.Idle()
@@ -91,65 +86,100 @@ func (p *pool) pull(ctx context.Context) {
 	}
 }
 
-func (p *pool) bind(ctx context.Context) (jetstream.Consumer, error) {
+// find returns the stream that has a consumer of the model: its own, or while the
+// number of shards changes and the dispatchers have another one, any.
+func (p *pool) find(ctx context.Context, was string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
-	own := p.c.cfg.Shards.Of(p.account.Model())
-	consumer, err := p.c.js.Consumer(ctx, own.Stream(), streams.ConsumerName(p.account.Model()))
-	// While the number of shards changes, the dispatchers may have another one.
+	model := p.account.Model()
+	own := p.c.cfg.Shards.Of(model)
+	_, err := p.c.js.Consumer(ctx, own.Stream(), streams.ConsumerName(model))
+	if err == nil {
+		return own.Stream(), nil
+	}
 	for _, shard := range p.c.cfg.Shards.All() {
 		if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			break
 		}
 		if shard != own {
-			consumer, err = p.c.js.Consumer(ctx, shard.Stream(), streams.ConsumerName(p.account.Model()))
-		}
-	}
-	return consumer, err
-}
-
-// fetch asks for n messages and hands on each as it comes.
-//
-// Cutting a pull short may lose a message that is on its way until its lease
-// ends. So a drain waits for the pull to expire, unless the pool is idle and
-// none is to be expected; only a hard stop cuts it.
-func (p *pool) fetch(ctx context.Context, consumer jetstream.Consumer, n int, idle bool) (got int, err error) {
-	opts := []jetstream.FetchOpt{jetstream.FetchContext(pullContext{p.c.doing, time.Now().Add(busyExpiry)})}
-	if idle {
-		opts = []jetstream.FetchOpt{
-			jetstream.FetchContext(pullContext{ctx, time.Now().Add(idleExpiry)}), jetstream.FetchHeartbeat(idleHeartbeat),
-		}
-	}
-	messages, err := consumer.Fetch(n, opts...)
-	if err != nil {
-		return 0, err
-	}
-	for msg := range messages.Messages() {
-		got++
-		p.received(msg)
-		if len(messages.Messages()) == 0 { // no more here yet: tell the dispatchers what was taken
-			if err := p.c.cfg.Conn.Publish(streams.HintDrained(p.account.Model()), nil); err != nil {
-				return got, err
+			if _, err = p.c.js.Consumer(ctx, shard.Stream(), streams.ConsumerName(model)); err == nil {
+				return shard.Stream(), nil
 			}
 		}
 	}
-	if err := messages.Error(); err != nil && ctx.Err() == nil {
-		return got, err
+	return was, err
+}
+
+var (
+	errNoConsumer  = errors.New("the stream has no consumer for the model")
+	errNoHeartbeat = errors.New("the server no longer answers the pull")
+)
+
+// fetch asks for n messages and hands on each as it comes, until they are all here
+// or the pull has ended.
+//
+// A drain waits for the pull to expire, since what is on its way when the process
+// ends is lost until its lease ends; unless the pool is idle and none is to be
+// expected. Only a hard stop cuts it.
+func (p *pool) fetch(ctx context.Context, stream string, n int, idle bool) (got int, err error) {
+	ask, cut, silence := streams.Pull{Batch: n, Expires: busyExpiry}, p.c.doing, busyExpiry+pullGrace
+	if idle {
+		ask, cut, silence = streams.Pull{Batch: n, Expires: idleExpiry, Heartbeat: idleHeartbeat}, ctx, 2*idleHeartbeat
+	}
+	pull, reply := p.c.inbox.begin(p.tray)
+	if err := p.c.cfg.Conn.PublishRequest(streams.PullSubject(stream, p.account.Model()), reply, ask.Encode()); err != nil {
+		return 0, err
+	}
+	silent := time.NewTimer(silence)
+	defer silent.Stop()
+	for got < n {
+		select {
+		case <-cut.Done():
+			return got, nil
+		case <-silent.C:
+			if idle {
+				return got, errNoHeartbeat
+			}
+			return got, nil // the server has ended it
+		case <-p.tray.arrived.C():
+		}
+		more, said := p.takeArrived(pull)
+		got += more
+		switch said.status {
+		case "":
+		case streams.StatusNone, streams.StatusExpired:
+			return got, nil
+		case streams.StatusNobody:
+			return got, errNoConsumer
+		case streams.StatusConflict:
+			return got, conflict(said.why)
+		}
+		if idle {
+			silent.Reset(silence)
+		}
 	}
 	return got, nil
 }
 
-// pullContext tells Fetch when the server is to end the pull, and does not end
-// then itself. Fetch goes on for a second after the server should have ended
-// it; a context that ends with its deadline would cut it a tenth of its time
-// after the server, and on a busy machine a message is on its way for longer.
-type pullContext struct {
-	context.Context
-	expires time.Time
+// conflict is why the server has ended a pull before its time.
+func conflict(why string) error {
+	if strings.EqualFold(why, "Consumer Deleted") {
+		return errNoConsumer
+	}
+	return fmt.Errorf("the server ended a pull: %s", why)
 }
 
-// Deadline implements context.Context.
-func (c pullContext) Deadline() (time.Time, bool) { return c.expires, true }
+// takeArrived hands on what has arrived, and tells the dispatchers.
+func (p *pool) takeArrived(pull uint64) (got int, said news) {
+	arrived, said := p.tray.take(pull)
+	for _, a := range arrived {
+		p.received(a)
+	}
+	if len(arrived) > 0 {
+		p.c.report(p.c.cfg.Conn.Publish(streams.HintDrained(p.account.Model()), nil))
+	}
+	return len(arrived), said
+}
 
 // awaitRoom waits until some messages should be fetched and says how many.
 // False means that ctx has ended.
@@ -164,6 +194,8 @@ func (p *pool) awaitRoom(ctx context.Context) (int, bool) {
 		select {
 		case <-ctx.Done():
 		case <-p.room.C():
+		case <-p.tray.arrived.C(): // late, of a pull that was given up
+			p.takeArrived(0)
 		case <-time.After(time.Second):
 		}
 	}
@@ -206,12 +238,11 @@ func (p *pool) roomFor() int {
 }
 
 // received registers a message and passes it to the start.
-func (p *pool) received(msg jetstream.Msg) {
-	t, err := newTask(p, msg, time.Now())
+func (p *pool) received(a arrival) {
+	msg := a.msg
+	t, err := newTask(p, a, time.Now())
 	if err != nil {
-		p.c.metrics.dropped(telemetry.DroppedMessage, 1)
-		p.c.cfg.Log.Error("message is malformed and was dropped", "subject", msg.Subject(), "err", err)
-		p.c.report(msg.TermWithReason("malformed"))
+		p.c.dropMalformed(msg, err)
 		return
 	}
 	p.metrics.received(t)

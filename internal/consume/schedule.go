@@ -105,6 +105,7 @@ type pool struct {
 	account *slots.Account
 	metrics *modelMetrics
 	room    notify.Signal // there may be room for more messages
+	tray    *tray         // what the broker has delivered
 
 	// Safe for concurrent use by itself.
 	waiting    share

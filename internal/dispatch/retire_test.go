@@ -65,7 +65,7 @@ func (c *cluster) startOne(msg jetstream.Msg, daemon batch.DaemonID) (postgres.D
 	if err != nil {
 		c.T.Fatal(err)
 	}
-	claim := c.Count(`SELECT claim FROM requests WHERE batch_id = $1 AND line = $2`, [16]byte(id.Batch), id.Line)
+	claim := c.Count(`SELECT COALESCE((SELECT claim FROM requests WHERE batch_id = $1 AND line = $2), 0)`, [16]byte(id.Batch), id.Line)
 	delivery := postgres.Delivery{ID: id, Claim: int(claim), Number: int(meta.NumDelivered)}
 	started, err := c.Store.Start(c.T.Context(), postgres.StartRules{Daemon: daemon, ProcessingTimeout: never, StaleThreshold: never}, []postgres.Delivery{delivery})
 	if err != nil {

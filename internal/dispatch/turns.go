@@ -48,8 +48,8 @@ func newTurns(places int) *turns {
 	return &turns{places: places, free: places, tags: make(map[string]float64)}
 }
 
-// take waits until it is the owner's turn and takes so many places, of which give
-// gives back. An owner of twice the weight has twice as many. It returns ctx's
+// take waits until it is the owner's turn and takes so many places, which give
+// releases. An owner of twice the weight has twice as many. It returns ctx's
 // error, and has taken none, if that ends first.
 func (t *turns) take(ctx context.Context, owner string, weight float64, places int) error {
 	t.mu.Lock()
@@ -81,7 +81,7 @@ func (t *turns) take(ctx context.Context, owner string, weight float64, places i
 	return ctx.Err()
 }
 
-// give gives places back.
+// give releases places.
 func (t *turns) give(places int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
