@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
 )
 
 // caller is the owner that a request acts for.
@@ -39,18 +40,7 @@ func (s *Server) authenticate(r *http.Request) (caller, error) {
 	if s.cfg.Owner != "" {
 		return caller{owner: s.cfg.Owner, allowance: s.cfg.Allowance, admin: true}, nil
 	}
-	token := keyOf(r)
-	if token == "" {
-		return caller{}, unauthorized("You didn't provide an API key. Send it as Authorization: Bearer YOUR_KEY.")
-	}
-	wrong := unauthorized("Incorrect API key provided.")
-	if len(token) != tokenLength || !strings.HasPrefix(token, tokenPrefix) {
-		return caller{}, wrong
-	}
-	key, err := s.cfg.Store.FindAPIKey(r.Context(), sha256.Sum256([]byte(token)))
-	if errors.Is(err, batch.ErrNotFound) {
-		return caller{}, wrong
-	}
+	key, err := s.findKey(r)
 	if err != nil {
 		return caller{}, err
 	}
@@ -62,4 +52,36 @@ func (s *Server) authenticate(r *http.Request) (caller, error) {
 		allowance.QueuedRequests = n
 	}
 	return caller{owner: key.Owner, allowance: allowance, admin: key.Admin}, nil
+}
+
+var (
+	errWrongKey    = unauthorized("Incorrect API key provided.")
+	errNoSession   = unauthorized("You are not signed in any more.")
+	errOtherOrigin = forbidden("Requests from web pages of other origins are refused.")
+)
+
+// findKey finds the API key that a request bears, or whose session it is of.
+func (s *Server) findKey(r *http.Request) (postgres.APIKey, error) {
+	token := keyOf(r)
+	_, session, signedIn := sessionOf(r)
+	switch {
+	case token == "" && signedIn:
+		if err := crossOrigin.Check(r); err != nil {
+			return postgres.APIKey{}, errOtherOrigin
+		}
+		key, err := s.cfg.Store.FindSession(r.Context(), session)
+		if errors.Is(err, batch.ErrNotFound) {
+			err = errNoSession
+		}
+		return key, err
+	case token == "":
+		return postgres.APIKey{}, unauthorized("You didn't provide an API key. Send it as Authorization: Bearer YOUR_KEY.")
+	case len(token) != tokenLength || !strings.HasPrefix(token, tokenPrefix):
+		return postgres.APIKey{}, errWrongKey
+	}
+	key, err := s.cfg.Store.FindAPIKey(r.Context(), sha256.Sum256([]byte(token)))
+	if errors.Is(err, batch.ErrNotFound) {
+		err = errWrongKey
+	}
+	return key, err
 }

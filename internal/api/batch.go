@@ -43,11 +43,11 @@ type requestCounts struct {
 	Failed    int64 `json:"failed"`
 }
 
-// shownStatus is a batch's status as OpenAI would have it: there, a batch has
+// ShownStatus is a batch's status as OpenAI would have it: there, a batch has
 // failed if its file was refused, and is completed if its requests were all
 // called, even if each of them failed. A large batch whose cancel is under way is
 // cancelling.
-func shownStatus(b postgres.Batch) string {
+func ShownStatus(b postgres.Batch) string {
 	switch {
 	case b.Status == batch.StatusFailed:
 		return string(batch.StatusCompleted)
@@ -63,7 +63,7 @@ func shownStatus(b postgres.Batch) string {
 func asBatch(b postgres.Batch) batchObject {
 	out := batchObject{
 		ID: b.ID.String(), Object: "batch", Endpoint: b.Endpoint, InputFileID: b.File.String(),
-		CompletionWindow: b.CompletionWindow, Status: shownStatus(b),
+		CompletionWindow: b.CompletionWindow, Status: ShownStatus(b),
 		CreatedAt: b.CreatedAt.Unix(), InProgressAt: unix(b.CreatedAt), ExpiresAt: unix(b.ExpiresAt),
 		CancellingAt: unix(b.CancellingAt), Metadata: b.Metadata, Priority: b.Priority,
 		RequestCounts: requestCounts{Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Counts.Failed}, Usage: asUsage(b.Usage),

@@ -80,6 +80,8 @@ type Config struct {
 	// ClientTimeout is how long a client may take to send or receive 64 KiB;
 	// default 30 s.
 	ClientTimeout time.Duration
+	// SessionTTL is how long a session goes on without a request; default 1 h.
+	SessionTTL time.Duration
 	// DrainTimeout is how long responses may go on after a stop; default 10 s.
 	DrainTimeout time.Duration
 }
@@ -105,6 +107,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.UploadTimeout = cmp.Or(c.UploadTimeout, time.Hour)
 	c.RetryAfter = cmp.Or(c.RetryAfter, 5*time.Second)
 	c.ClientTimeout = cmp.Or(c.ClientTimeout, 30*time.Second)
+	c.SessionTTL = cmp.Or(c.SessionTTL, time.Hour)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
 	c.Limits.MaxFileBytes = cmp.Or(c.Limits.MaxFileBytes, 2<<30)
 	return c, errors.Join(problems...)

@@ -101,7 +101,8 @@ func forbidden(message string) *apiError {
 	return &apiError{status: http.StatusForbidden, kind: invalidRequest, code: "forbidden", message: message}
 }
 
-var errOperatorsOnly = &apiError{status: http.StatusForbidden, kind: invalidRequest, code: "operators_only",
+// ErrOperatorsOnly refuses everybody but operators.
+var ErrOperatorsOnly = &apiError{status: http.StatusForbidden, kind: invalidRequest, code: "operators_only",
 	message: "Only operators may do that. Their keys are made by fusillade keys create --admin."}
 
 // maxQuoted bounds how much of a client's own text an error repeats.
@@ -193,7 +194,7 @@ func sentence(err, sentinel error) string {
 	var tooMany *batch.TooManyError
 	switch {
 	case errors.As(err, &finished):
-		text = "the batch is already " + shownStatus(postgres.Batch{Status: finished.Status})
+		text = "the batch is already " + ShownStatus(postgres.Batch{Status: finished.Status})
 	case errors.As(err, &upload):
 		text = upload.Error()
 	case errors.As(err, &tooMany):

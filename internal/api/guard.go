@@ -73,7 +73,7 @@ func (s *Server) admit(r *http.Request) error {
 		return nil
 	}
 	if err := crossOrigin.Check(r); err != nil {
-		return forbidden("Requests from web pages of other origins are refused.")
+		return errOtherOrigin
 	}
 	if !s.knownHost(r.Host) {
 		return forbidden(fmt.Sprintf("The Host header is %s. Without API keys it must be localhost, an IP address, or a name that FUSILLADE_API_HOSTS lists.", quote(r.Host)))

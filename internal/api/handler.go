@@ -68,7 +68,7 @@ func stream[Req any, P params[Req]](serve func(*call, Req) error) endpoint {
 func operators(serve endpoint) endpoint {
 	return func(c *call) error {
 		if !c.admin {
-			return errOperatorsOnly
+			return ErrOperatorsOnly
 		}
 		return serve(c)
 	}

@@ -20,9 +20,9 @@ func asModel(name string) modelObject {
 
 func (m modelObject) id() string { return m.ID }
 
-// modelNames are those that are configured, and those that the owner's own
-// files ask for. Others' stay unknown.
-func (s *Server) modelNames(ctx context.Context, owner string) ([]string, error) {
+// ModelNames returns the models that an owner knows: those that are
+// configured, and those that the owner's own files ask for. Others' stay unknown.
+func (s *Server) ModelNames(ctx context.Context, owner string) ([]string, error) {
 	names, err := s.cfg.Store.OwnerModels(ctx, owner)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ type modelListParams struct{}
 func (*modelListParams) read(*input) {}
 
 func (s *Server) listModels(ctx context.Context, who caller, _ modelListParams) (page[modelObject], error) {
-	names, err := s.modelNames(ctx, who.owner)
+	names, err := s.ModelNames(ctx, who.owner)
 	return wholePage(names, asModel), err
 }
 
@@ -61,7 +61,7 @@ func (p *modelParams) read(in *input) {
 }
 
 func (s *Server) getModel(ctx context.Context, who caller, p modelParams) (modelObject, error) {
-	names, err := s.modelNames(ctx, who.owner)
+	names, err := s.ModelNames(ctx, who.owner)
 	if err == nil && !slices.Contains(names, p.name) {
 		err = batch.ErrNotFound
 	}

@@ -28,6 +28,8 @@ type Server struct {
 	// streams ends when responses that go on for long are to end.
 	streams    context.Context
 	endStreams context.CancelFunc
+	// background runs beside the server.
+	background []func(context.Context)
 	// working is held for reading by every handler at work, also by those whose
 	// connections are closed.
 	working sync.RWMutex
@@ -114,6 +116,13 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+	}
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	besides, endBesides := context.WithCancel(requests)
+	defer endBesides()
+	for _, f := range s.background {
+		beside.Go(func() { f(besides) })
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

@@ -14,6 +14,7 @@ import (
 	"fusillade/internal/config"
 	"fusillade/internal/control"
 	"fusillade/internal/jsonl"
+	"fusillade/internal/ui"
 	"fusillade/streams"
 )
 
@@ -44,7 +45,14 @@ func NewAPI(r Resources, settings *config.API, models ...string) (*api.Server, e
 	if err != nil {
 		return nil, err
 	}
-	return api.New(cfg)
+	server, err := api.New(cfg)
+	if err != nil || !settings.UI {
+		return server, err
+	}
+	_, err = ui.New(ui.Config{
+		API: server, Store: cfg.Store, Controller: cfg.Controller, Conn: r.Conn, Log: r.Log,
+	})
+	return server, err
 }
 
 // APIConfig is how NewAPI configures the server.
@@ -65,7 +73,7 @@ func APIConfig(r Resources, o *config.API, models ...string) (api.Config, error)
 		ModelLimits: batch.ModelLimits{PerOwner: amount(o.MaxModelsPerOwner), Total: amount(o.MaxModels)}, AllowedModels: o.ModelsAllowed, AllowedEndpoints: o.EndpointsAllowed,
 		Allowance:  batch.Allowance{ActiveBatches: amount(o.MaxActiveBatches), QueuedRequests: int64(amount(o.MaxQueuedRequests))},
 		MaxUploads: o.MaxUploads, MaxUploadsPerOwner: o.MaxUploadsPerOwner, MaxDownloadsPerOwner: o.MaxDownloadsPerOwner,
-		MaxWatchersPerOwner: o.MaxEventStreamsPerOwner, UploadTimeout: o.UploadTimeout.Duration(), DrainTimeout: o.DrainTimeout.Duration(),
+		MaxWatchersPerOwner: o.MaxEventStreamsPerOwner, UploadTimeout: o.UploadTimeout.Duration(), SessionTTL: o.UISessionTTL.Duration(), DrainTimeout: o.DrainTimeout.Duration(),
 	}, nil
 }
 

@@ -29,6 +29,8 @@ type Server struct {
 	UploadTimeout           Milliseconds `envconfig:"FUSILLADE_UPLOAD_TIMEOUT_MS" default:"3600000" min:"1000" unit:"ms" desc:"longest that the upload of a file, of a part, or the completion of an upload may take"`
 	ModelPrices             ModelPrices  `envconfig:"FUSILLADE_MODEL_PRICES" allowed:"model=price,… such as gpt-4o=2.50/10,text-embedding-*=0.02, or JSON such as {\"gpt-4o\":\"2.50/10\"}" desc:"what a million tokens cost, of prompts and of completions, in a currency of yours, as model=price,… or JSON; * and ? in a name stand for other characters; unset: no costs are shown"`
 	Hosts                   HostNames    `envconfig:"FUSILLADE_API_HOSTS" allowed:"host names, separated by commas; *.example.com is every name below" desc:"names that the Host header may have where the API asks for no keys, besides localhost, IP addresses and the name in LISTEN_ADDR"`
+	UI                      bool         `envconfig:"FUSILLADE_UI_ENABLED" default:"true" allowed:"true or false" desc:"whether the API's address serves the dashboard, at /ui"`
+	UISessionTTL            Milliseconds `envconfig:"FUSILLADE_UI_SESSION_TTL_MS" default:"3600000" min:"60000" max:"604800000" unit:"ms" desc:"how long someone who signed in to the dashboard stays so without looking at a page"`
 }
 
 func (s *Server) check(p *problems) {

@@ -39,8 +39,9 @@ type ModelStatus struct {
 	Rate       batch.RateLimit
 	RateSource Source // empty: there is no rate limit
 	Used       rate.Amount
-	Held       int   // slots that daemons hold
-	Daemons    int   // that hold slots
+	Held       int // slots that daemons hold
+	Daemons    int // that hold slots
+	Holders    []Holder
 	Pending    int64 // requests that name the model and were never claimed
 	Queued     int64 // messages that no consumer has taken
 	Taken      int64 // messages in flight or in backoff
@@ -57,6 +58,20 @@ type ModelStatus struct {
 	// Holds are the pauses of credentials that the model's requests are called
 	// with, that of all batches without a key of their own first.
 	Holds []hold.Hold
+}
+
+// Holder is a daemon that holds slots of a model.
+type Holder struct {
+	Daemon     string // its id
+	Held, Want int
+}
+
+func holders(e slots.Entry) []Holder {
+	list := make([]Holder, 0, len(e.Holders))
+	for _, id := range slices.Sorted(maps.Keys(e.Holders)) {
+		list = append(list, Holder{id, e.Holders[id].Held, e.Holders[id].Want})
+	}
+	return list
 }
 
 // Models puts together what Postgres and the broker know about every model.
@@ -106,7 +121,7 @@ func (c *Controller) Models(ctx context.Context) ([]ModelStatus, error) {
 	for _, model := range slices.Sorted(maps.Keys(known)) {
 		e, s, q := entries[model], set[model], queues[streams.ConsumerName(model)]
 		m := ModelStatus{
-			Model: model, Limit: e.Limit, LimitSource: FromEnvironment, Paused: s.Paused, Held: e.Held(), Daemons: len(e.Holders),
+			Model: model, Limit: e.Limit, LimitSource: FromEnvironment, Paused: s.Paused, Held: e.Held(), Daemons: len(e.Holders), Holders: holders(e),
 			Pending: pending[model], Queued: int64(q.NumPending), Taken: int64(q.NumAckPending),
 			Upstream: endpoint.Shown(upstreams[model].URL), UpstreamKey: seal.HoldsSecret(upstreams[model].Key),
 		}

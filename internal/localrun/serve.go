@@ -149,6 +149,9 @@ func printBanner(t *cli.Terminal, cfg Config, addr string, missesKeys bool) erro
 		key = "YOUR_KEY"
 	}
 	t.Notef(firstUse, url, key)
+	if cfg.Settings.UI {
+		t.Notef("Dashboard: %s/ui", url)
+	}
 	switch {
 	case missesKeys:
 		t.Notef("There is no API key yet. In another terminal: fusillade keys create --owner NAME --data-dir %s", cfg.DataDir)
