@@ -23,10 +23,10 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations bench fuzz lint readme dist image clean
+.PHONY: help build demo test check chaos neighbours rates mutations bench upgrade postgres-versions fuzz lint readme dist image clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the commands into build/
 	@mkdir -p build
@@ -50,7 +50,7 @@ test: ## Run all tests, with the race detector, on real Postgres and NATS
 	build/withpostgres $(TEST) ./...
 
 check: lint ## Run what each commit should pass: linters, and the tests that need no Postgres
-	$(GO) vet -tags chaos,failpoint,neighbours,rates ./e2e/... ./internal/failpoint
+	$(GO) vet -tags chaos,failpoint,neighbours,rates,upgrade ./e2e/... ./internal/failpoint
 	$(GO) test -short -vet=off ./...
 
 # The choices follow CHAOS_SEED, which is printed; RUN=PATTERN plays some faults.
@@ -68,6 +68,19 @@ mutations: ## Take the fence apart, one condition at a time: a test must fail ea
 
 bench: build ## Measure the pipeline on this machine, in a minute
 	build/fusillade bench --requests 5000
+
+upgrade: ## Have programs of the release before work with these, on the new schema
+	$(GO) test -tags upgrade -count=1 -v -timeout 15m ./e2e/upgrade
+
+# The oldest that docs/operations.md names, and the newest that is out.
+POSTGRES_VERSIONS ?= 14 18
+postgres-versions: ## Run the tests of all SQL and of the migrations on Postgres 14 and 18
+	@mkdir -p build
+	$(GO) build -o build/withpostgres ./internal/testenv/withpostgres
+	@for version in $(POSTGRES_VERSIONS); do \
+		FUSILLADE_TEST_DATABASE_URL= FUSILLADE_TEST_POSTGRES_VERSION=$$version \
+			build/withpostgres $(GO) test -vet=off -count=1 ./internal/postgres ./internal/pgconnect ./migrations || exit 1; \
+	done
 
 fuzz: ## Run each fuzz target for FUZZTIME (20s)
 	@grep -rnoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | \

@@ -193,3 +193,26 @@ func TestStreamsThatVanish(t *testing.T) {
 		p.Sound(t)
 	}
 }
+
+// A server with a Postgres from outside waits for it too.
+func TestServeWaitsForItsPostgres(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, mock.Settings{})
+	database, databaseURL := proxy.Postgres(t, c.databaseURL)
+	database.Cut()
+	admin := loopback.Addr(t)
+	p := built.Start(t, programs.Environment("FUSILLADE_DATABASE_URL="+databaseURL, "FUSILLADE_ADMIN_ADDR="+admin), "fusillade", "serve",
+		"--mock", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir())
+	starting{p, "http://" + admin}.awaitReason(t, "waiting for Postgres")
+	database.Restore()
+	url := p.URL(t)
+	testenv.Eventually(t, "it is ready", func() bool {
+		status, _, _ := get(t.Context(), "http://"+admin+"/readyz")
+		return status == http.StatusOK
+	})
+	if status, _, body := get(t.Context(), url+"/v1/batches"); status != http.StatusOK {
+		t.Errorf("status %d: %s", status, body)
+	}
+	p.Signal(syscall.SIGTERM)
+	_ = p.Exit(t)
+}

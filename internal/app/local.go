@@ -27,7 +27,10 @@ type LocalConfig struct {
 	NATSListen string
 	// Settings may name a Postgres to use instead of one of our own.
 	Settings *config.Standalone
-	Log      *slog.Logger
+	// Waits has StartLocal wait for a Postgres that the settings name, and is told
+	// what for; empty: for nothing any more. Nil: it does not wait.
+	Waits func(what string)
+	Log   *slog.Logger
 }
 
 // Local is a Postgres and a NATS server for this process alone.
@@ -71,20 +74,7 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (l *Local, err error) {
 	if l.Keyring, err = seal.New(cfg.Settings.Encryption.Key.All()...); err != nil {
 		return l, err
 	}
-	l.pg, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{
-		URL: cfg.Settings.Postgres.URL.Reveal(), DataDir: filepath.Join(cfg.DataDir, postgresDir),
-		CacheDir: filepath.Join(cfg.DataDir, "download"), Log: cfg.Log,
-	})
-	if err != nil {
-		return l, err
-	}
-	l.Database = l.pg.Source()
-	l.directURL = cmp.Or(cfg.Settings.Postgres.Direct(), l.pg.URL())
-	if err = migrations.Up(ctx, l.directURL); err != nil {
-		return l, err
-	}
-	l.Store, err = postgres.Open(ctx, postgres.Config{URL: l.pg.URL(), DirectURL: l.directURL, MaxConns: cfg.Settings.MaxConns, ApplicationName: "fusillade"})
-	if err != nil {
+	if err = cfg.do(ctx, []step{{"Postgres", func(ctx context.Context) error { return l.openDatabase(ctx, cfg) }}}); err != nil {
 		return l, err
 	}
 	if l.disown, err = l.Store.OwnDatabase(ctx, cfg.Settings.StaleDaemonThreshold.Duration()); err != nil {
@@ -111,6 +101,33 @@ func OpenRunning(ctx context.Context, dataDir string) (*postgres.Store, error) {
 		return nil, fmt.Errorf("%w: no database answers in %s yet, or any more; try again", embedded.ErrInUse, dataDir)
 	}
 	return postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 2, ApplicationName: "fusillade-cli"})
+}
+
+// do makes the steps, and waits for them where that is asked for: not for a Postgres
+// that this process starts.
+func (cfg LocalConfig) do(ctx context.Context, steps []step) error {
+	if cfg.Waits == nil || !cfg.Settings.Postgres.URL.IsSet() {
+		return once(ctx, steps)
+	}
+	return starter{log: cfg.Log, timeout: cfg.Settings.Startup.Timeout.OrZero(), say: cfg.Waits, brief: true}.until(ctx, steps)
+}
+
+// openDatabase starts Postgres, or finds it, migrates it and opens it.
+func (l *Local) openDatabase(ctx context.Context, cfg LocalConfig) (err error) {
+	l.pg, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{
+		URL: cfg.Settings.Postgres.URL.Reveal(), DataDir: filepath.Join(cfg.DataDir, "postgres"),
+		CacheDir: filepath.Join(cfg.DataDir, "download"), Log: cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	l.Database = l.pg.Source()
+	l.directURL = cmp.Or(cfg.Settings.Postgres.Direct(), l.pg.URL())
+	if err = migrations.Up(ctx, l.directURL); err != nil {
+		return err
+	}
+	l.Store, err = postgres.Open(ctx, postgres.Config{URL: l.pg.URL(), DirectURL: l.directURL, MaxConns: cfg.Settings.MaxConns, ApplicationName: "fusillade"})
+	return err
 }
 
 // startBroker begins with an empty store, and what is put into it is kept in

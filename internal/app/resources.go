@@ -79,7 +79,7 @@ func connect(role string, p *config.Process, d *config.Daemon, log *slog.Logger,
 		return r, err
 	}
 	steps := []step{
-		{"Postgres", func(ctx context.Context) (err error) {
+		bounded("Postgres", func(ctx context.Context) (err error) {
 			if err := checkMigrated(ctx, p.Postgres.Direct(), log); err != nil {
 				return err
 			}
@@ -87,15 +87,15 @@ func connect(role string, p *config.Process, d *config.Daemon, log *slog.Logger,
 				URL: p.Postgres.URL.Reveal(), DirectURL: p.Postgres.Direct(), MaxConns: p.MaxConns, ApplicationName: "fusillade-" + role,
 			})
 			return err
-		}},
-		{"NATS", func(context.Context) (err error) {
+		}),
+		bounded("NATS", func(context.Context) (err error) {
 			r.Conn, err = dial(p.NATS, role, log)
 			return err
-		}},
+		}),
 	}
 	if d != nil {
 		r.Streams.StaleDaemonThreshold = d.StaleDaemonThreshold.Duration()
-		steps = append(steps, step{"the streams of NATS", func(ctx context.Context) error { return r.ensureStreams(ctx) }})
+		steps = append(steps, bounded("the streams of NATS", func(ctx context.Context) error { return r.ensureStreams(ctx) }))
 	}
 	if err = do(steps); err != nil {
 		r.Close()

@@ -66,11 +66,11 @@ func (role Role) main(args []string, out, logs io.Writer) error {
 	log := config.NewLogger(role.Process.Logging, logs)
 	taking, doing, stop := daemon.OnSignals(context.Background())
 	defer stop()
-	observed, adminAddr, stopAdmin, err := serveAdmin(taking, role.Process.Admin, role.Daemon != nil, log)
+	admin, err := StartAdmin(taking, role.Process.Admin, role.Daemon != nil, log)
 	if err != nil {
 		return err
 	}
-	defer stopAdmin()
+	defer admin.Stop()
 	var entrance *door
 	if role.Server != nil {
 		if entrance, err = openDoor(taking, *role.Server, log); err != nil {
@@ -78,7 +78,7 @@ func (role Role) main(args []string, out, logs io.Writer) error {
 		}
 		defer entrance.close()
 	}
-	start := starter{log: log, timeout: role.Process.Startup.Timeout.OrZero(), say: observed.waitsFor}
+	start := starter{log: log, timeout: role.Process.Startup.Timeout.OrZero(), say: admin.WaitsFor}
 	resources, err := connect(role.Name, role.Process, role.Daemon, log, func(steps []step) error { return start.until(taking, steps) })
 	if err != nil {
 		if taking.Err() != nil {
@@ -86,9 +86,12 @@ func (role Role) main(args []string, out, logs io.Writer) error {
 		}
 		return err
 	}
-	defer resources.Close()
+	defer func() {
+		admin.Stop() // it looks at what is closed next
+		resources.Close()
+	}()
 	resources.door = entrance
-	resources.shownBy(observed, adminAddr)
+	resources.ShownBy(admin)
 	return role.Run(taking, doing, resources)
 }
 

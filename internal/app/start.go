@@ -28,6 +28,15 @@ type step struct {
 	try  func(context.Context) error
 }
 
+// bounded is a step of which each try takes no longer than connections do.
+func bounded(what string, try func(context.Context) error) step {
+	return step{what, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
+		defer cancel()
+		return try(ctx)
+	}}
+}
+
 // once makes each step, and returns the first error.
 func once(ctx context.Context, steps []step) error {
 	for _, s := range steps {
@@ -43,6 +52,9 @@ func once(ctx context.Context, steps []step) error {
 type starter struct {
 	log     *slog.Logger
 	timeout time.Duration // 0: none
+	// brief: only what Postgres will pass by itself is waited for, and nothing that
+	// an operator must do elsewhere.
+	brief bool
 	// say is told what the process waits for; empty: for nothing.
 	say func(what string)
 }
@@ -67,9 +79,7 @@ func (s starter) until(ctx context.Context, steps []step) error {
 func (s starter) wait(ctx context.Context, one step) error {
 	began, said, last := time.Now(), time.Time{}, ""
 	for pause := backoff.New(minStartPause, maxStartPause); ; {
-		trying, cancel := context.WithTimeout(ctx, 2*connectTimeout)
-		err := one.try(trying)
-		cancel()
+		err := one.try(ctx)
 		switch {
 		case err == nil:
 			if !said.IsZero() {
@@ -78,7 +88,7 @@ func (s starter) wait(ctx context.Context, one step) error {
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		case unusable(err):
+		case unusable(err), s.brief && !postgres.Transient(err):
 			return err
 		}
 		what := one.what

@@ -38,35 +38,35 @@ type observedDaemon struct {
 // resources afterwards are shown. The caller must call stop, before it closes
 // the resources.
 func (r *Resources) ServeAdmin(taking context.Context, admin config.Admin, runsDaemon bool) (stop func(), err error) {
-	observed, addr, stop, err := serveAdmin(taking, admin, runsDaemon, r.Log)
+	s, err := StartAdmin(taking, admin, runsDaemon, r.Log)
 	if err == nil {
-		r.shownBy(observed, addr)
+		r.ShownBy(s)
 	}
-	return stop, err
+	return s.Stop, err
 }
 
-// shownBy has the admin server show a process that has what it needs.
-func (r *Resources) shownBy(observed *Telemetry, addr string) {
-	r.Telemetry, r.AdminAddr = observed, addr
-	if observed != nil {
-		shown := *r
-		observed.ready.Store(&shown)
-	}
+// AdminServer is that of a process which may have nothing yet to be ready with.
+type AdminServer struct {
+	// Addr is where it listens; empty: nowhere.
+	Addr string
+	// Stop stops it; it may be called again.
+	Stop func()
+
+	observed *Telemetry
 }
 
-// serveAdmin is ServeAdmin for a process that has nothing yet to be ready with. It
-// returns no Telemetry where there is no address.
-func serveAdmin(taking context.Context, admin config.Admin, runsDaemon bool, log *slog.Logger) (observed *Telemetry, addr string, stop func(), err error) {
+// StartAdmin is ServeAdmin for a process that is yet to connect.
+func StartAdmin(taking context.Context, admin config.Admin, runsDaemon bool, log *slog.Logger) (AdminServer, error) {
 	if admin.Addr == "" {
-		return nil, "", func() {}, nil
+		return AdminServer{Stop: func() {}}, nil
 	}
-	observed = &Telemetry{registry: health.NewRegistry(daemon.Version)}
+	observed := &Telemetry{registry: health.NewRegistry(daemon.Version)}
 	server, err := health.New(taking, health.Config{
 		Addr: string(admin.Addr), Alive: observed.alive, Ready: observed.checks(taking, runsDaemon),
 		Metrics: telemetry.WithFormerNames(observed.registry), Profiles: admin.Pprof, Log: log,
 	})
 	if err != nil {
-		return nil, "", nil, err
+		return AdminServer{}, err
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(taking))
 	var running sync.WaitGroup
@@ -75,10 +75,26 @@ func serveAdmin(taking context.Context, admin config.Admin, runsDaemon bool, log
 			log.Error("admin server", "err", err)
 		}
 	})
-	return observed, server.Addr().String(), func() {
+	return AdminServer{Addr: server.Addr().String(), observed: observed, Stop: func() {
 		cancel()
 		running.Wait()
-	}, nil
+	}}, nil
+}
+
+// WaitsFor has /readyz say what the process waits for as it starts.
+func (s AdminServer) WaitsFor(what string) {
+	if s.observed != nil {
+		s.observed.waiting.Store(&what)
+	}
+}
+
+// ShownBy has the admin server show a process that has what it needs.
+func (r *Resources) ShownBy(s AdminServer) {
+	r.Telemetry, r.AdminAddr = s.observed, s.Addr
+	if s.observed != nil {
+		shown := *r
+		s.observed.ready.Store(&shown)
+	}
 }
 
 // checks are what must hold for the process to be ready. While it starts, only
@@ -131,13 +147,6 @@ func (o *Telemetry) whenReady(check func(context.Context, *Resources) error) fun
 			return check(ctx, r)
 		}
 		return nil
-	}
-}
-
-// waitsFor notes what a process waits for as it starts.
-func (o *Telemetry) waitsFor(what string) {
-	if o != nil {
-		o.waiting.Store(&what)
 	}
 }
 

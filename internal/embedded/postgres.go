@@ -29,6 +29,9 @@ type PostgresConfig struct {
 	// DataDir keeps everything of the server that is started. Required unless
 	// URL is set.
 	DataDir string
+	// Major is the version that a new data directory is made with; 0: the newest one
+	// found.
+	Major int
 	// BinDirs are searched before the usual places for a server's programs.
 	BinDirs []string
 	// CacheDir keeps a server that was downloaded because the machine has none.

@@ -33,6 +33,36 @@ var published = release{version: "17.5.0", major: 17, sums: map[string]string{
 	"darwin-arm64v8":     "e9d3398e10c2ec926395498b03e75ad1a24eeaed82895e756a7e173b202cf6de",
 }}
 
+// others are releases of other versions, for who asks for one.
+var others = []release{
+	{version: "14.23.0", major: minMajor, sums: map[string]string{
+		"linux-amd64":    "d041b87dd72016f2baf93bca54e91d3c85c2b8132bbf86ad82056d6b24b353ce",
+		"linux-arm64v8":  "a55b93f67051a602be033b298461709f88789dccee925236f2fb5a4eaf9dd526",
+		"darwin-arm64v8": "b3afa06270a5db96748ded366b9af590b29035ce16677e88c8ab65d0c455f613",
+	}},
+	{version: "18.6.0", major: 18, sums: map[string]string{
+		"linux-amd64":        "008ee189eaa7ca2b58bd01dd950291e638b998392cf982297acd4779ec898ac1",
+		"linux-arm64v8":      "5f54e016723afa6213925a8acb939bac52944b1d348f65c7a20f0cd2928c31be",
+		"linux-amd64-alpine": "1568b3805c3a3b99b5f4f0d7f6cf16e2a39075462ed47a614bfbabd92508350d",
+		"darwin-amd64":       "690941008aac9ee360820fde9bb7870a4f3dcac5e9e2f9e45e42333a436ad0f9",
+		"darwin-arm64v8":     "8f6ed6f38195b50a40712ada8b2a12060b6193c1a6977a6eb5cff053bb5a1b89",
+	}},
+}
+
+// releaseOf returns the release of a major version; 0: the one that is used where
+// nobody asks for another.
+func releaseOf(major int) (r release, known bool) {
+	if major == 0 || major == published.major {
+		return published, true
+	}
+	for _, r := range others {
+		if r.major == major {
+			return r, true
+		}
+	}
+	return release{}, false
+}
+
 // platform names this machine as the published archives do.
 func platform() string {
 	name := runtime.GOOS + "-" + runtime.GOARCH

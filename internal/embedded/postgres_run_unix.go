@@ -3,6 +3,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ func startLocal(ctx context.Context, cfg PostgresConfig) (_ *Postgres, err error
 	if err != nil {
 		return nil, err
 	}
-	bin, err := chooseBinaries(ctx, cfg, major, cluster)
+	bin, err := chooseBinaries(ctx, cfg, cmp.Or(major, cfg.Major), cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -130,15 +131,15 @@ func letIn(ctx context.Context, dataDir string, as account) error {
 // chooseBinaries returns the newest server of the given major version, or of any
 // for 0: found on the machine, or else downloaded.
 func chooseBinaries(ctx context.Context, cfg PostgresConfig, major int, cluster string) (binaries, error) {
-	var others []string
+	var otherFound []string
 	for _, b := range findBinaries(ctx, cfg.BinDirs) {
 		if major == 0 || b.major == major {
 			return b, nil
 		}
-		others = append(others, b.version+" in "+b.dir)
+		otherFound = append(otherFound, b.version+" in "+b.dir)
 	}
-	if cfg.CacheDir != "" && (major == 0 || major == published.major) {
-		b, err := downloadBinaries(ctx, cfg, published)
+	if r, known := releaseOf(major); cfg.CacheDir != "" && known {
+		b, err := downloadBinaries(ctx, cfg, r)
 		if err != nil {
 			return b, fmt.Errorf("%w on this machine, and none could be fetched: install Postgres %d or newer (the server, not only the client), or give the URL of a running one: %w", ErrNoPostgres, minMajor, err)
 		}
@@ -148,8 +149,8 @@ func chooseBinaries(ctx context.Context, cfg PostgresConfig, major int, cluster 
 		return binaries{}, fmt.Errorf("%w on this machine: install Postgres %d or newer (the server, not only the client), or give the URL of a running one", ErrNoPostgres, minMajor)
 	}
 	have := "there is none here"
-	if len(others) > 0 {
-		have = "here is only " + strings.Join(others, ", ")
+	if len(otherFound) > 0 {
+		have = "here is only " + strings.Join(otherFound, ", ")
 	}
 	return binaries{}, fmt.Errorf("%w for %s: it was made by Postgres %d, and %s: install Postgres %d, or choose another data directory", ErrNoPostgres, cluster, major, have, major)
 }

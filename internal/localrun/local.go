@@ -46,9 +46,8 @@ func (c *Config) local(log *slog.Logger) app.LocalConfig {
 	}
 }
 
-// show prints where everything is, and serves health and metrics if they are
-// asked for. The caller must call stop before it stops local.
-func (c *Config) show(taking context.Context, t *cli.Terminal, local *app.Local) (stop func(), err error) {
+// show prints where everything is.
+func (c *Config) show(t *cli.Terminal, local *app.Local) {
 	t.Notef("data directory: %s (%s)", c.DataDir, local.Database)
 	if c.Settings.NATS.URL.IsSet() {
 		t.Notef("FUSILLADE_NATS_URL or NATS_URL is set and not used: this command has a broker of its own")
@@ -56,13 +55,9 @@ func (c *Config) show(taking context.Context, t *cli.Terminal, local *app.Local)
 	if local.NATSURL != "" {
 		t.Notef("broker: %s", local.NATSURL)
 	}
-	if stop, err = local.ServeAdmin(taking, c.Settings.Admin, true); err != nil {
-		return nil, cli.Usage(err)
-	}
 	if local.AdminAddr != "" {
 		t.Notef("health and metrics: http://%s", local.AdminAddr)
 	}
-	return stop, nil
 }
 
 const logName = "fusillade.log"

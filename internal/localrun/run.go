@@ -43,11 +43,12 @@ func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 			t.Notef("stopping: %v", err)
 		}
 	}()
-	stopAdmin, err := cfg.show(s.Taking, t, local)
+	stopAdmin, err := local.ServeAdmin(s.Taking, cfg.Settings.Admin, true)
 	if err != nil {
-		return err
+		return cli.Usage(err)
 	}
 	defer stopAdmin()
+	cfg.show(t, local)
 	finder := &finder{Job: j, cfg: &cfg, store: local.Store, terminal: t}
 	id, err := finder.batch(s.Taking)
 	if err != nil {

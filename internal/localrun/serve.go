@@ -37,22 +37,33 @@ func Serve(s cli.Signals, t *cli.Terminal, cfg Config) error {
 		return cli.Usage(err)
 	}
 	defer closeLog()
+	admin, err := app.StartAdmin(s.Taking, cfg.Settings.Admin, true, log)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer admin.Stop()
 	started := t.Waiting("starting Postgres in %s", cfg.DataDir)
-	local, err := app.StartLocal(s.Taking, cfg.local(log))
+	how, last := cfg.local(log), ""
+	how.Waits = func(what string) {
+		admin.WaitsFor(what)
+		if what != "" && what != last {
+			t.Notef("%s", what)
+		}
+		last = what
+	}
+	local, err := app.StartLocal(s.Taking, how)
 	started()
 	if err != nil {
 		return startFailed(s, err)
 	}
 	defer func() {
+		admin.Stop() // it looks at what is stopped next
 		if err := local.Stop(); err != nil {
 			t.Notef("stopping: %v", err)
 		}
 	}()
-	stopAdmin, err := cfg.show(s.Taking, t, local)
-	if err != nil {
-		return err
-	}
-	defer stopAdmin()
+	local.ShownBy(admin)
+	cfg.show(t, local)
 	return serve(s, t, local, cfg, listener)
 }
 

@@ -111,7 +111,7 @@ func literal(t testing.TB, arg any) string {
 	case string, int, int64, int32, bool:
 		return fmt.Sprint(v)
 	case time.Duration:
-		return fmt.Sprintf("%d us", v.Microseconds())
+		return fmt.Sprintf("%f s", v.Seconds())
 	case [16]byte:
 		return fmt.Sprintf("%x", v)
 	case []byte:

@@ -12,6 +12,8 @@
 // process. The server, found when the first test asks, is one of:
 //
 //  1. the one at FUSILLADE_TEST_DATABASE_URL, whose user may create databases;
+//     FUSILLADE_TEST_POSTGRES_VERSION in its place asks for one of a major version,
+//     which is started from programs on the machine, or downloaded;
 //  2. a container, if a Docker engine answers and has or quickly gets the image;
 //  3. one started from programs on the machine, or downloaded.
 //
@@ -21,5 +23,6 @@
 // With -short, tests that ask for a database are skipped, and no server is started.
 //
 // Unlike other packages it reads the environment: FUSILLADE_TEST_DATABASE_URL,
+// FUSILLADE_TEST_POSTGRES_VERSION,
 // and what Docker's own clients read.
 package testenv

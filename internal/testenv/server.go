@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"fusillade/internal/embedded"
@@ -16,6 +17,10 @@ import (
 
 // URLVariable is the environment variable that names a server to use.
 const URLVariable = "FUSILLADE_TEST_DATABASE_URL"
+
+// VersionVariable names a major version of Postgres, which is found on the machine
+// or downloaded, and started.
+const VersionVariable = "FUSILLADE_TEST_POSTGRES_VERSION"
 
 const (
 	dataPattern = "fusillade-test-pg-*"
@@ -49,11 +54,18 @@ func findBackend(ctx context.Context) (backend, error) {
 	if configured := os.Getenv(URLVariable); configured != "" {
 		return dialBackend(ctx, configured)
 	}
+	if version := os.Getenv(VersionVariable); version != "" {
+		major, err := strconv.Atoi(version)
+		if err != nil {
+			return backend{}, fmt.Errorf("%s is no major version of Postgres, such as 14", VersionVariable)
+		}
+		return startLocal(ctx, major)
+	}
 	b, dockerErr := startContainer(ctx)
 	if dockerErr == nil {
 		return b, nil
 	}
-	b, err := startLocal(ctx)
+	b, err := startLocal(ctx, 0)
 	if err != nil {
 		return b, fmt.Errorf("no Postgres for the tests: set %s, start Docker, or install Postgres: %w", URLVariable,
 			errors.Join(fmt.Errorf("docker: %w", dockerErr), err))
@@ -73,7 +85,7 @@ func dialBackend(ctx context.Context, configured string) (backend, error) {
 	return backend{url: u, source: p.Source(), lasting: true, stop: p.Stop}, nil
 }
 
-func startLocal(ctx context.Context) (backend, error) {
+func startLocal(ctx context.Context, major int) (backend, error) {
 	if err := removeAbandoned(ctx); err != nil {
 		return backend{}, err
 	}
@@ -83,6 +95,7 @@ func startLocal(ctx context.Context) (backend, error) {
 	}
 	p, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{
 		DataDir:  dir,
+		Major:    major,
 		CacheDir: filepath.Join(os.TempDir(), "fusillade-test-cache"),
 		Settings: maps.Clone(localSettings),
 	})

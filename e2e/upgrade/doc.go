@@ -1,0 +1,6 @@
+// Package upgrade has programs of the release before and of this one work together
+// on one database and one broker, as in a rolling upgrade. It builds the release
+// before, so it has a build tag of its own:
+//
+//	make upgrade
+package upgrade
