@@ -81,7 +81,7 @@ func badLines(t *cli.Terminal, name string, invalid *jsonl.InvalidFileError, asJ
 	if invalid.Total == 1 {
 		text = name + " would be refused: 1 bad line"
 	}
-	if len(invalid.Lines) < invalid.Total {
+	if invalid.More() > 0 {
 		text += fmt.Sprintf(", of which %d are listed", len(invalid.Lines))
 	}
 	return cli.Usage(errors.New(text))

@@ -214,7 +214,7 @@ func invalidFile(e *jsonl.InvalidFileError) *apiError {
 			out.status, out.code = http.StatusRequestEntityTooLarge, line.Code
 		}
 	}
-	if more := e.Total - len(e.Lines); more > 0 {
+	if more := e.More(); more > 0 {
 		fmt.Fprintf(&list, "\nand %d more", more)
 	}
 	out.message = list.String()
@@ -257,6 +257,9 @@ func (s *Server) refuse(w http.ResponseWriter, answer *apiError) {
 	}
 	if answer.status == http.StatusConflict || answer.status == http.StatusRequestTimeout {
 		h.Set("X-Should-Retry", "false") // the SDKs would: trying again changes nothing
+	}
+	if answer.code == codeUnsupportedEncoding {
+		h.Set("Accept-Encoding", "gzip")
 	}
 	if answer.status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Bearer")

@@ -75,18 +75,15 @@ func (s *Server) receive(ctx context.Context, c *call) (batch.FileID, error) {
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
 		return batch.FileID{}, unsupportedMedia("multipart/form-data with a boundary")
 	}
-	if err := notEncoded(c); err != nil {
-		return batch.FileID{}, err
-	}
 	limit := s.cfg.Limits.MaxFileBytes + formBytes
 	if c.ContentLength > limit {
 		return batch.FileID{}, tooLarge("The upload is larger than %d bytes.", limit)
 	}
-	paced := s.pacedReader(ctx, c)
-	u := &upload{
-		body:   &bodyReader{r: http.MaxBytesReader(c.w, io.NopCloser(paced), limit)},
-		fields: make(map[string]string),
+	body, err := c.bodyReader(s.pacedReader(ctx, c), limit)
+	if err != nil {
+		return batch.FileID{}, err
 	}
+	u := &upload{body: &formReader{r: body}, fields: make(map[string]string)}
 	u.parts = multipart.NewReader(u.body, params["boundary"])
 	file, err := u.readFields()
 	if err != nil {
@@ -103,19 +100,9 @@ func (s *Server) receive(ctx context.Context, c *call) (batch.FileID, error) {
 	return id, u.explain(err)
 }
 
-// notEncoded refuses a body that is compressed as a whole: nothing of it could be
-// read as a form.
-func notEncoded(c *call) error {
-	if encoding := c.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return &apiError{status: http.StatusUnsupportedMediaType, kind: invalidRequest, code: "unsupported_encoding",
-			message: "The Content-Encoding " + quote(encoding) + " is not supported. Send the file itself compressed with gzip, as the form's file."}
-	}
-	return nil
-}
-
 // upload is a form that is being read.
 type upload struct {
-	body     *bodyReader
+	body     *formReader
 	parts    *multipart.Reader
 	fields   map[string]string
 	seenFile bool
@@ -140,13 +127,13 @@ func (f *formFile) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// bodyReader remembers how its source failed.
-type bodyReader struct {
+// formReader remembers how its source failed.
+type formReader struct {
 	r   io.Reader
 	err error
 }
 
-func (b *bodyReader) Read(p []byte) (int, error) {
+func (b *formReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if err != nil && err != io.EOF {
 		b.err = err

@@ -96,11 +96,11 @@ func TestUploadListsBadLines(t *testing.T) {
 	for i := range 300 {
 		content.WriteString(request(fmt.Sprint(i), "m"))
 		if i%2 == 1 {
-			content.WriteString("oops\n")
+			content.WriteString("{}\n")
 		}
 	}
 	a := s.client("alice").upload(field{"purpose", "", "batch"}, field{"file", "a.jsonl", content.String()})
-	message := a.wantError(t, http.StatusBadRequest, "invalid_json").text("error", "message")
+	message := a.wantError(t, http.StatusBadRequest, "missing_field").text("error", "message")
 	for i := range 100 {
 		if !strings.Contains(message, fmt.Sprintf("\nline %d: ", 3*(i+1))) {
 			t.Errorf("line %d is not named", 3*(i+1))
@@ -294,19 +294,23 @@ func TestUploadTimeout(t *testing.T) {
 	until(t, "nothing remains", func() bool { return s.count(`SELECT count(*) FROM files`) == 0 })
 }
 
+// packed compresses with gzip, each text as a member of its own.
+func packed(texts ...string) string {
+	var out bytes.Buffer
+	for _, text := range texts {
+		w := gzip.NewWriter(&out)
+		_, _ = io.WriteString(w, text)
+		_ = w.Close()
+	}
+	return out.String()
+}
+
 // A file may be compressed with gzip: it is read as what it holds, within the
 // same bounds. One that is no file of lines is refused with its cause.
 func TestUploadFormats(t *testing.T) {
 	t.Parallel()
 	s := newService(t, func(cfg *api.Config) { cfg.Limits.MaxFileBytes = 1 << 20 })
 	c := s.client("alice")
-	packed := func(content string) string {
-		var out bytes.Buffer
-		w := gzip.NewWriter(&out)
-		_, _ = io.WriteString(w, content)
-		_ = w.Close()
-		return out.String()
-	}
 	content := requests(20, "m")
 	file := c.file(packed(content))
 	if got := string(c.get("/files/"+file+"/content").want(t, http.StatusOK).body); got != content {
@@ -321,16 +325,83 @@ func TestUploadFormats(t *testing.T) {
 	}
 	ready := s.count(`SELECT count(*) FROM files`)
 	c.uploadContent(packed(content+strings.Repeat("\n", 8<<20))).wantError(t, http.StatusRequestEntityTooLarge, "file_too_large")
-	for content, want := range map[string]string{
-		upload[:len(upload)-10]:                          "damaged or cut short",
-		"[" + strings.TrimSpace(request("a", "m")) + "]": "this is a JSON array; one object per line is needed",
-		"\xff\xfe{\x00\"\x00":                            "the file is UTF-16",
+	one := strings.TrimSpace(request("é", "m"))
+	utf16 := "\xff\xfe"
+	for _, r := range one {
+		utf16 += string([]byte{byte(r), byte(r >> 8)})
+	}
+	for name, test := range map[string]struct{ content, want string }{
+		"gzip, cut short": {upload[:len(upload)-10], "damaged or cut short"},
+		"gzip twice":      {packed(upload), "compressed with gzip twice"},
+		"array":           {"[" + one + "]", "this is a JSON array; one object per line is needed"},
+		"pretty-printed":  {"{\n  \"custom_id\": \"a\",\n  \"body\": {\n}\n}\n{\n  \"custom_id\": \"b\"\n}\n", "the JSON object goes on after its line"},
+		"UTF-16":          {utf16, "the file is UTF-16"},
+		"Latin-1":         {strings.Repeat(strings.ReplaceAll(one, "é", "\xe9")+"\n", 9), "line 1: not UTF-8 (byte 15); the byte 0xE9 is 'é' in Latin-1: save the file as UTF-8 (so are 9 lines, up to line 9)"},
+		"half a pair":     {strings.Repeat(strings.ReplaceAll(one, "é", `\ud83d`)+"\n", 9), "half of a surrogate pair"},
+		"old Mac":         {one + "\r" + one, "carriage returns alone"},
+		"joined":          {one + "\n\xef\xbb\xbf" + one, "line 2: begins with a byte order mark"},
 	} {
-		if a := c.uploadContent(content).wantError(t, http.StatusBadRequest, ""); strings.Count(a.text("error", "message"), "\nline ") != 1 || !strings.Contains(a.text("error", "message"), want) {
-			t.Errorf("message %q, want %q in it", a.text("error", "message"), want)
+		check := func(how string, a answer) {
+			t.Helper()
+			message := a.wantError(t, http.StatusBadRequest, "").text("error", "message")
+			if strings.Count(message, "\n") != 1 || !strings.Contains(message, "\nline ") || !strings.Contains(message, test.want) {
+				t.Errorf("%s, %s: message %q, want %q in its only line", name, how, message, test.want)
+			}
+		}
+		check("whole", c.uploadContent(test.content))
+		if !strings.HasPrefix(name, "gzip") {
+			check("compressed", c.uploadContent(packed(test.content[:1], test.content[1:])))
+		}
+		id := c.uploading(len(test.content))
+		check("in parts", c.complete(id, []string{c.part(id, test.content[:7]).text("id"), c.part(id, test.content[7:]).text("id")}, ""))
+	}
+	s.wantFiles(ready)
+}
+
+// A whole body may be compressed too. Neither it nor what it holds passes the
+// bounds, and one that breaks off says so.
+func TestBodiesInGzip(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(cfg *api.Config) { cfg.Limits.MaxFileBytes, cfg.MaxPartBytes = 1<<20, 1<<20 })
+	c := s.client("alice")
+	content := requests(20, "m")
+	contentType, body := form(field{"purpose", "", "batch"}, field{"file", "a.jsonl", content})
+	upload := func(body, encoding string) answer {
+		t.Helper()
+		return c.do(http.MethodPost, "/files", contentType, strings.NewReader(body), "Content-Encoding", encoding)
+	}
+	for _, encoding := range []string{"gzip", "GZIP", "x-gzip", " gzip , identity"} {
+		a := upload(packed(body[:100], "", body[100:]), encoding).want(t, http.StatusOK)
+		if got := string(c.get("/files/"+a.text("id")+"/content").want(t, http.StatusOK).body); got != content {
+			t.Errorf("%s: the content is %.200q", encoding, got)
 		}
 	}
-	contentType, body := form(field{"purpose", "", "batch"}, field{"file", "a.jsonl", content})
-	c.do(http.MethodPost, "/files", contentType, strings.NewReader(packed(body)), "Content-Encoding", "gzip").wantError(t, http.StatusUnsupportedMediaType, "unsupported_encoding")
-	s.wantFiles(ready)
+	_, twice := form(field{"purpose", "", "batch"}, field{"file", "a.jsonl.gz", packed(content)})
+	twice = strings.ReplaceAll(twice, twice[2:strings.Index(twice, "\r\n")], body[2:strings.Index(body, "\r\n")])
+	upload(packed(twice), "gzip").want(t, http.StatusOK)
+	upload(body, "identity").want(t, http.StatusOK)
+
+	_, bomb := form(field{"purpose", "", "batch"}, field{"file", "a.jsonl", strings.Repeat("\n", 64<<20)})
+	bomb = strings.ReplaceAll(bomb, bomb[2:strings.Index(bomb, "\r\n")], body[2:strings.Index(body, "\r\n")])
+	upload(packed(bomb), "gzip").wantError(t, http.StatusRequestEntityTooLarge, "file_too_large")
+	whole := packed(body)
+	for cut := range []int{0, 5, 40, len(whole) / 2, len(whole) - 1} {
+		upload(whole[:cut], "gzip").wantError(t, http.StatusBadRequest, "invalid_encoding")
+	}
+	upload(body, "gzip").wantError(t, http.StatusBadRequest, "invalid_encoding")
+	for _, encoding := range []string{"br", "deflate", "gzip, gzip", "zstd"} {
+		if a := upload(body, encoding).wantError(t, http.StatusUnsupportedMediaType, "unsupported_encoding"); a.header.Get("Accept-Encoding") != "gzip" {
+			t.Errorf("%s: headers %v", encoding, a.header)
+		}
+	}
+
+	id := c.uploading(len(content))
+	contentType, body = form(field{"data", "blob", content})
+	part := c.do(http.MethodPost, "/uploads/"+id+"/parts", contentType, strings.NewReader(packed(body)), "Content-Encoding", "gzip").want(t, http.StatusOK)
+	complete := `{"part_ids":["` + part.text("id") + `"]}`
+	done := c.do(http.MethodPost, "/uploads/"+id+"/complete", "application/json", strings.NewReader(packed(complete)), "Content-Encoding", "gzip").want(t, http.StatusOK)
+	if got := string(c.get("/files/"+done.text("file", "id")+"/content").want(t, http.StatusOK).body); got != content {
+		t.Errorf("the content of the parts is %.200q", got)
+	}
+	s.wantFiles(7)
 }

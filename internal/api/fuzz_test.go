@@ -75,7 +75,7 @@ func FuzzForm(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		u := &upload{body: &bodyReader{r: strings.NewReader(body)}, fields: make(map[string]string)}
+		u := &upload{body: &formReader{r: strings.NewReader(body)}, fields: make(map[string]string)}
 		u.parts = multipart.NewReader(u.body, b)
 		var content []byte
 		file, err := u.readFields()

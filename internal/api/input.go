@@ -204,7 +204,11 @@ func decode(c *call, into any, nullable []string) error {
 	if media, _, _ := mime.ParseMediaType(c.Header.Get("Content-Type")); media != "application/json" {
 		return unsupportedMedia("application/json")
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(c.w, c.Body, maxJSONBytes))
+	body, err := c.bodyReader(c.Body, maxJSONBytes)
+	if err != nil {
+		return err
+	}
+	raw, err := io.ReadAll(body)
 	if err != nil {
 		return readError(err)
 	}
@@ -245,10 +249,11 @@ func checkNulls(raw []byte, nullable []string) error {
 	}
 }
 
-// readError tells a client that is gone from one that sent too much.
+// readError tells a client that is gone from one that sent too much, or what
+// cannot be decompressed.
 func readError(err error) error {
 	var size *http.MaxBytesError
-	if errors.As(err, &size) {
+	if errors.As(err, &size) || errors.Is(err, errDamagedGzip) {
 		return err
 	}
 	return errGone

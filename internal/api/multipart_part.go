@@ -68,15 +68,15 @@ func (s *Server) partForm(ctx context.Context, c *call) (*multipart.Part, *uploa
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
 		return nil, nil, unsupportedMedia("multipart/form-data with a boundary")
 	}
-	if err := notEncoded(c); err != nil {
-		return nil, nil, err
-	}
 	limit := s.cfg.MaxPartBytes + formBytes
 	if c.ContentLength > limit {
 		return nil, nil, tooLarge("The part is larger than %d bytes.", s.cfg.MaxPartBytes)
 	}
-	paced := s.pacedReader(ctx, c)
-	form := &upload{body: &bodyReader{r: http.MaxBytesReader(c.w, io.NopCloser(paced), limit)}}
+	body, err := c.bodyReader(s.pacedReader(ctx, c), limit)
+	if err != nil {
+		return nil, nil, err
+	}
+	form := &upload{body: &formReader{r: body}}
 	form.parts = multipart.NewReader(form.body, params["boundary"])
 	data, err := form.parts.NextRawPart()
 	switch {

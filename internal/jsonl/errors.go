@@ -32,6 +32,7 @@ type LineError struct {
 	Field   string // such as custom_id or body.model; empty: the line as a whole
 	Code    string // one of the Code constants
 	Message string // names line and field; quotes nothing of the line but a shortened custom_id
+	Alike   int    // further lines with the same fault, for which this one stands
 }
 
 // Error returns the message.
@@ -42,8 +43,10 @@ const defaultListed = 100
 
 // InvalidFileError says why a file was refused.
 type InvalidFileError struct {
-	// Lines are the first bad lines in order, Config.MaxListed of them. Where a limit made the Reader
-	// stop, the last element is the line that it stopped at.
+	// Lines are the first bad lines in order, Config.MaxListed of them. Of lines that have the same
+	// fault, which is one of how the file was written, the first stands for all.
+	// Where a limit made the Reader stop, the last element is the line that it
+	// stopped at.
 	Lines []LineError
 	// Total is the number of bad lines that were seen.
 	Total int
@@ -52,10 +55,19 @@ type InvalidFileError struct {
 // Error names the first bad line and counts the others.
 func (e *InvalidFileError) Error() string {
 	message := "invalid input file: " + e.Lines[0].Message
-	if e.Total == 1 {
+	if len(e.Lines) == 1 {
 		return message
 	}
 	return fmt.Sprintf("%s (bad lines: %d)", message, e.Total)
+}
+
+// More is the number of bad lines that no element of Lines stands for.
+func (e *InvalidFileError) More() int {
+	more := e.Total - len(e.Lines)
+	for _, line := range e.Lines {
+		more -= line.Alike
+	}
+	return more
 }
 
 // add records a bad line, and lists it if it is one of the first.
@@ -75,7 +87,10 @@ func (e *InvalidFileError) addStop(line LineError, most int) {
 }
 
 // problem is a LineError whose line is yet to be named.
-type problem struct{ field, code, text string }
+type problem struct {
+	field, code, text string
+	fault             fault
+}
 
 func (p problem) at(line int) LineError {
 	message := p.text

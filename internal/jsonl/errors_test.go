@@ -31,7 +31,7 @@ func TestReaderRefuses(t *testing.T) {
 		"trailing comma":                {line: `{"custom_id":"a",}`, code: CodeInvalidJSON},
 		"trailing garbage":              {line: request("a") + ` x`, code: CodeInvalidJSON, text: "more follows"},
 		"two objects":                   {line: request("a") + request("b"), code: CodeInvalidJSON, text: "more follows"},
-		"separated by CR only":          {line: request("a") + "\r" + request("b"), code: CodeInvalidJSON, text: "more follows"},
+		"separated by CR only":          {line: request("a") + "\r" + request("b"), code: CodeInvalidJSON, text: "carriage returns alone"},
 		"too deep":                      {line: `{"body":` + strings.Repeat("[", 20_000), code: CodeInvalidJSON},
 		"lone surrogate":                {line: `{"custom_id":"\ud800"}`, code: CodeInvalidJSON},
 		"bad UTF-8":                     {line: "{\"custom_id\":\"é\xff\"}", code: CodeInvalidUTF8, text: "byte 17"},

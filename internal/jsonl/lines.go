@@ -17,7 +17,9 @@ var (
 )
 
 const (
-	chunkBytes  = 256 << 10
+	chunkBytes = 256 << 10
+	// headBytes of a line that is too long are kept to see what it is.
+	headBytes   = 64 << 10
 	maxNilReads = 100
 )
 
@@ -45,9 +47,10 @@ type lines struct {
 	end     int  // of what was read
 	lent    bool // a returned line lies in buf
 
-	bytes  int64 // read so far
-	number int   // of the line returned last, 1-based
-	err    error // why nothing more can be read
+	bytes  int64  // read so far
+	number int    // of the line returned last, 1-based
+	head   []byte // of the line that was skipped last, without white space before it
+	err    error  // why nothing more can be read
 }
 
 // next returns the next line without its line end. errLineTooLong concerns one
@@ -63,7 +66,10 @@ func (l *lines) next() ([]byte, error) {
 			return l.take(line, skipping)
 		}
 		l.scanned = l.end
-		skipping = skipping || l.end-l.start > l.maxLine+maxTrimmed
+		if !skipping && l.end-l.start > l.maxLine+maxTrimmed {
+			skipping = true
+			l.head = l.headOf(l.buf[l.start:l.end])
+		}
 		if skipping {
 			l.start = l.end
 		}
@@ -92,11 +98,21 @@ func (l *lines) take(line []byte, skipped bool) ([]byte, error) {
 	if l.number == 1 {
 		line = bytes.TrimPrefix(line, byteOrderMark)
 	}
+	if !skipped && len(line) > l.maxLine {
+		l.head = l.headOf(line)
+	}
 	if skipped || len(line) > l.maxLine {
 		return nil, errLineTooLong
 	}
 	l.lent = true
 	return line, nil
+}
+
+// headOf copies the beginning of a line that is too long, the same however the
+// line arrived.
+func (l *lines) headOf(line []byte) []byte {
+	line = bytes.TrimPrefix(line, byteOrderMark)
+	return bytes.Clone(bytes.TrimLeft(line[:min(len(line), headBytes, l.maxLine)], " \t\r"))
 }
 
 // fill reads once from the source, or sets err.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -53,7 +52,7 @@ func (p *parser) parse(line []byte) (fields, *problem) {
 		return fields{}, notUTF8(line)
 	}
 	if bytes.HasPrefix(line, byteOrderMark) {
-		return fields{}, &problem{"", CodeInvalidJSON, "begins with a byte order mark (U+FEFF), which only the first line may; was another file appended here? Remove the mark"}
+		return fields{}, &problem{code: CodeInvalidJSON, text: "begins with a byte order mark (U+FEFF), which only the first line may; was another file appended here? Remove the mark", fault: faultMark}
 	}
 	p.line = line
 	p.source = *bytes.NewBuffer(line)
@@ -71,10 +70,10 @@ func (p *parser) parse(line []byte) (fields, *problem) {
 		return fields{}, syntaxProblem(line, err)
 	}
 	if rest := bytes.TrimLeft(line[p.decoder.InputOffset():], " \t\r"); len(rest) > 0 {
-		return fields{}, &problem{"", CodeInvalidJSON, fmt.Sprintf("more follows the JSON value (byte %d)", len(line)-len(rest)+1)}
+		return fields{}, trailing(line, rest)
 	}
 	if !isObject {
-		return fields{}, &problem{"", CodeWrongType, "must be a JSON object"}
+		return fields{}, &problem{code: CodeWrongType, text: "must be a JSON object"}
 	}
 	return f, nil
 }
@@ -150,53 +149,30 @@ func (p *parser) value() (member, error) {
 func syntaxProblem(line []byte, err error) *problem {
 	var syntax *jsontext.SyntacticError
 	if !errors.As(err, &syntax) {
-		return &problem{"", CodeInvalidJSON, "not valid JSON"}
+		return &problem{code: CodeInvalidJSON, text: "not valid JSON"}
 	}
 	at := syntax.ByteOffset + 1
+	here := line[min(syntax.ByteOffset, int64(len(line))):]
 	switch {
 	case errors.Is(err, jsontext.ErrDuplicateName):
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return &problem{"", CodeInvalidJSON, fmt.Sprintf("not valid JSON: the line ends before its JSON value (byte %d); each object must be on one line", at)}
-	case isSurrogate(line[min(syntax.ByteOffset, int64(len(line))):]):
-		return &problem{"", CodeInvalidJSON, fmt.Sprintf("not valid JSON: half of a surrogate pair, which is no character (byte %d); write both halves, or the character itself", at)}
+		return &problem{code: CodeInvalidJSON, text: fmt.Sprintf("not valid JSON: the line ends before its JSON value (byte %d); each object must be on one line", at), fault: faultUnfinished}
+	case isSurrogate(here):
+		return &problem{code: CodeInvalidJSON, text: fmt.Sprintf("not valid JSON: half of a surrogate pair, which is no character (byte %d); write both halves, or the character itself", at), fault: faultSurrogate}
+	case len(here) > 0 && here[0] == '\'':
+		return &problem{code: CodeInvalidJSON, text: fmt.Sprintf("not valid JSON: a single quote (byte %d); JSON has double quotes, as json.dumps of Python writes them", at), fault: faultQuote}
+	case len(bytes.TrimLeft(line[:len(line)-len(here)], " \t\r")) == 0:
+		return &problem{code: CodeInvalidJSON, text: fmt.Sprintf("not valid JSON (byte %d): each line must be a JSON object", at), fault: faultNoJSON}
 	default:
-		return &problem{"", CodeInvalidJSON, fmt.Sprintf("not valid JSON (byte %d)", at)}
+		return &problem{code: CodeInvalidJSON, text: fmt.Sprintf("not valid JSON (byte %d)", at)}
 	}
 	switch pointer := string(syntax.JSONPointer); {
 	case pointer == "/body/model":
-		return &problem{"body.model", CodeDuplicateField, "is given twice"}
+		return &problem{field: "body.model", code: CodeDuplicateField, text: "is given twice"}
 	case strings.HasPrefix(pointer, "/body/"):
-		return &problem{"body", CodeDuplicateField, fmt.Sprintf("has an object with the same name twice (byte %d)", syntax.ByteOffset+1)}
+		return &problem{field: "body", code: CodeDuplicateField, text: fmt.Sprintf("has an object with the same name twice (byte %d)", syntax.ByteOffset+1)}
 	case pointer == "/custom_id", pointer == "/method", pointer == "/url", pointer == "/body":
-		return &problem{pointer[1:], CodeDuplicateField, "is given twice"}
+		return &problem{field: pointer[1:], code: CodeDuplicateField, text: "is given twice"}
 	}
-	return &problem{"", CodeDuplicateField, fmt.Sprintf("has an object with the same name twice (byte %d)", syntax.ByteOffset+1)}
-}
-
-// isSurrogate reports whether text begins with the escape of a surrogate.
-func isSurrogate(text []byte) bool {
-	return len(text) > 3 && text[0] == '\\' && text[1] == 'u' && (text[2] == 'd' || text[2] == 'D') && bytes.IndexByte([]byte("89abABcdefCDEF"), text[3]) >= 0
-}
-
-// notUTF8 says which byte is none of UTF-8, and what it may be.
-func notUTF8(line []byte) *problem {
-	n := validPrefix(line)
-	text := fmt.Sprintf("not UTF-8 (byte %d)", n+1)
-	if b := line[n]; b >= 0xa0 {
-		text += fmt.Sprintf("; the byte 0x%X is %s in Latin-1: save the file as UTF-8", b, strconv.QuoteRune(rune(b)))
-	}
-	return &problem{"", CodeInvalidUTF8, text}
-}
-
-// validPrefix is the number of bytes before the first that is no UTF-8.
-func validPrefix(line []byte) int {
-	i := 0
-	for i < len(line) {
-		r, size := utf8.DecodeRune(line[i:])
-		if r == utf8.RuneError && size == 1 {
-			break
-		}
-		i += size
-	}
-	return i
+	return &problem{code: CodeDuplicateField, text: fmt.Sprintf("has an object with the same name twice (byte %d)", syntax.ByteOffset+1)}
 }

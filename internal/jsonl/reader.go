@@ -23,6 +23,7 @@ type Reader struct {
 	mixed     bool
 	summary   counts
 	invalid   InvalidFileError
+	alike     [faults]alike
 	err       error // what Next returns from now on
 }
 
@@ -70,15 +71,15 @@ func (r *Reader) Next() (batch.Template, error) {
 		line, err := r.lines.next()
 		switch {
 		case errors.Is(err, errLineTooLong):
-			if r.admit() {
-				r.reject(&problem{"", CodeRequestTooLarge, fmt.Sprintf("longer than %d bytes", r.cfg.MaxRequestBytes)})
+			if r.admit() && !r.isWhole(r.lines.head) {
+				r.reject(&problem{code: CodeRequestTooLarge, text: fmt.Sprintf("longer than %d bytes", r.cfg.MaxRequestBytes)})
 			}
 		case errors.Is(err, errFileTooLarge):
-			r.stop(r.lines.number+1, problem{"", CodeFileTooLarge, r.fileTooLarge()})
+			r.stop(r.lines.number+1, problem{code: CodeFileTooLarge, text: r.fileTooLarge()})
 		case errors.Is(err, io.EOF):
 			r.err = r.finish()
 		case errors.As(err, &format):
-			r.stop(r.lines.number+1, problem{"", CodeInvalidFormat, format.text})
+			r.stop(r.lines.number+1, problem{code: CodeInvalidFormat, text: format.text})
 		case err != nil:
 			r.err = err
 		case len(bytes.TrimLeft(line, " \t\r")) == 0:
@@ -109,15 +110,12 @@ func (r *Reader) request(line []byte) (batch.Template, bool) {
 	if !r.admit() {
 		return batch.Template{}, false
 	}
-	if r.seen == 1 {
-		if bad := wholeFile(line); bad != nil {
-			r.stop(r.lines.number, *bad)
-			return batch.Template{}, false
-		}
+	if r.isWhole(line) {
+		return batch.Template{}, false
 	}
 	f, bad := r.parser.parse(line)
 	if bad != nil {
-		r.reject(bad)
+		r.refuse(line, bad)
 		return batch.Template{}, false
 	}
 	template, bad := r.template(f)
@@ -128,29 +126,84 @@ func (r *Reader) request(line []byte) (batch.Template, bool) {
 	return template, r.invalid.Total == 0
 }
 
+// isWhole reports whether the beginning of a line shows that the whole file is
+// no such file, and then stops the Reader.
+func (r *Reader) isWhole(line []byte) bool {
+	bad := wholeFile(line, r.seen == 1)
+	if bad != nil {
+		r.stop(r.lines.number, *bad)
+	}
+	return bad != nil
+}
+
+// refuse rejects a line that is no JSON object, or stops the Reader if all that
+// follow will be none either.
+func (r *Reader) refuse(line []byte, bad *problem) {
+	if bad.fault == faultUnfinished {
+		if whole := unfinished(line); whole != nil {
+			r.stop(r.lines.number, *whole)
+			return
+		}
+	}
+	r.reject(bad)
+}
+
 // admit counts a line, and stops the Reader when it is one too many.
 func (r *Reader) admit() bool {
 	r.seen++
 	if r.seen <= r.cfg.MaxRequests {
 		return true
 	}
-	r.stop(r.lines.number, problem{"", CodeTooManyRequests, fmt.Sprintf("the file has more than %d requests; reading stopped here", r.cfg.MaxRequests)})
+	r.stop(r.lines.number, problem{code: CodeTooManyRequests, text: fmt.Sprintf("the file has more than %d requests; reading stopped here", r.cfg.MaxRequests)})
 	return false
 }
 
-func (r *Reader) reject(bad *problem) { r.invalid.add(bad.at(r.lines.number), r.cfg.MaxListed) }
+// alike are lines with the same fault.
+type alike struct {
+	first, index int // the line that stands for all, and where it is listed
+	lines, last  int
+}
+
+// reject records a bad line, unless another one with the same fault stands for it.
+func (r *Reader) reject(bad *problem) {
+	same := &r.alike[bad.fault]
+	if same.lines == 0 {
+		same.first, same.index = r.lines.number, len(r.invalid.Lines)
+	}
+	if same.lines == 0 || bad.fault == faultOther {
+		r.invalid.add(bad.at(r.lines.number), r.cfg.MaxListed)
+	} else {
+		r.invalid.Total++
+	}
+	same.lines++
+	same.last = r.lines.number
+}
+
+// bad completes the error about the file.
+func (r *Reader) bad() error {
+	for _, same := range r.alike[faultOther+1:] {
+		if same.lines < 2 || same.index >= len(r.invalid.Lines) {
+			continue
+		}
+		if line := &r.invalid.Lines[same.index]; line.Line == same.first {
+			line.Alike = same.lines - 1
+			line.Message += fmt.Sprintf(" (so are %d lines, up to line %d)", same.lines, same.last)
+		}
+	}
+	return &r.invalid
+}
 
 func (r *Reader) stop(line int, bad problem) {
 	r.invalid.addStop(bad.at(line), r.cfg.MaxListed)
-	r.err = &r.invalid
+	r.err = r.bad()
 }
 
 func (r *Reader) finish() error {
 	if r.seen == 0 && r.invalid.Total == 0 {
-		r.invalid.add(problem{"", CodeEmptyFile, "the file has no request"}.at(0), r.cfg.MaxListed)
+		r.invalid.add(problem{code: CodeEmptyFile, text: "the file has no request"}.at(0), r.cfg.MaxListed)
 	}
 	if r.invalid.Total > 0 {
-		return &r.invalid
+		return r.bad()
 	}
 	return io.EOF
 }

@@ -96,19 +96,3 @@ func (s *rawSource) Read(p []byte) (int, error) {
 	s.rawErr = err
 	return n, err
 }
-
-// wholeFile returns what is wrong with a file that begins with this line, which
-// is not blank, as a whole; nil: nothing that this line shows. Every other line
-// would be wrong in the same way.
-func wholeFile(line []byte) *problem {
-	text := bytes.Trim(line, " \t\r")
-	switch {
-	case bytes.HasPrefix(line, []byte("\xff\xfe")), bytes.HasPrefix(line, []byte("\xfe\xff")), bytes.IndexByte(line[:min(len(line), 4)], 0) >= 0:
-		return &problem{"", CodeInvalidUTF8, "the file is UTF-16 or UTF-32, not UTF-8: save it as UTF-8"}
-	case text[0] == '[':
-		return &problem{"", CodeInvalidJSON, "this is a JSON array; one object per line is needed, as jq -c '.[]' writes them"}
-	case text[0] == '{' && bytes.ContainsAny(text[len(text)-1:], "{[,"):
-		return &problem{"", CodeInvalidJSON, "the JSON object goes on after its line; one object per line is needed, as jq -c . writes them"}
-	}
-	return nil
-}

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -72,15 +73,73 @@ func TestWholeFiles(t *testing.T) {
 		"nothing, compressed":  {string(zip(t, "")), CodeEmptyFile, "no request"},
 		"a mark where joined":  {"\xef\xbb\xbf" + one + "\n\xef\xbb\xbf" + two, CodeInvalidJSON, "line 2: begins with a byte order mark (U+FEFF)"},
 		"Latin-1":              {one + "\n" + strings.Replace(two, "b", "\xe9", 1), CodeInvalidUTF8, "is 'é' in Latin-1: save the file as UTF-8"},
+		"Windows-1252":         {strings.Replace(one, "a", "\x93a\x94", 1), CodeInvalidUTF8, "the byte 0x93 is '“' in Windows-1252: save the file as UTF-8"},
+		"CESU-8":               {strings.Replace(one, "a", "\xed\xa0\xbd\xed\xb8\x80", 1), CodeInvalidUTF8, "half of a surrogate pair is written as a character (CESU-8)"},
+		"a cut character":      {one + "\n" + two[:strings.Index(two, "b")] + "\xe2\x82", CodeInvalidUTF8, "line 2: not UTF-8 (byte 15); a character is cut short at the end of the line"},
+		"UTF-16 where joined":  {one + "\n" + string(inUTF16(two, 0xff, 0xfe)), CodeInvalidUTF8, "line 2: not UTF-8 (byte 1); UTF-16 begins here"},
+		"old Mac":              {one + "\r" + two + "\r", CodeInvalidJSON, "line 1: the lines end in carriage returns alone; end them in line feeds"},
+		"old Mac, a long file": {strings.Repeat(one+"\r", 3*chunkBytes/len(one)), CodeInvalidJSON, "line 1: the lines end in carriage returns alone"},
+		"a long array":         {" [" + strings.Repeat(one+",", 3*chunkBytes/len(one)) + one + "]", CodeInvalidJSON, "line 1: this is a JSON array"},
+		"pretty, joined":       {one + "\n" + pretty + pretty, CodeInvalidJSON, "line 2: the JSON object goes on after its line"},
+		"a mark within a line": {one + "\xef\xbb\xbf" + two, CodeInvalidJSON, "a byte order mark (U+FEFF) follows the JSON object"},
+		"no line end":          {one + two, CodeInvalidJSON, "line 1: more follows the JSON value: another object"},
+		"a table":              {"custom_id,method,url,body\na,POST,/v1/chat/completions,{}\n", CodeInvalidJSON, "line 1: not valid JSON (byte 1): each line must be a JSON object (so are 2 lines, up to line 2)"},
+		"Parquet":              {"PAR1\x15\x04\xd5\n\x00\xff\n", CodeInvalidUTF8, "line 1: not UTF-8 (byte 7)"},
 		"half a pair":          {one + "\n" + request(`x\ud83dy`), CodeInvalidJSON, "line 2: not valid JSON: half of a surrogate pair"},
 		"cut off, second line": {one + "\n" + two[:20], CodeInvalidJSON, "line 2: not valid JSON: the line ends before its JSON value"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, _, err := readWhole(t, strings.NewReader(test.content), Config{})
+			_, _, err := readWhole(t, strings.NewReader(test.content), Config{Limits: Limits{MaxRequestBytes: chunkBytes}})
 			var invalid *InvalidFileError
-			if !errors.As(err, &invalid) || invalid.Total != 1 || invalid.Lines[0].Code != test.code || !strings.Contains(invalid.Lines[0].Message, test.want) {
+			if !errors.As(err, &invalid) || len(invalid.Lines) != 1 || invalid.Lines[0].Code != test.code || !strings.Contains(invalid.Lines[0].Message, test.want) {
 				t.Errorf("error %+v, want %s: %s", err, test.code, test.want)
+			}
+		})
+	}
+}
+
+// What is wrong with many lines since it is so with the file is said once, and
+// what else is wrong is said too.
+func TestFaultsOfManyLines(t *testing.T) {
+	t.Parallel()
+	lines := func(change func(line string) string) string {
+		var out strings.Builder
+		for i := range 300 {
+			out.WriteString(change(request(fmt.Sprint("é", i))) + "\n")
+			if i%100 == 99 {
+				out.WriteString(request(fmt.Sprint("good", i)) + "\n")
+			}
+		}
+		return out.String() + "{}\n"
+	}
+	replace := func(from, to string) func(string) string {
+		return func(line string) string { return strings.Replace(line, from, to, 1) }
+	}
+	for name, test := range map[string]struct {
+		change func(string) string
+		want   string // the message
+	}{
+		"Latin-1":         {replace("é", "\xe9"), "line 1: not UTF-8 (byte 15); the byte 0xE9 is 'é' in Latin-1: save the file as UTF-8 (so are 300 lines, up to line 302)"},
+		"half a pair":     {replace("é", `\ud83d`), "line 1: not valid JSON: half of a surrogate pair, which is no character (byte 15); write both halves, or the character itself (so are 300 lines, up to line 302)"},
+		"rows of a list":  {func(line string) string { return line + "," }, "objects are separated by line ends alone (so are 300 lines, up to line 302)"},
+		"rows, indented":  {func(line string) string { return "  " + line + " ,\r" }, "objects are separated by line ends alone (so are 300 lines, up to line 302)"},
+		"marks":           {func(line string) string { return "\n\xef\xbb\xbf" + line }, "a byte order mark"},
+		"pairs":           {func(line string) string { return line + line }, "another object (byte "},
+		"Python's quotes": {func(line string) string { return strings.ReplaceAll(line, `"`, "'") }, "JSON has double quotes, as json.dumps of Python writes them"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, _, err := readWhole(t, strings.NewReader(lines(test.change)), Config{})
+			var invalid *InvalidFileError
+			if !errors.As(err, &invalid) || invalid.Total != 301 || len(invalid.Lines) != 2 || invalid.More() != 0 {
+				t.Fatalf("error %+v", err)
+			}
+			if got := invalid.Lines[0]; got.Alike != 299 || !strings.Contains(got.Message, test.want) {
+				t.Errorf("%d alike, message %q, want %q", got.Alike, got.Message, test.want)
+			}
+			if got := invalid.Lines[1]; got.Code != CodeMissingField || got.Alike != 0 {
+				t.Errorf("then %+v", got)
 			}
 		})
 	}

@@ -55,10 +55,10 @@ func (r *Reader) customID(m member) ([]byte, *problem) {
 		return nil, bad
 	}
 	if len(id) == 0 {
-		return nil, &problem{field, CodeEmptyField, "is empty"}
+		return nil, &problem{field: field, code: CodeEmptyField, text: "is empty"}
 	}
 	if first := r.customIDs.add(id, r.lines.number); first != 0 {
-		return nil, &problem{field, CodeDuplicateCustomID, fmt.Sprintf("%s is already that of line %d", shortQuote(id), first)}
+		return nil, &problem{field: field, code: CodeDuplicateCustomID, text: fmt.Sprintf("%s is already that of line %d", shortQuote(id), first)}
 	}
 	return id, nil
 }
@@ -72,7 +72,7 @@ func checkMethod(m member) *problem {
 		return bad
 	}
 	if string(m.text()) != methodPost {
-		return &problem{field, CodeInvalidMethod, "must be " + methodPost}
+		return &problem{field: field, code: CodeInvalidMethod, text: "must be " + methodPost}
 	}
 	return nil
 }
@@ -86,15 +86,15 @@ func (r *Reader) checkURL(m member) (string, *problem) {
 	}
 	text := m.text()
 	if len(text) == 0 {
-		return "", &problem{field, CodeEmptyField, "is empty"}
+		return "", &problem{field: field, code: CodeEmptyField, text: "is empty"}
 	}
 	i := slices.IndexFunc(r.cfg.Endpoints, func(endpoint string) bool { return endpoint == string(text) || endpoint == "/v1"+string(text) })
 	if i < 0 {
-		return "", &problem{field, CodeUnknownURL, "must be one of " + strings.Join(r.cfg.Endpoints, ", ")}
+		return "", &problem{field: field, code: CodeUnknownURL, text: "must be one of " + strings.Join(r.cfg.Endpoints, ", ")}
 	}
 	url := r.cfg.Endpoints[i]
 	if r.cfg.Endpoint != "" && url != r.cfg.Endpoint {
-		return "", &problem{field, CodeURLMismatch, fmt.Sprintf("is %s, but the batch's endpoint is %s", url, r.cfg.Endpoint)}
+		return "", &problem{field: field, code: CodeURLMismatch, text: fmt.Sprintf("is %s, but the batch's endpoint is %s", url, r.cfg.Endpoint)}
 	}
 	if r.urlLine == 0 {
 		r.url, r.urlLine = url, r.lines.number
@@ -102,7 +102,7 @@ func (r *Reader) checkURL(m member) (string, *problem) {
 	if url != r.url {
 		r.mixed = true
 		if !r.cfg.AllowMixedEndpoints {
-			return "", &problem{field, CodeMixedURLs, fmt.Sprintf("is %s, but that of line %d is %s", url, r.urlLine, r.url)}
+			return "", &problem{field: field, code: CodeMixedURLs, text: fmt.Sprintf("is %s, but that of line %d is %s", url, r.urlLine, r.url)}
 		}
 	}
 	return url, nil
@@ -112,24 +112,24 @@ func (r *Reader) checkURL(m member) (string, *problem) {
 func (r *Reader) model(m member, bodyBytes int) (batch.Model, *problem) {
 	const field = "body.model"
 	if m.kind == jsontext.KindInvalid {
-		return "", &problem{field, CodeMissingModel, "is missing"}
+		return "", &problem{field: field, code: CodeMissingModel, text: "is missing"}
 	}
 	if bad := checkType(field, m, jsontext.KindString); bad != nil {
 		return "", bad
 	}
 	name := m.text()
 	if len(name) == 0 {
-		return "", &problem{field, CodeMissingModel, "is empty"}
+		return "", &problem{field: field, code: CodeMissingModel, text: "is empty"}
 	}
 	if bad := checkText(field, name, maxModelBytes); bad != nil {
 		return "", bad
 	}
 	if !r.summary.known(name) && !allowed(r.cfg.Models, string(name)) {
-		return "", &problem{field, CodeModelNotAllowed, fmt.Sprintf("is %s, which is none of the models allowed here: %s", shortQuote(name), listPatterns(r.cfg.Models))}
+		return "", &problem{field: field, code: CodeModelNotAllowed, text: fmt.Sprintf("is %s, which is none of the models allowed here: %s", shortQuote(name), listPatterns(r.cfg.Models))}
 	}
 	model, ok := r.summary.add(name, bodyBytes, r.cfg.MaxModels)
 	if !ok {
-		return "", &problem{field, CodeTooManyModels, fmt.Sprintf("is one more than the %d models that a file may have", r.cfg.MaxModels)}
+		return "", &problem{field: field, code: CodeTooManyModels, text: fmt.Sprintf("is one more than the %d models that a file may have", r.cfg.MaxModels)}
 	}
 	return model, nil
 }
@@ -144,18 +144,18 @@ func checkType(field string, m member, want jsontext.Kind) *problem {
 	case want:
 		return nil
 	case jsontext.KindInvalid:
-		return &problem{field, CodeMissingField, "is missing"}
+		return &problem{field: field, code: CodeMissingField, text: "is missing"}
 	}
-	return &problem{field, CodeWrongType, "must be " + kindNames[want]}
+	return &problem{field: field, code: CodeWrongType, text: "must be " + kindNames[want]}
 }
 
 // checkText refuses what Postgres cannot hold in a text column, or an index.
 func checkText(field string, text []byte, limit int) *problem {
 	if len(text) > limit {
-		return &problem{field, CodeInvalidField, fmt.Sprintf("is longer than %d bytes", limit)}
+		return &problem{field: field, code: CodeInvalidField, text: fmt.Sprintf("is longer than %d bytes", limit)}
 	}
 	if bytes.IndexByte(text, 0) >= 0 {
-		return &problem{field, CodeInvalidField, "holds a NUL character"}
+		return &problem{field: field, code: CodeInvalidField, text: "holds a NUL character"}
 	}
 	return nil
 }

@@ -235,7 +235,7 @@ func refused(name string, invalid *jsonl.InvalidFileError) error {
 	for _, line := range invalid.Lines {
 		fmt.Fprintf(&list, "\n  %s", line.Message)
 	}
-	if more := invalid.Total - len(invalid.Lines); more > 0 {
+	if more := invalid.More(); more > 0 {
 		fmt.Fprintf(&list, "\n  and %d more", more)
 	}
 	return fmt.Errorf("%s was refused, and nothing of it was kept:%s", name, list.String())
