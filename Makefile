@@ -18,6 +18,11 @@ export GORACE ?= atexit_sleep_ms=0
 # 'make lint' vets; go test would do it again for each test binary.
 # One package more than there are processors, for their tests also wait.
 PACKAGES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# A test process is short: it may use memory rather than collect it.
+GOGC ?= 400
+# What one goroutine computes for long, the race detector only slows down: these
+# packages run a second time without it, and play more cases.
+UNRACED := ./internal/adaptive ./internal/mock ./internal/rate
 TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 
 # Where the common systems keep their certificate authorities.
@@ -47,7 +52,8 @@ test: ## Run all tests, with the race detector, on real Postgres and NATS
 	@test -n "$(RACE)" || echo "no C compiler was found: testing without the race detector"
 	@mkdir -p build
 	$(GO) build $(RACE) -o build/withpostgres ./internal/testenv/withpostgres
-	build/withpostgres $(TEST) ./...
+	GOGC=$(GOGC) build/withpostgres $(TEST) ./...
+	$(GO) test -short -vet=off -shuffle=on $(UNRACED)
 
 check: lint ## Run what each commit should pass: linters, and the tests that need no Postgres
 	$(GO) vet -tags chaos,failpoint,neighbours,rates,upgrade ./e2e/... ./internal/failpoint

@@ -12,7 +12,7 @@ import (
 // From a low start the knee is found within a minute, and never much is waiting in
 // the engine.
 func TestKneeIsFound(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	for _, knee := range some([]int{64, 2, 8, 16, 32, 50, 73, 100}) {
 		for _, seconds := range []float64{0.05, 0.2, 1, 1.5} {
 			for _, deviation := range []float64{0, 0.1, 0.2} {
@@ -42,7 +42,7 @@ func TestKneeIsFound(t *testing.T) {
 
 // A capacity that is halved or doubled is followed within a minute.
 func TestCapacityChanges(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	for _, seconds := range []float64{0.2, 1} {
 		for _, refuses := range []bool{false, true} {
 			for _, deviation := range []float64{0, 0.2} {
@@ -85,7 +85,7 @@ func TestCapacityChanges(t *testing.T) {
 
 // An endpoint that refuses what is too much is filled, and few calls are refused.
 func TestRefusals(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	for _, most := range some([]int{64, 1, 5, 20, 200}) {
 		for _, seconds := range []float64{0.1, 1, 2} {
 			for _, pause := range []time.Duration{0, time.Second} {
@@ -172,7 +172,7 @@ func TestSoftKnee(t *testing.T) {
 // Failures that have nothing to do with the limit keep it low for a while, not for
 // good.
 func TestFailuresWhateverTheLimit(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	for _, share := range []float64{0.005, 0.02, 0.05, 0.1} {
 		for seed := range seeds(5) {
 			s := &simulation{knee: fixed(64), work: noisy(0.2, 0.02), fails: share, seed: seed}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fusillade/internal/adaptive"
+	"fusillade/internal/testenv/effort"
 )
 
 // simulation runs calls against an engine in virtual time, with a controller that
@@ -300,18 +301,27 @@ func (s *simulation) refusedShare(from, to int) float64 {
 	return float64(refused) / math.Max(float64(begun), 1)
 }
 
+// alone skips a test whose one goroutine the race detector would only slow down.
+func alone(t *testing.T) {
+	t.Helper()
+	if effort.Raced {
+		t.Skip("it has one goroutine: make test runs it without the race detector")
+	}
+	t.Parallel()
+}
+
 // seeds is how many random courses are played.
 func seeds(n uint64) uint64 {
-	if thorough {
-		return n
+	if testing.Short() {
+		return 1
 	}
-	return 1
+	return n
 }
 
 // some are the first of the cases, where not all are played.
 func some(cases []int) []int {
-	if thorough {
-		return cases
+	if testing.Short() {
+		return cases[:2]
 	}
-	return cases[:2]
+	return cases
 }

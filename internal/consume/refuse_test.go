@@ -11,6 +11,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/hold"
 	"fusillade/internal/postgres"
+	"fusillade/internal/testenv/effort"
 	"fusillade/internal/upstream"
 )
 
@@ -42,8 +43,11 @@ func (c *cluster) refusedHolds() (n int) {
 // attempt.
 func TestWrongKeyKeepsTheBatchWhole(t *testing.T) {
 	t.Parallel()
-	for _, limit := range []int{1, 8} {
-		for _, status := range []int{401, 402, 403, 404} {
+	for i, limit := range []int{1, 8} {
+		for j, status := range []int{401, 402, 403, 404} {
+			if effort.Raced && (i+j)%2 == 1 {
+				continue
+			}
 			t.Run(fmt.Sprintf("%d, limit %d", status, limit), func(t *testing.T) {
 				t.Parallel()
 				c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: batch.Limit(limit)}))

@@ -108,7 +108,7 @@ func TestOddDefaultsArePinned(t *testing.T) {
 				s.Close()
 			}
 			// All at once: the whole life of requests.
-			agrees(t, openStore(t, url))
+			agrees(t, openStore(t, url), 20)
 		})
 	}
 }

@@ -126,7 +126,7 @@ func TestPooledTransactionsHaveTheirSettings(t *testing.T) {
 func TestStoreAgreesWithModelThroughAPooler(t *testing.T) {
 	t.Parallel()
 	url := testenv.DatabaseURL(t)
-	agrees(t, openPooled(t, url, pooler.Start(t, url).URL))
+	agrees(t, openPooled(t, url, pooler.Start(t, url).URL), 25)
 }
 
 // What no session can change through a pooler is refused; all else is pinned.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/testenv/effort"
 )
 
 // TestNoWindowIsAboveTheLimit plays daemons that come, go and die, with work and
@@ -20,8 +21,8 @@ func TestNoWindowIsAboveTheLimit(t *testing.T) {
 	if testing.Short() {
 		seeds = 8
 	}
-	if !thorough {
-		seeds = 4
+	if effort.Raced {
+		seeds = 2
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/testenv/effort"
 )
 
 // simBucket is a bucket in virtual time, with a clock of its own, that answers
@@ -247,7 +248,7 @@ func TestSteadyDemandUsesTheRate(t *testing.T) {
 			return simCall{estimated: 1100, used: 90 + r.Int64N(20), takes: 5 * time.Second}
 		}, func(a Amount) int64 { return a.Tokens }},
 	} {
-		if !thorough && name != "requests" && name != "both, by tokens" {
+		if effort.Raced && name != "requests" {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {

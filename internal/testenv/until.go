@@ -11,7 +11,7 @@ const (
 	Patience = 2 * time.Minute
 	// Until asks again after a part of the time that it has waited, within these
 	// bounds: what answers is busy with what the test waits for.
-	minUntilTick, maxUntilTick = 5 * time.Millisecond, 25 * time.Millisecond
+	minUntilTick, maxUntilTick = 5 * time.Millisecond, 50 * time.Millisecond
 	untilPart                  = 20
 )
 

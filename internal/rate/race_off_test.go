@@ -1,5 +1,0 @@
-//go:build !race
-
-package rate
-
-const thorough = true
