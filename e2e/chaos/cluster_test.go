@@ -42,6 +42,9 @@ type options struct {
 	database string
 	// direct leads past a pooler that database leads through.
 	direct string
+	// look is a server that the test itself reads, be it a standby; empty: where all
+	// else is written.
+	look string
 }
 
 // cluster is a database, a broker, proxies before both, a mock endpoint and the
@@ -78,7 +81,7 @@ func newCluster(t *testing.T, o options) *cluster {
 		direct = pg.database(t)
 	}
 	var err error
-	if c.db, err = openPool(t.Context(), direct); err != nil {
+	if c.db, err = openPool(t.Context(), direct, o.look); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.db.Close)
@@ -123,7 +126,10 @@ func newCluster(t *testing.T, o options) *cluster {
 }
 
 // openPool connects to whichever server takes writes, and leaves one that is frozen.
-func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
+func openPool(ctx context.Context, url, look string) (*pgxpool.Pool, error) {
+	if look != "" {
+		return pgxpool.New(ctx, look)
+	}
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, err

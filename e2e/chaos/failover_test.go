@@ -243,6 +243,39 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// The standby is promoted, and nobody stops the old primary, which still takes
+// connections and can commit nothing any more: nobody leads there, and what was
+// under way there is done again when it is stopped at last. The standby is what is
+// looked at: on the old primary, who gives up waiting for a commit leaves it to be
+// seen there, and lost.
+func TestTwoPrimaries(t *testing.T) {
+	t.Parallel()
+	r := newReplicated(t)
+	c := newCluster(t, options{database: r.url(r.primary, r.standby), look: r.url(r.standby)})
+	c.pair()
+	const n = 1000
+	id := c.batch(n)
+	c.awaitDone(id, n/4)
+	r.promote()
+	poll(t, "no dispatcher works with the old primary", func() bool {
+		for _, p := range c.pods {
+			// The leader's lock is asked for first, or the heartbeat.
+			if text := p.now().logs.String(); p.role == "dispatcher" && !strings.Contains(text, "holding the leader's lock") && !strings.Contains(text, "begins again as a new daemon") {
+				return false
+			}
+		}
+		return true
+	})
+	c.databaseCrashes++
+	r.kill(r.primary)
+	at := time.Now()
+	poll(t, "the new primary is used", func() bool {
+		return c.count(`SELECT count(*) FROM daemons WHERE last_heartbeat > now() - interval '3 s'`) >= 4
+	})
+	took := c.awaitMoved(c.inHand(), at)
+	faults.add(t, "standby of Postgres promoted, the old primary stopped seconds later", c.verify(), took)
+}
+
 // The pooler between dies and comes back, under load.
 func TestPooler(t *testing.T) {
 	t.Parallel()

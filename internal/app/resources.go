@@ -12,6 +12,7 @@ import (
 
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
+	"fusillade/internal/pgconnect"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
 	"fusillade/migrations"
@@ -80,7 +81,7 @@ func connect(role string, p *config.Process, d *config.Daemon, log *slog.Logger,
 	}
 	steps := []step{
 		bounded("Postgres", func(ctx context.Context) (err error) {
-			if err := checkMigrated(ctx, p.Postgres.Direct(), log); err != nil {
+			if err := checkMigrated(ctx, &p.Postgres, log); err != nil {
 				return err
 			}
 			r.Store, err = postgres.Open(ctx, postgres.Config{
@@ -115,8 +116,11 @@ func (r Resources) ensureStreams(ctx context.Context) error {
 // program needs.
 var ErrNotMigrated = errors.New("the database is not migrated: run `fusillade migrate up`")
 
-func checkMigrated(ctx context.Context, databaseURL string, log *slog.Logger) error {
-	schema, err := migrations.Compare(ctx, databaseURL)
+func checkMigrated(ctx context.Context, database *config.Postgres, log *slog.Logger) error {
+	schema, err := migrations.Compare(ctx, database.Direct())
+	if errors.Is(err, pgconnect.ErrPooler) && database.DirectURL.IsSet() {
+		return pgconnect.ErrDirectPooler
+	}
 	if err != nil {
 		return err
 	}

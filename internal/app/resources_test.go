@@ -1,9 +1,13 @@
 package app
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"fusillade/internal/testenv"
 )
@@ -43,5 +47,30 @@ func TestConnectHidesSecrets(t *testing.T) {
 				t.Errorf("%v, want an error that names the %s and no password", err, name)
 			}
 		})
+	}
+}
+
+// A program that is older than its database says so, and works.
+func TestNewerDatabaseIsTold(t *testing.T) {
+	t.Parallel()
+	s := defaults(t)
+	url := testenv.DatabaseURL(t)
+	if err := s.Postgres.URL.Set(url); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`); err != nil {
+		t.Fatal(err)
+	}
+	var logs bytes.Buffer
+	if err := checkMigrated(t.Context(), &s.Postgres, slog.New(slog.NewTextHandler(&logs, nil))); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(logs.String(), "newer release") || !strings.Contains(logs.String(), "99999") {
+		t.Errorf("the log is %q", logs.String())
 	}
 }

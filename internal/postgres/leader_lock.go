@@ -2,8 +2,12 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Keys of advisory locks. The digits spell "fuleader" and "fuowners" in
@@ -13,11 +17,36 @@ const (
 	ownerLock  int64 = 0x66756f776e657273
 )
 
+const (
+	// confirmTimeout bounds the ping of a leader.
+	confirmTimeout  = 5 * time.Second
+	codeNoPrivilege = "42501"
+)
+
 // A leader that is frozen, or whose machine is gone without a word, keeps its
 // session. Without the ping of every second the server ends it after this time,
 // and another leads. The frozen one finds out at its next ping; until then both
 // may act, which every statement of a leader allows.
 const leaderIdleSQL = `SET idle_session_timeout = '5s'`
+
+// confirmSQL writes a few bytes into the log of the server. With synchronous
+// replication its commit waits for a standby: on a primary whose standby was
+// promoted, and which nobody has stopped, it does not end, and who leads there
+// stops. It needs no table, and changes nothing.
+const confirmSQL = `SELECT pg_logical_emit_message(true, 'fusillade', 'leader')`
+
+// confirm checks that what the session writes lasts.
+func confirm(ctx context.Context, c *pgx.Conn) error {
+	if err := checkWritable(ctx, c); err != nil { // on a demoted primary there is nothing to lead
+		return err
+	}
+	_, err := c.Exec(ctx, confirmSQL)
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.Code == codeNoPrivilege {
+		return nil // an operator took the function away: leading goes on without it
+	}
+	return err
+}
 
 // Lead runs f while this process holds the leader's lock, and returns what f
 // returned. It returns false at once if another process holds the lock. f's
@@ -47,6 +76,11 @@ func (s *Store) Lead(ctx context.Context, f func(context.Context) error) (led bo
 	if _, err := c.Exec(bounded, leaderIdleSQL); err != nil {
 		return false, fmt.Errorf("taking the leader's lock: %w", err)
 	}
+	first, cancelFirst := context.WithTimeout(bounded, confirmTimeout)
+	defer cancelFirst()
+	if err := confirm(first, c); err != nil {
+		return false, fmt.Errorf("taking the leader's lock: %w", err)
+	}
 	leading, stop := context.WithCancel(ctx)
 	defer stop()
 	done := make(chan error, 1)
@@ -58,8 +92,8 @@ func (s *Store) Lead(ctx context.Context, f func(context.Context) error) (led bo
 		case err := <-done:
 			return true, err
 		case <-tick.C:
-			ping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			err := checkWritable(ping, c) // on a demoted primary there is nothing to lead
+			ping, cancel := context.WithTimeout(context.WithoutCancel(ctx), confirmTimeout)
+			err := confirm(ping, c)
 			cancel()
 			if err != nil {
 				stop()

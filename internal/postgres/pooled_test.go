@@ -16,6 +16,7 @@ import (
 	"fusillade/internal/pgconnect"
 	"fusillade/internal/testenv"
 	"fusillade/internal/testenv/pooler"
+	"fusillade/migrations"
 )
 
 // ignored has pgbouncer drop the settings of a startup message, which it refuses
@@ -51,6 +52,12 @@ func TestPoolerNeedsADirectURL(t *testing.T) {
 			}
 			if _, err := Open(t.Context(), Config{URL: through, DirectURL: testenv.DatabaseURL(t)}); err == nil || !strings.Contains(err.Error(), "different databases") {
 				t.Errorf("a direct URL of another database: %v", err)
+			}
+			if err := migrations.Up(t.Context(), through); !errors.Is(err, pgconnect.ErrPooler) {
+				t.Errorf("migrating: %v", err)
+			}
+			if _, err := migrations.List(t.Context(), through); !errors.Is(err, pgconnect.ErrPooler) {
+				t.Errorf("listing migrations: %v", err)
 			}
 			openPooled(t, url, through)
 		})
