@@ -26,10 +26,14 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 	if err != nil {
 		return err
 	}
+	shouldRetry := r.ShouldRetry
+	if shouldRetry == nil {
+		shouldRetry = func(r upstream.Response) bool { return cfg.ShouldRetry.Contains(r.StatusCode) }
+	}
 	client, err := upstream.New(upstream.Config{
 		Timeout: cfg.Timeout.Duration(), FirstTokenTimeout: cfg.FirstTokenTimeout.Duration(),
 		StallTimeout: cfg.StallTimeout.Duration(), StreamTimeout: cfg.StreamedTimeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight, Proxy: cfg.Upstream.Proxy.For(),
-		ShouldRetry: func(r upstream.Response) bool { return cfg.ShouldRetry.Contains(r.StatusCode) },
+		ShouldRetry: shouldRetry,
 		TLS:         trust, NoHTTP2: !cfg.HTTP2, Log: r.Log,
 	})
 	if err != nil {

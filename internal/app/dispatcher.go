@@ -5,11 +5,13 @@ import (
 	"errors"
 	"time"
 
+	"fusillade/internal/backoff"
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
 	"fusillade/internal/dispatch"
 	"fusillade/internal/webhook"
+	"fusillade/streams"
 )
 
 // Dispatch runs a dispatcher as a daemon until taking ends.
@@ -30,7 +32,7 @@ func dispatchUntil(taking context.Context, r Resources, cfg *config.Dispatcher, 
 		ClaimBatchSize: cfg.ClaimBatchSize, ClaimInterval: cfg.ClaimInterval.Duration(),
 		DefaultLimit: cfg.DefaultModelConcurrency, Limits: cfg.ModelConcurrencyLimits, Escalations: escalations(cfg.ModelEscalations),
 		DefaultRate: cfg.DefaultModelRateLimit.RateLimit, Rates: cfg.ModelRateLimits,
-		Lease: lease(&cfg.Daemon), MaxHold: cfg.MaxHold.Duration(), MaxProbe: cfg.MaxProbeInterval.Duration(), Background: []func(context.Context){webhooks.Run}, ClaimTimeout: cfg.ClaimTimeout.Duration(),
+		Lease: lease(&cfg.Daemon), MaxHold: cfg.MaxHold.Duration(), MaxProbe: cfg.MaxProbeInterval.Duration(), Background: []func(context.Context){webhooks.Run, listenForWork(r)}, ClaimTimeout: cfg.ClaimTimeout.Duration(),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
 		ExpiryInterval: cfg.CancellationPollInterval.Duration(), StopBeforeDeadline: cfg.StopBeforeDeadline.Pointer(),
 		Purge: dispatch.Purge{Interval: cfg.PurgeInterval.Duration(), Rows: cfg.PurgeBatchSize, Pause: cfg.PurgeThrottle.Duration()},
@@ -41,6 +43,29 @@ func dispatchUntil(taking context.Context, r Resources, cfg *config.Dispatcher, 
 		return ignoreStop(taking, err)
 	}
 	return d.Run(taking)
+}
+
+// listenForWork passes on what Postgres says of batches that other programs made in
+// transactions of their own. While it cannot listen, dispatchers find them by their
+// poll.
+func listenForWork(r Resources) func(context.Context) {
+	return func(ctx context.Context) {
+		again := backoff.New(time.Second, 30*time.Second)
+		for ctx.Err() == nil {
+			err := r.Store.ListenForWork(ctx, func() {
+				again.Reset()
+				if err := r.Conn.Publish(streams.HintWork, nil); err != nil {
+					r.Log.Debug("hint was not sent", "subject", streams.HintWork, "err", err)
+				}
+			})
+			if ctx.Err() == nil {
+				r.Log.Warn("listening for new batches goes on soon", "err", err)
+			}
+			if again.Wait(ctx) != nil {
+				return
+			}
+		}
+	}
 }
 
 func escalations(from config.ModelEscalations) map[batch.Model]batch.Escalation {

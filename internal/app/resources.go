@@ -15,6 +15,7 @@ import (
 	"fusillade/internal/pgconnect"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
+	"fusillade/internal/upstream"
 	"fusillade/migrations"
 	"fusillade/streams"
 )
@@ -30,6 +31,8 @@ type Resources struct {
 	Log     *slog.Logger
 	// door is where the API listens from the start of the process; nil: nowhere yet.
 	door *door
+	// ShouldRetry says which answers are worth another call; nil: as the settings say.
+	ShouldRetry func(upstream.Response) bool
 	// Telemetry and AdminAddr are set by ServeAdmin.
 	Telemetry *Telemetry
 	AdminAddr string

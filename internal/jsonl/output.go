@@ -46,7 +46,7 @@ func AppendErrorLine(dst []byte, r batch.Result) []byte {
 	} else {
 		dst = appendResponse(dst, r)
 	}
-	code, message := describe(r)
+	code, message := Describe(r)
 	dst = append(dst, `,"error":{"code":`...)
 	dst = appendString(dst, code)
 	dst = append(dst, `,"message":`...)
@@ -149,8 +149,8 @@ func appendString[Text ~string | ~[]byte](dst []byte, s Text) []byte {
 	return dst
 }
 
-// describe returns the code and message of a result that is no success.
-func describe(r batch.Result) (code, message string) {
+// Describe returns the code and message of a result that is no success.
+func Describe(r batch.Result) (code, message string) {
 	switch {
 	case r.State == batch.Canceled || r.Reason == batch.BatchCancelled:
 		return string(batch.BatchCancelled), batch.BatchCancelled.Message(0) + because(r) + "."

@@ -57,15 +57,15 @@ func (s *Store) CopyTemplates(ctx context.Context, id batch.FileID, templates []
 		if tag.RowsAffected() == 0 {
 			return fmt.Errorf("storing templates: %s is not being uploaded: %w", id, batch.ErrFileState)
 		}
-		_, err = tx.CopyFrom(ctx, pgx.Identifier{"templates"},
-			[]string{"file_id", "line", "model", "custom_id", "method", "path", "body"},
-			&templateRows{file: [16]byte(id), templates: templates})
+		_, err = tx.CopyFrom(ctx, pgx.Identifier{"templates"}, templateColumns, &templateRows{file: [16]byte(id), templates: templates})
 		if err != nil {
 			return fmt.Errorf("storing templates: %w", err)
 		}
 		return nil
 	})
 }
+
+var templateColumns = []string{"file_id", "line", "model", "custom_id", "method", "path", "body"}
 
 // templateRows feeds COPY without an allocation per row beyond the boxing
 // that pgx.CopyFromSource asks for.
