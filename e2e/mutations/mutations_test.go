@@ -68,12 +68,13 @@ var mutations = []mutation{
 	{"batch_finish.go", "status: cancelled", "WHEN b.cancelling_at IS NOT NULL AND b.canceled", "WHEN false AND b.canceled", ""},
 	{"batch_finish.go", "status: expired", "WHEN b.expired + n.expired > 0 THEN", "WHEN n.expired > 0 THEN", ""},
 	{"batch_expire.go", "expiry: the deadline", "b.status = 'in_progress' AND b.expires_at <= now() - $1::interval AND", "b.status = 'in_progress' AND $1::interval IS NOT NULL AND", "it only lists candidates: each is asked again under its lock"},
-	{"batch_expire.go", "expiry: the deadline, under the lock", "SELECT status = 'in_progress' AND expires_at <= now() - $2::interval", "SELECT status = 'in_progress' AND $2::interval IS NOT NULL", "no statement moves a deadline that has passed but a retry, which needs a batch that has ended"},
+	{"batch_expire.go", "expiry: the deadline, under the lock", "SELECT status = 'in_progress' AND expires_at <= now() - $2::interval", "SELECT status = 'in_progress' AND $2::interval IS NOT NULL", ""},
 	{"batch_rerun.go", "rerun: the states", "AND seq < $4 AND state = ANY ($5::text[]::request_state[])", "AND seq < $4 AND $5::text[] IS NOT NULL", ""},
 	{"batch_rerun.go", "rerun of lines: not what completed", "AND line = ANY ($3::int[]) AND state IN ('failed', 'canceled', 'expired')", "AND line = ANY ($3::int[])", ""},
 	{"batch_rerun.go", "rerun of lines: what was skipped", "AND model = t.model AND skipped > 0 AND last_line < t.line LIMIT 1", "AND model = t.model AND last_line < t.line LIMIT 1", ""},
 	{"batch_rerun.go", "rerun of lines: what is not live", "       AND (SELECT 1 FROM requests WHERE batch_id = $1 AND line = t.line) IS NULL\n", "", ""},
 	{"batch_rerun.go", "rerun of lines: what has no result", "       AND (SELECT 1 FROM results WHERE batch_id = $1 AND line = t.line) IS NULL\n", "", ""},
+	{"request_due.go", "claim of what is due: not of a batch that is being cancelled", "WHERE id = q.batch_id AND cancelling_at IS NULL LIMIT 1", "WHERE id = q.batch_id LIMIT 1", ""},
 	{"request_reclaim.go", "reclaim: the dead", "AND daemon_id = ANY ($1::uuid[])", "AND $1::uuid[] IS NOT NULL", ""},
 }
 

@@ -48,23 +48,11 @@ func (s *Store) CancelBatch(ctx context.Context, id batch.ID) (Batch, error) {
 func (s *Store) cancel(ctx context.Context, id batch.ID, then func(context.Context, pgx.Tx, batch.Status, bool) error) error {
 	for cancelled, finished := false, false; !finished; {
 		err := s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-			status, err := lockBatch(ctx, tx, id)
+			status, canceled, err := s.cancelSlice(ctx, tx, id)
 			if err != nil {
 				return err
 			}
-			if !status.Terminal() {
-				if _, err := tx.Exec(ctx, cancellingSQL, [16]byte(id)); err != nil {
-					return err
-				}
-				done, err := s.finishSlice(ctx, tx, id, batch.Canceled)
-				if err != nil {
-					return err
-				}
-				if status = done.status; !status.Terminal() && !done.full {
-					return errNothingLive
-				}
-				cancelled = true
-			}
+			cancelled = cancelled || canceled
 			if finished = status.Terminal(); !finished {
 				return nil
 			}
@@ -75,6 +63,22 @@ func (s *Store) cancel(ctx context.Context, id batch.ID, then func(context.Conte
 		}
 	}
 	return nil
+}
+
+// cancelSlice is what one transaction of a cancel does. It returns the status of
+// the batch, and whether it was in progress before.
+func (s *Store) cancelSlice(ctx context.Context, tx pgx.Tx, id batch.ID) (status batch.Status, cancelled bool, err error) {
+	if status, err = lockBatch(ctx, tx, id); err != nil || status.Terminal() {
+		return status, false, err
+	}
+	if _, err := tx.Exec(ctx, cancellingSQL, [16]byte(id)); err != nil {
+		return status, false, err
+	}
+	done, err := s.finishSlice(ctx, tx, id, batch.Canceled)
+	if err == nil && !done.status.Terminal() && !done.full {
+		err = errNothingLive
+	}
+	return done.status, true, err
 }
 
 const cancelledHalfSQL = `

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/checker"
@@ -314,6 +316,45 @@ func TestCancelRaces(t *testing.T) {
 		if got := len(readAll(t, s, id)); got != lines {
 			t.Errorf("%d lines in the output, want %d", got, lines)
 		}
+	}
+	check(t, s)
+}
+
+// Between two slices of a cancel nothing of the batch is claimed any more, whether
+// it was never claimed or is due.
+func TestCancelBatchInSlicesClaimsNothing(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	id := newBatch(t, s, 5)
+	other := newBatch(t, s, 1)
+	for _, d := range append(claimed(t, s, id, 4), claimed(t, s, other, 1)...) {
+		if n, err := s.ReleaseClaims(t.Context(), []ClaimedRequest{{ID: d.ID, Claim: d.Claim}}, 0); err != nil || n != 1 {
+			t.Fatalf("%d released, %v", n, err)
+		}
+	}
+	s.slice = 2
+	if err := s.inTx(t.Context(), func(ctx context.Context, tx pgx.Tx) error {
+		_, _, err := s.cancelSlice(ctx, tx, id)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := counts(t, s, id); got.InProgress != 2 || got.Pending != 0 {
+		t.Fatalf("after a slice: %+v", got)
+	}
+	if got, err := s.Claim(t.Context(), testModel, []Quota{{Batch: id, N: 5}}); err != nil || len(got) != 0 {
+		t.Errorf("claimed %+v, %v", got, err)
+	}
+	due, _, err := s.DueBatches(t.Context(), testModel, batch.ID{})
+	if err != nil || len(due) != 1 || due[0].Batch != other {
+		t.Errorf("due are %+v, %v; want what is of the other batch", due, err)
+	}
+	got, err := s.ClaimDue(t.Context(), testModel, []Quota{{Kind: DueRetry, Batch: id, N: 5}, {Kind: DueRetry, Batch: other, N: 5}}, nil)
+	if err != nil || len(got) != 1 || got[0].ID.Batch != other {
+		t.Errorf("of what is due claimed %+v, %v; want what is of the other batch", got, err)
+	}
+	if b, err := s.CancelBatch(t.Context(), id); err != nil || b.Status != batch.StatusCancelled {
+		t.Errorf("cancelled: %+v, %v", b, err)
 	}
 	check(t, s)
 }

@@ -76,15 +76,8 @@ func (s *Store) expire(ctx context.Context, id batch.ID, grace time.Duration) (E
 	for more := true; more; {
 		var done slice
 		err := s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-			if _, err := lockBatch(ctx, tx, id); err != nil {
-				return err
-			}
-			var overdue bool
-			if err := tx.QueryRow(ctx, isOverdueSQL, [16]byte(id), grace).Scan(&overdue); err != nil || !overdue {
-				return err
-			}
 			var err error
-			done, err = s.finishSlice(ctx, tx, id, batch.Expired)
+			done, err = s.expireSlice(ctx, tx, id, grace)
 			return err
 		})
 		if err != nil {
@@ -95,6 +88,18 @@ func (s *Store) expire(ctx context.Context, id batch.ID, grace time.Duration) (E
 		more = done.full && !e.Finished
 	}
 	return e, nil
+}
+
+// expireSlice is what one transaction of an expiry does.
+func (s *Store) expireSlice(ctx context.Context, tx pgx.Tx, id batch.ID, grace time.Duration) (done slice, err error) {
+	if _, err := lockBatch(ctx, tx, id); err != nil {
+		return done, err
+	}
+	var overdue bool
+	if err := tx.QueryRow(ctx, isOverdueSQL, [16]byte(id), grace).Scan(&overdue); err != nil || !overdue {
+		return done, err
+	}
+	return s.finishSlice(ctx, tx, id, batch.Expired)
 }
 
 func (s *Store) batchIDs(ctx context.Context, sql string, args ...any) ([]batch.ID, error) {

@@ -1,12 +1,14 @@
 package postgres
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/checker"
+	"fusillade/internal/testenv"
 )
 
 // overdue dates a batch's deadline back.
@@ -137,4 +139,43 @@ func TestExpireRaces(t *testing.T) {
 		}
 	}
 	check(t, s)
+}
+
+// A batch that is overdue when it is listed may have a new deadline when its lock
+// is taken: a rerun renews it.
+func TestExpireBatchesLooksAgainUnderTheLock(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	id := newBatch(t, s, 2)
+	overdue(t, s, id, time.Minute)
+	renewing, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = renewing.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := renewing.Exec(t.Context(), `UPDATE batches SET expires_at = now() + interval '1 h' WHERE id = $1`, [16]byte(id)); err != nil {
+		t.Fatal(err)
+	}
+	type answer struct {
+		expired []Expiry
+		err     error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		got, err := s.ExpireBatches(t.Context(), 0, 10)
+		answered <- answer{got, err}
+	}()
+	testenv.Eventually(t, "the expiry waits for the lock", func() bool {
+		return sqlInt(t, s, `
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'`) == 1
+	})
+	if err := renewing.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-answered; got.err != nil || len(got.expired) != 0 {
+		t.Errorf("expired %+v before the new deadline, %v", got.expired, got.err)
+	}
+	if c := counts(t, s, id); c.Pending != 2 {
+		t.Errorf("%+v", c)
+	}
 }

@@ -52,7 +52,7 @@ SELECT f.next, d.batch_id, d.rerun, LEAST(d.n, f.most), d.n > f.most, d.expires_
        SELECT w.batch_id, k.rerun, c.n, b.expires_at, (extract(epoch FROM b.expires_at - now()) * 1e6)::bigint AS left_us,
               b.created_at, b.created_by, b.brings_key, b.priority, COALESCE(u.weight, 1) AS weight
          FROM waiting w
-         JOIN batches b ON b.id = w.batch_id AND b.id <> ALL ($6::uuid[])
+         JOIN batches b ON b.id = w.batch_id AND b.cancelling_at IS NULL AND b.id <> ALL ($6::uuid[])
         CROSS JOIN (VALUES (false), (true)) AS k (rerun)
         CROSS JOIN LATERAL (
               SELECT count(*) AS n
@@ -64,10 +64,10 @@ SELECT f.next, d.batch_id, d.rerun, LEAST(d.n, f.most), d.n > f.most, d.expires_
         WHERE c.n > 0) d ON true`
 
 // DueBatches lists batches of which requests are due for the model, as they
-// were routed last: in each, those of a rerun that were not called since, and
-// all others, which are automatic retries and what was released. If there are
-// too many batches, next is where to go on with the next call, so that each is
-// listed in its turn. Begin with the zero ID.
+// were routed last, but for those that are being cancelled: in each, those of a
+// rerun that were not called since, and all others, which are automatic retries
+// and what was released. If there are too many batches, next is where to go on
+// with the next call, so that each is listed in its turn. Begin with the zero ID.
 func (s *Store) DueBatches(ctx context.Context, model batch.Model, from batch.ID) (due []Cursor, next batch.ID, err error) {
 	list := func(from batch.ID) (after batch.ID, err error) {
 		var last, id *[16]byte
@@ -108,12 +108,12 @@ func (s *Store) DueBatches(ctx context.Context, model batch.Model, from batch.ID
 
 // A request that is due keeps the model that it was last routed to until it
 // is rerouted; where it belongs now is judged again at the claim. What another
-// claim holds is passed over.
+// claim holds is passed over, and so is what a cancel in slices has not come to.
 const claimDueSQL = `
 WITH due AS MATERIALIZED (
     SELECT r.place
       FROM unnest($2::uuid[], $3::bool[], $4::int[]) WITH ORDINALITY AS q (batch_id, rerun, n, place)
-     CROSS JOIN LATERAL (SELECT expires_at FROM batches WHERE id = q.batch_id LIMIT 1) b
+     CROSS JOIN LATERAL (SELECT expires_at FROM batches WHERE id = q.batch_id AND cancelling_at IS NULL LIMIT 1) b
      CROSS JOIN LATERAL (
            SELECT ctid AS place FROM requests
             WHERE routed_model = $1 AND batch_id = q.batch_id AND (generation > 0 AND attempt = 0) = q.rerun
