@@ -28,7 +28,7 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations bench upgrade postgres-versions fuzz lint readme dist image clean
+.PHONY: help build demo test check chaos neighbours rates mutations model bench upgrade postgres-versions fuzz lint readme dist image clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ neighbours: ## Have owners hurt others, on a cluster of real processes, and meas
 
 mutations: ## Take the fence apart, one condition at a time: a test must fail each time
 	$(GO) test -count=1 -v -timeout 30m -run '^TestMutations$$' ./e2e/mutations -mutate
+
+# UPDATE=1 writes what was found into docs/design.md.
+model: ## Explore every state of the model of the protocol (minutes)
+	$(GO) test -count=1 -v -timeout 30m -run '^Test(EveryState|Mutants)$$' ./internal/protocol -full $(if $(UPDATE),-update)
 
 bench: build ## Measure the pipeline on this machine, in a minute
 	build/fusillade bench --requests 5000

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"fusillade/internal/protocol"
 	"fusillade/internal/testenv"
 )
 
@@ -113,6 +116,25 @@ func TestMutationsHaveTheirPlaces(t *testing.T) {
 	t.Parallel()
 	for _, m := range mutations {
 		t.Run(m.testName(), func(t *testing.T) { m.mutant(t) })
+	}
+}
+
+// The model of internal/protocol has the same conditions, under the same names: what
+// fences in one place and not in the other is forgotten in one of them.
+func TestMutationsAreTheModels(t *testing.T) {
+	t.Parallel()
+	want := make(map[string]bool)
+	for _, g := range protocol.Guards() {
+		if g.OfStatement() {
+			want[g.String()] = true
+		}
+	}
+	got := make(map[string]bool)
+	for _, m := range mutations {
+		got[m.name] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("guards of the model and mutations of the statements differ (-model +mutations):\n%s", diff)
 	}
 }
 
