@@ -107,7 +107,10 @@ func (p *Protocol) reaps(e *emitter, r int, anyDead bool) {
 			return // that one first
 		}
 	}
-	if !row.live() || !p.or(ReclaimDead, dead) && !(p.without(ReclaimDead) && anyDead && row.Daemon > 0) {
+	if p.without(ReclaimDead) {
+		dead = anyDead
+	}
+	if row.Daemon == 0 || !dead {
 		return
 	}
 	a := Action{Verb: "reclaim", Request: int8(r + 1), Claim: row.Claim}
