@@ -22,7 +22,7 @@ PACKAGES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 GOGC ?= 400
 # What one goroutine computes for long, the race detector only slows down: these
 # packages run a second time without it, and play more cases.
-UNRACED := ./internal/adaptive ./internal/mock ./internal/rate
+UNRACED := ./internal/adaptive ./internal/mock ./internal/protocol ./internal/rate
 TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 
 # Where the common systems keep their certificate authorities.

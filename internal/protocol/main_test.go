@@ -6,6 +6,7 @@ import (
 
 	"fusillade/internal/protocol"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/effort"
 )
 
 var (
@@ -14,6 +15,13 @@ var (
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
+
+func skipRaced(t *testing.T) {
+	t.Helper()
+	if effort.Raced {
+		t.Skip("it has one goroutine: make test plays it without the race detector")
+	}
+}
 
 // configs bound what is explored, the smallest first. The large ones take minutes.
 var configs = []struct {

@@ -16,6 +16,7 @@ const most = 20_000_000
 // every request ends.
 func TestEveryState(t *testing.T) {
 	t.Parallel()
+	skipRaced(t)
 	rows := make([]string, len(configs))
 	t.Run("configurations", func(t *testing.T) {
 		for i, c := range configs {
@@ -62,6 +63,7 @@ var rare = map[protocol.Guard]bool{
 // Of each guard that is taken out, an invariant is broken.
 func TestMutants(t *testing.T) {
 	t.Parallel()
+	skipRaced(t)
 	rows := make([]string, len(protocol.Guards()))
 	t.Run("guards", func(t *testing.T) {
 		for _, g := range protocol.Guards() {
