@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"fusillade/internal/batch"
 )
 
@@ -88,12 +90,15 @@ type entry struct {
 	Batch  string        `json:"batch_id,omitempty"`
 	Status int           `json:"status"`
 	Since  time.Time     `json:"since"`
-	Until  time.Time     `json:"until"`
-	Cause  string        `json:"cause,omitempty"`
-	Detail string        `json:"detail,omitempty"`
-	Owner  string        `json:"owner,omitempty"`
-	Calls  int           `json:"calls,omitempty"`
-	Probes int           `json:"probes,omitempty"`
+	Until  time.Time     `json:"until"` // for people, and daemons of earlier releases
+	// ForMS is how long after the broker stored the entry Until is; none: an
+	// earlier release wrote it. Clocks of machines differ, and the broker's is one.
+	ForMS  *int64 `json:"for_ms,omitempty"`
+	Cause  string `json:"cause,omitempty"`
+	Detail string `json:"detail,omitempty"`
+	Owner  string `json:"owner,omitempty"`
+	Calls  int    `json:"calls,omitempty"`
+	Probes int    `json:"probes,omitempty"`
 }
 
 // maxModels bounds the names in one entry.
@@ -131,9 +136,11 @@ func (h Hold) merge(other Hold) Hold {
 	return h
 }
 
-func (h Hold) encode() []byte {
+// encode returns the hold as it is stored now.
+func (h Hold) encode(now time.Time) []byte {
+	left := h.Until.Sub(now).Milliseconds() + 1 // rather late than early
 	raw, err := json.Marshal(entry{
-		Models: h.Models, Batch: batchName(h.Batch), Status: h.Status, Since: h.Since.UTC(), Until: h.Until.UTC(),
+		Models: h.Models, Batch: batchName(h.Batch), Status: h.Status, Since: h.Since.UTC(), Until: h.Until.UTC(), ForMS: &left,
 		Cause: string(h.Cause), Detail: h.Detail, Owner: h.Owner, Calls: h.Calls, Probes: h.Probes,
 	})
 	if err != nil {
@@ -142,10 +149,17 @@ func (h Hold) encode() []byte {
 	return raw
 }
 
-func decode(raw []byte) (h Hold, err error) {
+// decode reads an entry. Its times are by this machine's clock, which the broker's
+// is ahead of by so much.
+func decode(stored jetstream.KeyValueEntry, ahead time.Duration) (h Hold, err error) {
 	var e entry
-	if err := json.Unmarshal(raw, &e); err != nil {
+	if err := json.Unmarshal(stored.Value(), &e); err != nil {
 		return Hold{}, fmt.Errorf("decoding a hold: %w", err)
+	}
+	if e.ForMS != nil {
+		until := stored.Created().Add(time.Duration(*e.ForMS) * time.Millisecond).Add(-ahead)
+		e.Since = e.Since.Add(until.Sub(e.Until))
+		e.Until = until
 	}
 	h = Hold{
 		Models: e.Models, Status: e.Status, Since: e.Since, Until: e.Until,

@@ -33,9 +33,14 @@ func read(ctx context.Context, kv jetstream.KeyValue) (map[Key]Hold, error) {
 	if err != nil {
 		return nil, err
 	}
+	info, err := streams.BucketInfo(ctx, kv)
+	if err != nil {
+		return nil, err
+	}
+	clock := ahead(info, time.Now())
 	all := make(map[Key]Hold, len(entries))
 	for _, entry := range entries {
-		if h, err := decode(entry.Value()); err == nil {
+		if h, err := decode(entry, clock); err == nil {
 			all[Key(entry.Key())] = h
 		}
 	}

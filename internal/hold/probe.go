@@ -201,7 +201,7 @@ func (r *Registry) moveProbe(ctx context.Context, k Key) (h Hold, revision uint6
 		if err != nil {
 			return h, 0, false, err
 		}
-		if h, err = decode(current.Value()); err != nil {
+		if h, err = decode(current, r.brokerAhead()); err != nil {
 			return h, 0, false, err
 		}
 		now := time.Now().Round(0)
@@ -210,7 +210,7 @@ func (r *Registry) moveProbe(ctx context.Context, k Key) (h Hold, revision uint6
 		}
 		h.Probes++
 		h.Until = now.Add(r.probePause(h.Probes))
-		revision, err = r.kv.Update(ctx, string(k), h.encode(), current.Revision())
+		revision, err = r.kv.Update(ctx, string(k), h.encode(now), current.Revision())
 		if !streams.LostRace(err) { // else another process was faster
 			return h, revision, err == nil, err
 		}

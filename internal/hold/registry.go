@@ -61,6 +61,7 @@ type Registry struct {
 	// active is how many credentials are held or in their ramp: none is the rule,
 	// and then Admit takes no lock.
 	active atomic.Int64
+	ahead  atomic.Int64 // the broker's clock, of this machine's; nanoseconds
 
 	mu      sync.Mutex
 	states  map[Key]*state

@@ -158,7 +158,7 @@ func TestHoldIsCapped(t *testing.T) {
 	// An entry that was written with a longer cap, or by a clock that is ahead.
 	far := Hold{Models: []batch.Model{model}, Status: 429, Since: time.Now(), Until: time.Now().Add(12 * time.Hour)}
 	other := EndpointKey("http://b", "")
-	if _, err := e.kv.Put(t.Context(), string(other), far.encode()); err != nil {
+	if _, err := e.kv.Put(t.Context(), string(other), far.encode(time.Now())); err != nil {
 		t.Fatal(err)
 	}
 	testenv.Eventually(t, "the entry is seen", func() bool { return !r.Admit(Call{Credential: other, Model: model}).Admitted })
@@ -316,4 +316,38 @@ func passTime(r *Registry) {
 func advance(d time.Duration) {
 	time.Sleep(d) //nolint:forbidigo // the bubble's time, which passes at once
 	synctest.Wait()
+}
+
+// Machines whose clocks differ from the broker's, and from one another's, hold for
+// the same time: an entry says for how long from when the broker stored it.
+func TestClocksThatDiffer(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	wrong := time.Now().Add(-time.Hour) // the clock of who writes
+	h := Hold{Models: []batch.Model{model}, Status: 429, Since: wrong, Until: wrong.Add(10 * time.Minute)}
+	k := EndpointKey("http://a", "")
+	if _, err := e.kv.Put(t.Context(), string(k), h.encode(wrong)); err != nil {
+		t.Fatal(err)
+	}
+	r := e.registry(func(cfg *Config) { cfg.Max = time.Hour })
+	testenv.Eventually(t, "the entry is seen", func() bool { return !r.Admit(Call{Credential: k, Model: model}).Admitted })
+	if a := r.Admit(Call{Credential: k, Model: model}); a.Wait > 11*time.Minute {
+		t.Errorf("the hold is %+v, want 10 minutes", a)
+	}
+	all, err := List(t.Context(), e.kv)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%d holds are listed, %v", len(all), err)
+	}
+	if left := time.Until(all[k].Until); left > 11*time.Minute || left < 0 {
+		t.Errorf("the hold that is listed ends in %v", left)
+	}
+	stored, err := e.kv.Get(t.Context(), string(k))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A reader whose clock is an hour behind the broker's.
+	read, err := decode(stored, time.Hour)
+	if err != nil || time.Until(read.Until) > -49*time.Minute || time.Until(read.Until) < -time.Hour {
+		t.Errorf("by a clock that is an hour behind it ends in %v, %v", time.Until(read.Until), err)
+	}
 }

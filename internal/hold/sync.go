@@ -88,7 +88,7 @@ func (r *Registry) take(entry jetstream.KeyValueEntry) {
 		r.lifted(k, entry.Revision(), entry.Operation() == jetstream.KeyValuePurge)
 		return
 	}
-	h, err := decode(entry.Value())
+	h, err := decode(entry, r.brokerAhead())
 	if err != nil {
 		r.cfg.Log.Error("a hold is malformed and was dropped", "key", entry.Key(), "err", err)
 		return
@@ -193,6 +193,7 @@ func (r *Registry) lastRevision(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	r.ahead.Store(int64(ahead(info, time.Now())))
 	return info.State.LastSeq, nil
 }
 
@@ -274,7 +275,7 @@ func (r *Registry) mergeOnce(ctx context.Context, k Key, n news) error {
 		if !n.placed {
 			return nil
 		}
-		revision, err := r.kv.Create(ctx, string(k), h.encode())
+		revision, err := r.kv.Create(ctx, string(k), h.encode(time.Now()))
 		if err == nil {
 			r.wrote(k, h, revision)
 		}
@@ -283,12 +284,12 @@ func (r *Registry) mergeOnce(ctx context.Context, k Key, n news) error {
 	if err != nil {
 		return err
 	}
-	before, err := decode(current.Value())
+	before, err := decode(current, r.brokerAhead())
 	if err != nil || !before.alive(time.Now()) {
 		before = Hold{} // of a hold that is over nothing is kept
 	}
 	next := before.merge(h)
-	revision, err := r.kv.Update(ctx, string(k), next.encode(), current.Revision())
+	revision, err := r.kv.Update(ctx, string(k), next.encode(time.Now()), current.Revision())
 	if err == nil {
 		r.wrote(k, next, revision)
 	}
@@ -307,3 +308,10 @@ func (r *Registry) wrote(k Key, h Hold, revision uint64) {
 		s.published = h.Until
 	}
 }
+
+// ahead is by how much the broker's clock is ahead of this machine's, less the time
+// that the answer was on its way.
+func ahead(info *jetstream.StreamInfo, now time.Time) time.Duration { return info.TimeStamp.Sub(now) }
+
+// brokerAhead is the same as it was last measured.
+func (r *Registry) brokerAhead() time.Duration { return time.Duration(r.ahead.Load()) }

@@ -222,7 +222,8 @@ func rerunnable(states []batch.State) ([]string, error) {
 //
 // Lines that were never claimed come back at once, whatever their number.
 // Results are taken back some thousands in one transaction; after an error or
-// a crash the rest of them is as it was, and calling again goes on. It stops
+// a crash the rest of them is as it was, and calling again goes on; so it is if the
+// owner begins so much else meanwhile that the rest exceeds the allowance. It stops
 // with batch.ErrRerunSuperseded when the batch is cancelled or rerun by another
 // meanwhile. It returns batch.ErrNotRerunnable for other states, a
 // *batch.AllowanceError, batch.ErrBatchCancelling, batch.ErrFileDeleted and
@@ -251,7 +252,11 @@ func (s *Store) RerunRequests(ctx context.Context, id batch.ID, a batch.Allowanc
 			for _, moved := range r.moved {
 				chunk += moved
 			}
-			return err
+			if err != nil || n == 0 {
+				return err
+			}
+			// Since the first one, the owner may have begun something else.
+			return r.admit(ctx, chunk)
 		})
 		if err != nil {
 			return n, fmt.Errorf("rerunning requests of %s: %w", id, err)

@@ -288,6 +288,43 @@ func TestPlacesOf32Bits(t *testing.T) {
 	check(t, s)
 }
 
+// A rerun in slices stops where its owner has begun so much else meanwhile that the
+// rest of it would exceed the allowance.
+func TestRerunInSlicesIsWithinTheAllowance(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	s.slice = 4
+	d := newDaemon(t, s)
+	id := newBatch(t, s, 12)
+	finish(t, s, d, endings(failed, started(t, s, d, id, 12))...)
+	other := newBatch(t, s, 3)
+	if _, err := s.CancelBatch(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	// Between the first slice and the second the other batch is rerun.
+	sqlExec(t, s, `CREATE FUNCTION begin_other() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		UPDATE cursors c SET open = true, skipped = 0 FROM batches b WHERE b.id = c.batch_id AND b.status = 'cancelled';
+		UPDATE batches SET status = 'in_progress', canceled = 0, finished_at = NULL, cancelling_at = NULL,
+		       skipped_as = NULL, skip_seq = NULL, skip_line = NULL, skip_end = NULL, retries = 1 WHERE status = 'cancelled';
+		RETURN NULL; END $$`)
+	sqlExec(t, s, `CREATE TRIGGER begin_other AFTER UPDATE OF retries ON batches FOR EACH ROW
+		WHEN (NEW.retries = 1 AND OLD.status = 'failed') EXECUTE FUNCTION begin_other()`)
+	var over *batch.AllowanceError
+	n, err := s.RerunRequests(t.Context(), id, batch.Allowance{QueuedRequests: 12}, batch.Failed)
+	if !errors.As(err, &over) || n != 8 {
+		t.Errorf("%d of 12 were rerun beside 3 others, %v; want 8 and the allowance of 12", n, err)
+	}
+	if n := sqlInt(t, s, inProgressRequests); n != 11 {
+		t.Errorf("%d are in progress", n)
+	}
+	check(t, s)
+	if n, err := s.RerunRequests(t.Context(), id, batch.Allowance{}, batch.Failed); err != nil || n != 4 {
+		t.Errorf("%d were rerun afterwards, %v", n, err)
+	}
+}
+
+const inProgressRequests = `SELECT sum(total - completed - failed - canceled - expired)::bigint FROM batches WHERE status = 'in_progress'`
+
 // What a rerun makes pending counts against its owner's allowance, all of it and
 // before anything is changed.
 func TestRerunIsWithinTheAllowance(t *testing.T) {
