@@ -26,6 +26,8 @@ type slotTime struct {
 	// of slots in which the limit would let as much pass.
 	paid  time.Duration
 	since time.Time // to when busy is counted
+	// places are those of the owner in all pools; nil only in tests.
+	places *ownerPlaces
 }
 
 func (s *slotTime) count(now time.Time) {
@@ -36,7 +38,7 @@ func (s *slotTime) count(now time.Time) {
 // slotTimes are those of a model's owners. The holder of the pool's lock uses them.
 type slotTimes map[string]*slotTime
 
-func (s slotTimes) begin(owner string, now time.Time) {
+func (s slotTimes) begin(owner string, now time.Time) *slotTime {
 	t := s[owner]
 	if t == nil {
 		t = new(slotTime)
@@ -45,6 +47,24 @@ func (s slotTimes) begin(owner string, now time.Time) {
 	t.count(now)
 	t.inUse++
 	t.calls++
+	return t
+}
+
+// begins counts a call that begins. The caller holds the lock.
+func (p *pool) begins(owner string) {
+	t := p.times.begin(owner, time.Now())
+	if t.places == nil {
+		t.places = p.c.places.open(owner)
+	}
+	t.places.inUse.Add(1)
+}
+
+// inUse is how many slots the owner's calls have.
+func (s slotTimes) inUse(owner string) int {
+	if t := s[owner]; t != nil {
+		return t.inUse
+	}
+	return 0
 }
 
 // pay counts what a call takes of the model's rate limit.
@@ -58,6 +78,9 @@ func (s slotTimes) end(owner string, now time.Time) {
 	if t := s[owner]; t != nil {
 		t.count(now)
 		t.inUse--
+		if t.places != nil {
+			t.places.inUse.Add(-1)
+		}
 	}
 }
 
@@ -76,6 +99,9 @@ func (p *pool) takeCallTimes(times []streams.CallTime, now time.Time) (_ []strea
 		t.calls, t.busy, t.paid = 0, 0, 0
 		if t.inUse == 0 {
 			delete(p.times, owner)
+			if t.places != nil {
+				p.c.places.close(t.places)
+			}
 		}
 		inFlight = inFlight || t.inUse > 0
 	}

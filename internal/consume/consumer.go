@@ -75,6 +75,7 @@ type Consumer struct {
 	// Safe for concurrent use by themselves.
 	inflight  inflight
 	capacity  capacity
+	places    *places
 	look      notify.Signal  // to watchCancels: requests in flight may have been canceled
 	called    notify.Signal  // to hintCallTimes: calls have begun
 	pulls     sync.WaitGroup // a pull loop per pool; added to under mu, by openPool
@@ -110,7 +111,7 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	c := &Consumer{
 		cfg: cfg, js: js, metrics: newMetrics(cfg.Metrics), flushBytes: flushBytes, look: notify.New(), called: notify.New(),
 		inflight: inflight{tasks: make(map[batch.RequestID]*task)},
-		capacity: capacity{places: int64(cfg.MaxInFlight), maxResults: maxResults}, unstored: unstored{added: notify.New()},
+		capacity: capacity{places: int64(cfg.MaxInFlight), maxResults: maxResults}, places: newPlaces(), unstored: unstored{added: notify.New()},
 		starting:  incident{what: "starting requests", log: cfg.Log},
 		finishing: incident{what: "writing results", log: cfg.Log},
 	}

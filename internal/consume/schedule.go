@@ -16,87 +16,6 @@ import (
 	"fusillade/internal/watchdog"
 )
 
-// slotAccount is a model's slots in the cluster. None of its methods waits.
-type slotAccount interface {
-	// Acquire takes a slot. After false, the account's owner is called back when
-	// there may be one.
-	Acquire() bool
-	Release()
-}
-
-// capacity reserves what a call needs: a slot of its model, which counts in the
-// whole cluster, and a place among the calls of this process, which all models
-// share. Nothing else takes either. It is safe for concurrent use.
-//
-// Invariants:
-//
-//   - Of slot and place, reserve takes both or neither. The slot comes first: a
-//     place that is taken and given up again would have to be announced to those
-//     who missed it meanwhile, a slot is wanted by the caller's pool alone.
-//   - A reserve that fails for want of a place sets wanted, and looks again. So
-//     either it sees the place that a free releases, or that free is told to
-//     wake all pools.
-//   - While results of maxResults bytes wait to be stored, no call is reserved;
-//     calls in flight may add theirs. The freeResult that brings them below is
-//     told to wake all pools. A pool reserves under its lock and is woken under
-//     it, so it sees either the smaller number or the wake.
-type capacity struct {
-	places int64 // set once
-	used   atomic.Int64
-	wanted atomic.Bool  // a reserve has failed for want of a place
-	turn   atomic.Int64 // of the pools at a place that is free
-
-	maxResults int64        // bytes; set once
-	results    atomic.Int64 // bytes of results that wait to be stored
-}
-
-func (c *capacity) reserve(slots slotAccount) bool {
-	if c.results.Load() >= c.maxResults || c.full() || !slots.Acquire() {
-		return false
-	}
-	if c.take() {
-		return true
-	}
-	slots.Release()
-	return false
-}
-
-// free releases what reserve took. The caller must wake all pools if it
-// returns true.
-func (c *capacity) free(slots slotAccount) (wakeAll bool) {
-	slots.Release()
-	c.used.Add(-1)
-	return c.wanted.Swap(false)
-}
-
-// addResult counts bytes of a result that waits to be stored.
-func (c *capacity) addResult(bytes int) { c.results.Add(int64(bytes)) }
-
-// freeResult counts bytes that wait no more. The caller must wake all pools if it
-// returns true.
-func (c *capacity) freeResult(bytes int) (wakeAll bool) {
-	now := c.results.Add(-int64(bytes))
-	return now < c.maxResults && now+int64(bytes) >= c.maxResults
-}
-
-// full reports whether there is no place, and if so sets wanted.
-func (c *capacity) full() bool {
-	if c.used.Load() < c.places {
-		return false
-	}
-	c.wanted.Store(true) // and look again: the last call may just have ended
-	return c.used.Load() >= c.places
-}
-
-func (c *capacity) take() bool {
-	for !c.full() {
-		if n := c.used.Load(); n < c.places && c.used.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-	return false
-}
-
 // pool is one model in one consumer: the loop that pulls its messages, and the
 // queue of its started requests that wait for a call.
 type pool struct {
@@ -111,6 +30,8 @@ type pool struct {
 	waiting    share
 	answered   atomic.Int64               // when a call without a key of a batch last got an answer, in Unix nanoseconds
 	credential atomic.Pointer[credential] // by which its calls are made; nil: not known yet
+
+	listed bool // at places, whose mutex guards it
 
 	// Owned by the pull loop.
 	pulling *watchdog.Loop
@@ -178,30 +99,19 @@ func (p *pool) dispatchReady() {
 }
 
 // dispatchNext offers a place that was freed to the pools whose tasks wait for one,
-// beginning with another pool each time, so that no queue keeps the others from
-// the capacity of this consumer. It goes on until no place is left, and full then
-// makes sure that the next one is offered too. One pool a place is woken to pull.
+// by owner. It goes on until no place is left, and full then makes sure that the
+// next one is offered too. One pool a place is woken to pull.
 func (c *Consumer) dispatchNext() {
-	pools := c.openPools()
-	first := int(c.capacity.turn.Add(1))
-	for i := range pools {
-		p := pools[(first+i)%len(pools)]
-		switch {
-		case c.capacity.full():
-			return
-		case p.waits():
-			p.dispatchReady()
-		case i == 0:
-			p.wake()
+	for !c.capacity.full() {
+		p := c.places.next()
+		if p == nil {
+			break
 		}
+		p.dispatchReady()
 	}
-}
-
-// waits reports whether a task waits here for capacity.
-func (p *pool) waits() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.ready) > 0
+	if pools := c.openPools(); len(pools) > 0 {
+		pools[int(c.capacity.turn.Add(1))%len(pools)].wake()
+	}
 }
 
 // dispatchAll looks at all pools, after a change that concerns all of them.
@@ -234,6 +144,7 @@ type heldTask struct {
 // places nor keep a slot. Those that wait for a rate keep no slot either. The
 // caller holds the lock.
 func (p *pool) next() *task {
+	p.favourFewest()
 	var gentle map[hold.Key]int // that wait until one more call may begin
 	for i := 0; i < len(p.ready) && !p.closed; {
 		t := p.ready[i]
@@ -246,14 +157,14 @@ func (p *pool) next() *task {
 				i++
 				continue
 			}
-			if rated == rateOfModel || !p.c.capacity.reserve(p.account) {
+			if rated == rateOfModel || !p.reserve(t) {
 				p.c.holds.Cancel(with, a)
 				taken.cancel()
 				return nil
 			}
 			t.permits, t.probe = taken, a.Probe
 			p.takeReady(i)
-			p.times.begin(t.start.Owner, time.Now())
+			p.begins(t.start.Owner)
 			p.payRate(t)
 			p.c.called.Notify()
 			return t
@@ -275,6 +186,49 @@ func (p *pool) next() *task {
 		}
 	}
 	return nil
+}
+
+// reserve reserves a call, or has the pool on the list for a place.
+func (p *pool) reserve(t *task) bool {
+	for {
+		switch p.c.capacity.reserve(p.account) {
+		case reserved:
+			return true
+		case noSlot:
+			return false
+		case noPlace:
+			p.c.places.wait(t.start.Owner, p)
+			if p.c.capacity.full() {
+				return false
+			}
+		}
+	}
+}
+
+// promoted is how far from the head of the queue favourFewest looks.
+const promoted = 32
+
+// favourFewest puts the first task of the owner with the fewest calls of this pool
+// at the head of the queue. What was fetched ahead for an owner whose calls take long
+// would else be between another one's and the slots that free, which are few. Of one
+// owner the order stays. The caller holds the lock.
+func (p *pool) favourFewest() {
+	if len(p.ready) < 2 {
+		return
+	}
+	first, owner := 0, p.ready[0].start.Owner
+	fewest := p.times.inUse(owner)
+	for i := 1; i < min(len(p.ready), promoted) && fewest > 0; i++ {
+		if other := p.ready[i].start.Owner; other != owner {
+			if n := p.times.inUse(other); n < fewest {
+				first, owner, fewest = i, other, n
+			}
+		}
+	}
+	if t := p.ready[first]; first > 0 {
+		copy(p.ready[1:first+1], p.ready[:first])
+		p.ready[0] = t
+	}
 }
 
 // takeReady removes a task from the queue. The caller holds the lock.
@@ -331,16 +285,16 @@ func (p *pool) callDone(owner string) *task {
 	now := time.Now()
 	p.rate.add(now)
 	p.times.end(owner, now)
-	wakeAll := p.c.capacity.free(p.account)
+	offer := p.c.capacity.free(p.account)
 	var t *task
-	if !wakeAll {
+	if !offer {
 		t = p.next()
 	}
 	held := p.takeHeld()
 	ready, moreQueued := p.waitingForSlots()
 	p.mu.Unlock()
 	p.account.Report(ready, moreQueued)
-	if wakeAll {
+	if offer {
 		p.c.dispatchNext() // other models waited for this consumer's capacity
 	}
 	p.releaseHeld(held)

@@ -136,8 +136,8 @@ func TestFailedReserveTakesNothingFromOthers(t *testing.T) {
 	c := capacity{places: 1, maxResults: 1}
 	other := &fakeSlots{free: 1}
 	got := false
-	slotless := &fakeSlots{acquiring: func() { got = c.reserve(other) }}
-	if c.reserve(slotless) {
+	slotless := &fakeSlots{acquiring: func() { got = c.reserve(other) == reserved }}
+	if c.reserve(slotless) == reserved {
 		t.Fatal("a call was reserved without a slot")
 	}
 	if !got {
@@ -153,11 +153,11 @@ func TestFailedReserveKeepsNoSlot(t *testing.T) {
 	// The last place goes between the look for it and the slot.
 	second.acquiring = func() {
 		second.acquiring = nil
-		if !c.reserve(first) {
+		if c.reserve(first) != reserved {
 			t.Fatal("there is a place and it cannot be reserved")
 		}
 	}
-	if c.reserve(second) {
+	if c.reserve(second) == reserved {
 		t.Fatal("one place was reserved twice")
 	}
 	if second.free != 1 {
@@ -175,7 +175,7 @@ func TestNoPlaceIsLost(t *testing.T) {
 	for range 20000 {
 		c := capacity{places: 1, maxResults: 1}
 		running := &fakeSlots{free: 1}
-		if !c.reserve(running) {
+		if c.reserve(running) != reserved {
 			t.Fatal("there is a place and it cannot be reserved")
 		}
 		var got [2]bool
@@ -183,7 +183,7 @@ func TestNoPlaceIsLost(t *testing.T) {
 		var all sync.WaitGroup
 		all.Go(func() { woken = c.free(running) })
 		for i := range got {
-			all.Go(func() { got[i] = c.reserve(&fakeSlots{free: 1}) })
+			all.Go(func() { got[i] = c.reserve(&fakeSlots{free: 1}) == reserved })
 		}
 		all.Wait()
 		if got[0] && got[1] {

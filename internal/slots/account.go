@@ -28,6 +28,7 @@ type Account struct {
 
 	mu       sync.Mutex
 	entry    Entry
+	share    int // of the daemon, by the entry
 	revision uint64
 	allowed  int // calls that may be in flight; never more than what the bucket says is held
 	target   int // what the last plan allows once it is written
@@ -132,7 +133,7 @@ func (a *Account) Standing() Standing {
 	return Standing{
 		Limit: a.entry.Limit, Held: held.Held, Allowed: a.allowed, InUse: a.inUse,
 		Free:  max(a.entry.Limit-a.entry.others(a.daemon)-held.Held, 0),
-		Share: a.entry.share(a.daemon), Want: held.Want,
+		Share: a.share, Want: held.Want,
 		Paused: a.entry.Paused,
 	}
 }
@@ -164,7 +165,7 @@ func (a *Account) learn(e Entry, revision uint64) {
 		a.parked = nil // the limit is lower now
 	}
 	a.meter.observe(e.Auto, time.Now())
-	a.entry, a.revision, a.pending = e, revision, 0
+	a.entry, a.share, a.revision, a.pending = e, e.share(a.daemon), revision, 0
 	a.restoring = a.restoring && a.inUse > e.Holders[a.daemon].Held
 }
 
@@ -186,7 +187,11 @@ func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revisio
 		}
 	}
 	before := entry.Holders[a.daemon]
-	after, target := entry.settle(a.daemon, a.want(now, entry), a.inUse)
+	want := a.want(now, entry)
+	if entry.Limit > 0 { // to want more than there are changes nothing but the entry
+		want = min(want, entry.Limit)
+	}
+	after, target := entry.settle(a.daemon, want, a.inUse)
 	if a.restoring && after.Held < a.inUse {
 		after.Held, write = a.inUse, true
 	}
@@ -344,7 +349,7 @@ func (a *Account) nextLook() time.Duration {
 // entered into the new one.
 func (a *Account) forget() {
 	a.mu.Lock()
-	a.entry, a.revision, a.pending, a.allowed = Entry{}, 0, 0, 0
+	a.entry, a.share, a.revision, a.pending, a.allowed = Entry{}, 0, 0, 0, 0
 	a.restoring = a.inUse > 0
 	a.mu.Unlock()
 	a.wake.Notify()
