@@ -10,6 +10,7 @@ import (
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
 	"fusillade/internal/dispatch"
+	"fusillade/internal/postgres"
 	"fusillade/internal/webhook"
 	"fusillade/streams"
 )
@@ -17,7 +18,14 @@ import (
 // Dispatch runs a dispatcher as a daemon until taking ends.
 func Dispatch(taking, doing context.Context, r Resources, cfg *config.Dispatcher) error {
 	return daemon.Run(taking, doing, daemonConfig(r, &cfg.Daemon, "dispatcher", cfg),
-		r.Telemetry.observe(func(taking, _ context.Context, d *daemon.Daemon) error { return dispatchUntil(taking, r, cfg, d) }))
+		r.Telemetry.observe(func(taking, _ context.Context, d *daemon.Daemon) error {
+			own := r
+			var err error
+			if own.Store, err = leaveJobs(taking, r); err != nil {
+				return ignoreStop(taking, err)
+			}
+			return dispatchUntil(taking, own, cfg, d)
+		}))
 }
 
 func dispatchUntil(taking context.Context, r Resources, cfg *config.Dispatcher, owner *daemon.Daemon) error {
@@ -94,4 +102,25 @@ func ignoreStop(taking context.Context, err error) error {
 		return nil
 	}
 	return err
+}
+
+// leaveJobs returns the store without the unfinished jobs of `fusillade run`, for a
+// cluster on the database that such a job was begun in: its endpoint is another one.
+// No job comes while the cluster runs, since run wants the database for itself.
+func leaveJobs(ctx context.Context, r Resources) (*postgres.Store, error) {
+	jobs, err := r.Store.Jobs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var unfinished []batch.ID
+	for _, j := range jobs {
+		if !j.Status.Terminal() {
+			unfinished = append(unfinished, j.Batch)
+		}
+	}
+	if len(unfinished) == 0 {
+		return r.Store, nil
+	}
+	r.Log.Warn("unfinished jobs of fusillade run are in this database; they stay as they are, for fusillade run to go on with", "jobs", len(unfinished))
+	return r.Store.Excluding(unfinished), nil
 }

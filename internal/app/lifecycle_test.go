@@ -120,3 +120,17 @@ func TestDeadlineOfARunningBatch(t *testing.T) {
 		t.Errorf("expired: %+v", b)
 	}
 }
+
+// A cluster on the database of a job of fusillade run leaves it to that.
+func TestJobsAreLeftToRun(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, mock.Settings{})
+	job, other := c.begin("job", 3, "m"), c.begin("other", 3, "m")
+	c.Exec(`INSERT INTO jobs (batch_id, input, endpoint) VALUES ($1, 'in.jsonl', 'http://elsewhere')`, [16]byte(job))
+	c.start("dispatcher")
+	c.start("consumer")
+	c.awaitEnd(other)
+	if b := c.Batch(job); b.Counts.Pending != 3 {
+		t.Errorf("of the job %+v", b.Counts)
+	}
+}

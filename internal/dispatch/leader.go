@@ -46,6 +46,8 @@ type term struct {
 	idle    map[batch.Model]idleness       // models that had no work when last looked at
 	retired map[batch.Model]time.Time      // models that were retired a short time ago
 
+	surplus map[string]time.Time // streams of no shard, since when they have been seen empty
+
 	consuming  int    // consumers of the streams when last looked at
 	reconnects uint64 // of the connection to the broker, by then
 }
@@ -56,7 +58,7 @@ func (d *Dispatcher) runAsLeader(ctx context.Context) error {
 		Dispatcher: d, loop: d.cfg.Watch.Loop("leading"),
 		applied: make(map[batch.Model]slots.Settings), reaped: make(map[batch.DaemonID]bool), stood: make(map[string]progress),
 		idle: make(map[batch.Model]idleness), retired: make(map[batch.Model]time.Time),
-		consuming: math.MaxInt, // it looks at once
+		surplus: make(map[string]time.Time), consuming: math.MaxInt, // it looks at once
 	}
 	defer t.loop.End()
 	var background sync.WaitGroup

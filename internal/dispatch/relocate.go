@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -38,9 +40,41 @@ func (t *term) relocate(ctx context.Context) error {
 	}
 	var errs []error
 	for _, name := range found {
-		errs = append(errs, t.relocateFrom(ctx, name))
+		errs = append(errs, t.relocateFrom(ctx, name), t.removeSurplus(ctx, name))
 	}
 	return errors.Join(errs...)
+}
+
+// removeSurplus removes a stream that no shard has any more, once it has had
+// neither messages nor consumers for as long as a model may be idle. A dispatcher
+// with more shards, in the middle of an upgrade, may publish to it at that moment:
+// the sweep finds what it published without a message, and that dispatcher makes
+// its streams again if it comes to lead.
+func (t *term) removeSurplus(ctx context.Context, name string) error {
+	shard, _ := streams.ParseShard(name)
+	if t.cfg.ModelIdle == 0 || slices.Contains(t.cfg.Streams.Shards.All(), shard) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	stream, err := t.js.Stream(ctx, name)
+	if err != nil {
+		return fmt.Errorf("binding stream %s: %w", name, err)
+	}
+	since, known := t.surplus[name]
+	switch state := stream.CachedInfo().State; {
+	case state.Msgs > 0 || state.Consumers > 0:
+		delete(t.surplus, name)
+	case !known:
+		t.surplus[name] = time.Now()
+	case time.Since(since) >= t.cfg.ModelIdle:
+		if err := t.js.DeleteStream(ctx, name); err != nil {
+			return fmt.Errorf("removing stream %s: %w", name, err)
+		}
+		delete(t.surplus, name)
+		t.cfg.Log.Info("a stream that no model is on any more was removed", "stream", name)
+	}
+	return nil
 }
 
 func (t *term) relocateFrom(ctx context.Context, name string) error {

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -73,6 +74,40 @@ func TestModelsMoveBetweenShards(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Streams that are too many once the number of shards is lowered are removed when
+// they are empty, and none that holds a message.
+func TestSurplusStreamsAreRemoved(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.sharded(4)
+	if _, err := c.JS.Publish(t.Context(), streams.Shard(3).RequestSubject(testModel, batch.RequestID{Batch: batch.ID{1}, Line: 1}), nil); err != nil {
+		t.Fatal(err)
+	}
+	fewer := c.sharded(2)
+	c.start(fewer, func(cfg *Config) { cfg.Lease, cfg.ModelIdle = time.Second, 200*time.Millisecond })
+	has := func(shard streams.Shard) bool {
+		_, err := c.JS.Stream(t.Context(), shard.Stream())
+		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			t.Fatal(err)
+		}
+		return err == nil
+	}
+	until(t, "the stream of the third shard is gone", func() bool { return !has(2) })
+	for _, shard := range []streams.Shard{0, 1, 3} {
+		if !has(shard) {
+			t.Errorf("stream %s is gone", shard.Stream())
+		}
+	}
+	full, err := c.JS.Stream(t.Context(), streams.Shard(3).Stream())
+	if err == nil {
+		err = full.Purge(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the stream of the fourth is gone too", func() bool { return !has(3) })
 }
 
 // place is one shard of a cluster.
