@@ -16,7 +16,11 @@ import (
 
 // LiftHolds ends the holds of a model in the whole cluster, those of single
 // batches too; or only that of one batch if it is given. It returns how many
-// there were. Calls then begin again, gently.
+// there were. Calls then begin again, gently, also of requests that a hold or a
+// backoff had put off.
+//
+// A crash before those are brought forward leaves them due when the hold would have
+// ended.
 func (c *Controller) LiftHolds(ctx context.Context, model batch.Model, only batch.ID) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
@@ -24,9 +28,26 @@ func (c *Controller) LiftHolds(ctx context.Context, model batch.Model, only batc
 	if err != nil || kv == nil {
 		return 0, err
 	}
+	before, err := hold.List(ctx, kv)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrBrokerUnavailable, err)
+	}
 	n, err := hold.Lift(ctx, kv, model, only)
 	if err != nil {
 		return n, fmt.Errorf("%w: %w", ErrBrokerUnavailable, err)
+	}
+	for _, h := range before {
+		if !slices.Contains(h.Models, model) || only != (batch.ID{}) && h.Batch != only {
+			continue
+		}
+		for _, m := range h.Models { // all of them are called with what was held
+			if _, err := c.cfg.Store.BringForward(ctx, m, h.Batch); err != nil {
+				return n, err
+			}
+		}
+	}
+	if n > 0 {
+		c.wake()
 	}
 	return n, nil
 }
