@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"fusillade/internal/embedded"
 	"fusillade/internal/testenv"
 	"fusillade/internal/testenv/programs"
 )
@@ -44,6 +45,8 @@ type cluster struct {
 	env      []string
 	endpoint *endpoint
 	api      string
+	broker   *embedded.NATS
+	pids     []int // of the programs
 	client   *http.Client
 }
 
@@ -51,16 +54,19 @@ func newCluster(t *testing.T, settings ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, endpoint: newEndpoint(t), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
 	t.Cleanup(c.client.CloseIdleConnections)
+	c.broker = testenv.NATS(t)
 	c.env = programs.Environment(
-		"FUSILLADE_DATABASE_URL="+testenv.DatabaseURL(t), "FUSILLADE_NATS_URL="+testenv.NATS(t).URL(),
+		"FUSILLADE_DATABASE_URL="+testenv.DatabaseURL(t), "FUSILLADE_NATS_URL="+c.broker.URL(),
 		"FUSILLADE_UPSTREAM_URL="+c.endpoint.url, "FUSILLADE_UPSTREAM_API_KEY=sk-shared",
 		fmt.Sprintf("FUSILLADE_DEFAULT_MODEL_CONCURRENCY=%d", limit), "FUSILLADE_API_AUTH=keys",
 		"FUSILLADE_ENCRYPTION_KEY="+strings.Repeat("ab", 32), "FUSILLADE_DATABASE_MAX_CONNS=6", "FUSILLADE_STATUS_LOG_INTERVAL_MS=none")
 	c.env = append(c.env, settings...)
 	for _, role := range []string{"dispatcher", "consumer", "consumer"} {
-		built.Start(t, c.env, role)
+		c.pids = append(c.pids, built.Start(t, c.env, role).PID())
 	}
-	c.api = built.Start(t, append(c.env[:len(c.env):len(c.env)], "FUSILLADE_LISTEN_ADDR=127.0.0.1:0"), "api").URL(t) + "/v1"
+	api := built.Start(t, append(c.env[:len(c.env):len(c.env)], "FUSILLADE_LISTEN_ADDR=127.0.0.1:0"), "api")
+	c.pids = append(c.pids, api.PID())
+	c.api = api.URL(t) + "/v1"
 	return c
 }
 
@@ -166,12 +172,17 @@ const small = 40
 func (o *owner) once() time.Duration {
 	o.t.Helper()
 	began := time.Now()
-	b := o.must(small, model)
-	testenv.Until(o.t, 2*time.Minute, "the small batch is completed", func() bool {
+	o.finish(2*time.Minute, o.must(small, model))
+	return time.Since(began)
+}
+
+// finish waits until a batch is completed.
+func (o *owner) finish(patience time.Duration, b object) {
+	o.t.Helper()
+	testenv.Until(o.t, patience, "the batch is completed", func() bool {
 		if err := o.call(o.t.Context(), http.MethodGet, "/batches/"+b.ID, nil, nil, &b); err != nil {
 			o.t.Fatal(err)
 		}
 		return b.Status == "completed"
 	})
-	return time.Since(began)
 }

@@ -1,0 +1,133 @@
+//go:build neighbours && linux
+
+package neighbours
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/slots"
+	"fusillade/internal/testenv"
+	"fusillade/streams"
+)
+
+const (
+	// idleTime is over how long CPU time is measured, and maxIdle the most of a core.
+	idleTime = time.Minute
+	maxIdle  = 0.02
+	// maxGrowth is by how much memory may have grown.
+	maxGrowth = 1.2
+)
+
+// use is what processes have used of the machine.
+type use struct {
+	cpu      time.Duration
+	resident int // bytes
+}
+
+// used adds up what the cluster's programs use, the broker in this process, and what
+// Postgres does for its database.
+// Format: proc(5); ticks of 1/100 s, pages.
+func (c *cluster) used() (u use) {
+	c.t.Helper()
+	add := func(pid int, resident bool) {
+		dir := filepath.Join("/proc", strconv.Itoa(pid))
+		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+		if err != nil {
+			return // it has ended
+		}
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		for _, ticks := range fields[11:13] {
+			n, _ := strconv.Atoi(ticks)
+			u.cpu += time.Duration(n) * 10 * time.Millisecond
+		}
+		if resident {
+			pages, _ := strconv.Atoi(fields[21])
+			u.resident += pages * os.Getpagesize()
+		}
+	}
+	for _, pid := range c.pids {
+		add(pid, true)
+	}
+	add(os.Getpid(), false)
+	name := c.database()
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range lines {
+		line, err := os.ReadFile(path)
+		if pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && bytes.HasPrefix(line, []byte("postgres:")) && bytes.Contains(line, []byte(name)) {
+			add(pid, false)
+		}
+	}
+	return u
+}
+
+// database is the name of the cluster's database.
+func (c *cluster) database() string {
+	for _, v := range c.env {
+		if url, ok := strings.CutPrefix(v, "FUSILLADE_DATABASE_URL="); ok {
+			path, _, _ := strings.Cut(url[strings.LastIndexByte(url, '/')+1:], "?")
+			return path
+		}
+	}
+	c.t.Fatal("the cluster has no database")
+	return ""
+}
+
+// Models that had work, and have none, cost nothing once they are retired.
+func TestIdleModels(t *testing.T) {
+	c := newCluster(t, "FUSILLADE_MODEL_IDLE_MS=5000", "FUSILLADE_MAX_MODELS_PER_OWNER=5000")
+	js, err := jetstream.New(testenv.Connect(t, c.broker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(t.Context(), streams.SlotsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	retired := func() bool {
+		entries, err := slots.List(t.Context(), kv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries) == 0
+	}
+	o := c.owner("owner")
+	o.once()
+	testenv.Until(t, 2*time.Minute, "the first model is retired", retired)
+	before := c.used()
+	var batches []object
+	for file := range 4 {
+		models := make([]string, 500)
+		for i := range models {
+			models[i] = fmt.Sprintf("model-%d-%d", file, i)
+		}
+		batches = append(batches, o.must(2*len(models), models...))
+	}
+	for _, b := range batches {
+		o.finish(10*time.Minute, b)
+	}
+	testenv.Until(t, 10*time.Minute, "all models are retired", retired)
+	settled := c.used()
+	// A process returns memory some minutes after it has freed it.
+	grown := func() float64 { return float64(c.used().resident) / float64(before.resident) }
+	testenv.Until(t, 10*time.Minute, "memory is returned", func() bool { return grown() <= maxGrowth })
+	t.Logf("memory: %d MB before, %d MB when the models were retired, %.2f of before now", before.resident>>20, settled.resident>>20, grown())
+	began := c.used()
+	select {
+	case <-time.After(idleTime):
+	case <-t.Context().Done():
+	}
+	part := (c.used().cpu - began.cpu).Seconds() / idleTime.Seconds()
+	t.Logf("CPU: %.2f %% of a core", 100*part)
+	if part > maxIdle {
+		t.Errorf("idle, the cluster uses %.2f %% of a core: want at most %.0f %%", 100*part, 100*maxIdle)
+	}
+}
