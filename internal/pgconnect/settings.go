@@ -150,19 +150,10 @@ func all(withPlanner bool) []setting {
 	return slices.Clone(pinned)
 }
 
-// Settings lists the settings and their values, for tests and for the
-// configuration of a pooler.
+// Settings lists the settings that sessions have, and their values.
 func Settings() (list [][2]string) {
 	for _, s := range all(true) {
 		list = append(list, [2]string{s.name, s.value})
 	}
 	return list
-}
-
-// Names lists the names of the settings.
-func Names() (names []string) {
-	for _, s := range all(true) {
-		names = append(names, s.name)
-	}
-	return names
 }
