@@ -138,7 +138,7 @@ func (c *cluster) verifyBut(more int64) (outcome string) {
 		}
 	}
 	for _, p := range c.pods {
-		p.now().sound(c.t)
+		p.now().Sound(c.t)
 		c.ran(p.now())
 	}
 	parts := []string{}

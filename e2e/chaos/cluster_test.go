@@ -9,9 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +23,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/pgconnect"
+	"fusillade/internal/testenv/programs"
 	"fusillade/internal/testenv/proxy"
 )
 
@@ -65,7 +64,7 @@ type cluster struct {
 	frozen          int // consumers that were frozen and woke
 
 	mu      sync.Mutex
-	all     []*process
+	all     []*programs.Process
 	batches []batch.ID
 	watcher *watcher
 }
@@ -100,7 +99,7 @@ func newCluster(t *testing.T, o options) *cluster {
 		c.postgres, through = proxy.Postgres(t, direct)
 	}
 	c.endpoint = newEndpoint(t, c.limit, o)
-	base := append(withoutSettings(os.Environ()),
+	base := programs.Environment(
 		"FUSILLADE_UPSTREAM_URL="+c.endpoint.url, fmt.Sprintf("FUSILLADE_DEFAULT_MODEL_CONCURRENCY=%d", c.limit),
 		"FUSILLADE_STREAM_SHARDS=1", // what is lost is all of it
 		"FUSILLADE_BACKOFF_MS=50", "FUSILLADE_MAX_BACKOFF_MS=400", "FUSILLADE_CLAIM_TIMEOUT_MS=2000",
@@ -116,7 +115,7 @@ func newCluster(t *testing.T, o options) *cluster {
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, p := range c.processes() {
-				t.Logf("%s (pid %d) said:\n%s", p.name, p.cmd.Process.Pid, tail(p.logs.String(), 6000))
+				t.Logf("%s (pid %d) printed:\n%s", p.Name, p.PID(), p.Tail())
 			}
 		}
 	})
@@ -140,39 +139,22 @@ func openPool(ctx context.Context, url, look string) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
-var listensAt = regexp.MustCompile(`"msg":"listening","addr":"([^"]+)"`)
-
 // serve starts an API past the proxies, which commands use from now on. The
 // extra environment is its own.
-func (c *cluster) serve(extra ...string) *process {
+func (c *cluster) serve(extra ...string) *programs.Process {
 	c.t.Helper()
 	env := append(c.directEnv[:len(c.directEnv):len(c.directEnv)], "FUSILLADE_LISTEN_ADDR=127.0.0.1:0")
-	p, err := startProcess(append(env, extra...), "api")
+	p, err := built.Launch(append(env, extra...), "api")
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() {
-		p.kill()
-		p.sound(c.t)
+		p.Kill()
+		p.Sound(c.t)
 	})
 	c.ran(p)
-	var found []string
-	poll(c.t, "the API listens", func() bool {
-		found = listensAt.FindStringSubmatch(p.logs.String())
-		return found != nil
-	})
-	c.server = "http://" + found[1]
+	c.server = p.URL(c.t)
 	return p
-}
-
-func withoutSettings(env []string) []string {
-	var rest []string
-	for _, v := range env {
-		if !strings.HasPrefix(v, "FUSILLADE_") {
-			rest = append(rest, v)
-		}
-	}
-	return rest
 }
 
 // pair starts two dispatchers and two consumers.
@@ -190,16 +172,16 @@ func (c *cluster) awaitDaemons(n int64) {
 }
 
 // ran keeps a process whose log may be wanted.
-func (c *cluster) ran(p *process) {
+func (c *cluster) ran(p *programs.Process) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all = append(c.all, p)
 }
 
-func (c *cluster) processes() []*process {
+func (c *cluster) processes() []*programs.Process {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]*process(nil), c.all...)
+	return append([]*programs.Process(nil), c.all...)
 }
 
 // batch begins a batch of n requests over both models, with custom ids a0, a1, …
@@ -246,17 +228,7 @@ func (c *cluster) ids() []batch.ID {
 
 // command runs the fusillade command to its end.
 func (c *cluster) command(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(programs, "fusillade"), args...)
-	cmd.Env = append(withoutSettings(os.Environ()), "FUSILLADE_SERVER="+c.server)
-	var errOut bytes.Buffer
-	cmd.Stderr = &errOut
-	out, err := cmd.Output()
-	if err != nil {
-		err = fmt.Errorf("%w: %s", err, errOut.String())
-	}
-	return string(out), err
+	return built.Run(c.t.Context(), programs.Environment("FUSILLADE_SERVER="+c.server), args...)
 }
 
 // count reads one number; -1 while the database is away.
@@ -358,5 +330,3 @@ func (c *cluster) awaitEmpty() {
 		return left == 0
 	})
 }
-
-var listening = regexp.MustCompile(`listening on (http://\S+)`)

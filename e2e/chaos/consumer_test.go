@@ -50,7 +50,7 @@ func TestConsumer(t *testing.T) {
 				took := c.awaitStrike(victim, action)
 				if action == "stop" {
 					c.frozen++
-					victim.first.signal(syscall.SIGCONT)
+					victim.first.Signal(syscall.SIGCONT)
 				}
 				faults.add(t, fmt.Sprintf("consumer %s %s", verb, of.where), c.verify(), took)
 			})
@@ -62,9 +62,9 @@ func TestConsumer(t *testing.T) {
 // moved on, and returns how long that took.
 func (c *cluster) awaitStrike(victim *pod, action string) time.Duration {
 	c.t.Helper()
-	poll(c.t, "the failpoint acts", victim.first.struck)
+	poll(c.t, "the failpoint acts", func() bool { return struck(victim.first) })
 	if action == "kill" {
-		<-victim.first.done
+		<-victim.first.Done()
 	}
 	at := time.Now()
 	return c.awaitMoved(c.inHand(), at)

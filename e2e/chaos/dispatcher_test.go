@@ -43,7 +43,7 @@ func TestDispatcher(t *testing.T) {
 				c.batch(600)
 				took := c.awaitStrike(victim, action)
 				if action == "stop" {
-					victim.first.signal(syscall.SIGCONT)
+					victim.first.Signal(syscall.SIGCONT)
 				}
 				faults.add(t, fmt.Sprintf("dispatcher %s %s", verb, of.where), c.verify(), took)
 			})
@@ -59,7 +59,7 @@ func TestLeader(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, options{latency: "uniform:200ms-400ms", settings: []string{"FUSILLADE_UNCLAIM_BATCH_SIZE=3"}})
 			leader := c.keep("dispatcher", strike(failpoint.Reclaimed, 1+choices(t).IntN(2), action))
-			poll(t, "it leads", func() bool { return strings.Contains(leader.first.logs.String(), "this dispatcher leads") })
+			poll(t, "it leads", func() bool { return strings.Contains(leader.first.Log(), "this dispatcher leads") })
 			c.keep("dispatcher")
 			dead := c.keep("consumer")
 			c.awaitDaemons(3)
@@ -67,11 +67,11 @@ func TestLeader(t *testing.T) {
 			poll(t, "calls are in flight", func() bool { return c.endpoint.stats().InFlight == int64(2*c.limit) })
 			c.keep("consumer")
 			at, held := time.Now(), c.inHand()
-			dead.now().kill()
-			poll(t, "the failpoint acts", leader.first.struck)
+			dead.now().Kill()
+			poll(t, "the failpoint acts", func() bool { return struck(leader.first) })
 			took := c.awaitMoved(held, at)
 			if action == "stop" {
-				leader.first.signal(syscall.SIGCONT)
+				leader.first.Signal(syscall.SIGCONT)
 			}
 			faults.add(t, fmt.Sprintf("consumer killed, and then the leader %s in the middle of its reclaim", verb), c.verify(), took)
 		})

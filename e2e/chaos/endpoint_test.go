@@ -8,11 +8,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"testing"
 	"time"
 
 	"fusillade/internal/mock"
+	"fusillade/internal/testenv/programs"
 )
 
 // endpoint is a mock model endpoint in a process of its own.
@@ -31,19 +31,13 @@ func newEndpoint(t *testing.T, limit int, o options) *endpoint {
 	if !o.noErrors {
 		args = append(args, "--errors", "503=0.06,429=0.03,400=0.01")
 	}
-	p, err := startProcess(withoutSettings(os.Environ()), "fusillade", args...)
+	p, err := built.Launch(programs.Environment(), "fusillade", args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.kill)
-	e := &endpoint{t: t, client: http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}}
+	t.Cleanup(p.Kill)
+	e := &endpoint{t: t, url: p.URL(t), client: http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}}
 	t.Cleanup(e.client.CloseIdleConnections)
-	poll(t, "the endpoint listens", func() bool {
-		if m := listening.FindStringSubmatch(p.logs.String()); m != nil {
-			e.url = m[1]
-		}
-		return e.url != ""
-	})
 	return e
 }
 

@@ -20,13 +20,14 @@ import (
 
 	"fusillade/internal/testenv/loopback"
 	"fusillade/internal/testenv/pooler"
+	"fusillade/internal/testenv/programs"
 	"fusillade/migrations"
 )
 
 // node is one of two Postgres servers.
 type node struct {
 	dir, addr string
-	logs      logs
+	logs      programs.Output
 	cmd       *exec.Cmd
 	over      chan struct{}
 }
@@ -133,7 +134,7 @@ func (r *replicated) start(n *node, settings ...string) {
 	r.t.Cleanup(func() {
 		r.kill(n)
 		if r.t.Failed() {
-			r.t.Logf("Postgres at %s said:\n%s", n.addr, tail(n.logs.String(), 3000))
+			r.t.Logf("Postgres at %s said:\n%s", n.addr, n.logs.Tail())
 		}
 	})
 	poll(r.t, "Postgres answers", func() bool { return r.ask(n, `SELECT true`) })
@@ -260,7 +261,7 @@ func TestTwoPrimaries(t *testing.T) {
 	poll(t, "no dispatcher works with the old primary", func() bool {
 		for _, p := range c.pods {
 			// The leader's lock is asked for first, or the heartbeat.
-			if text := p.now().logs.String(); p.role == "dispatcher" && !strings.Contains(text, "holding the leader's lock") && !strings.Contains(text, "begins again as a new daemon") {
+			if text := p.now().Log(); p.role == "dispatcher" && !strings.Contains(text, "holding the leader's lock") && !strings.Contains(text, "begins again as a new daemon") {
 				return false
 			}
 		}

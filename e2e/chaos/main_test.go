@@ -4,23 +4,22 @@ package chaos
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"fusillade/internal/testenv/programs"
 )
 
 var (
-	programs string // where the binaries under test are
-	seed     uint64
-	pg       *postgresServer // shared by all tests
+	built programs.Dir // where the programs under test are
+	seed  uint64
+	pg    *postgresServer // shared by all tests
 )
 
 func TestMain(m *testing.M) {
@@ -40,11 +39,9 @@ func run(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	fmt.Printf("CHAOS_SEED=%d\n", seed)
-	if programs, err = filepath.Abs(filepath.Join("..", "..", "build", "chaos")); err != nil {
+	// With their failpoints; CHAOS_BUILD adds flags, such as -race.
+	if built, err = programs.Build("../..", "chaos", append([]string{"-tags", "failpoint"}, strings.Fields(os.Getenv("CHAOS_BUILD"))...)...); err != nil {
 		return 0, err
-	}
-	if err := build(programs); err != nil {
-		return 0, fmt.Errorf("building the programs: %w", err)
 	}
 	if pg, err = newPostgresServer(); err != nil {
 		return 0, err
@@ -65,17 +62,6 @@ func chooseSeed() (uint64, error) {
 		return 0, fmt.Errorf("CHAOS_SEED: %w", err)
 	}
 	return n, nil
-}
-
-// build makes the programs with their failpoints; CHAOS_BUILD adds flags, such
-// as -race.
-func build(dir string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	args := append([]string{"build", "-tags", "failpoint", "-o", dir + string(filepath.Separator)}, strings.Fields(os.Getenv("CHAOS_BUILD"))...)
-	cmd := exec.CommandContext(ctx, "go", append(args, "fusillade/cmd/dispatcher", "fusillade/cmd/consumer", "fusillade/cmd/api", "fusillade/cmd/fusillade")...)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	return cmd.Run()
 }
 
 // choices are a test's own, and the same for the same seed.

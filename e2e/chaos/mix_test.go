@@ -26,15 +26,15 @@ func TestMix(t *testing.T) {
 		switch choose.IntN(9) {
 		case 0, 1:
 			what = p.role + " killed"
-			p.now().kill()
+			p.now().Kill()
 		case 2:
 			d = time.Duration(500+choose.IntN(4500)) * time.Millisecond
 			what = p.role + " frozen"
 			c.frozen++
 			frozen := p.now()
-			frozen.signal(syscall.SIGSTOP)
+			frozen.Signal(syscall.SIGSTOP)
 			wait(d)
-			frozen.signal(syscall.SIGCONT)
+			frozen.Signal(syscall.SIGCONT)
 		case 3:
 			what = "NATS killed"
 			c.broker.kill()

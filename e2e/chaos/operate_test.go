@@ -35,7 +35,7 @@ func TestCancel(t *testing.T) {
 			case "killed":
 				c.serve(strike(failpoint.Cancelled, 1, "kill"))
 			case "with crash":
-				c.pods[3].now().kill()
+				c.pods[3].now().Kill()
 			case "nats killed":
 				c.broker.kill()
 			}
@@ -65,7 +65,7 @@ func TestPurge(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, options{settings: []string{"FUSILLADE_PURGE_INTERVAL_MS=1000", "FUSILLADE_PURGE_BATCH_SIZE=40"}})
 	leader := c.keep("dispatcher", strike(failpoint.Purging, 2+choices(t).IntN(4), "kill"))
-	poll(t, "it leads", func() bool { return strings.Contains(leader.first.logs.String(), "this dispatcher leads") })
+	poll(t, "it leads", func() bool { return strings.Contains(leader.first.Log(), "this dispatcher leads") })
 	c.keep("dispatcher")
 	c.keep("consumer")
 	deleted := c.batch(200)
@@ -77,8 +77,8 @@ func TestPurge(t *testing.T) {
 	if out, err := c.command("batches", "delete", deleted.String()); err != nil {
 		t.Fatalf("deleting: %v: %s", err, out)
 	}
-	poll(t, "the failpoint acts", leader.first.struck)
-	<-leader.first.done
+	poll(t, "the failpoint acts", func() bool { return struck(leader.first) })
+	<-leader.first.Done()
 	at := time.Now()
 	poll(t, "nothing is left of the batch", func() bool { return checker.Erased(t.Context(), c.db, deleted) == nil })
 	if err := checker.CheckAll(t.Context(), c.db); err != nil {

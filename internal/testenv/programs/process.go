@@ -20,7 +20,7 @@ type Process struct {
 	Name string
 
 	cmd  *exec.Cmd
-	log  log
+	log  Output
 	done chan struct{} // closed when the process has ended
 }
 
@@ -65,10 +65,7 @@ func (p *Process) WantExit(t testing.TB, code int, texts ...string) {
 func (p *Process) Log() string { return p.log.String() }
 
 // Tail is the end of Log.
-func (p *Process) Tail() string {
-	text := p.Log()
-	return text[max(len(text)-tailBytes, 0):]
-}
+func (p *Process) Tail() string { return p.log.Tail() }
 
 // Sound fails the test if the process printed that it is broken: a data race, a
 // panic, or a fatal error of Go's runtime.
@@ -104,21 +101,28 @@ func (p *Process) URL(t testing.TB) string {
 	return "http://" + found[1] + found[2]
 }
 
-// log is written by the process and read by its test.
-type log struct {
+// Output is what a process has printed, written by it and read by its test. Its zero
+// value is ready, and it is safe for concurrent use.
+type Output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
 // Write implements io.Writer.
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
 }
 
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// Tail is the end of it, to be shown where a test failed.
+func (o *Output) Tail() string {
+	text := o.String()
+	return text[max(len(text)-tailBytes, 0):]
 }
