@@ -9,12 +9,28 @@ import (
 	"net"
 	"strings"
 	"syscall"
+
+	"fusillade/internal/batch"
 )
 
-// describe says what broke a call. It goes by the error's type and not by its
-// text: net/http quotes what the upstream sent in some of its texts, and what
-// the upstream sent may be part of an answer.
-func describe(err error) string {
+// diagnosis is what broke a call.
+type diagnosis struct {
+	// text is for operators: it names hosts and addresses. It goes by the error's
+	// type and not by its text: net/http quotes what the upstream sent in some of
+	// its texts, and what the upstream sent may be part of an answer.
+	text string
+	// cause names no host and no address, which owners of a shared cluster are not
+	// to know.
+	cause string
+	// refusal is what keeps every call from the endpoint; empty: the network may be
+	// to blame.
+	refusal batch.RefusalCause
+}
+
+const brokenCause = "the connection broke, or the response is malformed"
+
+// diagnose says what an error before the end of an answer means.
+func diagnose(err error) diagnosis {
 	var (
 		dns    *net.DNSError
 		cert   *tls.CertificateVerificationError
@@ -26,62 +42,61 @@ func describe(err error) string {
 	)
 	switch {
 	case errors.Is(err, errBrokenStream):
-		return err.Error()
-	case errors.As(err, &dns):
-		return fmt.Sprintf("looking up %s: %s", dns.Name, dns.Err)
+		return diagnosis{err.Error(), brokenCause, ""}
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return diagnosis{"looking up " + dns.Name + ": " + dns.Err, "no such host", batch.CauseNoSuchHost}
+	case dns != nil:
+		return diagnosis{"looking up " + dns.Name + ": " + dns.Err, "the host name could not be looked up", ""}
 	case errors.As(err, &cert):
-		return cert.Error() + certificateRemedy(cert.Err)
+		return diagnosis{cert.Error() + certificateRemedy(cert.Err), "untrusted certificate: " + certificateCause(cert.Err), batch.CauseBadCertificate}
 	case errors.As(err, &record):
-		return "upstream does not speak TLS; the endpoint may be http, not https"
+		return diagnosis{"upstream does not speak TLS; the endpoint may be http, not https", "the endpoint does not speak TLS", batch.CauseNoTLS}
 	case errors.As(err, &alert):
-		return alert.Error()
-	case errors.As(err, &op):
-		return describeOp(op)
+		return diagnosis{alert.Error(), alert.Error(), ""}
+	}
+	at := ""
+	if errors.As(err, &op) {
+		at = where(op)
+	}
+	switch {
+	case wantsCertificate(op):
+		const wants = "the endpoint wants a client certificate"
+		return diagnosis{at + op.Err.Error() + "; " + wants + " (FUSILLADE_UPSTREAM_CERT), or refuses the one that it was shown", wants + ", or refuses the one that it was shown", batch.CauseBadCertificate}
 	case errors.As(err, &errno):
-		return errno.Error()
+		return diagnosis{at + errno.Error(), errno.Error(), unreachable(errno)}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "upstream closed the connection"
+		return diagnosis{at + "upstream closed the connection", "the endpoint closed the connection", ""}
+	case op != nil && op.Timeout():
+		return diagnosis{at + "timed out", "connecting timed out", ""}
 	case errors.As(err, &netErr) && netErr.Timeout():
-		return "connecting timed out"
+		return diagnosis{at + "connecting timed out", "connecting timed out", ""}
+	case op != nil && (op.Op == "remote error" || op.Op == "local error"): // a TLS alert
+		return diagnosis{at + op.Err.Error(), brokenCause, ""}
 	}
 	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
 		err = inner
 	}
-	return fmt.Sprintf("connection broken or response malformed (%T)", err)
+	return diagnosis{at + fmt.Sprintf("connection broken or response malformed (%T)", err), brokenCause, ""}
 }
 
-// causeOf says what broke a call without naming a host or an address, which
-// owners of a shared cluster are not to know.
-func causeOf(err error) string {
-	var (
-		dns    *net.DNSError
-		cert   *tls.CertificateVerificationError
-		record tls.RecordHeaderError
-		alert  tls.AlertError
-		errno  syscall.Errno
-		netErr net.Error
-	)
-	switch {
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return "no such host"
-	case errors.As(err, &dns):
-		return "the host name could not be looked up"
-	case errors.As(err, &cert):
-		return "untrusted certificate: " + certificateCause(cert.Err)
-	case errors.As(err, &record):
-		return "the endpoint does not speak TLS"
-	case errors.As(err, &alert):
-		return alert.Error()
-	case wantsCertificate(err):
-		return "the endpoint wants a client certificate, or refuses the one that it was shown"
-	case errors.As(err, &errno):
-		return errno.Error()
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "the endpoint closed the connection"
-	case errors.As(err, &netErr) && netErr.Timeout():
-		return "connecting timed out"
+// where begins the text of an error with what was being done, and with whom.
+func where(op *net.OpError) string {
+	if op.Addr == nil {
+		return op.Op + ": "
 	}
-	return "the connection broke, or the response is malformed"
+	return op.Op + " " + op.Addr.String() + ": "
+}
+
+// unreachable is the refusal of an endpoint that nothing gets to.
+func unreachable(errno syscall.Errno) batch.RefusalCause {
+	switch errno {
+	case syscall.ECONNREFUSED:
+		return batch.CauseConnectionRefused
+	case syscall.EHOSTUNREACH, syscall.ENETUNREACH:
+		return batch.CauseUnreachable
+	default:
+		return ""
+	}
 }
 
 // certificateRemedy says what may help, after the cause.
@@ -94,9 +109,8 @@ func certificateRemedy(err error) string {
 
 // wantsCertificate reports whether the endpoint ended a handshake because of the
 // client's certificate. Package tls has its alerts as text only.
-func wantsCertificate(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate")
+func wantsCertificate(op *net.OpError) bool {
+	return op != nil && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate")
 }
 
 func certificateCause(err error) string {
@@ -114,25 +128,6 @@ func certificateCause(err error) string {
 		return "it has expired or is not valid yet"
 	}
 	return "it cannot be verified"
-}
-
-func describeOp(op *net.OpError) string {
-	where := op.Op
-	if op.Addr != nil {
-		where += " " + op.Addr.String()
-	}
-	var errno syscall.Errno
-	switch {
-	case errors.As(op.Err, &errno):
-		return where + ": " + errno.Error()
-	case op.Timeout():
-		return where + ": timed out"
-	case wantsCertificate(op):
-		return where + ": " + op.Err.Error() + "; the endpoint wants a client certificate (FUSILLADE_UPSTREAM_CERT), or refuses the one that it was shown"
-	case op.Op == "remote error", op.Op == "local error": // a TLS alert
-		return where + ": " + op.Err.Error()
-	}
-	return where + ": " + describe(op.Err)
 }
 
 // isLocal reports whether this process or machine, and not the endpoint, is why

@@ -145,9 +145,14 @@ func (c *Client) retriesStatus(status int) bool {
 func (c *Client) broken(ctx context.Context, doing string, err error) Outcome {
 	switch cause := context.Cause(ctx); {
 	case cause == nil && isLocal(err):
-		return Outcome{Reason: batch.LocalError, Detail: detail(doing + ": " + describe(err))}
+		return Outcome{Reason: batch.LocalError, Detail: detail(doing + ": " + diagnose(err).text)}
 	case cause == nil:
-		return Outcome{Reason: batch.NetworkError, Detail: detail(doing + ": " + describe(err)), Cause: causeOf(err), Refusal: unreachable(err)}
+		why := diagnose(err)
+		out := Outcome{Reason: batch.NetworkError, Detail: detail(doing + ": " + why.text), Cause: why.cause}
+		if why.refusal != "" {
+			out.Refusal = &Refusal{Kind: why.refusal, Cause: detail(why.text)}
+		}
+		return out
 	case errors.Is(cause, errTimeout):
 		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out after %v %s", c.cfg.Timeout, doing)}
 	case errors.Is(cause, errStreamTimeout):

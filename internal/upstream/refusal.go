@@ -1,14 +1,10 @@
 package upstream
 
 import (
-	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
-	"syscall"
 
 	"fusillade/internal/batch"
 )
@@ -98,30 +94,4 @@ func readError(body []byte) (message string, codes []string) {
 		_ = json.Unmarshal(m.Detail, &message)
 	}
 	return strings.Join(strings.Fields(text(message, maxMessageBytes)), " "), codes
-}
-
-// unreachable returns the refusal of an error before any answer; nil: the
-// network may be to blame.
-func unreachable(err error) *Refusal {
-	var (
-		dns    *net.DNSError
-		cert   *tls.CertificateVerificationError
-		record tls.RecordHeaderError
-	)
-	kind := batch.RefusalCause("")
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		kind = batch.CauseConnectionRefused
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		kind = batch.CauseUnreachable
-	case errors.As(err, &dns) && dns.IsNotFound:
-		kind = batch.CauseNoSuchHost
-	case errors.As(err, &cert), wantsCertificate(err):
-		kind = batch.CauseBadCertificate
-	case errors.As(err, &record):
-		kind = batch.CauseNoTLS
-	default:
-		return nil
-	}
-	return &Refusal{Kind: kind, Cause: detail(describe(err))}
 }
