@@ -107,3 +107,45 @@ func (a *answers) lately(t *task, with hold.Call) bool {
 	defer a.mu.Unlock()
 	return time.Since(a.owns[with.Credential]) < lately
 }
+
+const (
+	// gentlePause is how long a request waits that is one too many after a hold.
+	gentlePause = 2 * time.Second
+	// maxSpread spreads what a hold keeps waiting over the time after its end.
+	maxSpread = 5 * time.Second
+	// refusedPause is how long what is refused waits at least, so that it is there
+	// soon after the hold is lifted.
+	refusedPause = 500 * time.Millisecond
+)
+
+// heldTask is one that may not be called for so long.
+type heldTask struct {
+	task *task
+	wait time.Duration
+	due  bool // it waits in Postgres, where nothing claims it while it is held
+}
+
+// takeHeld takes the tasks that next has set apart, for releaseHeld. The caller
+// holds the lock.
+func (p *pool) takeHeld() []heldTask {
+	held := p.held
+	p.held = nil
+	p.c.calls.Add(len(held)) // so that a drain waits for these too
+	return held
+}
+
+// releaseHeld releases them without waiting: a goroutine that wakes a pool, such
+// as a flush of results, must not wait for room in the queue of results.
+func (p *pool) releaseHeld(held []heldTask) {
+	if len(held) == 0 {
+		return
+	}
+	go func() { // as one of c.calls
+		for _, h := range held {
+			d := released(h.task, h.wait)
+			d.release.Due = d.release.Due || h.due
+			p.c.finish(d)
+			p.c.calls.Done()
+		}
+	}()
+}

@@ -121,23 +121,6 @@ func (c *Consumer) dispatchAll() {
 	}
 }
 
-const (
-	// gentlePause is how long a request waits that is one too many after a hold.
-	gentlePause = 2 * time.Second
-	// maxSpread spreads what a hold keeps waiting over the time after its end.
-	maxSpread = 5 * time.Second
-	// refusedPause is how long what is refused waits at least, so that it is there
-	// soon after the hold is lifted.
-	refusedPause = 500 * time.Millisecond
-)
-
-// heldTask is one that may not be called for so long.
-type heldTask struct {
-	task *task
-	wait time.Duration
-	due  bool // it waits in Postgres, where nothing claims it while it is held
-}
-
 // next takes the first ready task whose credential is not held, and for which its
 // rate limits have something, and reserves its call, if there is one and it can
 // be. Tasks that are held are set apart for takeHeld: they neither wait in others'
@@ -239,31 +222,6 @@ func (p *pool) takeReady(i int) {
 	}
 	p.ready[0] = nil
 	p.ready = p.ready[1:]
-}
-
-// takeHeld takes the tasks that next has set apart, for releaseHeld. The caller
-// holds the lock.
-func (p *pool) takeHeld() []heldTask {
-	held := p.held
-	p.held = nil
-	p.c.calls.Add(len(held)) // so that a drain waits for these too
-	return held
-}
-
-// releaseHeld releases them without waiting: a goroutine that wakes a pool, such
-// as a flush of results, must not wait for room in the queue of results.
-func (p *pool) releaseHeld(held []heldTask) {
-	if len(held) == 0 {
-		return
-	}
-	go func() { // as one of c.calls
-		for _, h := range held {
-			d := released(h.task, h.wait)
-			d.release.Due = d.release.Due || h.due
-			p.c.finish(d)
-			p.c.calls.Done()
-		}
-	}()
 }
 
 // work makes a call, and those after it as long as there are some: a goroutine
