@@ -21,6 +21,8 @@ const (
 	explainedBatches = 20
 	// failureBatches is of how many batches failures are grouped.
 	failureBatches = 100
+	// failureRows is how many ways of failing are listed.
+	failureRows = 10
 )
 
 type overviewData struct {
@@ -141,8 +143,10 @@ func (u *UI) failures(ctx context.Context, owner string, live []postgres.Batch, 
 		}
 	}
 	counts, err := u.cfg.Store.FailureCounts(ctx, ids, time.Hour)
-	for _, f := range counts {
-		d.Failed += f.Count
+	for i, f := range counts {
+		if d.Failed += f.Count; i >= failureRows {
+			continue
+		}
 		d.Failures = append(d.Failures, failureRow{f, f.Reason.Message(f.StatusCode)})
 	}
 	return err
@@ -176,10 +180,10 @@ func modelNeeds(m control.ModelStatus) (needs []need) {
 }
 
 func lateNeed(row batchRow) need {
-	n := need{Subject: row.ID, Link: "/ui/batches/" + row.ID, Until: row.ExpiresAt, Advice: "Raise the limit of its models, or give the batch more time by creating it anew."}
-	n.Text = "At its pace the batch will miss its deadline: it moves not at all."
+	n := need{Subject: row.ID, Link: "/ui/batches/" + row.ID, Advice: "Raise the limits of its models, or give it more time by creating it anew."}
+	n.Text = fmt.Sprintf("The batch does not move, and its deadline is %s.", until(row.ExpiresAt))
 	if row.Left > 0 {
-		n.Text = fmt.Sprintf("At its pace the batch will miss its deadline: it needs %s more.", duration(row.Left))
+		n.Text = fmt.Sprintf("At its pace the batch needs %s more, but its deadline is %s.", duration(row.Left), until(row.ExpiresAt))
 	}
 	return n
 }
