@@ -50,7 +50,7 @@ func NewAPI(r Resources, settings *config.API, models ...string) (*api.Server, e
 		return server, err
 	}
 	_, err = ui.New(ui.Config{
-		API: server, Store: cfg.Store, Controller: cfg.Controller, Conn: r.Conn, Log: r.Log,
+		API: server, Store: cfg.Store, Controller: cfg.Controller, Conn: r.Conn, Log: r.Log, Prices: batch.Prices(settings.ModelPrices),
 	})
 	return server, err
 }

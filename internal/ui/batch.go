@@ -21,12 +21,19 @@ type batchData struct {
 	HeldUp, Do    string
 	Groups        []groupRow
 	Partial       bool
-	Usage         []postgres.ModelUsage
-	Total         postgres.ModelUsage
+	Usage         []usageRow
+	Total         usageRow
+	Priced        bool
 	Rate          plot
 	Output, Error string // ids of its files; empty: there is none
 	Events        []batchEvent
 	Now           time.Time
+}
+
+// usageRow is what was used of a model, and what it cost; empty: it has no price.
+type usageRow struct {
+	postgres.ModelUsage
+	Cost string
 }
 
 type groupRow struct {
@@ -67,7 +74,7 @@ func (u *UI) batch(r *http.Request, who api.Caller) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := batchData{Now: time.Now(), Own: own, Usage: b.Usage, Total: postgres.ModelUsage{Model: "all"}}
+	d := batchData{Now: time.Now(), Own: own}
 	d.Row = u.batchRow(b, d.Now)
 	d.HeldUp, d.Do = u.cfg.API.HeldUp(ctx, b)
 	if b.Unsuccessful() > 0 || d.Row.Live {
@@ -87,10 +94,7 @@ func (u *UI) batch(r *http.Request, who api.Caller) (any, error) {
 			d.Groups = append(d.Groups, groupRow{g, message})
 		}
 	}
-	for _, m := range b.Usage {
-		d.Total.InputTokens, d.Total.OutputTokens = d.Total.InputTokens+m.InputTokens, d.Total.OutputTokens+m.OutputTokens
-		d.Total.CachedTokens, d.Total.ReasoningTokens = d.Total.CachedTokens+m.CachedTokens, d.Total.ReasoningTokens+m.ReasoningTokens
-	}
+	u.usage(&d, b.Usage)
 	points, err := u.cfg.Store.BatchCurve(ctx, b.ID, curvePoints)
 	if err != nil {
 		return nil, err
@@ -104,6 +108,24 @@ func (u *UI) batch(r *http.Request, who api.Caller) (any, error) {
 	}
 	d.Events = batchEvents(b, points)
 	return d, nil
+}
+
+// usage fills in what was used of each model, and in all.
+func (u *UI) usage(d *batchData, models []postgres.ModelUsage) {
+	var cost batch.Money
+	for _, m := range models {
+		row := usageRow{ModelUsage: m}
+		if price, known := u.cfg.Prices.Of(batch.Model(m.Model)); known {
+			of := price.Cost(m.InputTokens, m.OutputTokens)
+			row.Cost, d.Priced = of.String(), true
+			cost += of
+		}
+		d.Usage = append(d.Usage, row)
+		t := &d.Total.ModelUsage
+		t.InputTokens, t.OutputTokens = t.InputTokens+m.InputTokens, t.OutputTokens+m.OutputTokens
+		t.CachedTokens, t.ReasoningTokens = t.CachedTokens+m.CachedTokens, t.ReasoningTokens+m.ReasoningTokens
+	}
+	d.Total.Cost = cost.String()
 }
 
 // ratePlot makes rates of how far the batch was when. Points are put together that

@@ -36,6 +36,15 @@ type world struct {
 // newWorld serves the API with keys, unless change says otherwise.
 func newWorld(t testing.TB, change func(*config.Standalone)) *world {
 	t.Helper()
+	w := connect(t, change)
+	checker.AtEnd(t, w.db)
+	w.url = w.serve()
+	return w
+}
+
+// connect returns a world that serves nothing yet.
+func connect(t testing.TB, change func(*config.Standalone)) *world {
+	t.Helper()
 	w := &world{t: t}
 	if err := config.Load(&w.settings); err != nil {
 		t.Fatal(err)
@@ -57,8 +66,6 @@ func newWorld(t testing.TB, change func(*config.Standalone)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.db.Close)
-	checker.AtEnd(t, w.db)
-	w.url = w.serve()
 	return w
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fusillade/internal/api"
+	"fusillade/internal/batch"
 	"fusillade/internal/control"
 	"fusillade/internal/postgres"
 )
@@ -24,13 +25,14 @@ type controller interface {
 	Models(ctx context.Context) ([]control.ModelStatus, error)
 }
 
-// Config says what the dashboard shows. All fields are required.
+// Config says what the dashboard shows. All fields but Prices are required.
 type Config struct {
 	API        *api.Server // that it is a part of
 	Store      *postgres.Store
 	Controller controller
 	Conn       *nats.Conn
 	Log        *slog.Logger
+	Prices     batch.Prices // of models; a model without one has no costs
 }
 
 // UI is the dashboard. It is safe for concurrent use.

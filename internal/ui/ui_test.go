@@ -133,12 +133,15 @@ func (w *world) count(sql string) (n int) {
 // and nothing of what is in them.
 func TestOwners(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	w := newWorld(t, func(s *config.Standalone) {
+		s.ModelPrices = config.ModelPrices{"gpt": {Prompt: 1_000_000, Completion: 2_000_000}}
+	})
 	w.work(mock.Settings{})
 	alice, bob, root := w.signedIn(w.key("alice", false)), w.signedIn(w.key("bob", false)), w.signedIn(w.key("root", true))
 	id := alice.batch(lines(3, "gpt", "alice's secret"), map[string]string{"name": "nightly"})
 	w.finished(id)
 
+	alice.get("/ui/batches/"+id).has(t, "Cost")
 	for _, path := range []string{"/ui/batches/" + id, "/ui/batches/" + id + "/requests", "/ui/batches/" + id + "/requests/1"} {
 		if a := alice.get(path); a.status != http.StatusOK {
 			t.Errorf("%s answers its owner with %d: %s", path, a.status, a.body)
