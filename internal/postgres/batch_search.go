@@ -36,7 +36,7 @@ const (
 	// What matches may be rare among millions, so one statement looks at
 	// searchWindow batches at most, and one search at searchWindows times that.
 	searchWindow  = 5000
-	searchWindows = 8
+	searchWindows = 4
 
 	searchConditionsSQL = `
    AND ($3 = '' OR status = $3)
@@ -57,7 +57,7 @@ const (
 var lastID = batch.ID(bytes.Repeat([]byte{0xff}, 16))
 
 // FindBatches returns a page of batches. It takes no longer the more batches there
-// are: of those that do not match it looks at 40,000 at most.
+// are: of those that do not match it looks at 20,000 at most.
 func (s *Store) FindBatches(ctx context.Context, q BatchSearch) (FoundBatches, error) {
 	found, err := s.findBatches(ctx, q)
 	if err != nil {

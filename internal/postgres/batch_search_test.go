@@ -67,11 +67,11 @@ func TestFindBatches(t *testing.T) {
 	}{
 		"an owner's":           {BatchSearch{Owner: "owner-3", Limit: 1000}, n / 10, 6},
 		"of another":           {BatchSearch{Owner: "nobody", Limit: 10}, 0, 1},
-		"all that failed":      {BatchSearch{Status: batch.StatusFailed, Limit: 1000}, n / 100, 2},
+		"all that failed":      {BatchSearch{Status: batch.StatusFailed, Limit: 1000}, n / 100, 4},
 		"in progress":          {BatchSearch{Status: batch.StatusInProgress, Limit: 100}, 30, 1},
 		"an owner's, of those": {BatchSearch{Status: batch.StatusInProgress, Owner: "owner-3", Limit: 2}, 3, 2},
-		"of a model":           {BatchSearch{Model: string(testModel), Limit: 5000}, n / 10, 2},
-		"one by its metadata":  {BatchSearch{MetadataKey: "n", MetadataText: "77", Limit: 50}, 1, 2},
+		"of a model":           {BatchSearch{Model: string(testModel), Limit: 5000}, n / 10, 4},
+		"one by its metadata":  {BatchSearch{MetadataKey: "n", MetadataText: "77", Limit: 50}, 1, 4},
 		"of one hour":          {BatchSearch{Owner: "owner-3", From: day.Add(time.Hour), To: day.Add(2 * time.Hour), Limit: 1000}, 360, 1},
 	} {
 		if found, pages := all(c.query); found != c.want || pages != c.pages {

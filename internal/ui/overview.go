@@ -17,10 +17,10 @@ const (
 	// overviewBatches is how many batches in progress the overview looks at, those
 	// with the earliest deadline, and explainedBatches of how many it asks what holds
 	// them up.
-	overviewBatches  = 200
+	overviewBatches  = 100
 	explainedBatches = 20
 	// failureBatches is of how many batches failures are grouped.
-	failureBatches = 100
+	failureBatches = 50
 	// failureRows is how many ways of failing are listed.
 	failureRows = 10
 )
