@@ -73,8 +73,9 @@ mutations: ## Take the fence apart, one condition at a time: a test must fail ea
 	$(GO) test -count=1 -v -timeout 30m -run '^TestMutations$$' ./e2e/mutations -mutate
 
 # UPDATE=1 writes what was found into docs/design.md.
-model: ## Explore every state of the model of the protocol (minutes)
+model: ## Explore every state of the models of the protocol and of slots (minutes)
 	$(GO) test -count=1 -v -timeout 30m -run '^Test(EveryState|Mutants)$$' ./internal/protocol -full $(if $(UPDATE),-update)
+	$(GO) test -count=1 -v -timeout 10m -run '^TestEveryStateOfSharing$$' ./internal/slots
 
 bench: build ## Measure the pipeline on this machine, in a minute
 	build/fusillade bench --requests 5000
