@@ -24,6 +24,7 @@ type store interface {
 	CheckLiveness(ctx context.Context, deliveries []postgres.Delivery) ([]postgres.Liveness, error)
 	Finish(ctx context.Context, daemon batch.DaemonID, completions []postgres.Completion, releases []postgres.Release) (map[batch.RequestID]bool, error)
 	ReleaseClaims(ctx context.Context, requests []postgres.ClaimedRequest, delay time.Duration) (int, error)
+	DeadDaemons(ctx context.Context, ids []batch.DaemonID, stale time.Duration) (map[batch.DaemonID]bool, error)
 }
 
 // caller makes one call. It must return soon after its context ends.

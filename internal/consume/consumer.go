@@ -133,12 +133,16 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	}
 	c.keeper, err = slots.NewKeeper(ctx, slots.Config{
 		Conn: cfg.Conn, Daemon: cfg.Daemon, Capacity: cfg.MaxInFlight,
-		HeartbeatInterval: cfg.HeartbeatInterval, OnModel: c.openPool, Metrics: cfg.Metrics, Log: cfg.Log,
+		HeartbeatInterval: cfg.HeartbeatInterval, Dead: c.deadDaemons, OnModel: c.openPool, Metrics: cfg.Metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+func (c *Consumer) deadDaemons(ctx context.Context, ids []batch.DaemonID) (map[batch.DaemonID]bool, error) {
+	return c.cfg.Store.DeadDaemons(ctx, ids, c.cfg.StaleThreshold)
 }
 
 // Stats are counted since the start.

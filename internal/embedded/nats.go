@@ -186,13 +186,21 @@ func (n *NATS) InProcessConn() (net.Conn, error) {
 
 // Restart stops the server, cutting every connection, and starts it again on the
 // same data and the same port.
-func (n *NATS) Restart() error {
+func (n *NATS) Restart() error { return n.RestartWith(nil) }
+
+// RestartWith is Restart with a change of the data directory while no server runs.
+func (n *NATS) RestartWith(change func(dataDir string) error) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
 		return errors.New("restarting NATS: it has been stopped")
 	}
 	n.shutDown()
+	if change != nil {
+		if err := change(n.dataDir); err != nil {
+			return fmt.Errorf("restarting NATS: %w", err)
+		}
+	}
 	if err := n.start(); err != nil {
 		return fmt.Errorf("restarting NATS: %w", err)
 	}

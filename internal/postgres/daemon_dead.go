@@ -33,6 +33,31 @@ func (s *Store) DeclareDead(ctx context.Context, stale time.Duration) ([]batch.D
 	return ids, nil
 }
 
+const deadAmongSQL = `
+SELECT i.id FROM unnest($1::uuid[]) AS i (id)
+ WHERE NOT EXISTS (SELECT FROM daemons d WHERE d.id = i.id AND d.status <> 'dead' AND d.last_heartbeat > now() - $2::interval)`
+
+// DeadDaemons returns which of the daemons are dead, without a heartbeat for the
+// time, or unknown.
+func (s *Store) DeadDaemons(ctx context.Context, ids []batch.DaemonID, stale time.Duration) (map[batch.DaemonID]bool, error) {
+	given := make([][16]byte, len(ids))
+	for i, id := range ids {
+		given[i] = id
+	}
+	found, err := collect(ctx, s, func(row pgx.CollectableRow) (id batch.DaemonID, err error) {
+		err = row.Scan((*[16]byte)(&id))
+		return id, err
+	}, deadAmongSQL, given, stale)
+	if err != nil {
+		return nil, fmt.Errorf("looking for dead daemons: %w", err)
+	}
+	dead := make(map[batch.DaemonID]bool, len(found))
+	for _, id := range found {
+		dead[id] = true
+	}
+	return dead, nil
+}
+
 const removeDeadSQL = `
 DELETE FROM daemons WHERE id IN (
     SELECT id FROM daemons WHERE status = 'dead' AND stopped_at < now() - $1::interval ORDER BY stopped_at LIMIT $2)`

@@ -3,6 +3,8 @@ package postgres
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"fusillade/internal/batch"
 )
 
@@ -48,5 +50,22 @@ func TestDaemonLife(t *testing.T) {
 	}
 	if err := s.RegisterDaemon(t.Context(), Daemon{ID: NewDaemonID(), Role: "other"}); err == nil || Transient(err) {
 		t.Errorf("unknown role: %v", err)
+	}
+}
+
+func TestDeadDaemons(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	alive, silent, ended, unknown := newDaemon(t, s), newDaemon(t, s), newDaemon(t, s), NewDaemonID()
+	silence(t, s, silent)
+	if err := s.EndDaemon(t.Context(), ended); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.DeadDaemons(t.Context(), []batch.DaemonID{alive, silent, ended, unknown}, rules(alive).StaleThreshold)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[batch.DaemonID]bool{silent: true, ended: true, unknown: true}, got); diff != "" {
+		t.Errorf("dead (-want +got):\n%s", diff)
 	}
 }

@@ -38,6 +38,7 @@ type Account struct {
 	inUse      int
 	parked     []time.Time // slots of calls that were refused at once are not used again until then
 	restoring  bool        // a new bucket does not know yet of the calls in flight
+	quiet      time.Time   // no slot is taken until then
 	ready      int         // requests that wait here for a slot
 	moreQueued bool        // more wait in the stream
 	closed     bool
@@ -191,7 +192,11 @@ func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revisio
 	if entry.Limit > 0 { // to want more than there are changes nothing but the entry
 		want = min(want, entry.Limit)
 	}
-	after, target := entry.settle(a.daemon, want, a.inUse)
+	open := entry
+	if now.Before(a.quiet) { // the bucket went back in time
+		open.Limit = 0
+	}
+	after, target := open.settle(a.daemon, want, a.inUse)
 	if a.restoring && after.Held < a.inUse {
 		after.Held, write = a.inUse, true
 	}
@@ -200,6 +205,7 @@ func (a *Account) plan(now time.Time, dead map[string]bool) (next Entry, revisio
 	write = write || inDoubt || after.Held > before.Held || after.Want > before.Want ||
 		after != before && (lower || after.Want <= before.Want*3/4)
 	write = write && (a.revision != 0 || a.restoring) && entry.Model != "" // else there is no entry
+	write = write && !now.Before(a.quiet.Add(-RestoredAfter))
 
 	allowed := before.Held
 	a.target = after.Held
@@ -337,7 +343,7 @@ func (a *Account) nextLook() time.Duration {
 	defer a.mu.Unlock()
 	_, holds := a.entry.Holders[a.daemon]
 	switch {
-	case holds || a.inUse > 0 || a.ready > 0 || a.pending != 0 || a.restoring || a.closed:
+	case holds || a.inUse > 0 || time.Now().Before(a.quiet) || a.ready > 0 || a.pending != 0 || a.restoring || a.closed:
 		return settleInterval
 	case len(a.entry.Holders) > 0: // it may ask for a slot, or find their holders dead
 		return deathInterval
@@ -347,8 +353,11 @@ func (a *Account) nextLook() time.Duration {
 
 // forget drops what is known of a bucket that is no more. Calls in flight are
 // entered into the new one.
-func (a *Account) forget() {
+//
+// No slot is taken until quiet.
+func (a *Account) forget(quiet time.Time) {
 	a.mu.Lock()
+	a.quiet = quiet
 	a.entry, a.share, a.revision, a.pending, a.allowed = Entry{}, 0, 0, 0, 0
 	a.restoring = a.inUse > 0
 	a.mu.Unlock()

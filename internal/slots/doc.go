@@ -33,8 +33,8 @@
 //	I5  Only news of a higher revision is taken over. Revisions of one bucket grow;
 //	    those of another bucket say nothing (generation).
 //	I6  A holding is released by another daemon only if the holder's heartbeat is
-//	    gone from the bucket of daemons. A daemon without a heartbeat has fenced
-//	    itself one interval before, and its calls have ended.
+//	    gone from the bucket of daemons and stale in Postgres. A daemon without a
+//	    heartbeat has fenced itself one interval before, and its calls have ended.
 //	I7  An entry exists only for models with work, and goes with nobody holding
 //	    slots (Retire). Without an entry nothing is allowed.
 //
@@ -52,6 +52,18 @@
 //     whatever the limit is; until the leader has made an entry, with a limit of
 //     zero. The leader sets limits there only when every daemon that may have had
 //     calls has had that time, or has begun after the bucket was made.
+//   - The bucket goes back in time: an older copy of the broker's store is put back,
+//     or a majority of the replicas has lost their end. Each daemon notices by the
+//     revisions, which are lower than those that it knows, writes nothing for a
+//     second, enters its calls in flight, and takes no slot for RestoredAfter. One
+//     that knows of no later revision than what was put back cannot notice, and may
+//     take slots of calls that are not entered yet: it has begun just now, or was
+//     cut off. So the limit may be passed for three seconds, by at most what was
+//     free then and is in flight now.
+//   - The broker is split, and two halves serve from what both knew (which Raft
+//     forbids, and copies of a store do not). The holders of the other half keep
+//     their slots, since they live by Postgres; what nobody held at the split can be
+//     taken in each half. So calls in flight are at most the limit times the halves.
 //   - A limit is lowered below what is held: allowed falls at once, held as calls
 //     end. Nobody raises meanwhile, by I1.
 //   - The watch is blind: for up to 19 s after a restart of the server (measured

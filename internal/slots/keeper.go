@@ -30,6 +30,10 @@ type Config struct {
 	// HeartbeatInterval is how long after a reconnect the heartbeats of others
 	// are not checked, because they may just not have been renewed yet.
 	HeartbeatInterval time.Duration
+	// Dead returns which of these daemons are dead by Postgres's record. A heartbeat
+	// that is missing in the bucket is no proof: the bucket may have been lost, or
+	// be that of another half of a broker that is split. Required.
+	Dead func(context.Context, []batch.DaemonID) (map[batch.DaemonID]bool, error)
 	// OnModel is called for each model that appears, one at a time. It returns
 	// what to call when more slots may be acquired, and what to call once when the
 	// model is retired: the account has no slots any more. A model that comes back
@@ -48,8 +52,10 @@ type Keeper struct {
 	created time.Time     // when the bucket of slots was; owned by poll once it runs
 	read    uint64        // the bucket's last sequence when poll read it; owned by poll
 	readAt  time.Time     // when that was; owned by poll
-	watched atomic.Uint64 // the revision of the last entry that the watch delivered
+	older   int           // looks in a row that found the bucket older than what is known of it; owned by poll
+	watched atomic.Uint64 // the highest revision that a watch of this bucket delivered
 	anew    notify.Signal // to watch: the bucket is another one than before
+	suspect notify.Signal // to poll: the bucket may be older than what is known of it
 	dropped prometheus.Counter
 	// measured is of automatic limits, as decisions is.
 	measured  *measured
@@ -88,7 +94,7 @@ func NewKeeper(ctx context.Context, cfg Config) (*Keeper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("binding slots: %w", err)
 	}
-	k := &Keeper{cfg: cfg, accounts: make(map[string]*Account), anew: notify.New(),
+	k := &Keeper{cfg: cfg, accounts: make(map[string]*Account), anew: notify.New(), suspect: notify.New(),
 		dropped: telemetry.Drops(cfg.Metrics).WithLabelValues(telemetry.DroppedSlots), measured: newMeasured(cfg.Metrics),
 		decisions: decisions{deciders: make(map[string]*decider), silent: make(map[string]int), urgent: notify.New()}}
 	if k.slots, err = js.KeyValue(ctx, streams.SlotsBucket); err != nil {
@@ -189,10 +195,14 @@ func (k *Keeper) follow(ctx context.Context, g *errgroup.Group, connected <-chan
 			}
 			if update != nil { // nil marks the end of the initial values
 				k.observe(ctx, g, update, generation)
-				k.watched.Store(update.Revision())
+				k.hasWatched(update.Revision(), generation)
 			}
 		}
 	}
+}
+
+func (k *Keeper) hasWatched(revision uint64, generation int) {
+	k.during(generation, func() { k.watched.Store(max(k.watched.Load(), revision)) })
 }
 
 // poll reads the bucket now and then, as the authority behind the watch.
@@ -207,6 +217,7 @@ func (k *Keeper) poll(ctx context.Context, g *errgroup.Group) error {
 		case <-connected:
 			wait = pollAgain / 2 // not all daemons at one instant
 			continue
+		case <-k.suspect.C():
 		case <-time.After(backoff.Jitter(wait)):
 		}
 		wait = pollInterval
@@ -214,13 +225,17 @@ func (k *Keeper) poll(ctx context.Context, g *errgroup.Group) error {
 			k.cfg.Log.Warn("the bucket of slots could not be read", "err", err)
 			wait = pollAgain
 		}
+		if k.older > 0 {
+			wait = pollAgain
+		}
 	}
 }
 
 // readAll reads the bucket unless the watch has delivered all that is in it.
-func (k *Keeper) readAll(ctx context.Context, g *errgroup.Group) error {
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+func (k *Keeper) readAll(running context.Context, g *errgroup.Group) error {
+	ctx, cancel := context.WithTimeout(running, opTimeout)
 	defer cancel()
+	known, revisions := k.known() // before the bucket is asked
 	info, err := streams.BucketInfo(ctx, k.slots)
 	if err != nil {
 		return err
@@ -228,12 +243,13 @@ func (k *Keeper) readAll(ctx context.Context, g *errgroup.Group) error {
 	if !info.Created.Equal(k.created) {
 		k.cfg.Log.Warn("the bucket of slots was lost and made anew")
 		k.created, k.read = info.Created, 0
-		k.watched.Store(0)
-		k.forget()
+		k.older = 0
+		k.forget(time.Time{})
+		known, revisions = 0, nil
 	}
 	last := info.State.LastSeq
 	now := time.Now()
-	if last == max(k.read, k.watched.Load()) && now.Sub(k.readAt) < rereadInterval {
+	if last == known && now.Sub(k.readAt) < rereadInterval {
 		return nil
 	}
 	generation := k.bucket()
@@ -241,10 +257,13 @@ func (k *Keeper) readAll(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
+	if k.wentBack(info, known, entries, revisions) {
+		return nil
+	}
 	found := make(map[string]bool, len(entries))
 	for _, entry := range entries {
 		found[entry.Key()] = true
-		k.observe(ctx, g, entry, generation)
+		k.observe(running, g, entry, generation)
 	}
 	k.removed(found, last, generation)
 	k.read, k.readAt = last, now
@@ -289,11 +308,15 @@ func (k *Keeper) during(generation int, do func()) {
 
 // forget makes the keeper learn everything again: the revisions of another
 // bucket say nothing about this one's.
-func (k *Keeper) forget() {
+//
+// quiet is until when none of them takes slots: nobody knows yet what the others
+// have in flight.
+func (k *Keeper) forget(quiet time.Time) {
 	k.mu.Lock()
 	k.generation++
+	k.watched.Store(0)
 	for _, a := range k.accounts {
-		a.forget()
+		a.forget(quiet)
 	}
 	k.mu.Unlock()
 	k.anew.Notify()

@@ -3,6 +3,8 @@ package slots
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -142,6 +144,71 @@ func TestKeepersDropTheDead(t *testing.T) {
 				until(t, "all slots are used", func() bool { return e.running.Load() == 9 })
 			}
 		})
+	}
+}
+
+// A heartbeat that is missing in the bucket says nothing while Postgres has one:
+// the bucket was lost, or is that of another half of the broker.
+func TestKeepersSpareWhoLivesByPostgres(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 9)
+	other := batch.DaemonID{99}
+	e.recorded.Store(other, true)
+	entry := e.entry(t).with(other.String(), Holder{Held: 5, Want: 5})
+	if _, err := e.slots.Put(t.Context(), streams.Token(model), entry.encode()); err != nil {
+		t.Fatal(err)
+	}
+	e.ceiling.Store(4)
+	w := e.worker(t, 1, 100)
+	w.work(0, true)
+	until(t, "dead daemons are looked up", func() bool { return e.looked.Load() >= 3 })
+	more(t, []*worker{w}, 20)
+	if held := e.entry(t).Holders[other.String()].Held; held != 5 || e.passed.Load() > 0 {
+		t.Errorf("%d slots are left to a daemon that lives, and %d calls were in flight beside its 5 of 9", held, e.passed.Load())
+	}
+}
+
+// An older copy of the broker's store is put back: revisions count anew from
+// there, and nobody holds what is in use.
+func TestBucketGoesBack(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.ensureModel(t, 6)
+	workers := e.workers(t, 2, 100)
+	copied := t.TempDir()
+	const store = "jetstream"
+	err := e.Broker.RestartWith(func(dir string) error { return os.CopyFS(copied, os.DirFS(filepath.Join(dir, store))) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	workers[0].work(0, true)
+	until(t, "all slots are used", func() bool { return e.running.Load() == 6 })
+	for i := range 5 { // revisions that will be of another time
+		e.setLimit(t, 6-i%2)
+	}
+	more(t, workers, 50)
+	for _, w := range workers { // who knows only what is put back cannot tell
+		until(t, "the worker knows of revisions that will be of another time", func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.account != nil && w.account.known() > 6
+		})
+	}
+	e.ceiling.Store(6)
+	err = e.Broker.RestartWith(func(dir string) error {
+		return errors.Join(os.RemoveAll(filepath.Join(dir, store)), os.CopyFS(filepath.Join(dir, store), os.DirFS(copied)))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	workers[1].work(0, true)
+	more(t, workers[1:], 20)
+	more(t, workers[:1], 20)
+	e.setLimit(t, 3)
+	until(t, "a new limit holds", func() bool { return e.running.Load() <= 3 && e.entry(t).Held() <= 3 })
+	if n := e.passed.Load(); n > 0 {
+		t.Errorf("%d calls were in flight with a limit of 6", n)
 	}
 }
 

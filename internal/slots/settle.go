@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"fusillade/internal/batch"
 )
 
 // settle brings one account's entry in line with its needs, until ctx ends or the
@@ -81,6 +83,9 @@ func (k *Keeper) write(ctx context.Context, key string, a *Account, next Entry, 
 		return true
 	}
 	k.during(generation, func() { a.observe(e, current.Revision()) })
+	if current.Revision() < revision {
+		k.suspect.Notify()
+	}
 	return current.Revision() <= revision // not changed by another: leave it to the next tick
 }
 
@@ -95,21 +100,41 @@ func (k *Keeper) dead(ctx context.Context, a *Account) map[string]bool {
 	a.mu.Lock()
 	holders := a.entry.Holders
 	a.mu.Unlock()
-	var dead map[string]bool
+	var silent []batch.DaemonID
 	for id := range holders {
-		if id == a.daemon {
+		holder, parseErr := batch.ParseDaemonID(id)
+		if id == a.daemon || parseErr != nil {
 			continue
 		}
 		getCtx, cancel := context.WithTimeout(ctx, opTimeout)
 		_, err := k.daemons.Get(getCtx, id)
 		cancel()
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			if dead == nil {
-				dead = make(map[string]bool)
-			}
-			dead[id] = true
-			k.cfg.Log.Warn("the slots of a dead daemon are released", "daemon_id", id, "model", a.model)
+			silent = append(silent, holder)
 		}
+	}
+	if len(silent) == 0 {
+		return nil
+	}
+	return k.confirmDead(ctx, a, silent)
+}
+
+// confirmDead returns which of the daemons without a heartbeat in the bucket are
+// dead by Postgres's record; none if it cannot be read.
+func (k *Keeper) confirmDead(ctx context.Context, a *Account, silent []batch.DaemonID) map[string]bool {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	ended, err := k.cfg.Dead(ctx, silent)
+	if err != nil {
+		if ctx.Err() == nil {
+			k.cfg.Log.Warn("dead daemons could not be looked up", "err", err)
+		}
+		return nil
+	}
+	dead := make(map[string]bool, len(ended))
+	for id := range ended {
+		dead[id.String()] = true
+		k.cfg.Log.Warn("the slots of a dead daemon are released", "daemon_id", id, "model", a.model)
 	}
 	return dead
 }

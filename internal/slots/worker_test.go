@@ -29,6 +29,10 @@ type env struct {
 	running atomic.Int64
 	// ceiling is what running may not pass; passed is the highest that did.
 	ceiling, passed atomic.Int64
+	// recorded says which daemons live by Postgres's record, whatever the bucket
+	// says; looked is how often that was asked.
+	recorded sync.Map
+	looked   atomic.Int64
 	// refuses is how many calls the endpoint takes; 0: all.
 	refuses atomic.Int64
 }
@@ -45,6 +49,17 @@ func (e *env) ensure() {
 	e.T.Helper()
 	e.EnsureStreams(streams.Config{StaleDaemonThreshold: time.Hour})
 	e.slots = e.Bucket(streams.SlotsBucket)
+}
+
+func (e *env) dead(_ context.Context, ids []batch.DaemonID) (map[batch.DaemonID]bool, error) {
+	e.looked.Add(1)
+	dead := make(map[batch.DaemonID]bool)
+	for _, id := range ids {
+		if _, lives := e.recorded.Load(id); !lives {
+			dead[id] = true
+		}
+	}
+	return dead, nil
 }
 
 func (e *env) ensureModel(t *testing.T, limit int) {
@@ -106,7 +121,7 @@ func (e *env) worker(t *testing.T, n byte, capacity int) *worker {
 	}
 	w.keeper, err = NewKeeper(t.Context(), Config{
 		Conn: w.conn, Daemon: w.id, Capacity: capacity, HeartbeatInterval: 10 * time.Millisecond,
-		OnModel: w.open, Log: testenv.Logger(t),
+		Dead: e.dead, OnModel: w.open, Log: testenv.Logger(t),
 	})
 	if err != nil {
 		t.Fatal(err)
