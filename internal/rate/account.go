@@ -24,7 +24,8 @@ type Account struct {
 	estimate estimator
 	clock    clock
 	wrote    written
-	memory   Entry // as it was last seen or written; only its keeper's sync uses it
+	memory   Entry  // as it was last seen or written; only its keeper's sync uses it
+	seen     uint64 // the revision of memory; as memory
 	// short: a call has not begun for want of a lease since the last sync.
 	short bool
 	used  Amount    // of the last window, as last seen

@@ -254,9 +254,12 @@ func (k *Keeper) writeOnce(ctx context.Context, a *Account, t taken, demand []in
 		now = a.told(at, began)
 	}
 	e.fold(current.at, limit)
-	if e.Life != a.memory.Life { // the bucket was lost, or nothing is known yet
+	// The bucket was lost, or went back in time, or nothing is known yet. (A replica
+	// that is behind looks as if it had; then the write finds another revision.)
+	if e.Life != a.memory.Life || current.revision < a.seen {
 		e.remember(a.memory)
 	}
+	a.seen = current.revision
 	lease, write := t.apply(&e, now, limit, a.daemon, demand)
 	a.show(e.used().plus(lease), len(demand) > 0 && lease == (Amount{}))
 	a.memory = e
@@ -267,6 +270,7 @@ func (k *Keeper) writeOnce(ctx context.Context, a *Account, t taken, demand []in
 	number, err := k.kv.update(ctx, a.key, e.encode(), current.revision)
 	switch {
 	case err == nil:
+		a.seen = number
 		a.leased(lease, began, now, number)
 		return lease != (Amount{}), false, nil
 	case errors.Is(err, errRace):
