@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +26,7 @@ const (
 	natsDirVariable   = "CHAOS_NATS_DIR"
 	natsAddrVariable  = "CHAOS_NATS_ADDR"
 	natsHintsVariable = "CHAOS_NATS_HINTS"
+	natsPeerVariable  = "CHAOS_NATS_PEER" // name, listen address and routes, separated by commas; empty: it is alone
 )
 
 // broker is a NATS server in a process of its own: this program again.
@@ -31,6 +35,7 @@ type broker struct {
 	dir   string
 	addr  string
 	hints string // lost: nobody may publish them
+	peer  string // what natsPeerVariable says
 	cmd   *exec.Cmd
 	stdin io.Closer // its end is the child's
 }
@@ -48,8 +53,15 @@ func newBroker(t *testing.T, loseHints bool) *broker {
 
 func (b *broker) start() {
 	b.t.Helper()
+	b.launch()
+	b.answers()
+}
+
+// launch starts the broker and does not wait for it.
+func (b *broker) launch() {
+	b.t.Helper()
 	b.cmd = exec.Command(os.Args[0])
-	b.cmd.Env = append(os.Environ(), natsDirVariable+"="+b.dir, natsAddrVariable+"="+b.addr, natsHintsVariable+"="+b.hints)
+	b.cmd.Env = append(os.Environ(), natsDirVariable+"="+b.dir, natsAddrVariable+"="+b.addr, natsHintsVariable+"="+b.hints, natsPeerVariable+"="+b.peer)
 	b.cmd.Stderr = os.Stderr
 	stdin, err := b.cmd.StdinPipe()
 	if err != nil {
@@ -59,6 +71,10 @@ func (b *broker) start() {
 	if err := b.cmd.Start(); err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+func (b *broker) answers() {
+	b.t.Helper()
 	poll(b.t, "the broker answers", func() bool {
 		conn, err := nats.Connect("nats://"+b.addr, nats.Timeout(time.Second))
 		if err != nil {
@@ -74,6 +90,31 @@ func (b *broker) kill() {
 	_ = b.cmd.Process.Kill()
 	_ = b.cmd.Wait()
 	_ = b.stdin.Close()
+}
+
+// stop ends the broker as SIGTERM does.
+func (b *broker) stop() {
+	_ = b.stdin.Close()
+	_ = b.cmd.Wait()
+}
+
+func (b *broker) signal(s syscall.Signal) { _ = b.cmd.Process.Signal(s) }
+
+// copyTo copies what a broker that has ended keeps.
+func (b *broker) copyTo(dir string) {
+	b.t.Helper()
+	if err := os.CopyFS(dir, os.DirFS(b.dir)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// restore puts a copy in the place of what a broker that has ended keeps.
+func (b *broker) restore(dir string) {
+	b.t.Helper()
+	b.wipe()
+	if err := os.CopyFS(b.dir, os.DirFS(dir)); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // wipe removes what a killed broker kept.
@@ -95,6 +136,12 @@ func beBroker(dir string) int {
 	options := &server.Options{
 		ServerName: "chaos", Host: host, Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true,
 	}
+	if peer := os.Getenv(natsPeerVariable); peer != "" {
+		if err := beOneOf(options, strings.Split(peer, ",")); err != nil {
+			fmt.Fprintln(os.Stderr, natsPeerVariable, err)
+			return 2
+		}
+	}
 	if os.Getenv(natsHintsVariable) == "lost" {
 		options.Users = []*server.User{{Username: "anyone", Password: "anyone", Permissions: &server.Permissions{
 			Publish: &server.SubjectPermission{Deny: []string{"fusillade.hints.>", "fusillade.hint.>"}},
@@ -107,6 +154,24 @@ func beBroker(dir string) int {
 		return 1
 	}
 	go srv.Start()
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent is gone
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent says so, or is gone
+	srv.Shutdown()
+	srv.WaitForShutdown()
 	return 0
+}
+
+// beOneOf makes a server one of a cluster. Others reach it by their routes alone,
+// which a test can cut, not where it says that it is.
+func beOneOf(options *server.Options, peer []string) error {
+	host, portText, err := net.SplitHostPort(peer[1])
+	port, portErr := strconv.Atoi(portText)
+	if err := errors.Join(err, portErr); err != nil {
+		return err
+	}
+	options.ServerName = peer[0]
+	options.Cluster = server.ClusterOpts{Name: "chaos", Host: host, Port: port, Advertise: "127.0.0.1:1", NoAdvertise: true}
+	for _, route := range peer[2:] {
+		options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: route})
+	}
+	return nil
 }

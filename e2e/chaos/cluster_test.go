@@ -35,6 +35,7 @@ type options struct {
 	latency   string   // of the endpoint
 	noErrors  bool     // the endpoint does not fail
 	loseHints bool     // the broker drops every hint
+	replicas  bool     // three brokers, each with a copy of everything
 	settings  []string // win over those that make tests quick
 	// database is what everything connects to, without a proxy between; empty: a
 	// database of the server that all tests share.
@@ -52,8 +53,10 @@ type cluster struct {
 	t               *testing.T
 	limit           int
 	db              *pgxpool.Pool // past the proxy
-	broker          *broker
-	conn            *nats.Conn // past the proxy
+	broker          *broker       // nil with peers
+	peers           *peers        // nil with a broker
+	conn            *nats.Conn    // past the proxy
+	halves          int64         // brokers that served the same at one time; 0: one
 	postgres, nats  *proxy.Proxy
 	env, directEnv  []string
 	endpoint        *endpoint
@@ -84,15 +87,20 @@ func newCluster(t *testing.T, o options) *cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.db.Close)
-	c.broker = newBroker(t, o.loseHints)
-	brokerURL := "nats://" + c.broker.addr
+	var brokerURL, brokerThrough string
+	if o.replicas {
+		c.peers = newPeers(t)
+		brokerURL, brokerThrough = c.peers.urls()
+	} else {
+		c.broker = newBroker(t, o.loseHints)
+		brokerURL = "nats://" + c.broker.addr
+		c.nats, brokerThrough = proxy.NATS(t, brokerURL)
+	}
 	c.conn, err = nats.Connect(brokerURL, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.conn.Close)
-	var brokerThrough string
-	c.nats, brokerThrough = proxy.NATS(t, brokerURL)
 	through, past := o.database, o.database
 	if o.database == "" {
 		past = direct
@@ -105,6 +113,9 @@ func newCluster(t *testing.T, o options) *cluster {
 		"FUSILLADE_BACKOFF_MS=50", "FUSILLADE_MAX_BACKOFF_MS=400", "FUSILLADE_CLAIM_TIMEOUT_MS=2000",
 		"FUSILLADE_HEARTBEAT_INTERVAL_MS=500", "FUSILLADE_STALE_DAEMON_THRESHOLD_MS=3000",
 		"FUSILLADE_CANCELLATION_POLL_INTERVAL_MS=500", "FUSILLADE_DATABASE_MAX_CONNS=6", "FUSILLADE_STATUS_LOG_INTERVAL_MS=none")
+	if o.replicas {
+		base = append(base, replicatedSettings...)
+	}
 	base = append(base, o.settings...)
 	if o.direct != "" {
 		base = append(base, "FUSILLADE_DATABASE_DIRECT_URL="+o.direct)

@@ -16,16 +16,17 @@ import (
 // Proxy listens on a port of 127.0.0.1 of its own. Its methods are safe for
 // concurrent use.
 type Proxy struct {
-	listener        net.Listener
-	network, target string
-	running         sync.WaitGroup
-	ended           chan struct{} // closed when the test is done
+	listener net.Listener
+	network  string
+	running  sync.WaitGroup
+	ended    chan struct{} // closed when the test is done
 
-	mu    sync.Mutex
-	away  bool
-	delay time.Duration // of each piece, in either direction
-	gate  chan struct{} // closed: pieces pass
-	conns map[net.Conn]bool
+	mu     sync.Mutex
+	target string
+	away   bool
+	delay  time.Duration // of each piece, in either direction
+	gate   chan struct{} // closed: pieces pass
+	conns  map[net.Conn]bool
 }
 
 // New returns a proxy for the server at a network address. It ends, with all its
@@ -97,6 +98,16 @@ func (p *Proxy) Cut() {
 	}
 }
 
+// Retarget drops all connections, and leads those that come to another server.
+func (p *Proxy) Retarget(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+	for conn := range p.conns {
+		_ = conn.Close()
+	}
+}
+
 // Outage cuts the connections for a time.
 func (p *Proxy) Outage(d time.Duration) {
 	p.Cut()
@@ -150,7 +161,7 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial(p.network, p.target)
+		server, err := net.Dial(p.network, p.leadsTo())
 		if err != nil {
 			_ = client.Close()
 			continue
@@ -162,6 +173,12 @@ func (p *Proxy) accept() {
 		p.running.Go(func() { p.pass(client, server) })
 		p.running.Go(func() { p.pass(server, client) })
 	}
+}
+
+func (p *Proxy) leadsTo() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.target
 }
 
 // keep returns false while connections are cut.
