@@ -15,6 +15,7 @@ type benchCmd struct {
 	BodyBytes   int           `default:"1024" placeholder:"N" help:"Size of a request's body (default ${default})."`
 	Pickups     int           `default:"50" placeholder:"N" help:"Batches of one request with which to measure the pickup (default ${default})."`
 	Runs        int           `default:"1" placeholder:"N" help:"Runs; every figure is the median of them (default ${default})."`
+	Replicas    int           `default:"0" placeholder:"N" help:"Measure with N NATS servers and as many copies of everything, and with one, both on files. Default: one in this process, in memory."`
 	DataDir     string        `placeholder:"DIR" help:"Where Postgres and the broker keep their files. Default: a temporary directory."`
 	JSON        bool          `name:"json" help:"Print one JSON object."`
 	CPUProfile  string        `name:"cpu-profile" placeholder:"FILE" help:"Write a CPU profile of this process, for go tool pprof."`

@@ -8,7 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"fusillade/internal/config"
 	"fusillade/internal/embedded"
@@ -25,6 +28,10 @@ type LocalConfig struct {
 	DataDir string
 	// NATSListen opens the broker's port, for the nats command line; empty: none.
 	NATSListen string
+	// NATSServers is how many NATS servers to start, each on a port of 127.0.0.1 and
+	// with a copy of all streams in files; 0: one in this process, which keeps all in
+	// memory.
+	NATSServers int
 	// Settings may name a Postgres to use instead of one of our own.
 	Settings *config.Standalone
 	// Waits has StartLocal wait for a Postgres that the settings name, and is told
@@ -45,7 +52,7 @@ type Local struct {
 
 	directURL string // past a pooler
 	pg        *embedded.Postgres
-	broker    *embedded.NATS
+	broker    interface{ Stop() error }
 	unlock    func() error
 	disown    func()
 }
@@ -84,7 +91,7 @@ func StartLocal(ctx context.Context, cfg LocalConfig) (l *Local, err error) {
 		return l, err
 	}
 	// The broker begins empty, so that nothing need be moved between shards.
-	l.Streams = streams.Config{InMemory: true, Shards: localShards, StaleDaemonThreshold: cfg.Settings.StaleDaemonThreshold.Duration()}
+	l.Streams = streams.Config{InMemory: cfg.NATSServers == 0, Replicas: cfg.NATSServers, Shards: localShards, StaleDaemonThreshold: cfg.Settings.StaleDaemonThreshold.Duration()}
 	if err = l.ensureStreams(ctx); err != nil {
 		return l, err
 	}
@@ -138,15 +145,31 @@ func (l *Local) startBroker(cfg LocalConfig) (err error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("emptying the broker's store: %w", err)
 	}
-	l.broker, err = embedded.StartNATS(embedded.NATSConfig{DataDir: dir, Listen: cfg.NATSListen, Log: cfg.Log})
+	if cfg.NATSServers > 0 {
+		return l.startServers(cfg, dir)
+	}
+	broker, err := embedded.StartNATS(embedded.NATSConfig{DataDir: dir, Listen: cfg.NATSListen, Log: cfg.Log})
 	if err != nil {
 		return err
 	}
+	l.broker = broker
 	if cfg.NATSListen != "" {
-		l.NATSURL = l.broker.URL()
+		l.NATSURL = broker.URL()
 	}
-	if l.Conn, err = l.broker.Connect(ConnOptions("standalone", cfg.Log)...); err != nil {
+	if l.Conn, err = broker.Connect(ConnOptions("standalone", cfg.Log)...); err != nil {
 		return fmt.Errorf("connecting to the embedded NATS server: %w", err)
+	}
+	return nil
+}
+
+func (l *Local) startServers(cfg LocalConfig, dir string) error {
+	servers, err := embedded.StartNATSCluster(embedded.NATSConfig{DataDir: dir, Log: cfg.Log}, cfg.NATSServers)
+	if err != nil {
+		return err
+	}
+	l.broker = servers
+	if l.Conn, err = nats.Connect(strings.Join(servers.URLs(), ","), ConnOptions("standalone", cfg.Log)...); err != nil {
+		return fmt.Errorf("connecting to the embedded NATS servers: %w", err)
 	}
 	return nil
 }

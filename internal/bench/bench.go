@@ -28,6 +28,7 @@ type Options struct {
 	BodyBytes   int           // of a request
 	Pickups     int           // batches of one request with which to measure the pickup
 	Runs        int           // every figure is the median of them
+	Replicas    int           // NATS servers with a copy of everything each, measured against one; 0: one in this process
 	DataDir     string        // empty: a temporary directory
 	JSON        bool
 	CPUProfile  string // file; empty: none
@@ -37,8 +38,14 @@ func (o *Options) check() error {
 	if o.Requests < 1 || o.Models < 1 || o.Concurrency < 1 || o.Runs < 1 || o.Pickups < 1 || o.BodyBytes < minBodyBytes {
 		return fmt.Errorf("--requests, --models, --concurrency, --runs and --pickups must be positive, --body-bytes at least %d", minBodyBytes)
 	}
+	if o.Replicas != 0 && (o.Replicas < 2 || o.Replicas > maxReplicas) {
+		return fmt.Errorf("--replicas must be from 2 to %d", maxReplicas)
+	}
 	return nil
 }
+
+// maxReplicas is what JetStream keeps at most.
+const maxReplicas = 5
 
 // report is what a run measured. Every figure is of this machine with
 // everything on it: the mock endpoint, Postgres, the broker and the pipeline.
@@ -60,6 +67,10 @@ type report struct {
 	WALBytes        float64 `json:"wal_bytes_per_request"`
 	CPUSeconds      float64 `json:"cpu_seconds_per_request"`
 	DatabaseCPU     float64 `json:"database_cpu_seconds_per_request"` // Postgres's part of it
+
+	Replicas        int     `json:"replicas,omitempty"`                          // of streams and buckets, in the run of the figures above
+	SinglePerSecond float64 `json:"single_server_requests_per_second,omitempty"` // the same with one NATS server
+	ReplicasRatio   float64 `json:"replicas_ratio,omitempty"`                    // of the two
 }
 
 // pickup is the time from the creation of a batch to its first call.
@@ -75,11 +86,7 @@ func Run(s cli.Signals, t *cli.Terminal, o Options, settings func() (*config.Sta
 	}
 	var reports []report
 	for i := range o.Runs {
-		cfg, err := settings()
-		if err != nil {
-			return err
-		}
-		r, err := once(s, t, &o, cfg)
+		r, err := compare(s, t, &o, settings)
 		if err != nil {
 			return err
 		}
@@ -95,7 +102,33 @@ func Run(s cli.Signals, t *cli.Terminal, o Options, settings func() (*config.Sta
 	return r.print(t, &o)
 }
 
-func once(s cli.Signals, t *cli.Terminal, o *Options, cfg *config.Standalone) (r report, err error) {
+// compare measures once, and with replicas once more with a single server, which
+// keeps its streams in files as the others do.
+func compare(s cli.Signals, t *cli.Terminal, o *Options, settings func() (*config.Standalone, error)) (report, error) {
+	var single float64
+	if o.Replicas > 0 {
+		cfg, err := settings()
+		if err != nil {
+			return report{}, err
+		}
+		r, err := once(s, t, o, cfg, 1)
+		if err != nil {
+			return r, err
+		}
+		single = r.PerSecond
+	}
+	cfg, err := settings()
+	if err != nil {
+		return report{}, err
+	}
+	r, err := once(s, t, o, cfg, o.Replicas)
+	if err == nil && o.Replicas > 0 {
+		r.Replicas, r.SinglePerSecond, r.ReplicasRatio = o.Replicas, single, r.PerSecond/single
+	}
+	return r, err
+}
+
+func once(s cli.Signals, t *cli.Terminal, o *Options, cfg *config.Standalone, servers int) (r report, err error) {
 	dir := o.DataDir
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "fusillade-bench-"); err != nil {
@@ -126,7 +159,7 @@ func once(s cli.Signals, t *cli.Terminal, o *Options, cfg *config.Standalone) (r
 	}
 	defer closeLog()
 	local, err := app.StartLocal(s.Taking, app.LocalConfig{
-		DataDir: dir, Settings: cfg, Log: log,
+		DataDir: dir, Settings: cfg, Log: log, NATSServers: servers,
 	})
 	if err != nil {
 		return r, err
@@ -144,6 +177,10 @@ func (r *report) print(t *cli.Terminal, o *Options) error {
 	fmt.Fprintf(w, "pipeline\t%.0f requests/s\n", r.PerSecond)
 	fmt.Fprintf(w, "bare HTTP loop\t%.0f requests/s\n", r.BarePerSecond)
 	fmt.Fprintf(w, "ratio\t%.1f %%\n", 100*r.BareRatio)
+	if r.Replicas > 0 {
+		fmt.Fprintf(w, "one NATS server\t%.0f requests/s\n", r.SinglePerSecond)
+		fmt.Fprintf(w, "%d NATS servers\t%.1f %% of it\n", r.Replicas, 100*r.ReplicasRatio)
+	}
 	fmt.Fprintf(w, "slot use\t%.1f %%\n", 100*r.SlotUse)
 	fmt.Fprintf(w, "pickup\tp50 %.1f ms, p99 %.1f ms\n", r.PickupMS.P50, r.PickupMS.P99)
 	fmt.Fprintf(w, "WAL\t%.0f bytes/request\n", r.WALBytes)
@@ -166,6 +203,8 @@ func medians(reports []report) report {
 		func(r *report) *float64 { return &r.WALBytes },
 		func(r *report) *float64 { return &r.CPUSeconds },
 		func(r *report) *float64 { return &r.DatabaseCPU },
+		func(r *report) *float64 { return &r.SinglePerSecond },
+		func(r *report) *float64 { return &r.ReplicasRatio },
 	} {
 		values := make([]float64, len(reports))
 		for i := range reports {

@@ -43,13 +43,22 @@ func (p *NATSPeer) join(options *server.Options) (err error) {
 // stream that has as many replicas.
 type NATSCluster []*NATS
 
+const anyPort = "127.0.0.1:0"
+
 // natsElectionLimit is far above the time of an election, which takes up to 9 s.
 const natsElectionLimit = time.Minute
 
-// StartNATSCluster starts n servers, each with a directory of its own in
+// StartNATSCluster starts n servers (1: one that is alone), each with a directory of its own in
 // cfg.DataDir and a free port on 127.0.0.1, and returns when they have elected a
 // leader. The caller must call Stop.
 func StartNATSCluster(cfg NATSConfig, n int) (c NATSCluster, err error) {
+	if n == 1 {
+		one, err := StartNATS(NATSConfig{DataDir: cfg.DataDir, Listen: cmp.Or(cfg.Listen, anyPort), Log: cfg.Log})
+		if err != nil {
+			return nil, err
+		}
+		return NATSCluster{one}, nil
+	}
 	routes, err := freePorts(n)
 	if err != nil {
 		return nil, fmt.Errorf("starting a NATS cluster: %w", err)
@@ -62,7 +71,7 @@ func StartNATSCluster(cfg NATSConfig, n int) (c NATSCluster, err error) {
 	for i := range n {
 		name := "fusillade-" + strconv.Itoa(i+1)
 		one, err := StartNATS(NATSConfig{
-			DataDir: filepath.Join(cfg.DataDir, name), Listen: cmp.Or(cfg.Listen, "127.0.0.1:0"), Log: cfg.Log,
+			DataDir: filepath.Join(cfg.DataDir, name), Listen: cmp.Or(cfg.Listen, anyPort), Log: cfg.Log,
 			Peer: &NATSPeer{Name: name, Listen: routes[i], Routes: routes},
 		})
 		if err != nil {
@@ -76,7 +85,7 @@ func StartNATSCluster(cfg NATSConfig, n int) (c NATSCluster, err error) {
 // freePorts returns addresses on which nobody listens now.
 func freePorts(n int) (addrs []string, err error) {
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", anyPort)
 		if err != nil {
 			return nil, err
 		}
