@@ -13,9 +13,13 @@ import (
 	"fusillade/internal/backoff"
 )
 
-// ErrReplicas is returned when the broker has fewer servers than copies are
-// asked for.
-var ErrReplicas = errors.New("the NATS server cannot keep as many copies")
+// ErrReplicas is returned when copies are asked of a server that is in no cluster,
+// and ErrTooFewServers when a cluster has fewer servers than copies are asked for,
+// which may pass as others join.
+var (
+	ErrReplicas      = errors.New("the NATS server is alone and keeps no copies")
+	ErrTooFewServers = errors.New("the NATS cluster has too few servers for the copies")
+)
 
 const (
 	// ensuring is how many streams are made at once: each waits for an election
@@ -31,7 +35,7 @@ const (
 
 // Ensure creates the streams and the buckets, or brings them up to date, the
 // number of their replicas too. While a cluster has no leader it tries again
-// until ctx ends. It returns ErrReplicas.
+// until ctx ends. It returns ErrReplicas and ErrTooFewServers.
 func Ensure(ctx context.Context, js jetstream.JetStream, c Config) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(ensuring)
@@ -71,9 +75,10 @@ func (c Config) ensure(ctx context.Context, do func(context.Context) error) erro
 		switch {
 		case err == nil:
 			return nil
-		case errors.As(err, &api) && (api.ErrorCode == replicasNotSupported || api.ErrorCode == noSuitablePeers):
-			return fmt.Errorf("%w: FUSILLADE_STREAM_REPLICAS is %d, and it says %q; "+
-				"ask for 1, or add servers with JetStream to the cluster", ErrReplicas, max(c.Replicas, 1), api.Description)
+		case errors.As(err, &api) && api.ErrorCode == replicasNotSupported:
+			return c.refused(ErrReplicas, api)
+		case errors.As(err, &api) && api.ErrorCode == noSuitablePeers:
+			return c.refused(ErrTooFewServers, api)
 		case !passes(err):
 			return err
 		}
@@ -81,6 +86,11 @@ func (c Config) ensure(ctx context.Context, do func(context.Context) error) erro
 			return err // says more than that ctx has ended
 		}
 	}
+}
+
+func (c Config) refused(why error, api *jetstream.APIError) error {
+	return fmt.Errorf("%w: FUSILLADE_STREAM_REPLICAS is %d, and it says %q; ask for fewer, or add servers with JetStream to the cluster",
+		why, max(c.Replicas, 1), api.Description)
 }
 
 // passes reports whether an error goes by itself: two daemons made the same

@@ -79,9 +79,10 @@ func TestEnsureRefusesReplicas(t *testing.T) {
 	for name, tc := range map[string]struct {
 		js       func(*testing.T) jetstream.JetStream
 		replicas int
+		want     error
 	}{
-		"one server": {js: connect, replicas: 3},
-		"three servers": {replicas: 5, js: func(t *testing.T) jetstream.JetStream {
+		"one server": {js: connect, replicas: 3, want: streams.ErrReplicas},
+		"three servers": {replicas: 5, want: streams.ErrTooFewServers, js: func(t *testing.T) jetstream.JetStream {
 			js, err := jetstream.New(testenv.Connect(t, testenv.NATSCluster(t)[0]))
 			if err != nil {
 				t.Fatal(err)
@@ -92,8 +93,8 @@ func TestEnsureRefusesReplicas(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			err := streams.Ensure(t.Context(), tc.js(t), streams.Config{Replicas: tc.replicas, StaleDaemonThreshold: time.Minute})
-			if !errors.Is(err, streams.ErrReplicas) || !strings.Contains(err.Error(), "FUSILLADE_STREAM_REPLICAS") {
-				t.Errorf("Ensure = %v, want ErrReplicas and the setting's name", err)
+			if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), "FUSILLADE_STREAM_REPLICAS") {
+				t.Errorf("Ensure = %v, want %v and the setting's name", err, tc.want)
 			}
 		})
 	}

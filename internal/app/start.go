@@ -13,6 +13,7 @@ import (
 	"fusillade/internal/backoff"
 	"fusillade/internal/pgconnect"
 	"fusillade/internal/postgres"
+	"fusillade/streams"
 )
 
 const (
@@ -110,7 +111,7 @@ func (s starter) wait(ctx context.Context, one step) error {
 var errUnusable = errors.New("the setting cannot be used")
 
 func unusable(err error) bool {
-	return errors.Is(err, errUnusable) || errors.Is(err, pgconnect.ErrInvalidURL) || pgconnect.Unfit(err)
+	return errors.Is(err, errUnusable) || errors.Is(err, streams.ErrReplicas) || errors.Is(err, pgconnect.ErrInvalidURL) || pgconnect.Unfit(err)
 }
 
 // publicReason says why a step fails in words that everybody may read: an error
@@ -120,6 +121,8 @@ func publicReason(err error) string {
 	switch {
 	case errors.Is(err, ErrNotMigrated):
 		return err.Error()
+	case errors.Is(err, streams.ErrTooFewServers):
+		return streams.ErrTooFewServers.Error()
 	case errors.Is(err, postgres.ErrReadOnly):
 		return postgres.ErrReadOnly.Error()
 	case errors.As(err, &pgErr):
