@@ -31,6 +31,8 @@ const (
 	// ensureTimeout is how long one try waits: a server without a leader does not
 	// answer.
 	ensureTimeout = 5 * time.Second
+	// peersTimeout is how long servers of a cluster may take to be heard of.
+	peersTimeout = 5 * time.Second
 )
 
 // Ensure creates the streams and the buckets, or brings them up to date, the
@@ -67,6 +69,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, c Config) error {
 }
 
 func (c Config) ensure(ctx context.Context, do func(context.Context) error) error {
+	began := time.Now()
 	for pause := backoff.New(ensureAgain, 10*ensureAgain); ; {
 		try, cancel := context.WithTimeout(ctx, ensureTimeout)
 		err := do(try)
@@ -77,7 +80,7 @@ func (c Config) ensure(ctx context.Context, do func(context.Context) error) erro
 			return nil
 		case errors.As(err, &api) && api.ErrorCode == replicasNotSupported:
 			return c.refused(ErrReplicas, api)
-		case errors.As(err, &api) && api.ErrorCode == noSuitablePeers:
+		case errors.As(err, &api) && api.ErrorCode == noSuitablePeers && time.Since(began) >= peersTimeout:
 			return c.refused(ErrTooFewServers, api)
 		case !passes(err):
 			return err
@@ -94,11 +97,12 @@ func (c Config) refused(why error, api *jetstream.APIError) error {
 }
 
 // passes reports whether an error goes by itself: two daemons made the same
-// stream at one time, or the cluster elects a leader.
+// stream at one time, or the cluster elects a leader or has not heard of all of
+// its servers yet.
 func passes(err error) bool {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
-		return api.Code == 503 || api.ErrorCode == streamNameInUse
+		return api.Code == 503 || api.ErrorCode == streamNameInUse || api.ErrorCode == noSuitablePeers
 	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }

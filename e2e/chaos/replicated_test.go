@@ -57,6 +57,7 @@ func TestReplicatedStepDown(t *testing.T) {
 // One of three servers dies, is frozen, loses its store; all are restarted in
 // turn; two of three are away.
 func TestReplicatedServers(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]string{
 		"killed":  "one of three NATS servers killed for 3 s, the leader of the stream",
 		"frozen":  "one of three NATS servers frozen for 12 s, the leader of the stream",
@@ -113,6 +114,7 @@ func TestReplicatedServers(t *testing.T) {
 // A server is cut off from the two others: with the stream's lead, and with a
 // dispatcher and a consumer that reach no other.
 func TestReplicatedPartition(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]string{
 		"leader": "the NATS server that leads the stream cut off from the others for 15 s",
 		"client": "a NATS server cut off for 15 s with a dispatcher and a consumer that reach no other",
@@ -130,7 +132,7 @@ func TestReplicatedPartition(t *testing.T) {
 			} else {
 				c.pair()
 			}
-			const n = 2000
+			const n = 4000
 			id := c.batch(n)
 			c.awaitDone(id, n/8)
 			if name == "leader" {
@@ -148,6 +150,7 @@ func TestReplicatedPartition(t *testing.T) {
 
 // What is in the broker is deleted while all run.
 func TestReplicatedDeleted(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]string{
 		"stream":   "the stream deleted, on three NATS servers",
 		"consumer": "the stream's consumers deleted, on three NATS servers",
@@ -190,6 +193,7 @@ func TestReplicatedDeleted(t *testing.T) {
 // An older copy of the store is put back: acks are undone, counts of deliveries
 // and revisions of buckets come again.
 func TestStoreGoesBack(t *testing.T) {
+	t.Parallel()
 	t.Run("one", func(t *testing.T) {
 		t.Parallel()
 		c := newCluster(t, options{})
@@ -273,6 +277,7 @@ func TestTwoHalves(t *testing.T) {
 
 // What is promised of single crashes holds with replicas.
 func TestReplicatedPods(t *testing.T) {
+	t.Parallel()
 	t.Run("killed", func(t *testing.T) {
 		t.Parallel()
 		c := newCluster(t, options{replicas: true, noErrors: true, latency: "200ms"})

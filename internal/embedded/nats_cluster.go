@@ -101,7 +101,7 @@ func (c NATSCluster) awaitLeader() error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if slices.ContainsFunc(c, (*NATS).leads) {
+		if slices.ContainsFunc(c, func(n *NATS) bool { return n.leads(len(c)) }) {
 			return nil
 		}
 		select {
@@ -112,11 +112,12 @@ func (c NATSCluster) awaitLeader() error {
 	}
 }
 
-// leads reports whether the server leads the cluster, with all of it known.
-func (n *NATS) leads() bool {
+// leads reports whether the server leads the cluster and has heard of so many
+// servers.
+func (n *NATS) leads(servers int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.server != nil && n.server.JetStreamIsLeader()
+	return n.server != nil && n.server.JetStreamIsLeader() && len(n.server.JetStreamClusterPeers()) >= servers
 }
 
 // URLs are what other processes connect to.
