@@ -287,7 +287,7 @@ func TestReplicatedPods(t *testing.T) {
 		c.awaitDone(id, n/4)
 		held := c.inHand()
 		at := time.Now()
-		c.pods[3].now().kill()
+		c.pods[3].now().Kill()
 		took := c.awaitMoved(held, at)
 		faults.add(t, "consumer killed, on three NATS servers (stale after 12 s)", c.verify(), took)
 	})
