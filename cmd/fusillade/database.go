@@ -73,7 +73,7 @@ func connectCluster(ctx context.Context) (app.Resources, error) {
 	if err := config.Load(cfg); err != nil {
 		return app.Resources{}, cli.Usage(err)
 	}
-	return app.Connect(ctx, "cli", &cfg.Process, &cfg.Daemon, slog.New(slog.DiscardHandler))
+	return app.Open(ctx, "cli", &cfg.Process, slog.New(slog.DiscardHandler))
 }
 
 // openKeyring returns the keyring of the environment; nil: it has no key.

@@ -74,6 +74,11 @@ func Connect(ctx context.Context, role string, p *config.Process, d *config.Daem
 	return connect(role, p, d, log, func(steps []step) error { return once(ctx, steps) })
 }
 
+// Open is Connect for what leaves the streams and the buckets alone, as commands do.
+func Open(ctx context.Context, role string, p *config.Process, log *slog.Logger) (Resources, error) {
+	return Connect(ctx, role, p, nil, log)
+}
+
 // connect makes the steps of a process's start, in the way that do says. A process
 // that is no daemon leaves the streams alone.
 func connect(role string, p *config.Process, d *config.Daemon, log *slog.Logger, do func([]step) error) (r Resources, err error) {
@@ -166,6 +171,9 @@ func dial(cfg config.NATS, role string, log *slog.Logger) (*nats.Conn, error) {
 func ConnOptions(role string, log *slog.Logger) []nats.Option {
 	return []nats.Option{
 		nats.Name("fusillade-" + role + "@" + daemon.Version),
+		// Of each role's own, so that permissions can keep a role from reading
+		// what is answered to the others.
+		nats.CustomInboxPrefix("_INBOX." + role),
 		nats.Timeout(connectTimeout / 3),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
