@@ -28,7 +28,7 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations model bench upgrade postgres-versions fuzz lint readme dist image clean
+.PHONY: help build demo test check chaos neighbours rates mutations model bench upgrade postgres-versions fuzz lint readme charts dist image clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,6 +112,9 @@ readme: ## Refresh the tables of settings, reasons, metrics and behaviors in doc
 	$(GO) test ./internal/config -run '^TestConfigurationTable$$' -update
 	$(GO) test ./internal/app -run '^TestMetricsTable$$' -update
 	$(GO) test ./internal/mock -run '^TestBehaviorsTable$$' -update
+
+charts: ## Check the Helm chart with helm's engine and the types of Kubernetes
+	$(GO) test -C tools/kubernetes -vet=off ./...
 
 dist: ## Cross-build static binaries into build/linux-ARCH/
 	@test -n "$(CERTS)" || { echo "no certificate authorities were found; set CERTS=FILE" >&2; exit 1; }
