@@ -21,6 +21,7 @@ const (
 	Poisoned               Reason = "poisoned"
 	ResponseUnstorable     Reason = "response_unstorable"
 	NotFound               Reason = "not_found"
+	NotImplemented         Reason = "not_implemented"
 	LocalError             Reason = "local_error"
 	NoAnswer               Reason = "no_answer"
 	MalformedAnswer        Reason = "malformed_answer"
@@ -79,7 +80,11 @@ var Reasons = []ReasonInfo{
 	},
 	{
 		NotFound, true, 60, "The model endpoint answered with status 404: it doesn't know the model or the path",
-		"The endpoint answered with 404, as gateways do while a model is loading. It is retried at most 60 times.",
+		"The endpoint answered with 404, as gateways do while a model is loading. It is retried at most `FUSILLADE_MAX_NOT_FOUND_RETRIES` times.",
+	},
+	{
+		NotImplemented, true, 10, "The model endpoint answered with status 501: it does not do what the request asks for",
+		"The endpoint answered with 501, as an engine does that was started without what the request needs. It is retried at most 10 times.",
 	},
 	{
 		RetriableErrorBody, true, 0, "The model endpoint answered with status {status} and an error in the body, and no retry was left",

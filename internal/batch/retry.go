@@ -10,6 +10,8 @@ import (
 type RetryPolicy struct {
 	// MaxRetries is the number of retries before giving up; nil: no cap.
 	MaxRetries *int
+	// MaxNotFoundRetries is that after a NotFound; nil: as Reasons says.
+	MaxNotFoundRetries *int
 	// StopBeforeDeadline is how long before the batch expires retries stop;
 	// negative: they go on that long after it; nil: the deadline plays no part.
 	StopBeforeDeadline *time.Duration
@@ -63,7 +65,11 @@ func (p RetryPolicy) Next(reason Reason, attempt int, remaining, retryAfter time
 	if !info.Retriable {
 		return 0, DeniedNotRetriable
 	}
-	if info.MaxRetries > 0 && attempt >= info.MaxRetries {
+	most := info.MaxRetries
+	if reason == NotFound && p.MaxNotFoundRetries != nil {
+		most = *p.MaxNotFoundRetries
+	}
+	if info.MaxRetries > 0 && attempt >= most {
 		return 0, DeniedMaxRetries
 	}
 	if p.MaxRetries != nil && attempt >= *p.MaxRetries {

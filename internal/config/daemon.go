@@ -39,6 +39,7 @@ type Daemon struct {
 	ModelEscalations         ModelEscalations     `envconfig:"FUSILLADE_MODEL_ESCALATIONS" allowed:"model=other@threshold,… such as gpt-4=o1-preview@900s, or JSON such as {\"gpt-4\":{\"escalation_model\":\"o1-preview\",\"escalation_threshold_seconds\":900}}" desc:"models to switch to near the deadline, as model=other@threshold,… or JSON; threshold 900s if left out"`
 	ClaimInterval            Milliseconds         `envconfig:"FUSILLADE_CLAIM_INTERVAL_MS" default:"1000" min:"1" unit:"ms" desc:"pause between claim iterations when idle and nothing wakes the dispatcher"`
 	MaxRetries               OptionalInt          `envconfig:"FUSILLADE_MAX_RETRIES" default:"1000" min:"0" max:"1000000000" unit:"retries" desc:"retries of a request before it fails; none: no cap by count"`
+	MaxNotFoundRetries       int                  `envconfig:"FUSILLADE_MAX_NOT_FOUND_RETRIES" default:"60" min:"0" max:"1000000" unit:"retries" desc:"retries after answers of status 404, as gateways give while a model is loading; 0: none"`
 	StopBeforeDeadline       OptionalMilliseconds `envconfig:"FUSILLADE_STOP_BEFORE_DEADLINE_MS" default:"0" min:"-31536000000" unit:"ms" desc:"retries stop this long before the batch expires; negative: they go on that long after; none: no deadline awareness"`
 	Backoff                  Milliseconds         `envconfig:"FUSILLADE_BACKOFF_MS" default:"1000" min:"1" unit:"ms" desc:"delay before the first retry; up to 20 % of jitter is added to every delay"`
 	BackoffFactor            int                  `envconfig:"FUSILLADE_BACKOFF_FACTOR" default:"2" min:"1" max:"1000" unit:"times" desc:"what each further retry multiplies the delay by"`
@@ -71,6 +72,7 @@ type Daemon struct {
 func (d *Daemon) RetryPolicy() batch.RetryPolicy {
 	return batch.RetryPolicy{
 		MaxRetries:         d.MaxRetries.Pointer(),
+		MaxNotFoundRetries: &d.MaxNotFoundRetries,
 		StopBeforeDeadline: d.StopBeforeDeadline.Pointer(),
 		Backoff:            d.Backoff.Duration(),
 		Factor:             uint64(d.BackoffFactor),

@@ -44,6 +44,7 @@ func TestLoadDefaults(t *testing.T) {
 		"FUSILLADE_MODEL_ESCALATIONS":             "",
 		"FUSILLADE_CLAIM_INTERVAL_MS":             "1000",
 		"FUSILLADE_MAX_RETRIES":                   "1000",
+		"FUSILLADE_MAX_NOT_FOUND_RETRIES":         "60",
 		"FUSILLADE_STOP_BEFORE_DEADLINE_MS":       "0",
 		"FUSILLADE_BACKOFF_MS":                    "1000",
 		"FUSILLADE_BACKOFF_FACTOR":                "2",
@@ -188,7 +189,7 @@ func TestLoadRefusesBadValuesOfConsumer(t *testing.T) {
 		{"UPSTREAM_URL", "https://u:hunter2@host:70000", "has a port that is not from 1 to 65535"},
 		{"UPSTREAM_URL", "https://host/#hunter2", "has a fragment"},
 		{"UPSTREAM_URL", "https://u:hunter2%@host", "is not a URL"},
-		{"UPSTREAM_API_KEY", "hunter2\n", "line end"},
+		{"UPSTREAM_API_KEY", "hunter2\nhunter3\n", "line end"},
 		{"MODEL_UPSTREAMS", "gpt-4=u:hunter2@host", `has the model "gpt-4" with a URL that`},
 	}
 	for _, tt := range tests {
@@ -518,5 +519,20 @@ func TestLoadLeavesEnvironmentAlone(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, os.Environ()); diff != "" {
 		t.Errorf("environment (-before +after):\n%s", diff)
+	}
+}
+
+// A line end behind a key, as of a file or of Windows, is no part of it.
+func TestSecretEndsWithItsLine(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"", "\n", "\r\n", "\n\n"} {
+		var s Secret
+		if err := s.Set("sk-hunter2" + end); err != nil || s.Reveal() != "sk-hunter2" {
+			t.Errorf("%q: %q, %v", end, s.Reveal(), err)
+		}
+	}
+	var s Secret
+	if err := s.Set("sk-\nhunter2"); err == nil {
+		t.Error("a line end within a key is taken")
 	}
 }

@@ -264,13 +264,14 @@ func TestDaemonRetryPolicy(t *testing.T) {
 	t.Parallel()
 	daemon := Daemon{
 		MaxRetries:         OptionalInt{Value: 7},
+		MaxNotFoundRetries: 9,
 		StopBeforeDeadline: OptionalMilliseconds{Value: Milliseconds(-time.Minute)},
 		Backoff:            Milliseconds(time.Second),
 		BackoffFactor:      3,
 		MaxBackoff:         Milliseconds(time.Minute),
 	}
-	retries, stop := 7, -time.Minute
-	want := batch.RetryPolicy{MaxRetries: &retries, StopBeforeDeadline: &stop, Backoff: time.Second, Factor: 3, MaxBackoff: time.Minute}
+	retries, notFound, stop := 7, 9, -time.Minute
+	want := batch.RetryPolicy{MaxRetries: &retries, MaxNotFoundRetries: &notFound, StopBeforeDeadline: &stop, Backoff: time.Second, Factor: 3, MaxBackoff: time.Minute}
 	if diff := cmp.Diff(want, daemon.RetryPolicy()); diff != "" {
 		t.Errorf("policy (-want +got):\n%s", diff)
 	}

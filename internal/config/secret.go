@@ -14,8 +14,10 @@ type Secret struct{ masked }
 
 func (Secret) secret() {}
 
-// Set takes text that a header can hold.
+// Set takes text that a header can hold. A line end behind it, as a file has that
+// it was read from, is left out.
 func (s *Secret) Set(text string) error {
+	text = strings.TrimRight(text, "\r\n")
 	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return errors.New("holds a blank, a line end or another character that a header cannot hold")
 	}

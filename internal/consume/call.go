@@ -82,11 +82,11 @@ func credentialAt(t *task, to upstream.Target) hold.Key {
 		return ""
 	}
 	if t.start.HasOwnKey {
-		return hold.BatchKey(t.delivery.ID.Batch, to.BaseURL)
+		return hold.BatchKey(t.delivery.ID.Batch, to.BaseURL, to.Options.Credentials())
 	}
 	known := t.pool.credential.Load()
-	if known == nil || known.baseURL != to.BaseURL || known.apiKey != to.APIKey {
-		known = &credential{to.BaseURL, to.APIKey, hold.EndpointKey(to.BaseURL, to.APIKey)}
+	if known == nil || known.to != to {
+		known = &credential{to, hold.EndpointKey(to.BaseURL, to.APIKey, to.Options.Credentials())}
 		t.pool.credential.Store(known)
 	}
 	return known.key
@@ -95,8 +95,8 @@ func credentialAt(t *task, to upstream.Target) hold.Key {
 // credential is what the requests of a pool without a key of their own are
 // called with, as it was last looked up.
 type credential struct {
-	baseURL, apiKey string
-	key             hold.Key
+	to  upstream.Target
+	key hold.Key
 }
 
 func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {

@@ -22,8 +22,8 @@ func TestHolds(t *testing.T) {
 	go func() { defer close(done); registry.Run(t.Context()) }()
 	t.Cleanup(func() { <-done })
 	own := batch.ID{9}
-	registry.Place(hold.BatchKey(own, "http://a"), hold.Hold{Models: []batch.Model{model}, Batch: own, Status: 429}, time.Minute)
-	registry.Place(hold.EndpointKey("http://a", "sk"), hold.Hold{Models: []batch.Model{"another", model}, Status: 503}, time.Hour)
+	registry.Place(hold.BatchKey(own, "http://a", ""), hold.Hold{Models: []batch.Model{model}, Batch: own, Status: 429}, time.Minute)
+	registry.Place(hold.EndpointKey("http://a", "sk", ""), hold.Hold{Models: []batch.Model{"another", model}, Status: 503}, time.Hour)
 	holds := func() []hold.Hold {
 		list, err := w.controller.Models(t.Context())
 		if err != nil {

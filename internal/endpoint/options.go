@@ -46,6 +46,15 @@ func (o *Options) Plain() bool {
 	return o == nil || len(o.More) == 0 && o.Auth == "" && len(o.Headers) == 0 && o.Path == ""
 }
 
+// Credentials is what tells the endpoint who calls, beside the API key: where that
+// goes, and the headers. It is a secret; empty: nothing does.
+func (o *Options) Credentials() string {
+	if o == nil || o.Auth == "" && len(o.Headers) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%q %s", o.Auth, o.Headers.JSON())
+}
+
 // With returns the options with those of another laid over them: what it does
 // not say stays.
 func (o *Options) With(over *Options) *Options {

@@ -17,13 +17,23 @@ import (
 // the API key.
 type Key string
 
-// EndpointKey stands for an endpoint that is called with an API key.
-func EndpointKey(baseURL, apiKey string) Key { return key("endpoint", baseURL, apiKey) }
+// EndpointKey stands for an endpoint that is called with an API key. What else it
+// is told of who calls, such as another header for the key, is in credentials:
+// the same key means another account with it. Empty: nothing.
+func EndpointKey(baseURL, apiKey, credentials string) Key {
+	return key(credentials, "endpoint", baseURL, apiKey)
+}
 
-// BatchKey stands for an endpoint that is called with a batch's own API key.
-func BatchKey(id batch.ID, baseURL string) Key { return key("batch", baseURL, id.String()) }
+// BatchKey stands for an endpoint that is called with a batch's own API key, and
+// with credentials as of EndpointKey.
+func BatchKey(id batch.ID, baseURL, credentials string) Key {
+	return key(credentials, "batch", baseURL, id.String())
+}
 
-func key(parts ...string) Key {
+func key(credentials string, parts ...string) Key {
+	if credentials != "" {
+		parts = append(parts, credentials)
+	}
 	h := sha256.New()
 	for _, p := range parts {
 		fmt.Fprintf(h, "%d:%s,", len(p), p)

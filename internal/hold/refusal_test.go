@@ -25,7 +25,7 @@ func TestRefusalsHold(t *testing.T) {
 	e := newEnv(t)
 	all := []*Registry{e.registry(after(3)), e.registry(after(3)), e.registry(after(3))}
 	dispatcher := e.registry(func(cfg *Config) { cfg.Ramp = false })
-	c := Call{Credential: EndpointKey("http://a", "sk"), Model: model, Owner: "alice"}
+	c := Call{Credential: EndpointKey("http://a", "sk", ""), Model: model, Owner: "alice"}
 	for i := range 2 {
 		if held, n := all[0].Refused(c, refused(batch.CauseUnauthorized)); held || n != i+1 {
 			t.Fatalf("held %t after %d refusals", held, n)
@@ -41,7 +41,7 @@ func TestRefusalsHold(t *testing.T) {
 	if held, _ := all[0].Refused(c, refused(batch.CauseUnauthorized)); !held {
 		t.Fatal("three in a row do not hold")
 	}
-	other := Call{Credential: EndpointKey("http://a", "sk-2"), Model: model, Owner: "alice"}
+	other := Call{Credential: EndpointKey("http://a", "sk-2", ""), Model: model, Owner: "alice"}
 	sameKey := Call{Credential: c.Credential, Model: "another", Owner: "bob"}
 	for _, r := range append(all, dispatcher) {
 		testenv.Eventually(t, "every process sees it", func() bool {
@@ -119,7 +119,7 @@ func TestRefusalsHold(t *testing.T) {
 func TestRefusalOutlivesProcesses(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
-	c := Call{Credential: EndpointKey("http://a", "sk"), Model: model}
+	c := Call{Credential: EndpointKey("http://a", "sk", ""), Model: model}
 	first := e.registry(after(1))
 	first.Refused(c, refused(batch.CauseConnectionRefused))
 	testenv.Eventually(t, "it is written", func() bool { return len(e.list()) == 1 })
@@ -145,7 +145,7 @@ func TestScopesOfRefusals(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	r := e.registry(after(1), still)
-	k := EndpointKey("http://a", "sk")
+	k := EndpointKey("http://a", "sk", "")
 	alice, bob := Call{Credential: k, Model: model, Owner: "alice"}, Call{Credential: k, Model: model, Owner: "bob"}
 	r.Refused(alice, refused(batch.CauseForbidden))
 	if r.Admit(alice).Admitted || !r.Admit(bob).Admitted {
@@ -183,10 +183,10 @@ func TestRefusalsAreForgotten(t *testing.T) {
 	}
 	var woken atomic.Int64
 	r := e.registry(after(1), func(cfg *Config) { cfg.Changed = func() { woken.Add(1) } })
-	before := Call{Credential: EndpointKey("http://a", "old"), Model: model}
+	before := Call{Credential: EndpointKey("http://a", "old", ""), Model: model}
 	r.Refused(before, refused(batch.CauseUnauthorized))
 	testenv.Eventually(t, "the hold is written", func() bool { return len(e.list()) == 1 })
-	r.Answered(Call{Credential: EndpointKey("http://a", "new"), Model: model}, time.Now().Add(time.Second), false)
+	r.Answered(Call{Credential: EndpointKey("http://a", "new", ""), Model: model}, time.Now().Add(time.Second), false)
 	testenv.Eventually(t, "it is lifted", func() bool { return len(e.list()) == 0 && woken.Load() > 0 })
 	if held, probe := r.Held(model, batch.ID{}, false, ""); held || probe != "" {
 		t.Error("what is forgotten is held")
@@ -198,7 +198,7 @@ func TestRelapse(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	sick, well := e.registry(after(2), still), e.registry(after(2), still)
-	c := Call{Credential: EndpointKey("http://a", "sk"), Model: model}
+	c := Call{Credential: EndpointKey("http://a", "sk", ""), Model: model}
 	fail := func() {
 		for range 2 {
 			sick.Refused(c, refused(batch.CauseNoSuchHost))

@@ -82,21 +82,23 @@ func TestKeysDiffer(t *testing.T) {
 	a, b := batch.ID{1}, batch.ID{2}
 	keys := map[Key]string{}
 	for what, k := range map[string]Key{
-		"endpoint":       EndpointKey("http://a", "sk-1"),
-		"another key":    EndpointKey("http://a", "sk-2"),
-		"another place":  EndpointKey("http://b", "sk-1"),
-		"shifted":        EndpointKey("http://asex", "k-1"),
-		"no key":         EndpointKey("http://a", ""),
-		"batch":          BatchKey(a, "http://a"),
-		"another batch":  BatchKey(b, "http://a"),
-		"batch, another": BatchKey(a, "http://b"),
+		"endpoint":       EndpointKey("http://a", "sk-1", ""),
+		"another header": EndpointKey("http://a", "sk-1", "X-Team: b"),
+		"batch, header":  BatchKey(a, "http://a", "X-Team: b"),
+		"another key":    EndpointKey("http://a", "sk-2", ""),
+		"another place":  EndpointKey("http://b", "sk-1", ""),
+		"shifted":        EndpointKey("http://asex", "k-1", ""),
+		"no key":         EndpointKey("http://a", "", ""),
+		"batch":          BatchKey(a, "http://a", ""),
+		"another batch":  BatchKey(b, "http://a", ""),
+		"batch, another": BatchKey(a, "http://b", ""),
 	} {
 		if other, ok := keys[k]; ok {
 			t.Errorf("%s and %s have one key", what, other)
 		}
 		keys[k] = what
 	}
-	if _, again := keys[EndpointKey("http://a", "sk-1")]; !again {
+	if _, again := keys[EndpointKey("http://a", "sk-1", "")]; !again {
 		t.Error("one credential has two keys")
 	}
 }
@@ -108,8 +110,8 @@ func TestHoldIsSeenAndLifted(t *testing.T) {
 	e := newEnv(t)
 	placing, other := e.registry(), e.registry()
 	watching := e.registry(func(cfg *Config) { cfg.Ramp = false })
-	own, id := BatchKey(batch.ID{7}, "http://a"), batch.ID{7}
-	shared := EndpointKey("http://a", "sk")
+	own, id := BatchKey(batch.ID{7}, "http://a", ""), batch.ID{7}
+	shared := EndpointKey("http://a", "sk", "")
 	placing.Place(own, Hold{Models: []batch.Model{model}, Batch: id, Status: 429}, time.Minute)
 	if a := placing.Admit(Call{Credential: own, Model: model}); a.Admitted || a.Wait <= 0 {
 		t.Errorf("a call is admitted where the hold was placed: %+v", a)
@@ -150,14 +152,14 @@ func TestHoldIsCapped(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	r := e.registry(func(cfg *Config) { cfg.Max = time.Minute })
-	k := EndpointKey("http://a", "")
+	k := EndpointKey("http://a", "", "")
 	r.Place(k, Hold{Models: []batch.Model{model}, Status: 503}, 24*time.Hour)
 	if a := r.Admit(Call{Credential: k, Model: model}); a.Admitted || a.Wait > time.Minute {
 		t.Errorf("the hold is %+v, want at most a minute", a)
 	}
 	// An entry that was written with a longer cap, or by a clock that is ahead.
 	far := Hold{Models: []batch.Model{model}, Status: 429, Since: time.Now(), Until: time.Now().Add(12 * time.Hour)}
-	other := EndpointKey("http://b", "")
+	other := EndpointKey("http://b", "", "")
 	if _, err := e.kv.Put(t.Context(), string(other), far.encode(time.Now())); err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +176,7 @@ func TestHoldEnds(t *testing.T) {
 	var woken atomic.Int64
 	placing := e.registry()
 	other := e.registry(func(cfg *Config) { cfg.Changed = func() { woken.Add(1) } })
-	k := EndpointKey("http://a", "sk")
+	k := EndpointKey("http://a", "sk", "")
 	placing.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, time.Minute)
 	testenv.Eventually(t, "the hold is seen", func() bool { return !other.Admit(Call{Credential: k, Model: model}).Admitted })
 	woken.Store(0)
@@ -193,7 +195,7 @@ func TestBucketIsLost(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	a, b := e.registry(), e.registry()
-	k := EndpointKey("http://a", "sk")
+	k := EndpointKey("http://a", "sk", "")
 	if err := e.JS.DeleteKeyValue(t.Context(), streams.HoldsBucket); err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +209,7 @@ func TestRamp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegistry(Config{Ramp: true, Max: time.Hour, Changed: func() {}, Log: testenv.Logger(t)})
-		k := EndpointKey("http://a", "sk")
+		k := EndpointKey("http://a", "sk", "")
 		r.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, time.Second)
 		advance(time.Second)
 		round := func(healthy bool) (n int) {
@@ -267,7 +269,7 @@ func TestManyAnswersAreFewWrites(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	r := e.registry()
-	k := EndpointKey("http://a", "sk")
+	k := EndpointKey("http://a", "sk", "")
 	for range 1000 {
 		r.Place(k, Hold{Models: []batch.Model{model}, Status: 429}, time.Minute)
 	}
@@ -286,9 +288,9 @@ func BenchmarkAdmit(b *testing.B) {
 		b.Run(fmt.Sprint(held, " held"), func(b *testing.B) {
 			r := newRegistry(Config{Max: time.Hour, Log: testenv.Logger(b)})
 			for i := range held {
-				r.Place(EndpointKey("http://a", fmt.Sprint(i)), Hold{}, time.Hour)
+				r.Place(EndpointKey("http://a", fmt.Sprint(i), ""), Hold{}, time.Hour)
 			}
-			k := EndpointKey("http://b", "")
+			k := EndpointKey("http://b", "", "")
 			b.ReportAllocs()
 			for b.Loop() {
 				r.Admit(Call{Credential: k, Model: model})
@@ -325,7 +327,7 @@ func TestClocksThatDiffer(t *testing.T) {
 	e := newEnv(t)
 	wrong := time.Now().Add(-time.Hour) // the clock of who writes
 	h := Hold{Models: []batch.Model{model}, Status: 429, Since: wrong, Until: wrong.Add(10 * time.Minute)}
-	k := EndpointKey("http://a", "")
+	k := EndpointKey("http://a", "", "")
 	if _, err := e.kv.Put(t.Context(), string(k), h.encode(wrong)); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 // what there was as the watch began, or by a probe that is faster than the watch.
 func TestLiftThatTheWatchMissed(t *testing.T) {
 	t.Parallel()
-	c := Call{Credential: EndpointKey("http://a", "sk"), Model: model}
+	c := Call{Credential: EndpointKey("http://a", "sk", ""), Model: model}
 	due := func(cfg *Config) { cfg.Probe, cfg.MaxProbe = time.Nanosecond, time.Nanosecond }
 	answer := func(e *env, k Key) error { return e.kv.Purge(e.T.Context(), string(k)) }
 	operator := func(e *env, k Key) error { return e.kv.Delete(e.T.Context(), string(k)) }
@@ -62,7 +62,7 @@ func TestLiftThatTheWatchMissed(t *testing.T) {
 func TestWatchIsBehind(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
-	c := Call{Credential: EndpointKey("http://a", "sk"), Model: model}
+	c := Call{Credential: EndpointKey("http://a", "sk", ""), Model: model}
 	r, k := e.place(c, still)
 	w, err := e.kv.WatchAll(t.Context(), jetstream.IncludeHistory())
 	if err != nil {

@@ -120,6 +120,8 @@ func (c *Client) classifyResponse(path string, resp *http.Response, response Res
 			return verdict{reason: batch.NonRetriableHTTPStatus}
 		case status == http.StatusNotFound:
 			return verdict{reason: batch.NotFound}
+		case status == http.StatusNotImplemented:
+			return verdict{reason: batch.NotImplemented}
 		}
 		return verdict{reason: batch.RetriableHTTPStatus}
 	case got.redirected != "":

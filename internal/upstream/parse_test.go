@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,11 @@ func TestRetryAfter(t *testing.T) {
 		{name: "a point in the past", seconds: "1771404540"},
 		{name: "a far point in time", seconds: "9999999999"},
 		{name: "a point in time, in milliseconds", seconds: "1771404540000"},
+		{name: "with blanks", seconds: "  12 ", want: 12 * time.Second},
+		{name: "joined by a proxy", seconds: "5, 5", want: 5 * time.Second},
+		{name: "with its unit", seconds: "1m30s", want: 90 * time.Second},
+		{name: "negative, with its unit", seconds: "-30s"},
+		{name: "a date in lower case", seconds: strings.ToLower(at(time.Minute))},
 		{name: "words", seconds: "in a while"},
 	} {
 		h := make(http.Header)
@@ -49,6 +55,15 @@ func TestRetryAfter(t *testing.T) {
 		if got := retryAfter(h, now); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
+	}
+}
+
+// Of several headers the first that can be read counts.
+func TestRetryAfterTwice(t *testing.T) {
+	t.Parallel()
+	h := http.Header{"Retry-After": {"soon", "7", "9"}}
+	if got := retryAfter(h, time.Now()); got != 7*time.Second {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -63,6 +63,9 @@ type Request struct {
 	// Body is sent as JSON if it is not empty. It must not be changed, even
 	// after Do has returned: a cancelled call may still be reading it.
 	Body []byte
+	// withoutUsage: the body leaves out what the endpoint refused, so it is
+	// another one than that which may have been sent with the attempt's key.
+	withoutUsage bool
 }
 
 // ignoredHeaders belong to the connection.
@@ -79,6 +82,9 @@ func (r *Request) IdempotencyKey() string {
 }
 
 func (r *Request) idempotencyKey(id, attempt string) string {
+	if r.withoutUsage {
+		attempt += "-u"
+	}
 	if r.Generation > 0 {
 		return id + "-r" + strconv.Itoa(r.Generation) + "-" + attempt
 	}

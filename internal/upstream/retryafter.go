@@ -14,26 +14,41 @@ const MaxRetryAfter = 24 * time.Hour
 // retryAfter reads Retry-After-Ms (milliseconds) or else Retry-After (seconds
 // or an HTTP date). A date is measured against the answer's own Date, if it
 // has one, so that the two clocks need not agree. Zero: none, past, too far off
-// or illegible.
+// or illegible. Of several the first counts that can be read.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	if wait, ok := parseWait(h.Get("Retry-After-Ms"), time.Millisecond); ok {
-		return wait
-	}
-	value := strings.TrimSpace(h.Get("Retry-After"))
-	if wait, ok := parseWait(value, time.Second); ok {
 		return wait
 	}
 	sent, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		sent = now
 	}
-	if at, err := http.ParseTime(value); err == nil {
-		return until(at, sent)
-	}
-	if n, err := strconv.ParseFloat(value, 64); err == nil && n >= firstEpoch && n < lastEpoch {
-		return until(time.Unix(int64(n), 0), sent)
+	for _, value := range h.Values("Retry-After") {
+		if wait, ok := readRetryAfter(strings.TrimSpace(value), sent); ok {
+			return wait
+		}
 	}
 	return 0
+}
+
+func readRetryAfter(value string, sent time.Time) (wait time.Duration, ok bool) {
+	if at, err := http.ParseTime(value); err == nil {
+		return until(at, sent), true
+	}
+	for part := range strings.SplitSeq(value, ",") { // of headers that a proxy joined
+		part = strings.TrimSpace(part)
+		if wait, ok := parseWait(part, time.Second); ok {
+			return wait, true
+		}
+		if n, err := strconv.ParseFloat(part, 64); err == nil && n >= firstEpoch && n < lastEpoch {
+			return until(time.Unix(int64(n), 0), sent), true
+		}
+		// As gateways write that are written in Go.
+		if wait, err := time.ParseDuration(part); err == nil && wait >= 0 {
+			return min(wait, MaxRetryAfter), true
+		}
+	}
+	return 0, false
 }
 
 // until is a wait for a point in time; one that is far off is a mistake.

@@ -284,9 +284,15 @@ func TestStreamKeepsItsConnection(t *testing.T) {
 func TestStreamOptionsRefused(t *testing.T) {
 	t.Parallel()
 	var bodies []string
+	asked := map[string]string{} // by Idempotency-Key
 	base := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		bodies = append(bodies, string(body))
+		key := r.Header.Get("Idempotency-Key")
+		if before, known := asked[key]; known && bytes.Contains(body, []byte("stream_options")) != strings.Contains(before, "stream_options") {
+			t.Errorf("%s and %s have the key %s", before, body, key)
+		}
+		asked[key] = string(body)
 		switch {
 		case bytes.Contains(body, []byte("stream_options")):
 			w.WriteHeader(http.StatusUnprocessableEntity)

@@ -15,7 +15,10 @@ func (c *Client) streamed(ctx context.Context, request *Request, ask streamAsk) 
 	ctx, cancel := clock.watch(ctx, &c.cfg)
 	defer cancel()
 	given := request.Body
-	without := func() streamAsk { return askStream(request.Path, given, request.Options.Streams(), false) }
+	without := func() streamAsk {
+		request.withoutUsage = true
+		return askStream(request.Path, given, request.Options.Streams(), false)
+	}
 	key := request.BaseURL + " " + ask.model
 	if ask.usage && c.refusals.has(key) {
 		ask = without()
