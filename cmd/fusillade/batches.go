@@ -24,6 +24,7 @@ type batchesCmd struct {
 	Watch   batchesWatchCmd   `cmd:"" help:"Show the progress of a batch until it has ended."`
 	Errors  batchesErrorsCmd  `cmd:"" help:"Group the failures of a batch, also of requests that are called again."`
 	Results batchesResultsCmd `cmd:"" help:"Write the results that a batch has so far."`
+	Set     batchesSetCmd     `cmd:"" help:"Change the priority of a batch that has not ended."`
 	Cancel  batchesCancelCmd  `cmd:"" help:"Cancel a batch, or single requests of it; calls in flight are aborted."`
 	Rerun   batchesRerunCmd   `cmd:"" help:"Run again the requests of a batch that failed, were canceled or expired."`
 	Retry   batchesRerunCmd   `cmd:"" hidden:"" help:"The former name of rerun."`

@@ -26,6 +26,21 @@ func (c *batchesCancelCmd) Run(ctx context.Context, t *cli.Terminal, batches *ba
 	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) { return api.CancelBatch(ctx, id) })
 }
 
+type batchesSetCmd struct {
+	ID       string `arg:"" placeholder:"BATCH"`
+	Priority *int   `required:"" placeholder:"N" help:"From -100 to 100: of your batches those with the highest priority come first. What is claimed already keeps its place."`
+	jsonFlag
+}
+
+func (c *batchesSetCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
+	if *c.Priority < -batch.MaxPriority || *c.Priority > batch.MaxPriority {
+		return cli.Usage(fmt.Errorf("--priority %w", batch.ErrPriority))
+	}
+	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) {
+		return api.SetBatchPriority(ctx, id, *c.Priority)
+	})
+}
+
 type batchesRerunCmd struct {
 	ID       string  `arg:"" placeholder:"BATCH"`
 	Failed   bool    `help:"Rerun those that failed. This is the default."`

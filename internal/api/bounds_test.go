@@ -232,6 +232,7 @@ func (o operation) body() map[string]any {
 		"createUpload":   {"filename": "a", "purpose": "batch", "bytes": 1},
 		"completeUpload": {"part_ids": []string{"part_" + digits}},
 		"changeModel":    {"limit": 1},
+		"changeBatch":    {"priority": 1},
 		"cancelBatch":    {}, "rerunBatch": {}, "retryBatch": {},
 	}[o.op.OperationID]
 }

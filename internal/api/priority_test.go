@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -39,4 +41,30 @@ func TestPriority(t *testing.T) {
 			t.Errorf("%s: the priority is %v, want %v", name, a.value("priority"), tt.want)
 		}
 	}
+}
+
+// A priority can be changed until the batch has ended, and claims go by it.
+func TestPriorityIsChanged(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	c := s.client("alice")
+	id := c.batch(c.file(requests(1, "m")))
+	change := func(c *client, body string) answer {
+		t.Helper()
+		return c.do(http.MethodPatch, "/batches/"+id, "application/json", strings.NewReader(body))
+	}
+	for _, want := range []string{"7", "-100", "0"} {
+		if a := change(c, `{"priority":`+want+`}`).want(t, http.StatusOK); fmt.Sprint(a.value("priority")) != want {
+			t.Errorf("batch %s, want priority %s", a.body, want)
+		}
+		if n := s.count(`SELECT count(*) FROM cursors c JOIN batches b ON b.id = c.batch_id WHERE c.priority = b.priority AND b.priority = ` + want); n != 1 {
+			t.Errorf("%d cursors have priority %s", n, want)
+		}
+	}
+	for _, body := range []string{`{"priority":101}`, `{"priority":null}`, `{}`, `{"priority":1.5}`, `{"priority":1,"status":"completed"}`} {
+		change(c, body).wantError(t, http.StatusBadRequest, "")
+	}
+	change(s.client("bob"), `{"priority":1}`).wantError(t, http.StatusNotFound, "")
+	c.do(http.MethodPost, "/batches/"+id+"/cancel", "", nil).want(t, http.StatusOK)
+	change(c, `{"priority":1}`).wantError(t, http.StatusConflict, "batch_ended")
 }

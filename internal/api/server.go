@@ -87,6 +87,7 @@ func (s *Server) endpoints() []endpointRoute {
 		{"POST /v1/batches", handle(s, s.createBatch)},
 		{"GET /v1/batches", handle(s, s.listBatches)},
 		{"GET /v1/batches/{id}", handle(s, s.getBatch)},
+		{"PATCH /v1/batches/{id}", handle(s, s.changeBatch)},
 		{"DELETE /v1/batches/{id}", handle(s, s.deleteBatch)},
 		{"POST /v1/batches/{id}/cancel", handle(s, s.cancelBatch)},
 		{"POST /v1/batches/{id}/rerun", handle(s, s.rerunBatch)},

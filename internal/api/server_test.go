@@ -45,7 +45,7 @@ func TestRoutes(t *testing.T) {
 		{http.MethodGet, "/files?after=", 400, "invalid_value"},
 		{http.MethodPost, "/chat/completions", 404, "unknown_url"},
 		{http.MethodPut, "/files", 405, "method_not_allowed"},
-		{http.MethodPatch, "/batches/x", 405, "method_not_allowed"},
+		{http.MethodPut, "/batches/x", 405, "method_not_allowed"},
 		{http.MethodGet, "/files/x", 404, "not_found"},
 		{http.MethodGet, "/files/file-", 404, "not_found"},
 		{http.MethodGet, "/files/file-00%2e%2e", 404, "not_found"},

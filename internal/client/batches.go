@@ -164,6 +164,11 @@ func (c *Client) Batches(ctx context.Context, n int) iter.Seq2[Batch, error] {
 	return pages[Batch](ctx, c, "/v1/batches", n)
 }
 
+// SetBatchPriority changes the priority of a batch that has not ended.
+func (c *Client) SetBatchPriority(ctx context.Context, id string, priority int) (Batch, error) {
+	return read[Batch](c.call(ctx, http.MethodPatch, batchPath(id, ""), nil, map[string]int{"priority": priority}))
+}
+
 // CancelBatch ends a batch.
 func (c *Client) CancelBatch(ctx context.Context, id string) (Batch, error) {
 	return read[Batch](c.call(ctx, http.MethodPost, batchPath(id, "/cancel"), nil, nil))
