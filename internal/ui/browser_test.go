@@ -172,7 +172,16 @@ func (b *browser) shows(texts ...string) {
 // click clicks on what has this text: a button or a link.
 func (b *browser) click(text string) {
 	b.t.Helper()
-	b.do(chromedp.Click(chromedp.Search(fmt.Sprintf(`//main//*[self::button or self::a][normalize-space()=%q] | //header//*[self::button or self::a][normalize-space()=%q]`, text, text))))
+	what := chromedp.Search(fmt.Sprintf(`//main//*[self::button or self::a][normalize-space()=%q] | //header//*[self::button or self::a][normalize-space()=%q]`, text, text))
+	until(b.t, fmt.Sprintf("%q is clicked", text), func() bool {
+		ctx, cancel := context.WithTimeout(b.ctx, testenv.Patience)
+		defer cancel()
+		err := chromedp.Do(ctx, chromedp.Click(what))
+		if err != nil && !strings.Contains(err.Error(), "(-32000)") { // that is: it was replaced meanwhile
+			b.t.Fatalf("clicking on %q: %v", text, err)
+		}
+		return err == nil
+	})
 }
 
 func (b *browser) signIn(key string) {

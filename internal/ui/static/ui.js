@@ -71,7 +71,16 @@
 
   function listen() {
     const lost = document.getElementById("connection");
-    let source = null;
+    let source = null, pressed = false, waiting = null;
+    // What is being pressed is not taken away, for a click would be lost.
+    live.addEventListener("pointerdown", () => { pressed = true; });
+    for (const name of ["pointerup", "pointercancel"]) {
+      addEventListener(name, () => setTimeout(() => {
+        pressed = false;
+        if (waiting !== null) replace(waiting);
+        waiting = null;
+      }));
+    }
     const begin = () => {
       if (source || document.hidden) return;
       source = new EventSource(live.dataset.live);
@@ -79,7 +88,8 @@
         lost.hidden = true;
         // A control that is being used is not taken away.
         if (document.activeElement && live.contains(document.activeElement) && document.activeElement.matches("select, input:not([type=checkbox])")) return;
-        replace(event.data);
+        if (pressed) waiting = event.data;
+        else replace(event.data);
       });
       source.addEventListener("end", () => {
         source.close();
