@@ -213,7 +213,7 @@ func (m sharing) live(s shared, d int, step stepper) {
 	} else {
 		step("notice that the bucket is another one", d, true, func(s *shared) string {
 			a := s.sides[d].account(d)
-			a.forget()
+			a.forget(time.Time{})
 			s.sides[d].learn(a)
 			s.sides[d].noticed = true
 			s.sides[d].write = write{} // its answer is of another generation
