@@ -94,6 +94,8 @@ func (c *cluster) database() string {
 // Memory is told, not judged: Go returns it when it sees fit.
 func TestIdleModels(t *testing.T) {
 	c := newCluster(t, "FUSILLADE_MODEL_IDLE_MS=20000", "FUSILLADE_MAX_MODELS_PER_OWNER=5000")
+	o := c.owner("owner")
+	o.once() // the buckets are there afterwards
 	js, err := jetstream.New(testenv.Connect(t, c.broker))
 	if err != nil {
 		t.Fatal(err)
@@ -109,8 +111,6 @@ func TestIdleModels(t *testing.T) {
 		}
 		return len(entries) == 0
 	}
-	o := c.owner("owner")
-	o.once()
 	testenv.Until(t, 2*time.Minute, "the first model is retired", retired)
 	before := c.used()
 	var batches []object
