@@ -28,7 +28,7 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations model bench upgrade postgres-versions fuzz lint readme charts dist image clean
+.PHONY: help build demo test check chaos neighbours rates mutations model bench upgrade postgres-versions fuzz lint readme charts vulncheck sbom reproducible dist image clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,6 +115,27 @@ readme: ## Refresh the tables of settings, reasons, metrics and behaviors in doc
 
 charts: ## Check the Helm chart with helm's engine and the types of Kubernetes
 	$(GO) test -C tools/kubernetes -vet=off ./...
+
+build/govulncheck build/cyclonedx-gomod: tools/security/go.mod tools/security/go.sum
+	$(GO) build -C tools/security -buildvcs=false -o ../../build/ golang.org/x/vuln/cmd/govulncheck github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+
+vulncheck: build/govulncheck ## Look for known weaknesses in what the commands reach
+	build/govulncheck ./cmd/...
+
+sbom: build build/cyclonedx-gomod ## List the modules in each command, as CycloneDX, in build/
+	@for command in api consumer dispatcher fusillade; do \
+		build/cyclonedx-gomod bin -json -output build/$$command.cdx.json -version $(VERSION) build/$$command || exit 1; \
+	done
+
+reproducible: ## Build everything twice, in two places, and compare
+	@set -e; for copy in a b; do \
+		rm -rf build/reproducible/$$copy && mkdir -p build/reproducible/$$copy/src; \
+		git archive HEAD | tar -x -C build/reproducible/$$copy/src; \
+		$(MAKE) -s -C build/reproducible/$$copy/src dist VERSION=$(VERSION) GO="env GOCACHE=$(CURDIR)/build/reproducible/$$copy/cache $(GO)"; \
+	done; \
+	diff -r build/reproducible/a/src/build build/reproducible/b/src/build && \
+	(cd build/reproducible/a/src/build && sha256sum linux-*/bin/*); \
+	rm -rf build/reproducible
 
 dist: ## Cross-build static binaries into build/linux-ARCH/
 	@test -n "$(CERTS)" || { echo "no certificate authorities were found; set CERTS=FILE" >&2; exit 1; }

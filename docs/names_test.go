@@ -26,7 +26,7 @@ func TestSettingsInDocuments(t *testing.T) {
 			known[name] = ""
 		}
 	}
-	for _, document := range append(sources(t, ".md"), "compose.yaml", "Dockerfile", "deploy/alerts.yaml") {
+	for _, document := range slices.Concat(sources(t, ".md"), sources(t, ".service"), []string{"compose.yaml", "Dockerfile", "deploy/alerts.yaml"}) {
 		if document == "CHANGELOG.md" {
 			continue // names what was removed, too
 		}

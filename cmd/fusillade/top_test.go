@@ -58,14 +58,15 @@ func newTerminal(t *testing.T, width, height int) *terminal {
 		t.Fatal(err)
 	}
 	term := &terminal{tty: tty, keys: keys, emulator: vt.NewEmulator(width, height)}
-	var copies sync.WaitGroup
-	copies.Go(func() { _, _ = io.Copy(term, keys) })          // what is drawn
-	copies.Go(func() { _, _ = io.Copy(keys, term.emulator) }) // answers to questions about the terminal
+	var drawn, answers sync.WaitGroup
+	drawn.Go(func() { _, _ = io.Copy(term, keys) })
+	answers.Go(func() { _, _ = io.Copy(keys, term.emulator) }) // to questions about the terminal
 	t.Cleanup(func() {
 		_ = tty.Close()
 		_ = keys.Close()
+		drawn.Wait()
 		_ = term.emulator.Close()
-		copies.Wait()
+		answers.Wait()
 	})
 	return term
 }

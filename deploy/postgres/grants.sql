@@ -51,7 +51,7 @@ GRANT SELECT, INSERT, UPDATE         ON daemons TO fusillade_consumer;
 -- The API stores files and batches and reads results. It stores keys of batches
 -- and cannot read them, makes no API key, and changes no endpoint of a model.
 GRANT SELECT                         ON api_keys, batch_usage, daemons, jobs TO fusillade_api;
-GRANT SELECT, INSERT, UPDATE, DELETE ON files, requests, owner_models, upload_parts TO fusillade_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON files, requests, owner_models, upload_parts, sessions TO fusillade_api;
 GRANT SELECT, INSERT, UPDATE         ON batches, cursors, uploads TO fusillade_api;
 GRANT SELECT, INSERT, DELETE         ON templates, results TO fusillade_api;
 GRANT SELECT, INSERT                 ON file_models, upload_chunks TO fusillade_api;

@@ -119,7 +119,7 @@ func (s *Server) createdBefore(ctx context.Context, who caller, p newBatchParams
 		return batchObject{}, err
 	}
 	if !same || b.File != p.file || !isEndpoint(p.body.Endpoint, b.Endpoint) || b.CompletionWindow != p.body.CompletionWindow ||
-		!maps.Equal(b.Metadata, p.body.Metadata) || b.OutputExpiry != p.outputExpiry || b.Priority != p.priority {
+		!maps.Equal(b.Metadata, p.body.Metadata) || b.OutputExpiry != p.outputExpiry {
 		return batchObject{}, &apiError{status: http.StatusUnprocessableEntity, kind: "idempotency_error", code: codeKeyReused,
 			message: "This Idempotency-Key was used before, with other parameters."}
 	}

@@ -19,7 +19,6 @@ const (
 	StartFromDeclaredDead
 	StartFromStale
 	RefusalClaim
-	RefusalDelivery
 	RefusalNotDue
 	RenewalClaim
 	RenewalDelivery
@@ -71,7 +70,6 @@ var guardNames = [guards]string{
 	StartFromDeclaredDead:   "start: from who is declared dead",
 	StartFromStale:          "start: from who is stale",
 	RefusalClaim:            "refusal: the claim",
-	RefusalDelivery:         "refusal: the delivery",
 	RefusalNotDue:           "refusal: not what waits for a claim",
 	RenewalClaim:            "renewal: the claim",
 	RenewalDelivery:         "renewal: the delivery",

@@ -187,7 +187,7 @@ const (
 	CallsFinish  = "a request that is being called does not expire"
 	DeadlineOnly = "nothing expires before its deadline"
 	DeadReplaced = "a delivery does not wait for a daemon that is dead"
-	PastAcked    = "a delivery of the past is acked"
+	PastAcked    = "a message of a claim of the past is acked"
 )
 
 // Broken implements Model: the invariants of a state.

@@ -45,6 +45,7 @@ const hasDaemon = "a row with a daemon is processing, by a CHECK of the table"
 // equivalent says why nothing can come of taking a guard out. Then the model must
 // not find it.
 var equivalent = map[protocol.Guard]string{
+	protocol.StartSameDelivery:    "a start whose answer was lost only waits for the next delivery, which counts one more",
 	protocol.StartUnprocessed:     "a row that is not processing has no daemon, so there is none that lives",
 	protocol.RenewalProcessing:    hasDaemon,
 	protocol.ResultProcessing:     hasDaemon,

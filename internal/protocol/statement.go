@@ -44,7 +44,7 @@ func (p *Protocol) startRow(s *State, d, r int, t Task) (Verdict, string) {
 	row := &s.Rows[r]
 	own := row.Daemon == uint8(d+1)
 	dead := row.State == Processing && !own && s.Daemons[row.Daemon-1].Record != Beats
-	past := !row.live() || row.Claim != t.Claim || row.Delivery > t.Delivery || row.Delivery == t.Delivery && !own || row.Due > 0
+	past := !row.live() || row.Claim != t.Claim || row.Due > 0
 	if row.live() && p.and(StartClaim, row.Claim == t.Claim) &&
 		p.and(StartDelivery, row.Delivery < t.Delivery ||
 			p.or(StartSameDelivery, row.Delivery == t.Delivery && p.and(StartSameDeliveryDaemon, own))) &&
@@ -69,7 +69,7 @@ func (p *Protocol) startRow(s *State, d, r int, t Task) (Verdict, string) {
 		row.State, row.Daemon, row.Delivery, row.Backoff, row.Overtime, row.Stray = Processing, uint8(d+1), t.Delivery, 0, 0, 0
 		return VerdictStarted, broken
 	}
-	if row.live() && p.and(RefusalClaim, row.Claim == t.Claim) && p.and(RefusalDelivery, row.Delivery < t.Delivery) && p.and(RefusalNotDue, row.Due == 0) {
+	if row.live() && p.and(RefusalClaim, row.Claim == t.Claim) && p.and(RefusalNotDue, row.Due == 0) {
 		switch {
 		case past:
 			return VerdictBusy, PastAcked
