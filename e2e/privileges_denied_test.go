@@ -25,7 +25,7 @@ var rare = map[string]string{
 	"$JS.FC.":                            "the broker waits for a watcher that is slow",
 	"$JS.API.STREAM.PURGE.KV_SLOTS":      "markers of retired models are removed after a while",
 	"$JS.API.STREAM.MSG.DELETE.REQUESTS": "a message that is not to be delivered any more",
-	"$JS.API.DIRECT.GET.REQUESTS":        "a request whose message may be lost",
+	"$JS.API.STREAM.MSG.GET.REQUESTS":    "a request whose message may be lost",
 }
 
 var shardNumber = regexp.MustCompile(`(REQUESTS|requests)_[0-9]+`)

@@ -49,9 +49,12 @@ func (c Config) StreamConfig(shard Shard) jetstream.StreamConfig {
 		MaxMsgsPerSubject:    1,
 		MaxConsumers:         maxConsumers,
 		DiscardNewPerSubject: true,
-		AllowDirect:          true,
-		Replicas:             max(c.Replicas, 1),
-		Placement:            c.placement(),
+		// What a message is looked up for is decided by its answer, so the leader of the
+		// stream gives it: a replica may know less, and after a store has gone back
+		// replicas may differ.
+		AllowDirect: false,
+		Replicas:    max(c.Replicas, 1),
+		Placement:   c.placement(),
 		// Postgres rebuilds whatever the broker loses, so nothing here waits
 		// for a disk.
 		Duplicates: time.Second,
