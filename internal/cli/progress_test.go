@@ -91,7 +91,7 @@ func TestProgressOfNothing(t *testing.T) {
 		time.Sleep(2 * rateWindow) //nolint:forbidigo // in fake time
 		synctest.Wait()
 		frames := s.frames()
-		if !slices.ContainsFunc(frames, func(f string) bool { return strings.Contains(f, "100/s, 2s left") }) {
+		if !slices.ContainsFunc(frames, func(f string) bool { return strings.Contains(f, "100/300") && strings.Contains(f, "/s, 2s left") }) {
 			t.Errorf("while it moved: %q", frames)
 		}
 		if last := frames[len(frames)-1]; !strings.Contains(last, "100/300, 0/s, unknown left") {
