@@ -67,18 +67,7 @@ func newProgram(t *testing.T, settings mock.Settings, change func(*fusillade.Con
 }
 
 // run works until the test ends.
-func (p *program) run() {
-	p.t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
-	p.t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			p.t.Error(err)
-		}
-	})
-}
+func (p *program) run() { testenv.Run(p.t, p.Run) }
 
 func (p *program) wait(id fusillade.BatchID) fusillade.Batch {
 	p.t.Helper()

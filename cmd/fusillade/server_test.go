@@ -38,7 +38,7 @@ func newServer(t *testing.T, answers *mock.Settings) app.Resources {
 		t.Fatal(err)
 	}
 	t.Setenv("FUSILLADE_SERVER", "http://"+listener.Addr().String())
-	untilEnd(t, func(ctx context.Context) error { return server.Run(ctx, listener) })
+	testenv.Run(t, func(ctx context.Context) error { return server.Run(ctx, listener) })
 	if answers == nil {
 		return r
 	}
@@ -52,21 +52,8 @@ func newServer(t *testing.T, answers *mock.Settings) app.Resources {
 		t.Fatal(err)
 	}
 	cfg.DrainTimeout = config.Milliseconds(100 * time.Millisecond)
-	untilEnd(t, func(ctx context.Context) error {
+	testenv.Run(t, func(ctx context.Context) error {
 		return app.Standalone(ctx, context.Background(), r, cfg, nil)
 	})
 	return r
-}
-
-// untilEnd runs something until the end of the test.
-func untilEnd(t *testing.T, f func(context.Context) error) {
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
 }

@@ -97,17 +97,7 @@ func newService(t testing.TB, change func(*api.Config)) *service {
 }
 
 // run runs something until the end of the test.
-func (s *service) run(f func(context.Context) error) {
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	s.t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			s.t.Error(err)
-		}
-	})
-}
+func (s *service) run(f func(context.Context) error) { testenv.Run(s.t, f) }
 
 // work starts a dispatcher and a consumer that call a mock endpoint.
 func (s *service) work(answers mock.Settings) {

@@ -83,7 +83,7 @@ func Open(ctx context.Context, role string, p *config.Process, log *slog.Logger)
 // that is no daemon leaves the streams alone.
 func connect(role string, p *config.Process, d *config.Daemon, log *slog.Logger, do func([]step) error) (r Resources, err error) {
 	r.Log = log
-	r.Streams = streams.Config{Replicas: p.StreamReplicas, PlacementTags: p.PlacementTags, Shards: streams.Shards(p.StreamShards)}
+	r.Streams = streamsConfig(p.NATS)
 	if r.Keyring, err = seal.New(p.Encryption.Key.All()...); err != nil {
 		return r, err
 	}
@@ -92,9 +92,7 @@ func connect(role string, p *config.Process, d *config.Daemon, log *slog.Logger,
 			if err := checkMigrated(ctx, &p.Postgres, log); err != nil {
 				return err
 			}
-			r.Store, err = postgres.Open(ctx, postgres.Config{
-				URL: p.Postgres.URL.Reveal(), DirectURL: p.Postgres.Direct(), MaxConns: p.MaxConns, ApplicationName: "fusillade-" + role,
-			})
+			r.Store, err = openStore(ctx, p.Postgres, role)
 			return err
 		}),
 		bounded("NATS", func(context.Context) (err error) {
@@ -110,6 +108,16 @@ func connect(role string, p *config.Process, d *config.Daemon, log *slog.Logger,
 		r.Close()
 	}
 	return r, err
+}
+
+func streamsConfig(n config.NATS) streams.Config {
+	return streams.Config{Replicas: n.StreamReplicas, PlacementTags: n.PlacementTags, Shards: streams.Shards(n.StreamShards)}
+}
+
+func openStore(ctx context.Context, p config.Postgres, role string) (*postgres.Store, error) {
+	return postgres.Open(ctx, postgres.Config{
+		URL: p.URL.Reveal(), DirectURL: p.Direct(), MaxConns: p.MaxConns, ApplicationName: "fusillade-" + role,
+	})
 }
 
 func (r Resources) ensureStreams(ctx context.Context) error {

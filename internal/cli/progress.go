@@ -186,11 +186,11 @@ func (p *Progress) bar(columns int) string {
 	}
 	perSecond, left := p.pace()
 	text += fmt.Sprintf(" %d/%d, %.0f/s, %s left, %s", f.done, f.total, perSecond, leftText(left), f.state)
-	return shorten(Plain(text), columns)
+	return Shorten(Plain(text), columns)
 }
 
-// shorten returns at most n characters of a text.
-func shorten(text string, n int) string {
+// Shorten returns at most n characters of a text.
+func Shorten(text string, n int) string {
 	runes := []rune(text)
 	switch {
 	case len(runes) <= n:

@@ -97,7 +97,7 @@ func shortenRows(rows [][]string, flexible func(int) bool, columns int) {
 		// Each takes what is left to it after those before it.
 		keep := max(widths[i]-max(width-columnGap-columns, 0), minFlexible)
 		for _, row := range rows {
-			row[i] = shorten(row[i], keep)
+			row[i] = Shorten(row[i], keep)
 		}
 		width -= widths[i] - keep
 	}

@@ -79,6 +79,23 @@ func eachMember(text string, set func(name string, value json.RawMessage) error)
 	return nil
 }
 
+// eachText calls set with the name and value of every element of either spelling,
+// of a setting whose values are texts; what says what they are. In the short one
+// the value follows the last equals sign of its element.
+func eachText(text, what string, set func(name, value string) error) error {
+	if isJSON(text) {
+		return eachMember(text, func(name string, raw json.RawMessage) error {
+			var value string
+			if json.Unmarshal(raw, &value) != nil {
+				return fmt.Errorf("has an element whose %s is no string", what)
+			}
+			return set(name, value)
+		})
+	}
+	return eachPair(text, func(element string) (string, string, bool) { return cutLast(element, "=") },
+		func(_ int, name, value string) error { return set(name, value) })
+}
+
 // modelName checks a name.
 func modelName(name string) (batch.Model, error) {
 	if name == "" || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
@@ -104,6 +121,20 @@ func insert[V any](values map[batch.Model]V, name string, value V) error {
 func isShort(model batch.Model) bool {
 	name := string(model)
 	return name == strings.TrimSpace(name) && !strings.ContainsAny(name, ",{")
+}
+
+// spell spells the values shortly where that holds their names, else as JSON.
+func spell[V any](values map[batch.Model]V, text func(V) string) string {
+	texts := make(map[batch.Model]string, len(values))
+	shortly := true
+	for model, value := range values {
+		texts[model] = text(value)
+		shortly = shortly && isShort(model)
+	}
+	if shortly {
+		return short(values, text)
+	}
+	return long(texts)
 }
 
 // short spells the values shortly, in the order of the names.

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -27,16 +26,7 @@ type ModelRateLimits map[batch.Model]batch.RateLimit
 
 // String spells the limits as Set reads them.
 func (l ModelRateLimits) String() string {
-	for model := range l {
-		if !isShort(model) {
-			texts := make(map[batch.Model]string, len(l))
-			for model, limit := range l {
-				texts[model] = limit.String()
-			}
-			return long(texts)
-		}
-	}
-	return short(l, batch.RateLimit.String)
+	return spell(l, batch.RateLimit.String)
 }
 
 // Set reads gpt-4=600rpm/100000tpm,… or {"gpt-4":"600rpm/100000tpm"}. In the
@@ -85,22 +75,11 @@ func (l *EndpointRateLimits) Set(text string) error {
 }
 
 func eachRateLimit(text string, set func(name string, limit batch.RateLimit) error) error {
-	read := func(name, value string) error {
+	return eachText(text, "limit", func(name, value string) error {
 		limit, err := batch.ParseRateLimit(value)
 		if err != nil {
 			return fmt.Errorf("has an element whose limit %w", err)
 		}
 		return set(name, limit)
-	}
-	if isJSON(text) {
-		return eachMember(text, func(name string, value json.RawMessage) error {
-			var limit string
-			if err := json.Unmarshal(value, &limit); err != nil {
-				return errors.New("has an element whose limit is no string")
-			}
-			return read(name, limit)
-		})
-	}
-	return eachPair(text, func(element string) (string, string, bool) { return cutLast(element, "=") },
-		func(_ int, name, value string) error { return read(name, value) })
+	})
 }

@@ -164,11 +164,10 @@ func table[T any](rows []T, r rates, columns []column[T], width int) []string {
 
 // fit is at most so many characters of a line.
 func fit(line string, width int) string {
-	runes := []rune(line)
-	if len(runes) <= width || width < 1 {
+	if width < 1 { // the terminal does not say
 		return line
 	}
-	return string(runes[:width-1]) + "…"
+	return cli.Shorten(line, width)
 }
 
 func limitText(m client.ModelStatus) string {

@@ -85,17 +85,7 @@ func (w *world) serve() string {
 }
 
 // run runs something until the end of the test.
-func (w *world) run(f func(context.Context) error) {
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	w.t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			w.t.Error(err)
-		}
-	})
-}
+func (w *world) run(f func(context.Context) error) { testenv.Run(w.t, f) }
 
 // work starts a dispatcher and a consumer that call a mock endpoint.
 func (w *world) work(answers mock.Settings) {
