@@ -28,7 +28,7 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations model bench upgrade postgres-versions fuzz lint readme charts vulncheck sbom reproducible dist image clean
+.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare upgrade postgres-versions fuzz lint readme charts vulncheck sbom reproducible dist image clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,12 @@ model: ## Explore every state of the models of the protocol and of slots (minute
 
 bench: build ## Measure the pipeline on this machine, in a minute
 	build/fusillade bench --requests 5000
+
+# ARGS go to fusillade bench; BENCH=PATTERN compares Go benchmarks of IN=PACKAGES instead.
+RUNS ?= 5
+bench-compare: ## Measure revision BASE and this checkout in turn, and compare the medians
+	@test -n "$(BASE)" || { echo 'say what to compare with: make bench-compare BASE=main~10'; exit 2; }
+	$(GO) run -C tools/benchcompare . -base '$(BASE)' -runs $(RUNS) $(if $(BENCH),-bench '$(BENCH)') $(if $(IN),-packages '$(IN)') -- $(ARGS)
 
 upgrade: ## Have programs of the release before work with these, on the new schema
 	$(GO) test -tags upgrade -count=1 -v -timeout 15m ./e2e/upgrade
