@@ -105,10 +105,6 @@ func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 		return to, *failed
 	}
 	model := to.Model(t.pool.account.Model())
-	body, err := t.body(model)
-	if err != nil {
-		return to, upstream.Outcome{Reason: batch.BuilderError, Detail: err.Error()}
-	}
 	ctx, cancel := context.WithCancel(c.doing)
 	defer cancel()
 	if !t.mayCall(cancel) {
@@ -124,12 +120,13 @@ func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 		BaseURL:    to.BaseURL,
 		Path:       t.start.Template.Path,
 		Model:      string(model),
+		Rename:     model != t.start.Template.Model,
 		APIKey:     to.APIKey,
 		OwnKey:     t.start.HasOwnKey,
 		Options:    to.Options,
 		Header:     t.header(),
 		Deadline:   t.start.Deadline,
-		Body:       body,
+		Body:       t.start.Template.Body,
 		Streams:    &t.streams,
 	})
 }

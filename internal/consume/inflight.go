@@ -16,7 +16,6 @@ import (
 	"fusillade/internal/hold"
 	"fusillade/internal/postgres"
 	"fusillade/internal/rate"
-	"fusillade/internal/upstream"
 	"fusillade/streams"
 )
 
@@ -104,17 +103,6 @@ func (t *task) header() http.Header {
 	}
 	h["Traceparent"] = received[streams.HeaderTrace]
 	return h
-}
-
-// body is what is sent: that of the file, with the model that is called if
-// the request has escalated to it, by the name that its endpoint has for it. All
-// else of it stays as it is.
-func (t *task) body(model batch.Model) ([]byte, error) {
-	given := t.start.Template
-	if given.Model == model {
-		return given.Body, nil
-	}
-	return upstream.WithModel(given.Body, model)
 }
 
 // escalates reports whether the request, which was just started, should go to

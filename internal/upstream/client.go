@@ -80,9 +80,6 @@ func (c *Client) Close() {
 // first. It never panics on bad input; that is an Outcome too.
 func (c *Client) Do(ctx context.Context, request Request) Outcome {
 	started := time.Now()
-	if request.Options.SendsPriority() && !request.Deadline.IsZero() {
-		request.Body = withPriority(request.Body, request.Deadline.Unix())
-	}
 	var outcome Outcome
 	if request.Options != nil && len(request.Options.More) > 0 {
 		outcome = c.balanced(ctx, request)
@@ -94,13 +91,21 @@ func (c *Client) Do(ctx context.Context, request Request) Outcome {
 }
 
 func (c *Client) call(ctx context.Context, request *Request) Outcome {
-	ask := askStream(request.Path, request.Body, request.Options.Streams(), true)
-	if ask.kind == 0 {
-		ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errTimeout)
-		defer cancel()
-		return c.exchange(ctx, request, ask, nil)
+	changes, err := request.changes()
+	var body editedBody
+	if err == nil {
+		body, err = editBody(request.Path, request.Body, changes)
 	}
-	return c.streamed(ctx, request, ask)
+	if err != nil {
+		return Outcome{Reason: batch.BuilderError, Detail: detail(err.Error())}
+	}
+	if body.ask.kind != 0 {
+		return c.streamed(ctx, request, &body)
+	}
+	request.Body = body.splice(false)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errTimeout)
+	defer cancel()
+	return c.exchange(ctx, request, streamAsk{}, nil)
 }
 
 // exchange sends the request, follows redirects and reads the answer. The clock is

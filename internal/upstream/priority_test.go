@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,15 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/endpoint"
 )
+
+// withPriority is the body as it is sent with a priority.
+func withPriority(body []byte, priority int64) []byte {
+	edited, err := editBody("/v1/embeddings", body, changes{priority: strconv.FormatInt(priority, 10)})
+	if err != nil {
+		panic(err)
+	}
+	return edited.splice(true)
+}
 
 func TestWithPriority(t *testing.T) {
 	t.Parallel()

@@ -45,6 +45,9 @@ type Request struct {
 	// Model is what BaseURL calls the model, for a template of the path, and to tell
 	// models of one endpoint apart.
 	Model string
+	// Rename puts Model in place of each "model" of the body's top level, which
+	// names another one.
+	Rename bool
 	// APIKey is sent as Options say, else as a bearer token. Empty: no such header.
 	APIKey string
 	// OwnKey says that the key is the batch's own: that it is refused says nothing
@@ -60,8 +63,9 @@ type Request struct {
 	Deadline time.Time
 	// Streams is set as parts of a streamed answer come; nil: nobody asks.
 	Streams *atomic.Bool
-	// Body is sent as JSON if it is not empty. It must not be changed, even
-	// after Do has returned: a cancelled call may still be reading it.
+	// Body is sent as JSON if it is not empty, with what Rename and Options change
+	// in it. It must not be changed, even after Do has returned: a cancelled call
+	// may still be reading it.
 	Body []byte
 	// withoutUsage: the body leaves out what the endpoint refused, so it is
 	// another one than that which may have been sent with the attempt's key.

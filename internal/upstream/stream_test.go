@@ -327,6 +327,15 @@ func TestStreamOptionsRefused(t *testing.T) {
 	}
 }
 
+// askStream returns what a body asks for as it is sent, and the body.
+func askStream(path, body string, stream bool) (streamAsk, string) {
+	edited, err := editBody(path, []byte(body), changes{stream: stream})
+	if err != nil {
+		panic(err)
+	}
+	return edited.ask, string(edited.splice(edited.ask.usage))
+}
+
 func TestAskStream(t *testing.T) {
 	t.Parallel()
 	const chat, text, responses, messages = "/v1/chat/completions", "/v1/completions?x=1", "/v1/responses", "/v1/messages"
@@ -360,12 +369,12 @@ func TestAskStream(t *testing.T) {
 		{chat, `[]`, true, "", 0},
 		{chat, ``, true, "", 0},
 	} {
-		got := askStream(test.path, []byte(test.body), test.want, true)
+		got, body := askStream(test.path, test.body, test.want)
 		switch {
-		case test.sent == "" && (got.kind != 0 || string(got.body) != test.body):
-			t.Errorf("%s %s: asks for a stream with %s", test.path, test.body, got.body)
-		case test.sent != "" && (got.kind == 0 || string(got.body) != test.sent || got.choices != test.choices):
-			t.Errorf("%s %s: kind %d, %d choices, sent\n%s, want\n%s", test.path, test.body, got.kind, got.choices, got.body, test.sent)
+		case test.sent == "" && (got.kind != 0 || body != test.body):
+			t.Errorf("%s %s: asks for a stream with %s", test.path, test.body, body)
+		case test.sent != "" && (got.kind == 0 || body != test.sent || got.choices != test.choices):
+			t.Errorf("%s %s: kind %d, %d choices, sent\n%s, want\n%s", test.path, test.body, got.kind, got.choices, body, test.sent)
 		}
 	}
 }
@@ -386,19 +395,19 @@ func TestAskStreamChangesNothingElse(t *testing.T) {
 		}
 		body := out.String()
 		var before map[string]json.RawMessage
-		got := askStream("/v1/chat/completions", []byte(body), true, true)
+		_, sent := askStream("/v1/chat/completions", body, true)
 		if json.Unmarshal([]byte(body), &before) != nil || before == nil {
-			if string(got.body) != body {
-				t.Fatalf("%s became %s", body, got.body)
+			if sent != body {
+				t.Fatalf("%s became %s", body, sent)
 			}
 			return
 		}
 		var after map[string]json.RawMessage
-		if err := json.Unmarshal(got.body, &after); err != nil {
-			t.Fatalf("%s became %s: %v", body, got.body, err)
+		if err := json.Unmarshal([]byte(sent), &after); err != nil {
+			t.Fatalf("%s became %s: %v", body, sent, err)
 		}
 		if string(after["stream"]) != "true" {
-			t.Fatalf("%s became %s", body, got.body)
+			t.Fatalf("%s became %s", body, sent)
 		}
 		for name, value := range before {
 			if name != "stream" && name != "stream_options" && !bytes.Equal(value, after[name]) {

@@ -10,25 +10,20 @@ import (
 
 // streamed makes a call that asks for a streamed answer. Some endpoints refuse to be
 // asked for the usage: they are asked again without, and not any more then.
-func (c *Client) streamed(ctx context.Context, request *Request, ask streamAsk) Outcome {
+func (c *Client) streamed(ctx context.Context, request *Request, body *editedBody) Outcome {
 	clock := &streamClock{comes: request.Streams}
 	ctx, cancel := clock.watch(ctx, &c.cfg)
 	defer cancel()
-	given := request.Body
-	without := func() streamAsk {
-		request.withoutUsage = true
-		return askStream(request.Path, given, request.Options.Streams(), false)
-	}
+	ask := &body.ask
 	key := request.BaseURL + " " + ask.model
-	if ask.usage && c.refusals.has(key) {
-		ask = without()
+	exchange := func(withUsage bool) Outcome {
+		request.Body, request.withoutUsage = body.splice(withUsage), ask.usage && !withUsage
+		return c.exchange(ctx, request, *ask, clock)
 	}
-	request.Body = ask.body
-	outcome := c.exchange(ctx, request, ask, clock)
-	if ask.usage && refusesUsage(&outcome.Response) {
-		ask = without()
-		request.Body = ask.body
-		outcome = c.exchange(ctx, request, ask, clock)
+	asks := ask.usage && !c.refusals.has(key)
+	outcome := exchange(asks)
+	if asks && refusesUsage(&outcome.Response) {
+		outcome = exchange(false)
 		if mayAnswer(outcome.Response.StatusCode) {
 			c.refusals.add(key)
 		}

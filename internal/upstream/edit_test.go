@@ -12,7 +12,23 @@ import (
 	"fusillade/internal/batch"
 )
 
-func TestWithModel(t *testing.T) {
+// withModel is the body as it is sent with another model.
+func withModel(body []byte, model batch.Model) ([]byte, error) {
+	request := Request{Path: "/v1/embeddings", Model: string(model), Rename: true, Body: body}
+	return request.sent()
+}
+
+// sent is the request's body as it is sent, asking for the usage where it may.
+func (r *Request) sent() ([]byte, error) {
+	c, err := r.changes()
+	if err != nil {
+		return nil, err
+	}
+	edited, err := editBody(r.Path, r.Body, c)
+	return edited.splice(true), err
+}
+
+func TestRename(t *testing.T) {
 	t.Parallel()
 	const to batch.Model = "o1/preview:\"b\" <é>"
 	const quoted = `"o1/preview:\"b\" <é>"`
@@ -36,7 +52,7 @@ func TestWithModel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			given := []byte(tt.body)
-			got, err := WithModel(given, to)
+			got, err := withModel(given, to)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,16 +66,16 @@ func TestWithModel(t *testing.T) {
 	}
 }
 
-func TestWithModelOfBrokenBodies(t *testing.T) {
+func TestRenameInBrokenBodies(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{`{"model":"secret"`, `{"secret":1 "model":"x"}`, `{"model":secret}`, `{"model":`, `{`} {
-		if got, err := WithModel([]byte(body), "m"); err == nil {
+		if got, err := withModel([]byte(body), "m"); err == nil {
 			t.Errorf("%s became %s", body, got)
 		} else if strings.Contains(err.Error(), "secret") {
 			t.Errorf("the error of %s quotes it: %v", body, err)
 		}
 	}
-	if _, err := WithModel([]byte(`{}`), "\xff"); err == nil {
+	if _, err := withModel([]byte(`{}`), "\xff"); err == nil {
 		t.Error("a model that is not UTF-8 was taken")
 	}
 }
@@ -117,13 +133,13 @@ func drawValue(t *rapid.T, out *strings.Builder, depth int) {
 
 // Going there and back changes the model alone: what one model gave becomes
 // the other's by its name's bytes, and all that a decoder sees beside it stays.
-func TestWithModelChangesNothingElse(t *testing.T) {
+func TestRenameChangesNothingElse(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var b strings.Builder
 		drawValue(t, &b, 0)
 		body := []byte(b.String())
-		checkWithModel(t, body)
+		checkRename(t, body)
 	})
 }
 
@@ -132,14 +148,14 @@ type failer interface {
 	Fatalf(format string, args ...any)
 }
 
-func checkWithModel(t failer, body []byte) {
+func checkRename(t failer, body []byte) {
 	t.Helper()
 	const one, other = "\x01one-model\x01", "\x02another\x02" // escaped, in no other string
-	first, err := WithModel(body, one)
+	first, err := withModel(body, one)
 	if err != nil {
 		t.Fatalf("%q: %v", body, err)
 	}
-	second, err := WithModel(first, other)
+	second, err := withModel(first, other)
 	if err != nil {
 		t.Fatalf("%q: %v", first, err)
 	}
@@ -162,13 +178,94 @@ func checkWithModel(t failer, body []byte) {
 	}
 }
 
-func FuzzWithModel(f *testing.F) {
+func FuzzRename(f *testing.F) {
 	f.Add([]byte(`{"model":"gpt-4","messages":[{"role":"user","content":"{\"model\":\"x\"}"}]}`))
 	f.Add([]byte(` {"a" : [1, {"model": 2}] , "mod\u0065l":null, "model":[]} `))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if !json.Valid(body) {
 			return
 		}
-		checkWithModel(t, body)
+		checkRename(t, body)
 	})
+}
+
+// All edits are made at once; a member that is set is set wherever it is given, and
+// where none is, those that are added come in one order.
+func TestEditsTogether(t *testing.T) {
+	t.Parallel()
+	const chat, responses, embeddings = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
+	for _, test := range []struct{ path, body, want, withoutUsage string }{
+		{
+			chat, `{"model":"a","messages":[]}`,
+			`{"stream":true,"stream_options":{"include_usage":true},"priority":7,"model":"b","messages":[]}`,
+			`{"stream":true,"priority":7,"model":"b","messages":[]}`,
+		},
+		{
+			chat, ` { } `,
+			` {"stream":true,"stream_options":{"include_usage":true},"priority":7 } `,
+			` {"stream":true,"priority":7 } `,
+		},
+		{
+			chat, `{"priority":1,"model":"a","stream_options":{"x":[{"include_usage":2}]},"stream":false,"model":"c", "priority" : {} }`,
+			`{"priority":7,"model":"b","stream_options":{"include_usage":true,"x":[{"include_usage":2}]},"stream":true,"model":"b", "priority" : 7 }`,
+			`{"priority":7,"model":"b","stream_options":{"x":[{"include_usage":2}]},"stream":true,"model":"b", "priority" : 7 }`,
+		},
+		{
+			chat, `{"stream_options":null,"stream_options":{"include_usage":false,"include_usage":0}}`,
+			`{"stream":true,"priority":7,"stream_options":{"include_usage":true},"stream_options":{"include_usage":true,"include_usage":true}}`,
+			`{"stream":true,"priority":7,"stream_options":null,"stream_options":{"include_usage":false,"include_usage":0}}`,
+		},
+		{responses, `{"model":"a"}`, `{"stream":true,"priority":7,"model":"b"}`, `{"stream":true,"priority":7,"model":"b"}`},
+		{embeddings, `{"model":"a","stream":0}`, `{"priority":7,"model":"b","stream":0}`, `{"priority":7,"model":"b","stream":0}`},
+		{chat, `[1]`, `[1]`, `[1]`},
+	} {
+		edited, err := editBody(test.path, []byte(test.body), changes{model: `"b"`, priority: "7", stream: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(edited.splice(edited.ask.usage)); got != test.want {
+			t.Errorf("%s became\n%s, want\n%s", test.body, got, test.want)
+		}
+		if got := string(edited.splice(false)); got != test.withoutUsage {
+			t.Errorf("%s became, without its usage,\n%s, want\n%s", test.body, got, test.withoutUsage)
+		}
+	}
+}
+
+// What is broken at its top level is sent as it is, unless it would then be called
+// with another model.
+func TestBrokenBodyIsNotEdited(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{`{"a":1,`, `{"a":1 "b":2}`, `{"a":1}}`, `{,"a":1}`, `{"a":tru}`, `{"a"}`, `{a:1}`, `{`} {
+		edited, err := editBody("/v1/chat/completions", []byte(body), changes{priority: "7", stream: true})
+		if got := string(edited.splice(true)); err != nil || got != body || edited.ask.kind != 0 {
+			t.Errorf("%s became %s, and asks %+v: %v", body, got, edited.ask, err)
+		}
+	}
+}
+
+func BenchmarkEditBody(b *testing.B) {
+	prompt := `","messages":[{"role":"user","content":"` + strings.Repeat("word ", 2000) + `"}],"max_tokens":100,"temperature":0}`
+	body := []byte(`{"model":"a` + prompt)
+	for _, bench := range []struct {
+		name string
+		changes
+	}{
+		{"Nothing", changes{}},
+		{"Model", changes{model: `"b"`}},
+		{"Priority", changes{priority: "1767225600"}},
+		{"Stream", changes{stream: true}},
+		{"All", changes{`"b"`, "1767225600", true}},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				edited, err := editBody("/v1/chat/completions", body, bench.changes)
+				if err != nil || len(edited.splice(edited.ask.usage)) == 0 {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
