@@ -11,9 +11,9 @@ import (
 	"slices"
 	"strconv"
 
+	"fusillade/client"
 	"fusillade/internal/batch"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 	"fusillade/internal/config"
 )
 

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"strings"
 
+	"fusillade/client"
 	"fusillade/internal/batch"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 )
 
 type batchesCancelCmd struct {
@@ -70,11 +70,11 @@ func (c *batchesRerunCmd) Run(ctx context.Context, t *cli.Terminal, batches *bat
 	})
 }
 
-func (c *batchesRerunCmd) states() (states []batch.State) {
+func (c *batchesRerunCmd) states() (states []client.State) {
 	for _, flag := range []struct {
 		set   bool
-		state batch.State
-	}{{c.Failed, batch.Failed}, {c.Canceled, batch.Canceled}, {c.Expired, batch.Expired}} {
+		state client.State
+	}{{c.Failed, client.Failed}, {c.Canceled, client.Canceled}, {c.Expired, client.Expired}} {
 		if flag.set {
 			states = append(states, flag.state)
 		}

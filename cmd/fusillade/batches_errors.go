@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"strconv"
 
+	"fusillade/client"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 )
 
 type batchesErrorsCmd struct {

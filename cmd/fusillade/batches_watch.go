@@ -6,9 +6,9 @@ import (
 	"io"
 	"net/http"
 
+	"fusillade/client"
 	"fusillade/internal/batch"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 )
 
 type batchesWatchCmd struct {

@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"fusillade/client"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 	"fusillade/internal/operator"
 )
 

@@ -8,8 +8,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"fusillade/client"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 )
 
 type completionCmd struct {

@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"time"
 
+	"fusillade/client"
 	"fusillade/internal/batch"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 	"fusillade/internal/config"
 )
 

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"time"
 
+	"fusillade/client"
 	"fusillade/internal/batch"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 	"fusillade/internal/config"
 	"fusillade/internal/control"
 )
@@ -60,7 +60,8 @@ func (c *modelsSetCmd) change() (client.ModelChange, error) {
 		if err != nil && c.Limit != "0" {
 			return change, fmt.Errorf("--limit %s %w, or 0", cli.Plain(c.Limit), err)
 		}
-		change.Limit = &limit
+		asked := client.Limit(limit.String())
+		change.Limit = &asked
 	}
 	if c.EscalateTo != "" || c.NoEscalation {
 		change.EscalatesTo = &c.EscalateTo

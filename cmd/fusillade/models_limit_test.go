@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"fusillade/client"
 	"fusillade/internal/batch"
-	"fusillade/internal/client"
 	"fusillade/internal/config"
 )
 
@@ -24,7 +24,7 @@ func TestModelLimitText(t *testing.T) {
 
 func TestSetLimit(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]batch.Limit{"0": 0, "7": 7, "auto": batch.AutoLimit(1, 1000), "auto:4-200": batch.AutoLimit(4, 200)} {
+	for text, want := range map[string]client.Limit{"0": "0", "7": "7", "auto": "auto", "auto:1-1000": "auto", "auto:4-200": "auto:4-200"} {
 		change, err := (&modelsSetCmd{Model: "m", Limit: text}).change()
 		if err != nil || change.Limit == nil || *change.Limit != want {
 			t.Errorf("--limit %s: %v, %v", text, change.Limit, err)

@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	"fusillade/client"
 	"fusillade/internal/batch"
-	"fusillade/internal/client"
 )
 
 // rateFlags are the rate limit of a model.

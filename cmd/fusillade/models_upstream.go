@@ -10,9 +10,9 @@ import (
 	"os"
 	"strings"
 
+	"fusillade/client"
 	"fusillade/internal/batch"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 	"fusillade/internal/config"
 	"fusillade/internal/endpoint"
 	"fusillade/internal/operator"

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"fusillade/client"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
 )

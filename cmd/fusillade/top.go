@@ -5,8 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"fusillade/client"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 	"fusillade/internal/top"
 )
 

@@ -13,8 +13,8 @@ import (
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
 
+	"fusillade/client"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 	"fusillade/internal/mock"
 	"fusillade/internal/testenv"
 	"fusillade/internal/top"

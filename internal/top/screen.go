@@ -8,8 +8,8 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"fusillade/client"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 )
 
 // screen is the state of the terminal. Bubble Tea calls its methods from one

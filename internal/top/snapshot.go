@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"fusillade/internal/client"
+	"fusillade/client"
 )
 
 // Snapshot is what the server said at one time.

@@ -7,7 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"fusillade/internal/client"
+	"fusillade/client"
 )
 
 func snapshot() Snapshot {

@@ -8,8 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"fusillade/client"
 	"fusillade/internal/cli"
-	"fusillade/internal/client"
 )
 
 // tab is a list that can be shown.

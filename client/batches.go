@@ -9,8 +9,6 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-
-	"fusillade/internal/batch"
 )
 
 // Batch is OpenAI's batch object. Times are in Unix seconds; 0: not yet.
@@ -82,8 +80,8 @@ type Counts struct {
 
 // Ended reports whether nothing of the batch is going to change by itself.
 func (b Batch) Ended() bool {
-	switch batch.Status(b.Status) {
-	case batch.StatusCompleted, batch.StatusFailed, batch.StatusExpired, batch.StatusCancelled:
+	switch b.Status {
+	case "completed", "failed", "expired", "cancelled":
 		return true
 	}
 	return false
@@ -174,9 +172,20 @@ func (c *Client) CancelBatch(ctx context.Context, id string) (Batch, error) {
 	return read[Batch](c.call(ctx, http.MethodPost, batchPath(id, "/cancel"), nil, nil))
 }
 
+// State is how a request ended.
+type State string
+
+// The states in which a request has its result.
+const (
+	Completed State = "completed"
+	Failed    State = "failed"
+	Canceled  State = "canceled"
+	Expired   State = "expired"
+)
+
 // RerunBatch calls again the requests that ended in these states; none: those
 // that failed.
-func (c *Client) RerunBatch(ctx context.Context, id string, states ...batch.State) (Batch, error) {
+func (c *Client) RerunBatch(ctx context.Context, id string, states ...State) (Batch, error) {
 	var body any
 	if len(states) > 0 {
 		body = map[string]any{"statuses": states}

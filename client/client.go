@@ -24,6 +24,9 @@ type Config struct {
 	// IdleTimeout is how long the server may do nothing, be it before an answer or
 	// within a transfer; default 2 min.
 	IdleTimeout time.Duration
+	// Transport makes the HTTP requests. Default: one of the client's own, which alone
+	// reads the environment: HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+	Transport http.RoundTripper
 	// Pause is how long to wait before a broken transfer is taken up again; each
 	// further failure doubles it, up to ten times. Default 1 s.
 	Pause time.Duration
@@ -50,9 +53,14 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("client: URL must be an http or https URL without a query")
 	}
 	cfg.IdleTimeout, cfg.Pause = cmp.Or(cfg.IdleTimeout, 2*time.Minute), cmp.Or(cfg.Pause, time.Second)
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if cfg.Transport == nil {
+		cfg.Transport = &http.Transport{
+			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 16,
+			IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second,
+		}
+	}
 	return &Client{cfg: cfg, base: base, shown: base.Redacted(), http: &http.Client{
-		Transport: transport,
+		Transport: cfg.Transport,
 		// A POST that is redirected would become a GET.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil

@@ -2,12 +2,12 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"iter"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
-
-	"fusillade/internal/batch"
 )
 
 // LimitAuto says how a limit that is found while it runs came to be what it is.
@@ -92,15 +92,29 @@ func (c *Client) ModelStatuses(ctx context.Context) iter.Seq2[ModelStatus, error
 	return list[ModelStatus](ctx, c, "/admin/v1/models", nil)
 }
 
+// Limit is the most calls in flight to a model: a number such as "32", "auto" or
+// "auto:MIN-MAX" for as many as the endpoint takes, or "0" for what the dispatchers'
+// environment says.
+type Limit string
+
+// MarshalJSON writes a number as one, and anything else as text, which the server
+// checks.
+func (l Limit) MarshalJSON() ([]byte, error) {
+	if n, err := strconv.Atoi(string(l)); err == nil {
+		return strconv.AppendInt(nil, int64(n), 10), nil
+	}
+	return json.Marshal(string(l))
+}
+
 // ModelChange is what to change about a model; nil: leave it as it is.
 type ModelChange struct {
-	Limit             *batch.Limit `json:"limit,omitempty"` // 0: as the environment says
-	Paused            *bool        `json:"paused,omitempty"`
-	EscalatesTo       *string      `json:"escalates_to,omitempty"` // empty: none
-	EscalatesSeconds  *int64       `json:"escalates_before_seconds,omitempty"`
-	DefaultEscalation bool         `json:"default_escalation,omitempty"`
-	RequestsPerMinute *int64       `json:"requests_per_minute,omitempty"` // 0: as the environment says
-	TokensPerMinute   *int64       `json:"tokens_per_minute,omitempty"`
+	Limit             *Limit  `json:"limit,omitempty"`
+	Paused            *bool   `json:"paused,omitempty"`
+	EscalatesTo       *string `json:"escalates_to,omitempty"` // empty: none
+	EscalatesSeconds  *int64  `json:"escalates_before_seconds,omitempty"`
+	DefaultEscalation bool    `json:"default_escalation,omitempty"`
+	RequestsPerMinute *int64  `json:"requests_per_minute,omitempty"` // 0: as the environment says
+	TokensPerMinute   *int64  `json:"tokens_per_minute,omitempty"`
 }
 
 // ChangeModel changes a model for the whole cluster. It takes an operator's key.

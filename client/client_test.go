@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"fusillade/client"
 	"fusillade/internal/app"
-	"fusillade/internal/client"
 	"fusillade/internal/config"
 	"fusillade/internal/testenv"
 )
