@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"time"
 
 	"fusillade/internal/bench"
@@ -19,8 +20,33 @@ type benchCmd struct {
 	DataDir     string        `placeholder:"DIR" help:"Where Postgres and the broker keep their files. Default: a temporary directory."`
 	JSON        bool          `name:"json" help:"Print one JSON object."`
 	CPUProfile  string        `name:"cpu-profile" placeholder:"FILE" help:"Write a CPU profile of this process, for go tool pprof."`
+
+	Cluster     bool   `help:"Measure the daemons of the cluster that FUSILLADE_DATABASE_URL and FUSILLADE_NATS_URL name. They call a mock endpoint here, by models that are made for it."`
+	DatabaseURL string `name:"database-url" placeholder:"URL" help:"The cluster's database, in place of FUSILLADE_DATABASE_URL; implies --cluster. Others on this machine can see it."`
+	NATSURL     string `name:"nats-url" placeholder:"URL" help:"The cluster's broker, in place of FUSILLADE_NATS_URL; implies --cluster."`
+	Host        string `default:"127.0.0.1" placeholder:"HOST" help:"Name or address of this machine, at which the cluster's consumers reach the mock endpoint (default ${default})."`
 }
 
 func (c *benchCmd) Run(s cli.Signals, t *cli.Terminal) error {
-	return bench.Run(s, t, bench.Options(*c), loadSettings)
+	o := bench.Options{
+		Requests: c.Requests, Models: c.Models, Latency: c.Latency, Concurrency: c.Concurrency, BodyBytes: c.BodyBytes,
+		Pickups: c.Pickups, Runs: c.Runs, Replicas: c.Replicas, DataDir: c.DataDir, JSON: c.JSON, CPUProfile: c.CPUProfile, Host: c.Host,
+	}
+	if !c.Cluster && c.DatabaseURL == "" && c.NATSURL == "" {
+		return bench.Run(s, t, o, loadSettings)
+	}
+	for name, url := range map[string]string{"FUSILLADE_DATABASE_URL": c.DatabaseURL, "FUSILLADE_NATS_URL": c.NATSURL} {
+		if url == "" {
+			continue
+		}
+		if err := os.Setenv(name, url); err != nil {
+			return err
+		}
+	}
+	cluster, err := connectCluster(s.Taking)
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	return bench.RunCluster(s, t, o, cluster)
 }

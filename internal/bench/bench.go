@@ -32,6 +32,8 @@ type Options struct {
 	DataDir     string        // empty: a temporary directory
 	JSON        bool
 	CPUProfile  string // file; empty: none
+	// Host is this machine's name or address as a cluster reaches it.
+	Host string
 }
 
 func (o *Options) check() error {
@@ -62,11 +64,11 @@ type report struct {
 	PerSecond       float64 `json:"requests_per_second"`
 	BarePerSecond   float64 `json:"bare_requests_per_second"`
 	BareRatio       float64 `json:"bare_ratio"`
-	SlotUse         float64 `json:"slot_use"`
+	SlotUse         float64 `json:"slot_use,omitempty"`
 	PickupMS        pickup  `json:"pickup_ms"`
 	WALBytes        float64 `json:"wal_bytes_per_request"`
-	CPUSeconds      float64 `json:"cpu_seconds_per_request"`
-	DatabaseCPU     float64 `json:"database_cpu_seconds_per_request"` // Postgres's part of it
+	CPUSeconds      float64 `json:"cpu_seconds_per_request,omitempty"`
+	DatabaseCPU     float64 `json:"database_cpu_seconds_per_request,omitempty"` // Postgres's part of it
 
 	Replicas        int     `json:"replicas,omitempty"`                          // of streams and buckets, in the run of the figures above
 	SinglePerSecond float64 `json:"single_server_requests_per_second,omitempty"` // the same with one NATS server
@@ -90,16 +92,26 @@ func Run(s cli.Signals, t *cli.Terminal, o Options, settings func() (*config.Sta
 		if err != nil {
 			return err
 		}
-		if o.Runs > 1 {
-			t.Notef("run %d: %.0f requests/s, %.0f %% of the bare loop's %.0f", i+1, r.PerSecond, 100*r.BareRatio, r.BarePerSecond)
-		}
+		noteRun(t, &o, i, r)
 		reports = append(reports, r)
 	}
+	return show(t, &o, reports)
+}
+
+// noteRun says what one of several runs measured.
+func noteRun(t *cli.Terminal, o *Options, i int, r report) {
+	if o.Runs > 1 {
+		t.Notef("run %d: %.0f requests/s, %.0f %% of the bare loop's %.0f", i+1, r.PerSecond, 100*r.BareRatio, r.BarePerSecond)
+	}
+}
+
+// show prints the medians.
+func show(t *cli.Terminal, o *Options, reports []report) error {
 	r := medians(reports)
 	if o.JSON {
 		return json.NewEncoder(t.Out).Encode(r)
 	}
-	return r.print(t, &o)
+	return r.print(t, o)
 }
 
 // compare measures once, and with replicas once more with a single server, which
@@ -145,7 +157,7 @@ func once(s cli.Signals, t *cli.Terminal, o *Options, cfg *config.Standalone, se
 	if o.Models > 1 { // the calls in flight are those of all models together
 		cfg.MaxInFlight = o.Concurrency
 	}
-	mock, err := startMockProcess(s.Doing, o.Latency)
+	mock, err := startMockProcess(s.Doing, "127.0.0.1:0", o.Latency)
 	if err != nil {
 		return r, err
 	}
@@ -165,8 +177,8 @@ func once(s cli.Signals, t *cli.Terminal, o *Options, cfg *config.Standalone, se
 		return r, err
 	}
 	defer func() { err = errors.Join(err, local.Stop()) }()
-	m := &measurement{options: o, cfg: cfg, local: local, mock: mock, cpu: newCPUClock(filepath.Join(dir, "postgres"))}
-	return m.run(s)
+	m := &measurement{options: o, store: local.Store, conn: local.Conn, mock: mock}
+	return m.local(s, local, cfg, newCPUClock(filepath.Join(dir, "postgres")))
 }
 
 func (r *report) print(t *cli.Terminal, o *Options) error {
@@ -181,10 +193,14 @@ func (r *report) print(t *cli.Terminal, o *Options) error {
 		fmt.Fprintf(w, "one NATS server\t%.0f requests/s\n", r.SinglePerSecond)
 		fmt.Fprintf(w, "%d NATS servers\t%.1f %% of it\n", r.Replicas, 100*r.ReplicasRatio)
 	}
-	fmt.Fprintf(w, "slot use\t%.1f %%\n", 100*r.SlotUse)
+	if r.SlotUse > 0 {
+		fmt.Fprintf(w, "slot use\t%.1f %%\n", 100*r.SlotUse)
+	}
 	fmt.Fprintf(w, "pickup\tp50 %.1f ms, p99 %.1f ms\n", r.PickupMS.P50, r.PickupMS.P99)
 	fmt.Fprintf(w, "WAL\t%.0f bytes/request\n", r.WALBytes)
-	fmt.Fprintf(w, "CPU\t%.0f µs/request, of which Postgres %.0f\n", 1e6*r.CPUSeconds, 1e6*r.DatabaseCPU)
+	if r.CPUSeconds > 0 {
+		fmt.Fprintf(w, "CPU\t%.0f µs/request, of which Postgres %.0f\n", 1e6*r.CPUSeconds, 1e6*r.DatabaseCPU)
+	}
 	return w.Flush()
 }
 
@@ -218,10 +234,10 @@ func medians(reports []report) report {
 
 // startMockProcess serves the mock endpoint in a process of its own, so that
 // its work and its garbage are not the pipeline's.
-func startMockProcess(ctx context.Context, latency time.Duration) (*mockProcess, error) {
+func startMockProcess(ctx context.Context, addr string, latency time.Duration) (*mockProcess, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	return runMock(ctx, self, "--no-custom-ids", "--latency", latency.String())
+	return runMock(ctx, self, "--listen", addr, "--no-custom-ids", "--latency", latency.String())
 }

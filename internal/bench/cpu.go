@@ -26,11 +26,11 @@ func newCPUClock(dir string) *cpuClock {
 	return c
 }
 
-// seconds returns the CPU time used so far by this process, and by Postgres.
-func (c *cpuClock) seconds() (self, database float64) {
+// used returns the CPU time used so far by this process, and by Postgres.
+func (c *cpuClock) used() (self, database time.Duration) {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	self = time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+	self = time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	if c.postmaster == 0 {
 		return self, 0
 	}
@@ -41,10 +41,10 @@ func (c *cpuClock) seconds() (self, database float64) {
 	return self, database
 }
 
-// ofPostgres reads a process's CPU seconds if it is the postmaster, with what
+// ofPostgres reads a process's CPU time if it is the postmaster, with what
 // its ended children used, or one of its children.
 // Format: proc(5), fields after the command's name; ticks of 1/100 s.
-func (c *cpuClock) ofPostgres(path string) float64 {
+func (c *cpuClock) ofPostgres(path string) time.Duration {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return 0
@@ -61,7 +61,7 @@ func (c *cpuClock) ofPostgres(path string) float64 {
 	case number(1):
 		ticks = number(11) + number(12)
 	}
-	return float64(ticks) / 100
+	return time.Duration(ticks) * (time.Second / 100)
 }
 
 func pidOf(statPath string) int {

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"fusillade/internal/app"
 	"fusillade/internal/batch"
 	"fusillade/internal/cli"
@@ -29,38 +31,50 @@ import (
 
 // measurement is one run of the benchmark.
 type measurement struct {
-	options  *Options
-	cfg      *config.Standalone
-	local    *app.Local
-	mock     *mockProcess
-	cpu      *cpuClock
-	consumer atomic.Pointer[consume.Consumer]
+	options *Options
+	store   *postgres.Store
+	conn    *nats.Conn
+	mock    *mockProcess
+	// wait waits for the end of a batch.
+	wait func(context.Context, batch.ID) (postgres.Batch, error)
+	// spent says what this process has spent; nil: others do the work.
+	spent func() spending
+
+	files   []batch.FileID // made so far
+	batches []batch.ID
 }
+
+// spending is what a process has used since it began.
+type spending struct{ cpu, databaseCPU, calls time.Duration }
 
 const (
 	owner        = "fusillade bench"
-	benchModel   = "bench"
-	pickupModel  = "pickup"
+	benchModel   = "fusillade-bench"
+	pickupModel  = "fusillade-bench-pickup"
 	minBodyBytes = 128
 )
 
-func (m *measurement) run(s cli.Signals) (r report, err error) {
-	o := m.options
-	r = report{Requests: o.Requests, Models: o.Models, Concurrency: o.Concurrency, LatencyMS: ms(o.Latency), BodyBytes: o.BodyBytes, Runs: 1}
-
-	began := time.Now()
-	file, err := m.load(s.Taking, benchModel, o.Requests, o.Models)
-	if err != nil {
-		return r, err
+// modelName is the name of the model with that number.
+func modelName(i int) string {
+	if i == 0 {
+		return benchModel
 	}
-	r.IngestPerSecond = float64(o.Requests) / time.Since(began).Seconds()
+	return fmt.Sprintf("%s-%d", benchModel, i)
+}
 
-	arrivals, stopPickup, err := servePickups()
+// local runs the pipeline in this process and measures it.
+func (m *measurement) local(s cli.Signals, local *app.Local, cfg *config.Standalone, cpu *cpuClock) (r report, err error) {
+	arrivals, stopPickup, err := servePickups("127.0.0.1:0")
 	if err != nil {
 		return r, err
 	}
 	defer stopPickup()
-	if err := m.cfg.Upstream.Models.Set(pickupModel + "=" + arrivals.url); err != nil {
+	if err := cfg.Upstream.Models.Set(pickupModel + "=" + arrivals.url); err != nil {
+		return r, err
+	}
+	// Before the pipeline runs, for the figure is that of the load alone.
+	file, ingest, err := m.load(s.Taking, modelName, m.options.Requests, m.options.Models)
+	if err != nil {
 		return r, err
 	}
 
@@ -69,8 +83,9 @@ func (m *measurement) run(s cli.Signals) (r report, err error) {
 	doing, stopDoing := context.WithCancel(s.Doing)
 	defer stopDoing()
 	finished := make(chan error, 1)
+	var consumer atomic.Pointer[consume.Consumer]
 	go func() {
-		finished <- app.Standalone(taking, doing, m.local.Resources, m.cfg, func(c *consume.Consumer) { m.consumer.Store(c) })
+		finished <- app.Standalone(taking, doing, local.Resources, cfg, func(c *consume.Consumer) { consumer.Store(c) })
 		close(finished)
 	}()
 	defer func() {
@@ -78,19 +93,34 @@ func (m *measurement) run(s cli.Signals) (r report, err error) {
 		stopDoing()
 		err = errors.Join(err, <-finished)
 	}()
+	m.wait = func(ctx context.Context, id batch.ID) (postgres.Batch, error) {
+		return localrun.Watch(ctx, local, id, finished, func(postgres.Batch) error { return nil })
+	}
+	m.spent = func() spending {
+		self, database := cpu.used()
+		return spending{cpu: self, databaseCPU: database, calls: consumer.Load().Stats().CallTime}
+	}
+	r, err = m.run(s.Taking, file, arrivals)
+	r.IngestPerSecond = ingest
+	return r, err
+}
 
-	if r.PickupMS, err = m.pickups(s.Taking, arrivals, finished); err != nil {
+// run measures the pickup, and a batch of the file between two halves of the bare
+// loop: a machine whose speed drifts is the same for both.
+func (m *measurement) run(ctx context.Context, file batch.FileID, arrivals *arrivals) (r report, err error) {
+	o := m.options
+	r = report{Requests: o.Requests, Models: o.Models, Concurrency: o.Concurrency, LatencyMS: ms(o.Latency), BodyBytes: o.BodyBytes, Runs: 1}
+	if r.PickupMS, err = m.pickups(ctx, arrivals); err != nil {
 		return r, err
 	}
-	// Half of the bare loop before and half after, against a drifting machine.
-	before, err := m.bare(s.Taking)
+	before, err := m.bare(ctx)
 	if err != nil {
 		return r, err
 	}
-	if err := m.pipeline(s.Taking, file, finished, &r); err != nil {
+	if err := m.pipeline(ctx, file, &r); err != nil {
 		return r, err
 	}
-	after, err := m.bare(s.Taking)
+	after, err := m.bare(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -101,12 +131,11 @@ func (m *measurement) run(s cli.Signals) (r report, err error) {
 
 // pipeline times a batch from its creation to its last counted result, by the
 // database's clock.
-func (m *measurement) pipeline(ctx context.Context, file batch.FileID, finished <-chan error, r *report) error {
-	wal, err := m.local.Store.WALBytes(ctx)
+func (m *measurement) pipeline(ctx context.Context, file batch.FileID, r *report) error {
+	wal, err := m.store.WALBytes(ctx)
 	if err != nil {
 		return err
 	}
-	callTime := m.consumer.Load().Stats().CallTime
 	if m.options.CPUProfile != "" {
 		stop, err := profile(m.options.CPUProfile)
 		if err != nil {
@@ -114,14 +143,17 @@ func (m *measurement) pipeline(ctx context.Context, file batch.FileID, finished 
 		}
 		defer stop()
 	}
-	self, database := m.cpu.seconds()
+	var before spending
+	if m.spent != nil {
+		before = m.spent()
+	}
 	began := time.Now()
 	id, err := m.create(ctx, file)
 	if err != nil {
 		return err
 	}
 	r.CreateBatchMS = ms(time.Since(began))
-	b, err := localrun.Watch(ctx, m.local, id, finished, func(postgres.Batch) error { return nil })
+	b, err := m.wait(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -130,11 +162,13 @@ func (m *measurement) pipeline(ctx context.Context, file batch.FileID, finished 
 	}
 	n, took := float64(b.Counts.Total), b.FinishedAt.Sub(b.CreatedAt)
 	r.PerSecond = n / took.Seconds()
-	selfEnd, databaseEnd := m.cpu.seconds()
-	r.DatabaseCPU = (databaseEnd - database) / n
-	r.CPUSeconds = (selfEnd-self)/n + r.DatabaseCPU
-	r.SlotUse = (m.consumer.Load().Stats().CallTime - callTime).Seconds() / (took.Seconds() * float64(m.options.Concurrency))
-	end, err := m.local.Store.WALBytes(ctx)
+	if m.spent != nil {
+		after := m.spent()
+		r.DatabaseCPU = (after.databaseCPU - before.databaseCPU).Seconds() / n
+		r.CPUSeconds = (after.cpu-before.cpu).Seconds()/n + r.DatabaseCPU
+		r.SlotUse = (after.calls - before.calls).Seconds() / (took.Seconds() * float64(m.options.Concurrency))
+	}
+	end, err := m.store.WALBytes(ctx)
 	r.WALBytes = float64(end-wal) / n
 	return err
 }
@@ -150,37 +184,39 @@ func profile(path string) (stop func(), err error) {
 	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
 }
 
-func (m *measurement) load(ctx context.Context, model string, requests, models int) (batch.FileID, error) {
+// load stores a file of requests, and returns how many it stored a second.
+func (m *measurement) load(ctx context.Context, name func(int) string, requests, models int) (file batch.FileID, perSecond float64, err error) {
 	source := &lines{left: requests, bodies: make([][]byte, models)}
 	for i := range source.bodies {
-		name := model
-		if i > 0 {
-			name = fmt.Sprintf("%s-%d", model, i)
-		}
-		source.bodies[i] = requestBody(name, m.options.BodyBytes)
+		source.bodies[i] = requestBody(name(i), m.options.BodyBytes)
 	}
+	began := time.Now()
 	reader, err := jsonl.NewReader(source, jsonl.Config{Limits: jsonl.Limits{MaxRequests: requests, MaxModels: models, MaxFileBytes: 1 << 40}})
 	if err != nil {
-		return batch.FileID{}, err
+		return file, 0, err
 	}
-	file, _, err := jsonl.Load(ctx, m.local.Store, reader, "bench", owner, nil)
-	return file, err
+	file, _, err = jsonl.Load(ctx, m.store, reader, "bench", owner, nil)
+	if err == nil {
+		m.files = append(m.files, file)
+	}
+	return file, float64(requests) / time.Since(began).Seconds(), err
 }
 
 func (m *measurement) create(ctx context.Context, file batch.FileID) (batch.ID, error) {
-	id, _, err := m.local.Store.CreateBatch(ctx, postgres.NewBatch{
+	id, _, err := m.store.CreateBatch(ctx, postgres.NewBatch{
 		File: file, CompletionWindow: 24 * time.Hour, WindowText: "24h", CreatedBy: owner,
 	})
 	if err != nil {
 		return id, err
 	}
-	return id, m.local.Conn.Publish(streams.HintWork, nil)
+	m.batches = append(m.batches, id)
+	return id, m.conn.Publish(streams.HintWork, nil)
 }
 
 // pickups creates batches of one request, each when the pipeline is idle, and
 // times the arrival of its call.
-func (m *measurement) pickups(ctx context.Context, arrivals *arrivals, finished <-chan error) (pickup, error) {
-	file, err := m.load(ctx, pickupModel, 1, 1)
+func (m *measurement) pickups(ctx context.Context, arrivals *arrivals) (pickup, error) {
+	file, _, err := m.load(ctx, func(int) string { return pickupModel }, 1, 1)
 	if err != nil {
 		return pickup{}, err
 	}
@@ -197,9 +233,9 @@ func (m *measurement) pickups(ctx context.Context, arrivals *arrivals, finished 
 				times = append(times, at.Sub(began))
 			}
 		case <-time.After(time.Minute):
-			return pickup{}, errors.New("a batch was not picked up within a minute")
+			return pickup{}, errors.New("a batch was not picked up within a minute: see whether a dispatcher and a consumer run, and whether the consumers reach " + arrivals.url)
 		}
-		if _, err := localrun.Watch(ctx, m.local, id, finished, func(postgres.Batch) error { return nil }); err != nil {
+		if _, err := m.wait(ctx, id); err != nil {
 			return pickup{}, err
 		}
 	}
@@ -213,8 +249,8 @@ type arrivals struct {
 	at  chan time.Time
 }
 
-func servePickups() (*arrivals, func(), error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func servePickups(addr string) (*arrivals, func(), error) {
+	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -265,6 +301,8 @@ func bareCall(ctx context.Context, transport *http.Transport, url string, body [
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	// Not sent, but says that a call on a connection that was just closed may be sent again.
+	req.Header["Idempotency-Key"] = []string{}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ type mockProcess struct {
 }
 
 func runMock(ctx context.Context, program string, args ...string) (*mockProcess, error) {
-	cmd := exec.CommandContext(ctx, program, append([]string{"mock", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd := exec.CommandContext(ctx, program, append([]string{"mock"}, args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.StdoutPipe()
