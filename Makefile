@@ -28,7 +28,7 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare upgrade postgres-versions fuzz lint readme charts vulncheck sbom reproducible dist image clean
+.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare scaling upgrade postgres-versions fuzz lint readme charts vulncheck sbom reproducible dist image clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +56,7 @@ test: ## Run all tests, with the race detector, on real Postgres and NATS
 	$(GO) test -short -vet=off -shuffle=on $(UNRACED)
 
 check: lint ## Run what each commit should pass: linters, and the tests that need no Postgres
-	$(GO) vet -tags chaos,failpoint,neighbours,rates,upgrade ./e2e/... ./internal/failpoint
+	$(GO) vet -tags chaos,failpoint,neighbours,rates,scaling,upgrade ./e2e/... ./internal/failpoint
 	$(GO) test -short -vet=off ./...
 
 # The choices follow CHAOS_SEED, which is printed; RUN=PATTERN plays some faults.
@@ -85,6 +85,10 @@ RUNS ?= 5
 bench-compare: ## Measure revision BASE and this checkout in turn, and compare the medians
 	@test -n "$(BASE)" || { echo 'say what to compare with: make bench-compare BASE=main~10'; exit 2; }
 	$(GO) run -C tools/benchcompare . -base '$(BASE)' -runs $(RUNS) $(if $(BENCH),-bench '$(BENCH)') $(if $(IN),-packages '$(IN)') -- $(ARGS)
+
+# UPDATE=1 keeps the costs for `go run ./bench/scaling`.
+scaling: ## Measure what a request costs each process, and hold predictions to it
+	$(GO) test -tags scaling -count=1 -v -timeout 20m ./e2e/scaling $(if $(UPDATE),-args -update)
 
 upgrade: ## Have programs of the release before work with these, on the new schema
 	$(GO) test -tags upgrade -count=1 -v -timeout 15m ./e2e/upgrade
