@@ -17,7 +17,7 @@ import (
 
 // Finding is what Diagnose found out about one thing that settings name.
 type Finding struct {
-	What string `json:"what"` // postgres, migrations, clock, nats, or an endpoint
+	What string `json:"what"` // postgres, migrations, clock, nats, traces, or an endpoint
 	OK   bool   `json:"ok"`
 	Text string `json:"text"`
 }
@@ -50,6 +50,8 @@ func Diagnose(ctx context.Context, cfg *config.Standalone) (found []Finding) {
 	} else {
 		add("nats", "embedded in fusillade run and serve", nil)
 	}
+	text, err := diagnoseTraces(ctx, &cfg.Traces)
+	add("traces", text, err)
 	for _, e := range Endpoints(&cfg.Upstream) {
 		add("endpoint "+e.Name(), "takes connections", e.Reach(ctx))
 	}
@@ -119,6 +121,27 @@ func diagnoseNATS(cfg config.NATS) (string, error) {
 	return fmt.Sprintf("version %s, answers in %v, JetStream with %d streams", conn.ConnectedServerVersion(), trip.Round(time.Millisecond/10), info.Streams), nil
 }
 
+// diagnoseTraces looks whether the collector takes connections. A process works
+// without it, and its spans are lost.
+func diagnoseTraces(ctx context.Context, t *config.Traces) (string, error) {
+	if !t.TracesOn() {
+		return "off: OTEL_EXPORTER_OTLP_ENDPOINT turns them on", nil
+	}
+	e, err := t.Export()
+	if err != nil {
+		return "", err
+	}
+	protocol := "http/protobuf"
+	if e.GRPC {
+		protocol = "grpc"
+	}
+	collector := e.Endpoint.Scheme + "://" + e.Endpoint.Host
+	if err := connects(ctx, e.Endpoint); err != nil {
+		return "", fmt.Errorf("the collector %s takes no connections, so that spans would be lost: %w", collector, err)
+	}
+	return fmt.Sprintf("on: by %s to %s, sampler %s", protocol, collector, e.Sampler), nil
+}
+
 // Endpoint is a model endpoint of the settings; any of its URLs will do.
 type Endpoint struct {
 	urls  []string
@@ -175,14 +198,22 @@ func (e Endpoint) dial(ctx context.Context, target string) error {
 			return err
 		}
 	}
-	port := parsed.Port()
+	if err := connects(ctx, parsed); err != nil {
+		return fmt.Errorf("the upstream %s://%s cannot be reached: %w", parsed.Scheme, parsed.Host, err)
+	}
+	return nil
+}
+
+// connects finds out whether a server takes connections.
+func connects(ctx context.Context, server *url.URL) error {
+	port := server.Port()
 	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[parsed.Scheme]
+		port = map[string]string{"http": "80", "https": "443"}[server.Scheme]
 	}
 	dialer := net.Dialer{Timeout: diagnoseTimeout}
-	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(parsed.Hostname(), port))
+	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(server.Hostname(), port))
 	if err != nil {
-		return fmt.Errorf("the upstream %s://%s cannot be reached: %w", parsed.Scheme, parsed.Host, err)
+		return err
 	}
 	return conn.Close()
 }

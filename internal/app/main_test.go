@@ -106,7 +106,7 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 	var taking context.Context
 	r := &running{done: make(chan error, 1), consumer: make(chan *consume.Consumer, 10)}
 	taking, r.stop = context.WithCancel(context.Background())
-	stopAdmin, err := resources.ServeAdmin(taking, s.Admin, true)
+	stopAdmin, err := resources.ServeAdmin(taking, s.Admin, s.TracesOn(), true)
 	if err != nil {
 		c.T.Fatal(err)
 	}

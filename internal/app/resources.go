@@ -15,6 +15,7 @@ import (
 	"fusillade/internal/pgconnect"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
+	"fusillade/internal/tracing"
 	"fusillade/internal/upstream"
 	"fusillade/migrations"
 	"fusillade/streams"
@@ -33,6 +34,8 @@ type Resources struct {
 	door *door
 	// ShouldRetry says which answers are worth another call; nil: as the settings say.
 	ShouldRetry func(upstream.Response) bool
+	// Tracer makes spans; nil: there are none.
+	Tracer *tracing.Tracer
 	// Telemetry and AdminAddr are set by ServeAdmin.
 	Telemetry *Telemetry
 	AdminAddr string

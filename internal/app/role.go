@@ -66,7 +66,12 @@ func (role Role) main(args []string, out, logs io.Writer) error {
 	log := config.NewLogger(role.Process.Logging, logs)
 	taking, doing, stop := daemon.OnSignals(context.Background())
 	defer stop()
-	admin, err := StartAdmin(taking, role.Process.Admin, role.Daemon != nil, log)
+	tracer, stopTraces, err := StartTraces(taking, "fusillade-"+role.Name, &role.Process.Traces, log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
+	admin, err := StartAdmin(taking, role.Process.Admin, role.Process.TracesOn(), role.Daemon != nil, log)
 	if err != nil {
 		return err
 	}
@@ -90,7 +95,7 @@ func (role Role) main(args []string, out, logs io.Writer) error {
 		admin.Stop() // it looks at what is closed next
 		resources.Close()
 	}()
-	resources.door = entrance
+	resources.door, resources.Tracer = entrance, tracer
 	resources.ShownBy(admin)
 	return role.Run(taking, doing, resources)
 }

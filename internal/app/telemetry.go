@@ -36,9 +36,9 @@ type observedDaemon struct {
 // the end of taking on the process is not ready; nor is it while no daemon
 // runs, unless it is of a kind that runs none. Daemons that run with these
 // resources afterwards are shown. The caller must call stop, before it closes
-// the resources.
-func (r *Resources) ServeAdmin(taking context.Context, admin config.Admin, runsDaemon bool) (stop func(), err error) {
-	s, err := StartAdmin(taking, admin, runsDaemon, r.Log)
+// the resources. Exemplars are shown to who asks for OpenMetrics.
+func (r *Resources) ServeAdmin(taking context.Context, admin config.Admin, exemplars, runsDaemon bool) (stop func(), err error) {
+	s, err := StartAdmin(taking, admin, exemplars, runsDaemon, r.Log)
 	if err == nil {
 		r.ShownBy(s)
 	}
@@ -56,14 +56,14 @@ type AdminServer struct {
 }
 
 // StartAdmin is ServeAdmin for a process that is yet to connect.
-func StartAdmin(taking context.Context, admin config.Admin, runsDaemon bool, log *slog.Logger) (AdminServer, error) {
+func StartAdmin(taking context.Context, admin config.Admin, exemplars, runsDaemon bool, log *slog.Logger) (AdminServer, error) {
 	if admin.Addr == "" {
 		return AdminServer{Stop: func() {}}, nil
 	}
 	observed := &Telemetry{registry: health.NewRegistry(daemon.Version)}
 	server, err := health.New(taking, health.Config{
 		Addr: string(admin.Addr), Alive: observed.alive, Ready: observed.checks(taking, runsDaemon),
-		Metrics: telemetry.WithFormerNames(observed.registry), Profiles: admin.Pprof, Log: log,
+		Metrics: telemetry.WithFormerNames(observed.registry), Exemplars: exemplars, Profiles: admin.Pprof, Log: log,
 	})
 	if err != nil {
 		return AdminServer{}, err

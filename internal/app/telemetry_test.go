@@ -106,7 +106,7 @@ func TestAdminAddrInUse(t *testing.T) {
 	}
 	defer listener.Close()
 	r := Resources{Log: testenv.Logger(t)}
-	_, err = r.ServeAdmin(t.Context(), config.Admin{Addr: config.Address(listener.Addr().String())}, true)
+	_, err = r.ServeAdmin(t.Context(), config.Admin{Addr: config.Address(listener.Addr().String())}, false, true)
 	if err == nil || !strings.Contains(err.Error(), "FUSILLADE_ADMIN_ADDR is "+listener.Addr().String()) {
 		t.Errorf("error %v", err)
 	}
@@ -116,7 +116,7 @@ func TestAdminAddrInUse(t *testing.T) {
 func TestNoAdminAddr(t *testing.T) {
 	t.Parallel()
 	r := Resources{Log: testenv.Logger(t)}
-	stop, err := r.ServeAdmin(t.Context(), config.Admin{}, true)
+	stop, err := r.ServeAdmin(t.Context(), config.Admin{}, false, true)
 	if err != nil {
 		t.Fatal(err)
 	}

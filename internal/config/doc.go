@@ -2,7 +2,8 @@
 // description, each declared once, as a field of a section. A binary's
 // settings are a struct that embeds the sections it uses.
 //
-// Load reads them from environment variables named FUSILLADE_…, and reports
+// Load reads them from environment variables named FUSILLADE_…, or as OpenTelemetry
+// names its own, and reports
 // everything that is wrong with them in one error. It is the one place under
 // internal/ that reads the environment: envconfig, which does the reading,
 // takes it from the process and from nowhere else.
@@ -15,6 +16,7 @@
 //	derived    for people: what an unset variable amounts to when that is no
 //	           constant; the zero value then means unset
 //	alias      another name that is read too; the variable itself wins
+//	signal     of OpenTelemetry's, the name for spans alone, which wins
 //	was        the former name, which is read for one release more
 //	min, max   range of a number, in its unit
 //	unit       what a number counts

@@ -78,6 +78,9 @@ func (s setting) description() string {
 	if alias := s.tag.Get("alias"); alias != "" {
 		text += " (or " + alias + ")"
 	}
+	if signal := s.tag.Get("signal"); signal != "" {
+		text += " (for spans alone: " + signal + ")"
+	}
 	if former := s.tag.Get("was"); former != "" {
 		text += " (formerly " + former + ", which still works)"
 	}

@@ -52,7 +52,8 @@ func TestTags(t *testing.T) {
 	seen := map[string]bool{}
 	everyFieldIsASetting(t, reflect.TypeFor[Standalone]())
 	for _, s := range settingsOf(new(Standalone)) {
-		if !strings.HasPrefix(s.tag.Get("envconfig"), prefix+"_") {
+		otel := strings.HasPrefix(s.name, otelPrefix)
+		if !otel && !strings.HasPrefix(s.tag.Get("envconfig"), prefix+"_") {
 			t.Errorf("%s lacks the prefix, so that a variable of another program would be read", s.name)
 		}
 		if seen[s.name] {
@@ -63,6 +64,12 @@ func TestTags(t *testing.T) {
 			t.Errorf("%s: description %q", s.name, desc)
 		}
 		_, number := s.number()
+		if otel { // whose values are looked at only where they count
+			if s.tag.Get("allowed") == "" {
+				t.Errorf("%s does not say what is allowed", s.name)
+			}
+			continue
+		}
 		if number != (s.tag.Get("unit") != "") || number != (s.tag.Get("min") != "") || number == (s.tag.Get("allowed") != "") {
 			t.Errorf("%s: a number has a unit and a range, anything else says what is allowed", s.name)
 		}

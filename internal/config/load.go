@@ -14,7 +14,12 @@ import (
 const prefix = "FUSILLADE"
 
 // prefixed is the variable of a setting's name.
-func prefixed(name string) string { return prefix + "_" + name }
+func prefixed(name string) string {
+	if strings.HasPrefix(name, otelPrefix) {
+		return name
+	}
+	return prefix + "_" + name
+}
 
 // Load reads the settings from the process's environment into dst, and checks
 // them. The error, of type *Error, names everything that is wrong: bad values,
@@ -126,8 +131,12 @@ func (s setting) set(text string) error {
 
 // lookup returns the text of a setting and the variable that it comes from;
 // none if it is not set. In order: the variable itself, the file that its
-// twin names, the name without the prefix, and the setting's former name.
+// twin names, the name without the prefix, and the setting's former name; before
+// all of them, of OpenTelemetry's, the name that is for spans alone.
 func (s setting) lookup() (text, variable string, err error) {
+	if signal := s.tag.Get("signal"); signal != "" && os.Getenv(signal) != "" {
+		return os.Getenv(signal), signal, nil
+	}
 	variable = prefixed(s.name)
 	text, set := os.LookupEnv(variable)
 	file, former, alias := variable+fileSuffix, s.tag.Get("was"), s.tag.Get("alias")

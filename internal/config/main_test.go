@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) {
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, prefix+"_") || strings.HasPrefix(name, "NATS_") {
+		if strings.HasPrefix(name, prefix+"_") || strings.HasPrefix(name, "NATS_") || strings.HasPrefix(name, otelPrefix) {
 			if err := os.Unsetenv(name); err != nil {
 				panic(err)
 			}

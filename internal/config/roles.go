@@ -22,11 +22,13 @@ type Process struct {
 	Shutdown
 	Admin
 	Logging
+	Traces
 }
 
 func (c *Process) check(p *problems) {
 	c.Postgres.check(p)
 	c.NATS.check(p)
+	c.Traces.check(p)
 }
 
 // Dispatcher is what cmd/dispatcher reads.

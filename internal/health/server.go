@@ -43,6 +43,9 @@ type Config struct {
 	Ready []Check
 	// Metrics are what /metrics shows.
 	Metrics prometheus.Gatherer
+	// Exemplars serves OpenMetrics to who asks for it, and with it the exemplars of
+	// histograms. Bounds of buckets are spelled otherwise there: 1.0 for 1.
+	Exemplars bool
 	// Profiles serves /debug/pprof/, which shows what the process has in memory.
 	Profiles bool
 	Log      *slog.Logger
@@ -73,7 +76,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	mux.HandleFunc("GET /livez", s.livez)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{
-		ErrorLog: scrapeLog{cfg.Log}, MaxRequestsInFlight: scrapesAtOnce, Timeout: scrapeTimeout,
+		ErrorLog: scrapeLog{cfg.Log}, MaxRequestsInFlight: scrapesAtOnce, Timeout: scrapeTimeout, EnableOpenMetrics: cfg.Exemplars,
 	}))
 	s.http = &http.Server{
 		Handler:           mux,

@@ -43,7 +43,13 @@ func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 			t.Notef("stopping: %v", err)
 		}
 	}()
-	stopAdmin, err := local.ServeAdmin(s.Taking, cfg.Settings.Admin, true)
+	tracer, stopTraces, err := app.StartTraces(s.Taking, "fusillade", &cfg.Settings.Traces, log)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer stopTraces()
+	local.Tracer = tracer
+	stopAdmin, err := local.ServeAdmin(s.Taking, cfg.Settings.Admin, cfg.Settings.TracesOn(), true)
 	if err != nil {
 		return cli.Usage(err)
 	}

@@ -37,7 +37,12 @@ func Serve(s cli.Signals, t *cli.Terminal, cfg Config) error {
 		return cli.Usage(err)
 	}
 	defer closeLog()
-	admin, err := app.StartAdmin(s.Taking, cfg.Settings.Admin, true, log)
+	tracer, stopTraces, err := app.StartTraces(s.Taking, "fusillade", &cfg.Settings.Traces, log)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer stopTraces()
+	admin, err := app.StartAdmin(s.Taking, cfg.Settings.Admin, cfg.Settings.TracesOn(), true, log)
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -62,6 +67,7 @@ func Serve(s cli.Signals, t *cli.Terminal, cfg Config) error {
 			t.Notef("stopping: %v", err)
 		}
 	}()
+	local.Tracer = tracer
 	local.ShownBy(admin)
 	cfg.show(t, local)
 	return serve(s, t, local, cfg, listener)

@@ -33,6 +33,8 @@ type Batch struct {
 	OutputDeleted   bool
 	ErrorsDeleted   bool
 
+	TraceContext string // of its creation, as tracing.Encode writes it; empty: there is no trace
+
 	HasOwnKey bool // its calls must bear an API key of its own
 }
 
@@ -49,7 +51,7 @@ SELECT id, file_id, endpoint, completion_window, metadata, created_by, status, c
        COALESCE(output_expires_after, '0'), finished_at + output_expires_after,
        output_deleted_at IS NOT NULL OR (finished_at + output_expires_after <= now()) IS true,
        error_deleted_at IS NOT NULL OR (finished_at + output_expires_after <= now()) IS true,
-       brings_key, priority
+       brings_key, priority, COALESCE(trace_context, '')
   FROM batches
  CROSS JOIN LATERAL (SELECT COALESCE(sum(claimed + skipped), 0)::bigint AS claimed FROM cursors WHERE batch_id = batches.id) c
  WHERE deleted_at IS NULL`
@@ -60,7 +62,7 @@ func scanBatch(row pgx.CollectableRow) (b Batch, err error) {
 	err = row.Scan((*[16]byte)(&b.ID), (*[16]byte)(&b.File), &b.Endpoint, &b.CompletionWindow, &b.Metadata, &b.CreatedBy, &b.Status,
 		&b.CreatedAt, &b.ExpiresAt, orZero(&b.FinishedAt), orZero(&b.CancellingAt),
 		&n.Total, &n.Completed, &n.Failed, &n.Canceled, &n.Expired, &claimed, &b.Usage,
-		&b.OutputExpiry, orZero(&b.OutputExpiresAt), &b.OutputDeleted, &b.ErrorsDeleted, &b.HasOwnKey, &b.Priority)
+		&b.OutputExpiry, orZero(&b.OutputExpiresAt), &b.OutputDeleted, &b.ErrorsDeleted, &b.HasOwnKey, &b.Priority, &b.TraceContext)
 	n.Pending = n.Total - claimed
 	n.InProgress = claimed - n.Done()
 	return b, err

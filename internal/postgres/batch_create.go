@@ -31,6 +31,9 @@ type NewBatch struct {
 	// EncryptKey encrypts the API key that the batch has for its calls; nil: it
 	// has none of its own.
 	EncryptKey func(batch.ID) (SealedBatchKey, error)
+	// TraceContext is that of its creation, as tracing.Encode writes it; empty: there
+	// is no trace.
+	TraceContext string
 	// Job is set for a batch that is made of a local file.
 	Job *NewJob
 }
@@ -51,9 +54,9 @@ SELECT requests FROM files
 	createBatchSQL = `
 WITH b AS (
     INSERT INTO batches (id, file_id, endpoint, completion_window, expires_at, metadata, created_by, idempotency_key,
-                         output_expires_after, priority, total)
+                         output_expires_after, priority, trace_context, total)
     SELECT $1, f.id, COALESCE(NULLIF($3, ''), f.endpoint), $4, now() + $5::interval, $6::jsonb, $7, NULLIF($8, ''),
-           NULLIF($9::interval, '0'), $10, f.requests
+           NULLIF($9::interval, '0'), $10, NULLIF($11, ''), f.requests
       FROM files f WHERE f.id = $2
     RETURNING id, file_id
 )
@@ -104,7 +107,7 @@ func (n *NewBatch) insert(ctx context.Context, tx pgx.Tx, id batch.ID) error {
 		return err
 	}
 	_, err = tx.Exec(ctx, createBatchSQL, [16]byte(id), [16]byte(n.File), n.Endpoint, n.WindowText, n.CompletionWindow, encoded,
-		n.CreatedBy, n.IdempotencyKey, n.OutputExpiry, n.Priority)
+		n.CreatedBy, n.IdempotencyKey, n.OutputExpiry, n.Priority, n.TraceContext)
 	if err == nil && n.Job != nil {
 		_, err = tx.Exec(ctx, newJobSQL, [16]byte(id), n.Job.Input, n.Job.Endpoint)
 	}
