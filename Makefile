@@ -28,7 +28,7 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare scaling upgrade postgres-versions fuzz lint readme charts vulncheck sbom reproducible dist image clean
+.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare scaling upgrade postgres-versions fuzz lint readme charts dashboards vulncheck sbom reproducible dist image clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -124,7 +124,12 @@ readme: ## Refresh the tables of settings, reasons, metrics and behaviors in doc
 	$(GO) test ./internal/mock -run '^TestBehaviorsTable$$' -update
 
 charts: ## Check the Helm chart with helm's engine and the types of Kubernetes
-	$(GO) test -C tools/kubernetes -vet=off ./...
+	$(GO) test -C tools/kubernetes -vet=off -count=1 ./...
+
+# -count=1 here and above: what go remembers of a test leaves out files of other
+# modules.
+dashboards: ## Check dashboards and alerts: each query, by Prometheus's engine, over a real run
+	$(GO) test -C tools/monitoring -vet=off -count=1 ./...
 
 build/govulncheck build/cyclonedx-gomod: tools/security/go.mod tools/security/go.sum
 	$(GO) build -C tools/security -buildvcs=false -o ../../build/ golang.org/x/vuln/cmd/govulncheck github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod

@@ -74,6 +74,10 @@ func (s *secured) wantDenied() {
 			`SELECT body FROM templates`, `SELECT * FROM results`, `SELECT * FROM requests`, `UPDATE batches SET status = 'completed'`, `DELETE FROM api_keys`,
 			`UPDATE api_keys SET admin = true`, `INSERT INTO daemons DEFAULT VALUES`,
 		},
+		"monitor": {
+			`SELECT metadata FROM batches`, `SELECT body FROM templates`, `SELECT * FROM results`, `SELECT * FROM requests`, `SELECT * FROM files`,
+			`SELECT hash FROM api_keys`, `SELECT * FROM models`, `UPDATE users SET weight = 9`, `UPDATE batches SET priority = 9`,
+		},
 	} {
 		for _, statement := range statements {
 			err := execute(s.t.Context(), s.databaseURL(role), statement)

@@ -141,6 +141,7 @@ func TestLeastPrivilege(t *testing.T) {
 	c.awaitEnd(stopped)
 	alice.run("batches", "errors", stopped.String())
 	uploadInParts(c, server, aliceKey, read(t, requests(t, 3, "plain")))
+	s.wantDashboards("alice")
 	for _, id := range []batch.ID{whole, late} {
 		alice.run("batches", "delete", id.String())
 		poll(t, "nothing is left of the batch", func() bool { return checker.Erased(t.Context(), c.db, id) == nil })

@@ -10,7 +10,7 @@
 
 BEGIN;
 
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM fusillade_dispatcher, fusillade_consumer, fusillade_api, fusillade_operator;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM fusillade_dispatcher, fusillade_consumer, fusillade_api, fusillade_operator, fusillade_monitor;
 
 -- Which migrations the database has.
 GRANT SELECT ON goose_db_version TO fusillade_dispatcher, fusillade_consumer, fusillade_api, fusillade_operator;
@@ -77,5 +77,12 @@ GRANT SELECT                         ON batch_keys TO fusillade_operator;
 GRANT UPDATE (sealed)                ON batch_keys TO fusillade_operator;
 GRANT SELECT (id, brings_key, key_fingerprint) ON batches TO fusillade_operator;
 GRANT UPDATE (key_fingerprint)       ON batches TO fusillade_operator;
+
+-- Grafana dashboards (deploy/grafana) show how far batches are and what owners used. They
+-- read no metadata, no prompt and no result.
+GRANT SELECT (id, created_by, status, priority, created_at, expires_at, finished_at, deleted_at, total, completed, failed, canceled, expired, retries)
+   ON batches TO fusillade_monitor;
+GRANT SELECT                         ON batch_usage TO fusillade_monitor;
+GRANT SELECT (name, weight)          ON users TO fusillade_monitor;
 
 COMMIT;

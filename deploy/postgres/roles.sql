@@ -13,12 +13,13 @@
 -- fusillade_consumer    cmd/consumer
 -- fusillade_api         cmd/api
 -- fusillade_operator    fusillade keys, webhooks, secrets, owners, models set
+-- fusillade_monitor     Grafana dashboards: what owners and batches have done
 
 DO $$
 DECLARE
     role text;
 BEGIN
-    FOREACH role IN ARRAY ARRAY['owner', 'dispatcher', 'consumer', 'api', 'operator'] LOOP
+    FOREACH role IN ARRAY ARRAY['owner', 'dispatcher', 'consumer', 'api', 'operator', 'monitor'] LOOP
         IF to_regrole('fusillade_' || role) IS NULL THEN
             EXECUTE format('CREATE ROLE %I LOGIN', 'fusillade_' || role);
         END IF;
@@ -29,4 +30,4 @@ END $$;
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO fusillade_owner;
-GRANT USAGE ON SCHEMA public TO fusillade_dispatcher, fusillade_consumer, fusillade_api, fusillade_operator;
+GRANT USAGE ON SCHEMA public TO fusillade_dispatcher, fusillade_consumer, fusillade_api, fusillade_operator, fusillade_monitor;
