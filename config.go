@@ -84,7 +84,8 @@ type Config struct {
 	StatusLogInterval  *time.Duration // nil: never; default 2 s
 	HeartbeatInterval  time.Duration  // default 5 s
 	// ShouldRetry says which answers are worth another call, whatever their status.
-	// It is called from many goroutines. Nil: those with status 5xx, 429, 408 and 404.
+	// X-Should-Retry of an error goes before it. It is called from many goroutines.
+	// Nil: those with status 5xx, 429, 408 and 404.
 	ShouldRetry              func(Response) bool
 	ClaimTimeout             time.Duration // until a claimed request that was not started is pending again; default 1 min
 	ProcessingTimeout        time.Duration // until one that is called is; default 0: Timeout and a minute

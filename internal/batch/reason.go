@@ -56,7 +56,7 @@ type ReasonInfo struct {
 var Reasons = []ReasonInfo{
 	{
 		RetriableHTTPStatus, true, 0, "The model endpoint answered with status {status}, and no retry was left",
-		"The endpoint answered with a status that `FUSILLADE_SHOULD_RETRY` lists, other than 404.",
+		"The endpoint answered with a status that `FUSILLADE_SHOULD_RETRY` lists, other than 404, or with an error and `X-Should-Retry: true`.",
 	},
 	{
 		NetworkError, true, 0, "The model endpoint could not be reached, or the connection broke",
@@ -76,7 +76,7 @@ var Reasons = []ReasonInfo{
 	},
 	{
 		NonRetriableHTTPStatus, false, 0, "The model endpoint answered with status {status}, which is not retried",
-		"The endpoint answered with any other status that is no success.",
+		"The endpoint answered with any other status that is no success, or with an error and `X-Should-Retry: false`.",
 	},
 	{
 		NotFound, true, 60, "The model endpoint answered with status 404: it doesn't know the model or the path",

@@ -38,7 +38,7 @@ func congestionOf(o *upstream.Outcome, hasOwnKey bool) adaptive.Cause {
 		if !hasOwnKey {
 			return adaptive.Overloaded
 		}
-	case batch.RetriableHTTPStatus:
+	case batch.RetriableHTTPStatus, batch.NonRetriableHTTPStatus: // what is not retried is too much all the same
 		switch o.Response.StatusCode {
 		case http.StatusTooManyRequests:
 			if !hasOwnKey {

@@ -101,6 +101,46 @@ func TestDoClassifiesStatus(t *testing.T) {
 	}
 }
 
+// What an endpoint says of its own error goes before its status, but for what is
+// final; of a success it says nothing.
+func TestShouldRetryHeader(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		header string
+		status int
+		body   string
+		want   batch.Reason
+	}{
+		{"false", 429, `{"error":{"code":"rate_limit_exceeded"}}`, batch.NonRetriableHTTPStatus},
+		{"false", 500, ``, batch.NonRetriableHTTPStatus},
+		{"false", 404, ``, batch.NonRetriableHTTPStatus},
+		{"false", 529, `{"type":"error","error":{"type":"overloaded_error"}}`, batch.NonRetriableHTTPStatus},
+		{" False ", 503, ``, batch.NonRetriableHTTPStatus},
+		{"true", 400, ``, batch.RetriableHTTPStatus},
+		{"true", 409, `{"error":{"code":"conflict"}}`, batch.RetriableHTTPStatus},
+		{"True", 422, ``, batch.RetriableHTTPStatus},
+		{"true", 404, ``, batch.NotFound},
+		{"true", 501, ``, batch.NotImplemented},
+		{"true", 429, `{"error":{"code":"insufficient_quota"}}`, batch.QuotaExhausted},
+		{"true", 404, `{"error":{"code":"model_not_found"}}`, batch.ModelNotFound},
+		{"perhaps", 429, ``, batch.RetriableHTTPStatus},
+		{"1", 400, ``, batch.NonRetriableHTTPStatus},
+		{"", 500, ``, batch.RetriableHTTPStatus},
+		{"true", 200, okBody, ""},
+		{"false", 200, okBody, ""},
+		{"true", 302, ``, batch.Redirected},
+	} {
+		base := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Should-Retry", test.header)
+			w.WriteHeader(test.status)
+			_, _ = io.WriteString(w, test.body)
+		})
+		if got := newClient(t, Config{}).Do(t.Context(), chatRequest(base)); got.Reason != test.want {
+			t.Errorf("%q with status %d: %q, want %q", test.header, test.status, got.Reason, test.want)
+		}
+	}
+}
+
 func TestDoSendsRequest(t *testing.T) {
 	t.Parallel()
 	var got *http.Request

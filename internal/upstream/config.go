@@ -41,7 +41,8 @@ type Config struct {
 	// or Timeout if that is longer.
 	StreamTimeout time.Duration
 	// ShouldRetry reports whether an answer is worth another attempt, whatever
-	// its status. It is called from many goroutines. Nil: batch.DefaultRetryStatuses.
+	// its status; X-Should-Retry of an error goes before it. It is called from many
+	// goroutines. Nil: batch.DefaultRetryStatuses.
 	ShouldRetry func(Response) bool
 	// MaxResponseBytes is the longest body that is kept; see Outcome for what
 	// happens to a longer one. Zero: DefaultMaxResponseBytes.

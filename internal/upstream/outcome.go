@@ -109,7 +109,11 @@ func (c *Client) classify(path string, resp *http.Response, got received) Outcom
 func (c *Client) classifyResponse(path string, resp *http.Response, response Response, got received, m *members) verdict {
 	var unknown unknownEncoding
 	status := resp.StatusCode
-	switch retried := c.cfg.ShouldRetry(response); {
+	retried := c.cfg.ShouldRetry(response)
+	if retry, known := shouldRetry(resp.Header); known && status >= http.StatusBadRequest {
+		retried = retry
+	}
+	switch {
 	case retried || status >= http.StatusBadRequest:
 		_, codes := readError(got.body)
 		if reason := fatalReason(codes); reason != "" {

@@ -11,11 +11,13 @@ import (
 // it is whole again. OpenAI, Azure and those who do as they do send the first
 // three, Anthropic the others:
 // https://platform.openai.com/docs/guides/rate-limits,
-// https://docs.anthropic.com/en/api/rate-limits#response-headers.
+// https://docs.anthropic.com/en/api/rate-limits#response-headers,
+// https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/06/.
 var rateHeaders = []struct{ remaining, reset string }{
 	{"X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"},
 	{"X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"},
 	{"X-Ratelimit-Remaining", "X-Ratelimit-Reset"},
+	{"Ratelimit-Remaining", "Ratelimit-Reset"},
 	{"Anthropic-Ratelimit-Requests-Remaining", "Anthropic-Ratelimit-Requests-Reset"},
 	{"Anthropic-Ratelimit-Tokens-Remaining", "Anthropic-Ratelimit-Tokens-Reset"},
 	{"Anthropic-Ratelimit-Input-Tokens-Remaining", "Anthropic-Ratelimit-Input-Tokens-Reset"},
@@ -39,9 +41,6 @@ func rateReset(h http.Header, now time.Time) (longest time.Duration) {
 	return longest
 }
 
-// firstEpochMS is where numbers are taken for milliseconds since 1970.
-const firstEpochMS = lastEpoch
-
 // parseReset reads a duration (6m0s, 20ms), seconds, or a point in time: RFC 3339,
 // seconds or milliseconds since 1970. What is past, far off or anything else is 0.
 func parseReset(value string, sent time.Time) time.Duration {
@@ -53,12 +52,10 @@ func parseReset(value string, sent time.Time) time.Duration {
 	}
 	n, err := strconv.ParseFloat(value, 64)
 	switch {
-	case err != nil || !(n > 0) || n >= firstEpochMS*1000:
+	case err != nil || !(n > 0) || n >= 1000*lastEpoch:
 		return 0
-	case n >= firstEpochMS:
-		return until(time.UnixMilli(int64(n)), sent)
 	case n >= firstEpoch:
-		return until(time.Unix(int64(n), 0), sent)
+		return until(epoch(n), sent)
 	}
 	return until(sent.Add(time.Duration(min(n, 2*MaxRetryAfter.Seconds())*float64(time.Second))), sent)
 }
