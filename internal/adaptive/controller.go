@@ -34,6 +34,7 @@ type Controller struct {
 	factor       float64 // of the next step up while it climbs; 0: it holds
 	upper        int     // the lowest level that is bad; 0: none is known
 	refused      bool    // because calls were refused there
+	confirmed    int     // probes in a row that were refused
 	lower        int     // the highest level that is too low, while it steps down; 0: none is known
 	downNext     bool    // the next probe is downwards
 	drifted      float64 // by how much the time per work grew by itself, as a logarithm
@@ -128,7 +129,9 @@ func (c *Controller) count(s Sample) {
 	c.recent = tally{c.recent.begun * kept, c.recent.congested * kept}
 	c.recent.add(s)
 	if c.from == 0 && s.Begun > 0 {
-		share := min(c.recent.congested/c.recent.begun, independentPart)
+		// What is more than a few is tolerated only if it is found not to have to do
+		// with the limit.
+		share := min(c.recent.congested/c.recent.begun, max(c.tolerated, learnedPart))
 		c.tolerated += (share - c.tolerated) * min(s.Elapsed.Seconds()/toleranceTime, 1)
 	}
 }

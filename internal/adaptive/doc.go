@@ -24,17 +24,20 @@
 //	        the first level without gain, or refused, halving the distance
 //	hold    at the best level found. Now and then a step up or down asks whether
 //	        that is still so; when the time per work changes by itself, at once
-//	cut     to the level before the step that was refused; of one that was no step,
-//	        by a quarter
+//	cut     to the level before the step that was refused. Of one that was no step,
+//	        by as many as were refused: each shows one slot too many. By a quarter
+//	        where a large part is refused, as when capacity is halved
 //
 // A step counts only what began after it, and is compared when the standard error of
 // the gain allows it, or after a few latencies. While there are too few requests to
 // fill the limit, nothing is learned and nothing raised.
 //
 // Refusals are a price: after one, steps up wait until it is one in a hundred calls,
-// and until the pause that the endpoint asked for is small beside the time since. An
-// endpoint that fails a share of the calls whatever the limit is found out by a cut
-// that does not help; that share is tolerated from then on.
+// and until the pause that the endpoint asked for is small beside the time since; the
+// more probes in a row were refused, the rarer the next. A single one among a hundred
+// calls is no congestion: an endpoint may count a call for a moment longer than the
+// one who has its answer. An endpoint that fails a share of the calls whatever the
+// limit is found out by cuts that do not help; that share is tolerated from then on.
 //
 // # Sources
 //

@@ -86,6 +86,9 @@ func (c *Controller) hold() {
 	if c.base.measured() {
 		c.probeAt = c.now + max(probeEvery, time.Duration(probeSpans*c.base.span()*float64(time.Second)))
 	}
+	if c.refused { // the more often that was found, the rarer it is tried
+		c.probeAt += (c.probeAt - c.now) * time.Duration(min(c.confirmed, maxConfirmed))
+	}
 }
 
 // probe asks whether the level is still the best one.

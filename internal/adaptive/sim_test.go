@@ -25,6 +25,9 @@ type simulation struct {
 	fails float64
 	// pause is what refusals ask for.
 	pause time.Duration
+	// busy plays a cluster with little time: the endpoint counts a call for up to
+	// lingers after its answer has come, and a decision takes up to takes.
+	lingers, takes float64
 	// weight of a call that the engine works on at once with n others: how much
 	// slower it gets; nil: not at all below the knee.
 	slower func(n int) float64
@@ -37,6 +40,8 @@ type simulation struct {
 	now                        float64
 	events                     events
 	limit, inFlight, running   int
+	lingering                  int
+	deciding                   bool
 	parked                     int
 	queue                      []*simCall
 	waiting                    int
@@ -173,7 +178,7 @@ func (s *simulation) call() {
 		s.sample.Early.Begun++
 	}
 	c.work, c.tokens = s.work(s.rng)
-	if s.refuse != nil && s.inFlight >= s.refuse(s.now) || s.fails > 0 && s.rng.Float64() < s.fails {
+	if s.refuse != nil && s.inFlight+s.lingering >= s.refuse(s.now) || s.fails > 0 && s.rng.Float64() < s.fails {
 		s.refusedAll++
 		p.refused++
 		if c.early {
@@ -212,6 +217,10 @@ func (s *simulation) serve() {
 		s.at(s.now+work, func() {
 			s.running--
 			s.inFlight--
+			if s.lingers > 0 {
+				s.lingering++
+				s.at(s.now+s.lingers*s.rng.Float64(), func() { s.lingering-- })
+			}
 			p := s.point()
 			p.done++
 			p.tokens += c.tokens
@@ -246,8 +255,24 @@ func (s *simulation) step() {
 	if s.sample.Elapsed <= 0 {
 		return
 	}
+	if s.deciding {
+		return // as a decider that waits for its write
+	}
 	d := s.c.Step(s.sample)
 	s.sample, s.sampled = adaptive.Sample{}, s.now
+	if s.takes > 0 && d.Limit != s.limit {
+		s.deciding = true
+		s.at(s.now+s.takes*s.rng.Float64(), func() {
+			s.deciding = false
+			s.decided(d)
+			s.report()
+		})
+		return
+	}
+	s.decided(d)
+}
+
+func (s *simulation) decided(d adaptive.Decision) {
 	if d.Limit != s.limit && !d.Anew {
 		panic("a limit changes without a new cohort")
 	}
@@ -260,6 +285,7 @@ func (s *simulation) step() {
 		s.limit = d.Limit
 		if d.Cut {
 			s.cutEpoch = s.epoch
+			s.sample.Congested = 0
 		}
 	}
 	s.point().limit = s.limit

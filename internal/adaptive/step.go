@@ -61,6 +61,9 @@ func (c *Controller) compare() Decision {
 		}
 		was := c.base.sums
 		c.from, c.base, c.refused = 0, w, c.refused && c.upper > 0
+		if c.why == Probe {
+			c.confirmed = 0
+		}
 		if g >= fullGain { // calls take what they took: all of them say how long that is
 			c.base.sums = c.base.sums.Plus(was.Times(poolKept))
 		}

@@ -43,6 +43,8 @@ const (
 	smallLimit = 16
 	probeEvery = 8 * time.Second
 	probeSpans = 4
+	// maxConfirmed bounds by how many more times of that a refused probe is put off.
+	maxConfirmed = 2
 	// What was measured at a level is forgotten in so many seconds, and from level to
 	// level of a climb this part of it is kept.
 	baseMemory = 10
@@ -58,12 +60,17 @@ const (
 	pauses                              = 30
 	// congestedPart is the part of the calls that may fail without a cut.
 	congestedPart = 0.01
+	// learnedPart is how much of that comes to be tolerated by itself.
+	learnedPart = 0.002
+	// strayLimit is the limit from which single refusals do not end a step up.
+	strayLimit = 20
 	// unusedSamples in a row end a step up: there is not the work for it.
 	unusedSamples = 3
-	// Two cuts after which the share of calls that fail is the same, up to sameShare
-	// times, show that it has not to do with the limit, if it is no more than
+	// A share of calls that fail which is the same, up to sameShare times, at muchLower
+	// of the limit shows that it has not to do with the limit, if it is no more than
 	// independentPart. A share is known from knownFailures on.
 	independentPart, sameShare = 0.3, 2.0
+	muchLower                  = 0.8
 	knownFailures              = 4
 	// toleranceTime is the memory of the share that is tolerated, in seconds.
 	toleranceTime = 10

@@ -137,7 +137,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		}
 		_ = g.Wait() // sync reports its own errors
 		if len(due) > 0 {
-			_, wait = k.next(time.Now())
+			wait = k.wait(time.Now())
 		}
 		timer.Reset(wait)
 	}
@@ -166,6 +166,17 @@ func (k *Keeper) next(now time.Time) (due []*Account, wait time.Duration) {
 		}
 	}
 	return due, wait
+}
+
+// wait is how long nothing is due, by what is scheduled.
+func (k *Keeper) wait(now time.Time) time.Duration {
+	wait := forgetAfter
+	k.scheduling.Lock()
+	defer k.scheduling.Unlock()
+	for _, last := range k.scheduled {
+		wait = min(wait, max(syncInterval-now.Sub(last), 0))
+	}
+	return wait
 }
 
 func (a *Account) idle(now time.Time) bool {

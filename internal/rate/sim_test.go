@@ -1,8 +1,10 @@
 package rate
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -19,6 +21,7 @@ import (
 type simBucket struct {
 	rng   *rand.Rand
 	lossy bool
+	slow  time.Duration // how long the way may take; 0: 15 ms
 
 	mu      sync.Mutex
 	entries map[string]revision
@@ -33,7 +36,7 @@ func (b *simBucket) time() time.Time { return time.Now().Round(0).Add(b.ahead) }
 // travel is the way of a request or an answer.
 func (b *simBucket) travel() (lost bool) {
 	b.mu.Lock()
-	d := time.Duration(b.rng.Int64N(int64(15 * time.Millisecond)))
+	d := time.Duration(b.rng.Int64N(int64(cmp.Or(b.slow, 15*time.Millisecond))))
 	lost = b.lossy && b.rng.IntN(50) == 0
 	b.mu.Unlock()
 	pass(d)
@@ -157,7 +160,6 @@ type simPod struct {
 	next  func(*rand.Rand) simCall
 	ahead int // calls that wait
 
-	keeper  *Keeper
 	account *Account
 	seen    *arrivals
 	changed chan struct{}
@@ -167,19 +169,39 @@ type simPod struct {
 }
 
 func startPod(t *testing.T, b bucket, seed uint64, l batch.RateLimit, seen *arrivals, waiting int, next func(*rand.Rand) simCall) (stop context.CancelFunc) {
+	return startModels(t, b, seed, l, []*arrivals{seen}, waiting, next)
+}
+
+// startModels begins a daemon that has work of several models: one for each of the
+// arrivals.
+func startModels(t *testing.T, b bucket, seed uint64, l batch.RateLimit, seen []*arrivals, waiting int, next func(*rand.Rand) simCall) (stop context.CancelFunc) {
 	ctx, cancel := context.WithCancel(t.Context())
-	p := &simPod{t: t, rng: rand.New(rand.NewPCG(seed, 2)), next: next, ahead: waiting, seen: seen, changed: make(chan struct{}, 1)}
 	var id batch.DaemonID
 	id[0], id[1] = byte(seed), byte(seed>>8)
-	p.keeper = newKeeper(Config{Daemon: id, Log: slog.New(slog.DiscardHandler), Demand: p.demand, Changed: func(*Account) {
+	var mu sync.Mutex
+	pods := make(map[*Account]*simPod)
+	of := func(a *Account) *simPod {
+		mu.Lock()
+		defer mu.Unlock()
+		return pods[a]
+	}
+	keeper := newKeeper(Config{Daemon: id, Log: slog.New(slog.DiscardHandler), Demand: func(a *Account) []int64 { return of(a).demand(a) }, Changed: func(a *Account) {
 		select {
-		case p.changed <- struct{}{}:
+		case of(a).changed <- struct{}{}:
 		default:
 		}
 	}}, b)
-	p.account = p.keeper.Model("m", l)
-	go p.keeper.Run(ctx)
-	go p.run(ctx)
+	for i, s := range seen {
+		a := keeper.Model(batch.Model(fmt.Sprintf("m%d", i)), l)
+		p := &simPod{t: t, rng: rand.New(rand.NewPCG(seed, uint64(i)+2)), next: next, ahead: waiting, account: a, seen: s, changed: make(chan struct{}, 1)}
+		mu.Lock()
+		pods[a] = p
+		mu.Unlock()
+	}
+	go keeper.Run(ctx)
+	for _, p := range pods {
+		go p.run(ctx)
+	}
 	return cancel
 }
 
@@ -218,8 +240,7 @@ func (p *simPod) run(ctx context.Context) {
 		p.mu.Unlock()
 		select {
 		case <-ctx.Done():
-		case <-p.changed:
-		case <-time.After(time.Second):
+		case <-p.changed: // nothing else wakes what waits for a lease
 		}
 	}
 }
@@ -284,4 +305,27 @@ func TestSteadyDemandUsesTheRate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A broker that answers late makes leases late and stops nothing: an account that
+// is due again before the round of syncs ends is looked at in the next one.
+func TestASlowBroker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit := batch.RateLimit{Requests: 600}
+		b := &simBucket{rng: rand.New(rand.NewPCG(3, 3)), slow: 120 * time.Millisecond, entries: make(map[string]revision)}
+		models := []*arrivals{{}, {}, {}}
+		stop := startModels(t, b, 1, limit, models, 100, even5)
+		pass(2 * time.Minute)
+		began := time.Now()
+		pass(4 * time.Minute)
+		ended := time.Now()
+		stop()
+		pass(10 * time.Second)
+		for i, seen := range models {
+			if got := seen.between(began, ended).Requests; got < 4*600/2 {
+				t.Errorf("model %d: %d requests in four minutes of %s", i, got, limit)
+			}
+		}
+	})
 }
