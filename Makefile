@@ -28,7 +28,7 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare scaling upgrade postgres-versions fuzz lint readme charts dashboards vulncheck sbom reproducible dist image clean
+.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare bench-others scaling upgrade postgres-versions fuzz lint readme charts dashboards vulncheck sbom reproducible dist image clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ RUNS ?= 5
 bench-compare: ## Measure revision BASE and this checkout in turn, and compare the medians
 	@test -n "$(BASE)" || { echo 'say what to compare with: make bench-compare BASE=main~10'; exit 2; }
 	$(GO) run -C tools/benchcompare . -base '$(BASE)' -runs $(RUNS) $(if $(BENCH),-bench '$(BENCH)') $(if $(IN),-packages '$(IN)') -- $(ARGS)
+
+bench-others: build ## Measure what people use instead on the same mock endpoint, in turn
+	python3 bench/others.py --rounds $(RUNS) $(ARGS)
 
 # UPDATE=1 keeps the costs for `go run ./bench/scaling`.
 scaling: ## Measure what a request costs each process, and hold predictions to it
