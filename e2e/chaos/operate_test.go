@@ -3,11 +3,15 @@
 package chaos
 
 import (
+	"fmt"
 	"maps"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"fusillade/internal/batch"
 	"fusillade/internal/checker"
 	"fusillade/internal/failpoint"
 )
@@ -57,6 +61,45 @@ func TestCancel(t *testing.T) {
 			}
 			faults.add(t, fault, outcome, 0)
 		})
+	}
+}
+
+// Batches whose calls are all in flight are cancelled one after the other: the time
+// is until the endpoint has lost the last of the clients.
+func TestCancelTakes(t *testing.T) {
+	for name, replicas := range map[string]bool{"one server": false, "three servers": true} {
+		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, options{replicas: replicas, noErrors: true, latency: "1h"})
+			c.pair()
+			const cancels = 25
+			n := int64(c.limit * len(models))
+			var took []time.Duration
+			for range cancels {
+				id := c.batch(int(n))
+				poll(t, "all of it is in flight", func() bool { return c.endpoint.stats().InFlight == n })
+				began := time.Now()
+				c.cancel(id)
+				poll(t, "nothing of it is in flight", func() bool { return c.endpoint.stats().InFlight == 0 })
+				took = append(took, time.Since(began))
+			}
+			slices.Sort(took)
+			outcome := fmt.Sprintf("%s; median %v", c.verify(), took[cancels/2].Round(time.Millisecond))
+			faults.add(t, fmt.Sprintf("%d batches of %d calls in flight cancelled, NATS on %s (time: the longest until the last call is cut off)", cancels, n, name), outcome, took[cancels-1])
+		})
+	}
+}
+
+// cancel asks the API to cancel a batch.
+func (c *cluster) cancel(id batch.ID) {
+	c.t.Helper()
+	resp, err := c.endpoint.client.Post(c.server+"/v1/batches/"+id.String()+"/cancel", "application/json", nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		c.t.Fatalf("cancelling: status %d", resp.StatusCode)
 	}
 }
 
