@@ -91,7 +91,10 @@ func (s *Server) createBatch(ctx context.Context, who caller, p newBatchParams) 
 	if err != nil {
 		return batchObject{}, err
 	}
-	id, created, err := s.cfg.Store.CreateBatch(ctx, want)
+	id, created, err := s.cfg.Tracer.CreateBatch(ctx, func(ctx context.Context, traceContext string) (batch.ID, bool, error) {
+		want.TraceContext = traceContext
+		return s.cfg.Store.CreateBatch(ctx, want)
+	})
 	if err != nil {
 		return batchObject{}, orMissingFile(err, p.body.InputFileID)
 	}

@@ -12,6 +12,7 @@ import (
 	"fusillade/internal/jsonl"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
+	"fusillade/internal/tracing"
 )
 
 // controller changes batches and models: durably at return, and in the
@@ -40,6 +41,9 @@ type Config struct {
 	ParseWindow func(string) (time.Duration, error)
 	// Wake tells dispatchers that there is work, at best; required.
 	Wake func()
+
+	// Tracer makes spans; nil: there are none.
+	Tracer *tracing.Tracer
 
 	// Owner owns everything, and no key is asked for, not even of operators. Empty: each request
 	// needs an API key, whose owner it acts for.

@@ -96,7 +96,9 @@ func (s *Server) receive(ctx context.Context, c *call) (batch.FileID, error) {
 	if err != nil {
 		return batch.FileID{}, err
 	}
-	id, _, err := jsonl.Load(ctx, s.cfg.Store, lines, filename(file), c.owner, s.finishUpload(u))
+	id, _, err := s.cfg.Tracer.Upload(ctx, func(ctx context.Context) (batch.FileID, batch.FileSummary, error) {
+		return jsonl.Load(ctx, s.cfg.Store, lines, filename(file), c.owner, s.finishUpload(u))
+	})
 	return id, u.explain(err)
 }
 

@@ -74,7 +74,9 @@ func (s *Server) completeUpload(ctx context.Context, who caller, p completeParam
 	if err != nil {
 		return uploadObject{}, err
 	}
-	_, _, err = jsonl.Load(ctx, s.cfg.Store, lines, u.Filename, who.owner, s.finishParts(u, content, p.md5))
+	_, _, err = s.cfg.Tracer.Upload(ctx, func(ctx context.Context) (batch.FileID, batch.FileSummary, error) {
+		return jsonl.Load(ctx, s.cfg.Store, lines, u.Filename, who.owner, s.finishParts(u, content, p.md5))
+	})
 	if err != nil {
 		return uploadObject{}, orTooLong(ctx, err)
 	}

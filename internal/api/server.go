@@ -62,7 +62,7 @@ type route struct {
 func (s *Server) routes() []route {
 	routes := []route{{"GET /openapi.json", http.HandlerFunc(s.document)}}
 	for _, e := range s.endpoints() {
-		routes = append(routes, route{e.pattern, s.authenticated(e.serve)})
+		routes = append(routes, route{e.pattern, s.traced(e.pattern, s.authenticated(e.serve))})
 	}
 	return routes
 }

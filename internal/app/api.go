@@ -66,7 +66,7 @@ func APIConfig(r Resources, o *config.API, models ...string) (api.Config, error)
 		owner = ""
 	}
 	return api.Config{
-		Store: r.Store, Controller: controller, Log: r.Log, ParseWindow: config.ParseWindow,
+		Store: r.Store, Controller: controller, Tracer: r.Tracer, Log: r.Log, ParseWindow: config.ParseWindow,
 		Wake:  func() { _ = r.Conn.Publish(streams.HintWork, nil) }, // a hint that is lost costs one claim interval
 		Owner: owner, Hosts: o.KnownHosts(), Models: models, Keyring: r.Keyring,
 		Limits:      jsonl.Limits{MaxRequests: o.MaxFileRequests, MaxRequestBytes: o.MaxRequestBytes, MaxFileBytes: int64(o.MaxFileBytes)},

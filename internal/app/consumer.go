@@ -56,7 +56,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 		StaleThreshold:    cfg.StaleDaemonThreshold.Duration(),
 		HeartbeatInterval: cfg.HeartbeatInterval.Duration(), DrainTimeout: cfg.DrainTimeout.Duration(),
 		Lapsed: d.Lapsed, Watch: d.Watchdog(), CancelPoll: cfg.CancellationPollInterval.Duration(), MaxInFlight: cfg.MaxInFlight, MaxTakeovers: cfg.MaxTakeovers,
-		StatusInterval: cfg.StatusLogInterval.OrZero(), Metrics: r.Telemetry.metrics(), Log: r.Log,
+		StatusInterval: cfg.StatusLogInterval.OrZero(), Tracer: r.Tracer, Metrics: r.Telemetry.metrics(), Log: r.Log,
 	})
 	if err != nil {
 		return ignoreStop(taking, err)

@@ -45,7 +45,7 @@ func dispatchUntil(taking context.Context, r Resources, cfg *config.Dispatcher, 
 		ExpiryInterval: cfg.CancellationPollInterval.Duration(), StopBeforeDeadline: cfg.StopBeforeDeadline.Pointer(),
 		Purge: dispatch.Purge{Interval: cfg.PurgeInterval.Duration(), Rows: cfg.PurgeBatchSize, Pause: cfg.PurgeThrottle.Duration()},
 		Watch: owner.Watchdog(), ModelIdle: cfg.ModelIdle.Duration(),
-		ReclaimBatchSize: cfg.ReclaimBatchSize, MetadataFields: cfg.BatchMetadataFields, Metrics: r.Telemetry.metrics(), Log: r.Log,
+		ReclaimBatchSize: cfg.ReclaimBatchSize, MetadataFields: cfg.BatchMetadataFields, Tracer: r.Tracer, Metrics: r.Telemetry.metrics(), Log: r.Log,
 	})
 	if err != nil {
 		return ignoreStop(taking, err)

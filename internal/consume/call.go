@@ -111,7 +111,8 @@ func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 		return to, upstream.Outcome{Reason: batch.TaskTerminated}
 	}
 	failpoint.Hit(failpoint.Calling)
-	return to, c.cfg.Caller.Do(ctx, upstream.Request{
+	span := t.traceCall(&to, model)
+	outcome := c.cfg.Caller.Do(ctx, upstream.Request{
 		ID:         t.delivery.ID,
 		CustomID:   t.start.Template.CustomID,
 		Attempt:    t.start.Attempt,
@@ -124,11 +125,13 @@ func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
 		APIKey:     to.APIKey,
 		OwnKey:     t.start.HasOwnKey,
 		Options:    to.Options,
-		Header:     t.header(),
+		Header:     t.header(span),
 		Deadline:   t.start.Deadline,
 		Body:       t.start.Template.Body,
 		Streams:    &t.streams,
 	})
+	endCall(span, &outcome, t.liveness() == postgres.Ended)
+	return to, outcome
 }
 
 // resolve returns where the task's call goes and with which key; or the outcome,

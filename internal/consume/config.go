@@ -11,6 +11,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/tracing"
 	"fusillade/internal/upstream"
 	"fusillade/internal/watchdog"
 	"fusillade/streams"
@@ -87,6 +88,8 @@ type Config struct {
 	// StatusInterval is the pause between log lines about the calls in flight;
 	// 0: no such lines.
 	StatusInterval time.Duration
+	// Tracer makes spans; nil: there are none.
+	Tracer *tracing.Tracer
 	// Metrics is where metrics are registered, of one consumer at a time; nil:
 	// nowhere.
 	Metrics prometheus.Registerer

@@ -61,14 +61,17 @@ func (c *Consumer) finish(d decision) {
 		c.abandon(d.task)
 		return
 	}
+	d.task.trace.decided(&d)
+	d.task.trace.begin("finish")
 	c.capacity.addResult(c.inflight.finishing(d.task, d.bytes()))
 	if err := c.finishes.add(c.writing, d); err != nil {
 		c.dropFinishes([]decision{d})
 	}
 }
 
-// remove takes a task out of the registry.
+// remove takes a task out of the registry, and ends its spans.
 func (c *Consumer) remove(t *task) {
+	t.trace.end()
 	if c.capacity.freeResult(c.inflight.remove(t)) {
 		c.dispatchAll()
 	}
@@ -76,6 +79,11 @@ func (c *Consumer) remove(t *task) {
 
 // abandon lets go of a task whose request finished or was taken over elsewhere.
 func (c *Consumer) abandon(t *task) {
+	if t.liveness() == postgres.Ended {
+		t.trace.outcome(string(batch.Canceled))
+	} else {
+		t.trace.outcome(outcomeTakenOver)
+	}
 	c.remove(t)
 	c.aborted.Add(1)
 	if t.liveness() == postgres.Ended { // else its message is the new owner's
@@ -111,9 +119,14 @@ func (c *Consumer) writeFinishes(ctx context.Context, items []decision) (again [
 			releases = append(releases, items[i].release)
 		}
 	}
-	step := c.cfg.Watch.Step("writing results")
+	step, began := c.cfg.Watch.Step("writing results"), time.Now()
 	written, err := c.cfg.Store.Finish(ctx, c.cfg.Daemon, completions, releases)
 	step.End()
+	c.traceFlush("result flush", began, len(items), err, func(yield func(*taskTrace)) {
+		for i := range items {
+			yield(items[i].task.trace)
+		}
+	})
 	if err != nil {
 		if ctx.Err() == nil {
 			c.lastError.Store(&LastError{At: time.Now(), Detail: "results cannot be written", Err: err})
@@ -136,6 +149,7 @@ func (c *Consumer) dropFinishes(items []decision) {
 	c.metrics.dropped(telemetry.DroppedResult, len(items))
 	c.cfg.Log.Error("results could not be written before the stop; their requests will be called again", "requests", len(items))
 	for i := range items {
+		items[i].task.trace.outcome(outcomeDropped)
 		c.remove(items[i].task)
 	}
 }
@@ -146,6 +160,7 @@ func (c *Consumer) answer(d *decision, written bool) {
 		c.abandon(d.task)
 		return
 	}
+	d.task.trace.written(d.kind, written)
 	c.remove(d.task)
 	defer d.task.pool.wake()
 	d.task.pool.metrics.written(d, written)

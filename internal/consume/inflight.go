@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/trace"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/hold"
@@ -59,6 +60,9 @@ type task struct {
 	started  time.Time // by this machine's monotonic clock
 	deadline time.Time // when the batch expires: Postgres's remaining time after started
 
+	// trace is the spans of this delivery; nil: the request is not sampled.
+	trace *taskTrace
+
 	// Of abort and mayCall: any goroutine, against that of the call.
 	alive   atomic.Int32       // a postgres.Liveness, as last looked up
 	cancel  context.CancelFunc // cuts the call off; set before calling is
@@ -92,8 +96,8 @@ func deliveriesOf(tasks []*task) []postgres.Delivery {
 }
 
 // header returns what the message carries for the endpoint: the batch's
-// metadata and the trace.
-func (t *task) header() http.Header {
+// metadata, and the trace of the call; nil: it has no span.
+func (t *task) header(call trace.Span) http.Header {
 	received := t.msg.Header
 	h := make(http.Header, len(received))
 	for name, values := range received {
@@ -101,7 +105,7 @@ func (t *task) header() http.Header {
 			h[http.CanonicalHeaderKey(name)] = values
 		}
 	}
-	h["Traceparent"] = received[streams.HeaderTrace]
+	t.setTrace(h, call)
 	return h
 }
 

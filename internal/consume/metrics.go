@@ -142,11 +142,11 @@ func (m *modelMetrics) called(o upstream.Outcome, d decision) {
 	}
 	switch d.kind {
 	case complete:
-		m.okTime.Observe(o.Elapsed.Seconds())
+		observeTraced(m.okTime, o.Elapsed.Seconds(), d.task.trace)
 	case fail:
-		m.failedTime.Observe(o.Elapsed.Seconds())
+		observeTraced(m.failedTime, o.Elapsed.Seconds(), d.task.trace)
 	case retry:
-		m.retriedTimes.Observe(o.Elapsed.Seconds())
+		observeTraced(m.retriedTimes, o.Elapsed.Seconds(), d.task.trace)
 	case release, abandon: // cut off: its time says nothing of the endpoint
 	}
 }

@@ -263,6 +263,7 @@ func (p *pool) received(a arrival) {
 		p.leftStart()
 		p.c.report(msg.NakWithDelay(busyDelay))
 	default:
+		t.trace = p.c.traceReceived(t)
 		failpoint.Hit(failpoint.Received)
 		p.c.toStart(t)
 	}

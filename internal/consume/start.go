@@ -29,6 +29,7 @@ func (c *Consumer) toStart(t *task) {
 
 // releaseUnstarted releases a message before its start.
 func (c *Consumer) releaseUnstarted(t *task) {
+	t.trace.outcome(outcomeReleased)
 	c.remove(t)
 	t.pool.leftStart()
 	c.report(t.msg.Nak())
@@ -54,9 +55,14 @@ func (c *Consumer) flushStarts(tasks []*task) {
 
 func (c *Consumer) writeStarts(ctx context.Context, tasks []*task) (again []*task, err error) {
 	rules := postgres.StartRules{Daemon: c.cfg.Daemon, ProcessingTimeout: c.cfg.ProcessingTimeout, StaleThreshold: c.cfg.StaleThreshold, MaxBytes: c.flushBytes}
-	step := c.cfg.Watch.Step("starting requests")
+	step, began := c.cfg.Watch.Step("starting requests"), time.Now()
 	starts, err := c.cfg.Store.Start(ctx, rules, deliveriesOf(tasks))
 	step.End()
+	c.traceFlush("start flush", began, len(tasks), err, func(yield func(*taskTrace)) {
+		for _, t := range tasks {
+			yield(t.trace)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +75,7 @@ func (c *Consumer) writeStarts(ctx context.Context, tasks []*task) (again []*tas
 func (c *Consumer) setStartApart(t *task, _ postgres.Class, err error) {
 	c.metrics.dropped(telemetry.DroppedStart, 1)
 	c.cfg.Log.Error("request could not be started and is tried again later", "request_id", t.delivery.ID, "err", err)
+	t.trace.outcome(outcomeReleased)
 	c.remove(t)
 	t.pool.leftStart()
 	c.report(t.msg.NakWithDelay(c.cfg.Lease))
@@ -115,6 +122,7 @@ func (c *Consumer) handleVerdict(t *task, s postgres.Start, now time.Time) {
 	case postgres.Started:
 		failpoint.Hit(failpoint.Started)
 		c.inflight.begin(t, s, now)
+		t.trace.started(&s)
 		if t.liveness() != postgres.Live { // since it was started
 			t.pool.leftStart()
 			c.abandon(t)
@@ -133,11 +141,14 @@ func (c *Consumer) handleVerdict(t *task, s postgres.Start, now time.Time) {
 		t.pool.enqueueReady(t)
 		return
 	case postgres.Stale:
+		t.trace.outcome(outcomeStale)
 		c.report(t.msg.Ack())
 	case postgres.Busy:
+		t.trace.outcome(outcomeBusy)
 		// Soon after its daemon turns out to be dead, if it does.
 		c.report(t.msg.NakWithDelay(min(s.Wait+busyMargin, busyDelay)))
 	case postgres.Early:
+		t.trace.outcome(outcomeEarly)
 		c.report(t.msg.NakWithDelay(max(s.Wait, time.Millisecond)))
 	}
 	c.remove(t)
@@ -168,6 +179,7 @@ func (c *Consumer) escalate(tasks []*task) {
 			c.release(t, busyDelay)
 			continue
 		}
+		t.trace.outcome(outcomeEscalated)
 		c.remove(t)
 		c.report(t.msg.Ack())
 	}

@@ -11,6 +11,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/tracing"
 	"fusillade/internal/watchdog"
 	"fusillade/streams"
 )
@@ -73,6 +74,8 @@ type Config struct {
 	// MetadataFields are the columns or metadata keys of a batch that are sent
 	// with each of its requests.
 	MetadataFields []string
+	// Tracer makes spans; nil: there are none.
+	Tracer *tracing.Tracer
 	// Metrics is where metrics are registered, of one dispatcher at a time; nil:
 	// nowhere.
 	Metrics prometheus.Registerer

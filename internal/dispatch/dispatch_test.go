@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"encoding/json"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -39,10 +38,6 @@ func TestMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trace := msg.Header.Get(streams.HeaderTrace)
-	if !regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-01$`).MatchString(trace) {
-		t.Errorf("the trace is %q", trace)
-	}
 	for _, name := range []string{"Nats-Sequence", "Nats-Stream", "Nats-Subject", "Nats-Time-Stamp"} {
 		msg.Header.Del(name) // the server's, of a message that is read and not delivered
 	}
@@ -52,7 +47,6 @@ func TestMessage(t *testing.T) {
 		streams.HeaderClaim:                   {"1"},
 		streams.HeaderAttempt:                 {"0"},
 		streams.HeaderDeadline:                {b.ExpiresAt.UTC().Format("2006-01-02T15:04:05.000000Z")},
-		streams.HeaderTrace:                   {trace},
 		"x-fusillade-batch-id":                {id.String()},
 		"x-fusillade-batch-completion-window": {"24h"},
 		"x-fusillade-batch-created-by":        {"tester"},

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -23,9 +24,11 @@ func (d *Dispatcher) expire(ctx context.Context) {
 	defer loop.End()
 	for ctx.Err() == nil {
 		loop.Busy()
+		began := time.Now()
 		expired, err := d.cfg.Store.ExpireBatches(ctx, grace, expiryPage)
 		for _, e := range expired {
 			d.cfg.Log.Info("batch expired", "batch_id", e.Batch, "requests", e.Requests, "finished", e.Finished)
+			d.traceExpiry(ctx, began, e)
 			// Requests that are being called still need their messages.
 			if e.Finished {
 				d.purgeMessages(ctx, e.Batch)

@@ -312,7 +312,7 @@ func (l *lane) claim(ctx context.Context, n int) (int, error) {
 		total += len(claimed)
 		l.d.metrics.claimed(began, len(claimed))
 		l.d.metrics.routed(l.model, claimed)
-		if err := l.publish(ctx, claimed); err != nil {
+		if err := l.publish(ctx, claimed, l.traceClaim(began, claimed)); err != nil {
 			return total, err
 		}
 	}

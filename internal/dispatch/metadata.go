@@ -9,8 +9,11 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
+	"fusillade/internal/tracing"
 	"fusillade/streams"
 )
 
@@ -18,6 +21,7 @@ import (
 type batchMetadata struct {
 	headers  map[string][]string
 	deadline []string
+	created  trace.SpanContext // the trace context of its creation, if that was traced
 	expires  time.Time
 	read     time.Time
 }
@@ -60,6 +64,9 @@ func (c *metadataCache) get(ctx context.Context, id batch.ID) (batchMetadata, er
 		return batchMetadata{}, err
 	}
 	m = batchMetadata{headers: make(map[string][]string, len(c.fields)), deadline: []string{timestamp(b.ExpiresAt)}, expires: b.ExpiresAt, read: time.Now()}
+	if b.TraceContext != "" {
+		m.created = tracing.Decode(b.TraceContext)
+	}
 	left := maxHeaders
 	for _, field := range c.fields {
 		value, ok := fieldValue(b, field)

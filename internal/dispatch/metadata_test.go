@@ -88,19 +88,6 @@ func TestHeaderName(t *testing.T) {
 	})
 }
 
-func TestTraceparent(t *testing.T) {
-	t.Parallel()
-	form := regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-01$`)
-	seen := make(map[string]bool)
-	for range 1000 {
-		got := traceparent()
-		if !form.MatchString(got) || seen[got] {
-			t.Fatalf("traceparent %q is malformed or comes twice", got)
-		}
-		seen[got] = true
-	}
-}
-
 // The cache asks once for each batch, for ever so many batches.
 func TestMetadataCache(t *testing.T) {
 	t.Parallel()

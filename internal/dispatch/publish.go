@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/batch"
@@ -20,6 +20,7 @@ import (
 type published struct {
 	request postgres.ClaimedRequest
 	future  jetstream.PubAckFuture
+	span    trace.Span // nil: it is not traced
 	err     error
 }
 
@@ -29,7 +30,7 @@ type published struct {
 // The claim is committed. A crash before the publish leaves requests without
 // messages, found by the leader's sweep; a crash before the ack leaves
 // messages that the sweep finds waiting.
-func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) error {
+func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest, claim trace.SpanContext) error {
 	if len(claimed) == 0 {
 		return nil
 	}
@@ -47,7 +48,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest) e
 		l.loop.Busy()
 		p := published{request: r}
 		var msg *nats.Msg
-		if msg, p.err = l.message(ctx, r); p.err == nil {
+		if msg, p.span, p.err = l.message(ctx, r, publishing{claim: claim}); p.err == nil {
 			p.future, p.err = l.d.js.PublishMsgAsync(msg, jetstream.WithStallWait(stallWait))
 		}
 		group = append(group, p)
@@ -74,10 +75,12 @@ func (l *lane) confirm(ctx context.Context, group []published) {
 		if err == nil {
 			select {
 			case <-p.future.Ok():
+				endPublish(p.span, nil)
 				continue
 			case err = <-p.future.Err():
 			}
 		}
+		endPublish(p.span, err)
 		refused.add(p.request, err)
 	}
 	taken := refused.taken
@@ -155,23 +158,26 @@ func (l *lane) replace(ctx context.Context, r postgres.ClaimedRequest) error {
 		// in several ways. If it is still there, the publish is refused.
 		_ = l.d.stream(l.model).DeleteMsg(ctx, old.Sequence)
 	}
-	msg, err := l.message(ctx, r)
+	msg, span, err := l.message(ctx, r, publishing{again: true})
 	if err != nil {
 		return err
 	}
-	if _, err := l.d.js.PublishMsg(ctx, msg); err != nil {
+	_, err = l.d.js.PublishMsg(ctx, msg)
+	endPublish(span, err)
+	if err != nil {
 		return fmt.Errorf("publishing %s again: %w", r.ID, err)
 	}
 	return nil
 }
 
-// message builds what `nats stream view` shows: headers, and no body.
-func (l *lane) message(ctx context.Context, r postgres.ClaimedRequest) (*nats.Msg, error) {
+// message builds what `nats stream view` shows: headers, and no body. The span of its
+// publish is nil if there is none.
+func (l *lane) message(ctx context.Context, r postgres.ClaimedRequest, in publishing) (msg *nats.Msg, span trace.Span, err error) {
 	meta, err := l.d.metadata.get(ctx, r.ID.Batch)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	msg := nats.NewMsg(l.d.shard(l.model).RequestSubject(l.model, r.ID))
+	msg = nats.NewMsg(l.d.shard(l.model).RequestSubject(l.model, r.ID))
 	msg.Header = make(nats.Header, 6+len(meta.headers))
 	for name, values := range meta.headers {
 		msg.Header[name] = values
@@ -181,12 +187,8 @@ func (l *lane) message(ctx context.Context, r postgres.ClaimedRequest) (*nats.Ms
 	msg.Header[streams.HeaderClaim] = []string{strconv.Itoa(r.Claim)}
 	msg.Header[streams.HeaderAttempt] = []string{strconv.Itoa(r.Attempt)}
 	msg.Header[streams.HeaderDeadline] = meta.deadline
-	msg.Header[streams.HeaderTrace] = []string{traceparent()}
-	return msg, nil
-}
-
-// traceparent gives every publish of a request a trace of its own.
-// Format: W3C Trace Context, version 00, sampled.
-func traceparent() string {
-	return fmt.Sprintf("00-%016x%016x-%016x-01", rand.Uint64(), rand.Uint64(), rand.Uint64()|1)
+	if l.d.cfg.Tracer != nil {
+		span = l.tracePublish(r, &meta, in, msg.Header)
+	}
+	return msg, span, nil
 }

@@ -11,6 +11,7 @@ import (
 	"fusillade/internal/cli"
 	"fusillade/internal/jsonl"
 	"fusillade/internal/postgres"
+	"fusillade/internal/tracing"
 )
 
 // Job is a file to run. It is known by the content of its input and by the
@@ -40,6 +41,7 @@ type finder struct {
 	cfg      *Config
 	store    *postgres.Store
 	terminal *cli.Terminal
+	tracer   *tracing.Tracer
 }
 
 // batch returns the batch of the job, which may have finished before.
@@ -208,7 +210,9 @@ func (f *finder) load(ctx context.Context) (batch.FileID, [32]byte, error) {
 		return batch.FileID{}, [32]byte{}, err
 	}
 	began := time.Now()
-	file, summary, err := jsonl.Load(ctx, f.store, reader, f.Input.Name, owner, nil)
+	file, summary, err := f.tracer.Upload(ctx, func(ctx context.Context) (batch.FileID, batch.FileSummary, error) {
+		return jsonl.Load(ctx, f.store, reader, f.Input.Name, owner, nil)
+	})
 	var invalid *jsonl.InvalidFileError
 	if errors.As(err, &invalid) {
 		return file, summary.SHA256, refused(f.Input.Name, invalid)
@@ -246,9 +250,11 @@ func (f *finder) create(ctx context.Context, file batch.FileID) (batch.ID, error
 	if err != nil {
 		return batch.ID{}, err
 	}
-	id, _, err := f.store.CreateBatch(ctx, postgres.NewBatch{
-		File: file, CompletionWindow: f.Window, WindowText: f.WindowText, CreatedBy: owner,
-		Job: &postgres.NewJob{Input: f.Input.Name, Endpoint: endpoint},
+	id, _, err := f.tracer.CreateBatch(ctx, func(ctx context.Context, traceContext string) (batch.ID, bool, error) {
+		return f.store.CreateBatch(ctx, postgres.NewBatch{
+			File: file, CompletionWindow: f.Window, WindowText: f.WindowText, CreatedBy: owner, TraceContext: traceContext,
+			Job: &postgres.NewJob{Input: f.Input.Name, Endpoint: endpoint},
+		})
 	})
 	return id, err
 }

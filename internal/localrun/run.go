@@ -55,7 +55,7 @@ func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 	}
 	defer stopAdmin()
 	cfg.show(t, local)
-	finder := &finder{Job: j, cfg: &cfg, store: local.Store, terminal: t}
+	finder := &finder{Job: j, cfg: &cfg, store: local.Store, terminal: t, tracer: local.Tracer}
 	id, err := finder.batch(s.Taking)
 	if err != nil {
 		return stopped(s, t, err)

@@ -102,12 +102,12 @@ func (d Dir) command(ctx context.Context, env []string, name string, args []stri
 	return cmd
 }
 
-// Environment is that of this process without the settings of fusillade, and
+// Environment is that of this process without the settings of fusillade and OpenTelemetry, and
 // with those given.
 func Environment(settings ...string) []string {
 	var env []string
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "FUSILLADE_") {
+		if !strings.HasPrefix(v, "FUSILLADE_") && !strings.HasPrefix(v, "OTEL_") {
 			env = append(env, v)
 		}
 	}
