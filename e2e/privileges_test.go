@@ -80,7 +80,8 @@ func TestLeastPrivilege(t *testing.T) {
 
 	// The operator makes keys, weights, webhooks and endpoints.
 	aliceKey := operator.run("keys", "create", "--owner", "alice")
-	alice, ops := people(aliceKey), people(operator.run("keys", "create", "--owner", "ops", "--admin"))
+	opsKey := operator.run("keys", "create", "--owner", "ops", "--admin")
+	alice, ops := people(aliceKey), people(opsKey)
 	operator.run("keys", "create", "--owner", "bob")
 	operator.run("keys", "ls")
 	operator.run("owners", "set", "alice", "--weight", "3")
@@ -142,6 +143,10 @@ func TestLeastPrivilege(t *testing.T) {
 	alice.run("batches", "errors", stopped.String())
 	uploadInParts(c, server, aliceKey, read(t, requests(t, 3, "plain")))
 	s.wantDashboards("alice")
+	dashboard := visit(t, server, opsKey)
+	about := "/ui/batches/" + whole.String()
+	dashboard.wantPages("/ui/", "/ui/batches", about, "/ui/files", "/ui/models", "/ui/daemons", "/ui/keys", "/ui/webhooks", "/ui/owners")
+	visit(t, server, aliceKey).wantPages(about, about+"/requests", about+"/requests/1")
 	for _, id := range []batch.ID{whole, late} {
 		alice.run("batches", "delete", id.String())
 		poll(t, "nothing is left of the batch", func() bool { return checker.Erased(t.Context(), c.db, id) == nil })
@@ -152,12 +157,15 @@ func TestLeastPrivilege(t *testing.T) {
 	operator.env = append(operator.env, "FUSILLADE_ENCRYPTION_KEY="+second+","+first)
 	operator.run("secrets", "reencrypt")
 	operator.run("keys", "revoke", keyOf(t, operator, "bob"))
-	for _, p := range slices.Concat(dispatchers, consumers[1:], []*programs.Process{apiProcess}) {
+	for _, p := range slices.Concat(dispatchers, consumers[1:]) {
 		p.Signal(syscall.SIGTERM)
 		p.WantExit(t, 0)
 	}
 	s.wantNothingRefused()
 	s.wantAllUsed()
+	s.wantActions(dashboard)
+	apiProcess.Signal(syscall.SIGTERM)
+	apiProcess.WantExit(t, 0)
 	s.wantDenied()
 }
 

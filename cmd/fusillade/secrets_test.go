@@ -108,7 +108,7 @@ func wantSecrets(t *testing.T, s *postgres.Store, key, batchID, model, webhook, 
 		t.Fatal(err)
 	}
 	want(seal.ModelKey("m", "http://one", ""), models["m"].Key, model)
-	hooks, err := s.Webhooks(t.Context())
+	hooks, err := s.WebhooksWithSecrets(t.Context())
 	if err != nil || len(hooks) != 1 {
 		t.Fatal(len(hooks), err)
 	}

@@ -50,6 +50,8 @@ GRANT SELECT, INSERT, UPDATE         ON daemons TO fusillade_consumer;
 
 -- The API stores files and batches and reads results. It stores keys of batches
 -- and cannot read them, makes no API key, and changes no endpoint of a model.
+-- Operators see keys, webhooks and owners on the dashboard; what they may change
+-- there is in dashboard.sql.
 GRANT SELECT                         ON api_keys, batch_usage, daemons, jobs TO fusillade_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON files, requests, owner_models, upload_parts, sessions TO fusillade_api;
 GRANT SELECT, INSERT, UPDATE         ON batches, cursors, uploads TO fusillade_api;
@@ -57,9 +59,10 @@ GRANT SELECT, INSERT, DELETE         ON templates, results TO fusillade_api;
 GRANT SELECT, INSERT                 ON file_models, upload_chunks TO fusillade_api;
 GRANT SELECT (batch_id), INSERT, DELETE ON batch_keys TO fusillade_api;
 GRANT UPDATE (sealed)                ON batch_keys TO fusillade_api;
-GRANT SELECT (id, owner, deleted_at) ON webhooks TO fusillade_api;
+GRANT SELECT (id, owner, url, created_at, deleted_at) ON webhooks TO fusillade_api;
 GRANT UPDATE (deleted_at)            ON webhooks TO fusillade_api;
-GRANT INSERT                         ON webhook_deliveries TO fusillade_api;
+GRANT SELECT, INSERT                 ON webhook_deliveries TO fusillade_api;
+GRANT SELECT                         ON users TO fusillade_api;
 GRANT SELECT                         ON models TO fusillade_api;
 GRANT INSERT (model, concurrency_limit, concurrency_least, concurrency_most, paused, escalation_model, escalation_threshold_seconds,
               requests_per_minute, tokens_per_minute),

@@ -93,7 +93,7 @@ func (r *reencryption) models(ctx context.Context) error {
 }
 
 func (r *reencryption) webhooks(ctx context.Context) error {
-	all, err := r.store.Webhooks(ctx)
+	all, err := r.store.WebhooksWithSecrets(ctx)
 	if err != nil {
 		return err
 	}

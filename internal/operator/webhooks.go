@@ -57,7 +57,7 @@ func noWebhook(id string) error {
 // TestWebhook delivers a signed event about a batch that does not exist, and
 // returns the status that the endpoint answered with.
 func TestWebhook(ctx context.Context, s *postgres.Store, keys *seal.Keyring, allowPrivate bool, id string) (status int, err error) {
-	list, err := s.Webhooks(ctx)
+	list, err := s.WebhooksWithSecrets(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -109,8 +109,14 @@ func classifyCode(code string) Class {
 // Transient reports whether the same call may succeed later without a change.
 func Transient(err error) bool { return Classify(err) == Unavailable }
 
-// DiskFull reports whether the server said that it has no space left.
-func DiskFull(err error) bool {
+// LacksPrivilege reports whether the server refused because of the role that this
+// process has there.
+func LacksPrivilege(err error) bool { return hasCode(err, codeNoPrivilege) }
+
+func hasCode(err error, code string) bool {
 	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && pgErr.Code == "53100"
+	return errors.As(err, &pgErr) && pgErr.Code == code
 }
+
+// DiskFull reports whether the server said that it has no space left.
+func DiskFull(err error) bool { return hasCode(err, "53100") }

@@ -8,13 +8,17 @@ import (
 
 	"fusillade/internal/api"
 	"fusillade/internal/operator"
+	"fusillade/internal/postgres"
 )
 
 // mended makes what an operator can mend an answer to them.
 func mended(err error) error {
 	var input *operator.InputError
-	if errors.As(err, &input) {
+	switch {
+	case errors.As(err, &input):
 		return api.Invalid(strings.ToUpper(input.Text[:1]) + input.Text[1:] + ".")
+	case postgres.LacksPrivilege(err):
+		return api.Invalid("The database role of this server may not do that. Do it with the fusillade command line, or have deploy/postgres/dashboard.sql run once.")
 	}
 	return err
 }
@@ -42,7 +46,7 @@ func (u *UI) deleteWebhook(r *http.Request, _ api.Caller, id string) (string, er
 // endpoint.
 func (u *UI) resendDelivery(r *http.Request, _ api.Caller, id string) (string, error) {
 	event, webhook, _ := strings.Cut(id, ".")
-	return "", u.cfg.Store.Resend(r.Context(), webhook, event)
+	return "", mended(u.cfg.Store.Resend(r.Context(), webhook, event))
 }
 
 func (u *UI) weighOwner(r *http.Request, _ api.Caller, id string) (string, error) {

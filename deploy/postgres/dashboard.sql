@@ -1,0 +1,15 @@
+-- What operators change on the dashboard besides models and batches: API keys, the
+-- owners' weights, and webhooks' deliveries, which they send again. Without it they do that with the command line
+-- alone, and whoever takes over an API process can make no key. Run it as
+-- fusillade_owner after grants.sql, with every release, where you want it:
+--
+--   psql --dbname fusillade --username fusillade_owner --file dashboard.sql
+
+BEGIN;
+
+GRANT INSERT                 ON api_keys TO fusillade_api;
+GRANT UPDATE (revoked_at)    ON api_keys TO fusillade_api;
+GRANT INSERT, UPDATE, DELETE ON users TO fusillade_api;
+GRANT UPDATE (next_attempt_at, delivered_at, attempts) ON webhook_deliveries TO fusillade_api;
+
+COMMIT;
