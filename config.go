@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/trace"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
@@ -59,6 +60,9 @@ type Config struct {
 	Role   Role
 	Owner  string       // of the batches that are submitted; default local
 	Logger *slog.Logger // default: nothing is logged
+	// TracerProvider makes the spans of OpenTelemetry; nil: there are none. The program
+	// keeps it, and shuts it down after Close.
+	TracerProvider trace.TracerProvider
 
 	// MaxInFlight bounds the calls in flight in this process; default 1,000.
 	MaxInFlight int

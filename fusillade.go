@@ -31,6 +31,7 @@ import (
 	"fusillade/internal/config"
 	"fusillade/internal/control"
 	"fusillade/internal/postgres"
+	"fusillade/internal/tracing"
 	"fusillade/internal/upstream"
 )
 
@@ -70,6 +71,7 @@ func New(ctx context.Context, cfg Config) (*Fusillade, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fusillade: %w", err)
 	}
+	f.resources.Tracer = tracing.New(cfg.TracerProvider)
 	if cfg.ShouldRetry != nil {
 		f.resources.ShouldRetry = func(r upstream.Response) bool {
 			return cfg.ShouldRetry(Response{StatusCode: r.StatusCode, Body: r.Body})

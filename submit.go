@@ -96,12 +96,17 @@ func (f *Fusillade) SubmitFile(ctx context.Context, input io.Reader, o SubmitOpt
 	if err != nil {
 		return BatchID{}, fmt.Errorf("submitting: %w", err)
 	}
-	n.File, _, err = jsonl.Load(ctx, f.resources.Store, reader, cmp.Or(o.Name, defaultName), n.CreatedBy, nil)
+	n.File, _, err = f.resources.Tracer.Upload(ctx, func(ctx context.Context) (batch.FileID, batch.FileSummary, error) {
+		return jsonl.Load(ctx, f.resources.Store, reader, cmp.Or(o.Name, defaultName), n.CreatedBy, nil)
+	})
 	if err != nil {
 		return BatchID{}, invalid(err)
 	}
 	// A crash here leaves a file without a batch, which expires.
-	id, _, err := f.resources.Store.CreateBatch(ctx, n)
+	id, _, err := f.resources.Tracer.CreateBatch(ctx, func(ctx context.Context, traceContext string) (batch.ID, bool, error) {
+		n.TraceContext = traceContext
+		return f.resources.Store.CreateBatch(ctx, n)
+	})
 	if err != nil {
 		return BatchID{}, fmt.Errorf("submitting: %w", err)
 	}
@@ -155,7 +160,10 @@ func (f *Fusillade) SubmitTx(ctx context.Context, tx pgx.Tx, requests []Request,
 		}
 		templates = append(templates, t)
 	}
-	id, _, err := postgres.SubmitTx(ctx, tx, cmp.Or(o.Name, defaultName), templates, reader.Summary(), n)
+	id, _, err := f.resources.Tracer.CreateBatch(ctx, func(ctx context.Context, traceContext string) (batch.ID, bool, error) {
+		n.TraceContext = traceContext
+		return postgres.SubmitTx(ctx, tx, cmp.Or(o.Name, defaultName), templates, reader.Summary(), n)
+	})
 	return BatchID(id), err
 }
 

@@ -99,13 +99,12 @@ const MaxTracestateBytes = 512
 func Parse(traceparent, tracestate string) trace.SpanContext {
 	var id trace.TraceID
 	var span trace.SpanID
-	parts := strings.SplitN(traceparent, "-", 5)
-	if len(parts) < 4 || len(parts[0]) != 2 || parts[0] == "ff" || parts[0] == "00" && len(parts) > 4 ||
-		!isHex(parts[0]) || !decode(id[:], parts[1]) || !decode(span[:], parts[2]) {
-		return trace.SpanContext{}
-	}
-	var flags [1]byte
-	if !decode(flags[:], parts[3]) || !id.IsValid() || !span.IsValid() {
+	var version, flags [1]byte
+	const form = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+	t := traceparent
+	if len(t) < len(form) || t[2] != '-' || t[35] != '-' || t[52] != '-' ||
+		!decode(version[:], t[:2]) || !decode(id[:], t[3:35]) || !decode(span[:], t[36:52]) || !decode(flags[:], t[53:55]) ||
+		version[0] == 0xff || version[0] == 0 && len(t) > len(form) || len(t) > len(form) && t[len(form)] != '-' || !id.IsValid() || !span.IsValid() {
 		return trace.SpanContext{}
 	}
 	c := trace.SpanContextConfig{TraceID: id, SpanID: span, TraceFlags: trace.TraceFlags(flags[0]) & trace.FlagsSampled, Remote: true}
@@ -117,14 +116,21 @@ func Parse(traceparent, tracestate string) trace.SpanContext {
 	return trace.NewSpanContext(c)
 }
 
-func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
-
+// decode reads lower-case hexadecimal digits, twice as many as there are bytes.
 func decode(into []byte, text string) bool {
-	if len(text) != hex.EncodedLen(len(into)) || !isHex(text) {
-		return false
+	for i := range text {
+		var digit byte
+		switch c := text[i]; {
+		case c >= '0' && c <= '9':
+			digit = c - '0'
+		case c >= 'a' && c <= 'f':
+			digit = c - 'a' + 10
+		default:
+			return false
+		}
+		into[i/2] = into[i/2]<<4 | digit
 	}
-	_, err := hex.Decode(into, []byte(text))
-	return err == nil
+	return true
 }
 
 // Encode writes the context of a span for the row of a batch, as its traceparent and

@@ -117,3 +117,17 @@ func TestOffCostsNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// What is decided for each request costs no memory, also where none is sampled.
+func TestUnsampledCostsNothing(t *testing.T) {
+	tracer := &Tracer{sampler: flushSampler{NewSampler("parentbased_traceidratio", 0)}}
+	id := batch.RequestID{Line: 1}
+	header := Traceparent(RootContext(id, false))
+	if n := testing.AllocsPerRun(100, func() {
+		if tracer.Samples(id) || Parse(header, "").IsSampled() {
+			t.Error("it is sampled")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
