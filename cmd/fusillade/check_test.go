@@ -102,6 +102,25 @@ func TestConfigCheck(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
+	for _, f := range report.Findings {
+		if f.What == "traces" && !strings.HasPrefix(f.Text, "off") {
+			t.Errorf("traces: %s", f.Text)
+		}
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+inUse)
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "key=sk-secret")
+	_, out, _ = command(t, "config", "check")
+	for _, want := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "ok   traces: on: by http/protobuf to http://" + inUse + ", sampler parentbased_always_on"} {
+		if !strings.Contains(out, want) || strings.Contains(out, "sk-secret") {
+			t.Errorf("lacks %q, or shows a secret:\n%s", want, out)
+		}
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+refusing)
+	if _, out, _ = command(t, "config", "check"); !strings.Contains(out, "FAIL traces: the collector http://"+refusing+" takes no connections") {
+		t.Errorf("a collector that is away:\n%s", out)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
+	refuses(t, cli.ExitUsage, []string{"OTEL_EXPORTER_OTLP_PROTOCOL"}, "config", "check")
 	t.Setenv("FUSILLADE_MAX_IN_FLIGHT", "many")
 	refuses(t, cli.ExitUsage, []string{"FUSILLADE_MAX_IN_FLIGHT"}, "config", "check")
 }

@@ -23,6 +23,7 @@ import (
 	"fusillade/internal/slots"
 	"fusillade/internal/testenv"
 	"fusillade/internal/testenv/testcluster"
+	"fusillade/internal/tracing"
 	"fusillade/streams"
 )
 
@@ -40,7 +41,8 @@ type cluster struct {
 	*testcluster.Cluster
 	endpoint *mock.Server
 	settings config.Standalone
-	pause    atomic.Int64 // nanoseconds: how late a goroutine ran at most
+	tracer   *tracing.Tracer // of its daemons; nil: they make no spans
+	pause    atomic.Int64    // nanoseconds: how late a goroutine ran at most
 }
 
 // newCluster starts no daemon.
@@ -103,10 +105,11 @@ func (c *cluster) start(role string, changes ...func(*config.Standalone)) *runni
 	if err != nil {
 		c.T.Fatal(err)
 	}
+	resources.Tracer = c.tracer
 	var taking context.Context
 	r := &running{done: make(chan error, 1), consumer: make(chan *consume.Consumer, 10)}
 	taking, r.stop = context.WithCancel(context.Background())
-	stopAdmin, err := resources.ServeAdmin(taking, s.Admin, s.TracesOn(), true)
+	stopAdmin, err := resources.ServeAdmin(taking, s.Admin, c.tracer != nil, true)
 	if err != nil {
 		c.T.Fatal(err)
 	}
