@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -433,8 +434,55 @@ func TestTracesSampled(t *testing.T) {
 					t.Errorf("%s has the traceparent %s and %d spans", name, header, len(spans))
 				}
 			}
+			// Work on many is exported if one of them is: no link leads nowhere.
+			exported := make(map[collector.Link]bool)
+			for _, s := range c.spans.Spans(nil) {
+				exported[s.Link()] = true
+			}
+			for _, s := range c.spans.Spans(nil) {
+				for _, l := range s.Links {
+					if !exported[l] {
+						t.Errorf("%s has a link to a span that was not exported", s.Name)
+					}
+				}
+				if s.Name == "finish" && len(s.Links) == 0 {
+					t.Error("finish has no link to its flush")
+				}
+			}
 			if ratio == "0" && (sampled > 0 || len(c.spans.Spans(nil)) > 0) || ratio != "0" && (sampled == 0 || sampled == n) {
 				t.Errorf("%d of %d requests are sampled, and there are %d spans", sampled, n, len(c.spans.Spans(nil)))
+			}
+		})
+	}
+}
+
+// The dispatcher decides whether a request is sampled, and the consumer follows; where
+// the dispatcher has no traces the consumer decides.
+func TestConsumerFollowsSampling(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		dispatcher string
+		flag       string
+		spans      []string // of the request
+	}{
+		"not sampled": {"OTEL_TRACES_SAMPLER=always_off", "-00", nil},
+		"no traces":   {"OTEL_SDK_DISABLED=true", "-01", []string{"chat gpt-4", "finish", "process gpt-4", "start"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newTracedCluster(t)
+			c.begin("api", "consumer")
+			c.env = append(c.env, tt.dispatcher)
+			c.begin("dispatcher")
+			id := c.submit("", "a")
+			c.awaitEnd(id)
+			c.flush()
+			spans := namesOf(c.spans.Trace(traceOf(id, 1)))
+			if slices.Sort(spans); !slices.Equal(spans, tt.spans) {
+				t.Errorf("the request has the spans %q, want %q", spans, tt.spans)
+			}
+			if got := c.callsOf("a")[0].Get("Traceparent"); !strings.HasPrefix(got, "00-"+traceOf(id, 1)+"-") || !strings.HasSuffix(got, tt.flag) {
+				t.Errorf("the endpoint got the traceparent %s, want one of trace %s that ends with %s", got, traceOf(id, 1), tt.flag)
 			}
 		})
 	}
@@ -469,5 +517,29 @@ func TestTracesOffOrAway(t *testing.T) {
 				t.Errorf("the log:\n%s", consumer.Log())
 			}
 		})
+	}
+}
+
+// One process that has all roles exports the same, to the last span before it ends.
+func TestTraceOfRun(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	spans := collector.New(t)
+	c := newCluster(t, mock.Settings{}, "OTEL_EXPORTER_OTLP_ENDPOINT="+spans.HTTP, "OTEL_SERVICE_NAME=nightly", "OTEL_BSP_MAX_QUEUE_SIZE=10000")
+	dir := t.TempDir()
+	c.run("run", "-i", requests(t, n, "gpt-4"), "-o", filepath.Join(dir, "out.jsonl"), "--data-dir", filepath.Join(dir, "data"))
+	create := one(t, spans.Spans(nil), "create batch")
+	if create.Service != "nightly" {
+		t.Errorf("the service is %q", create.Service)
+	}
+	id, err := batch.ParseID(create.Attributes["fusillade.batch.id"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range int32(n) {
+		got := namesOf(spans.Trace(traceOf(id, line+1)))
+		if slices.Sort(got); !slices.Equal(got, []string{"chat gpt-4", "finish", "process gpt-4", "publish gpt-4", "start"}) {
+			t.Fatalf("line %d has the spans %q", line+1, got)
+		}
 	}
 }
