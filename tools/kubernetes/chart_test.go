@@ -35,7 +35,7 @@ var cases = map[string]string{
 	"trial of an endpoint": `{mode: trial, upstream: {url: "https://api.example.com", apiKey: {secret: {name: endpoint, key: k}}, ca: {secretName: authority}}, api: {auth: none, hosts: [fusillade.example.com]}}`,
 	"all": `
 image: {repository: registry.example.com/fusillade, digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000", pullSecrets: [{name: pull}]}
-settings: {FUSILLADE_DEFAULT_MODEL_CONCURRENCY: "auto:4-200", FUSILLADE_STREAM_REPLICAS: 3, FUSILLADE_WEBHOOK_ALLOW_PRIVATE: false}
+settings: {FUSILLADE_DEFAULT_MODEL_CONCURRENCY: "auto:4-200", FUSILLADE_STREAM_REPLICAS: 3, FUSILLADE_WEBHOOK_ALLOW_PRIVATE: false, OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318"}
 database: {secret: {name: db, key: uri}, roleSecrets: {dispatcher: {name: db-d}, consumer: {name: db-c, key: other}, api: {name: db-a}, migrations: {name: db-owner}}, tls: {secretName: db-tls}, port: 6432}
 nats: {url: "tls://a.example.com:4222,tls://b.example.com:4222", credentials: {kind: creds, secret: {name: nats, key: creds}, roleSecrets: {api: {name: nats-a}}}, tls: {secretName: nats-tls, clientCertificate: true}}
 encryptionKey: {secret: {name: encryption, key: key}}
@@ -45,7 +45,7 @@ dispatcher: {replicas: 3, settings: {FUSILLADE_LOG_LEVEL: debug}, nodeSelector: 
 consumer: {settings: {FUSILLADE_MAX_IN_FLIGHT: 5000}, affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}}
 api: {replicas: 5, preStopSeconds: 20, service: {type: LoadBalancer, port: 443, annotations: {a: b}}}
 serviceAccount: {annotations: {a: b}}
-networkPolicy: {apiFrom: [{namespaceSelector: {}}], metricsFrom: [{namespaceSelector: {matchLabels: {a: b}}}], databaseTo: [{ipBlock: {cidr: 10.0.0.0/8}}], natsTo: [{podSelector: {}}], upstream: {ports: [443]}}
+networkPolicy: {apiFrom: [{namespaceSelector: {}}], metricsFrom: [{namespaceSelector: {matchLabels: {a: b}}}], databaseTo: [{ipBlock: {cidr: 10.0.0.0/8}}], natsTo: [{podSelector: {}}], upstream: {ports: [443]}, collector: {to: [{namespaceSelector: {}}], ports: [4318]}}
 serviceMonitor: {enabled: true, labels: {release: prometheus}}
 prometheusRule: {enabled: true, labels: {release: prometheus}}
 dashboards: {enabled: true}

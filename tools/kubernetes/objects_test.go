@@ -160,7 +160,7 @@ func read(t *testing.T, path string) string {
 func settings(t *testing.T) map[string]bool {
 	t.Helper()
 	known := make(map[string]bool)
-	for _, name := range regexp.MustCompile(`FUSILLADE_[A-Z0-9_]+`).FindAllString(read(t, "../../docs/configuration.md"), -1) {
+	for _, name := range regexp.MustCompile(`(FUSILLADE|OTEL)_[A-Z0-9_]+`).FindAllString(read(t, "../../docs/configuration.md"), -1) {
 		known[name] = true
 	}
 	return known
