@@ -14,6 +14,7 @@ import (
 	"time"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"fusillade/internal/backoff"
@@ -26,6 +27,7 @@ const (
 	minPause, maxPause = 250 * time.Millisecond, 2 * time.Second
 	// maxAnswerBytes is far above what a collector answers.
 	maxAnswerBytes = 64 << 10
+	frameBytes     = 5 // before a message of gRPC
 	serviceMethod  = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 )
 
@@ -131,13 +133,20 @@ func (c *client) send(ctx context.Context, body []byte) error {
 	}
 	defer resp.Body.Close()
 	// Trailers come behind the body.
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswerBytes)); err != nil {
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	if err != nil {
 		return errPassing{fmt.Errorf("reading the answer: %w", err), 0}
 	}
-	if err := checkStatus(resp); err != nil || !c.cfg.GRPC {
+	if err := checkStatus(resp); err != nil {
 		return err
 	}
-	return checkGRPC(resp)
+	if c.cfg.GRPC {
+		if err := checkGRPC(resp); err != nil {
+			return err
+		}
+		answer = answer[min(frameBytes, len(answer)):]
+	}
+	return checkTaken(answer)
 }
 
 func checkStatus(resp *http.Response) error {
@@ -183,6 +192,54 @@ func checkGRPC(resp *http.Response) error {
 	return err
 }
 
+// Fields of ExportTraceServiceResponse and of its ExportTracePartialSuccess.
+const (
+	fieldPartialSuccess protowire.Number = 1
+	fieldRejectedSpans  protowire.Number = 1
+)
+
+// errRejected is how many spans a collector did not take, of an export that
+// succeeded otherwise.
+type errRejected uint64
+
+func (e errRejected) Error() string {
+	return fmt.Sprintf("the collector rejected %d spans of an export", uint64(e))
+}
+
+// checkTaken reads whether a collector took all spans. What it did not is not to be sent
+// again.
+func checkTaken(answer []byte) error {
+	partial, _ := field(answer, fieldPartialSuccess)
+	if _, rejected := field(partial, fieldRejectedSpans); rejected > 0 {
+		return errRejected(rejected)
+	}
+	return nil
+}
+
+// field returns the last field of a message with a number: bytes or an integer.
+func field(message []byte, number protowire.Number) (bytes []byte, n uint64) {
+	for len(message) > 0 {
+		found, kind, size := protowire.ConsumeTag(message)
+		if size < 0 {
+			return bytes, n
+		}
+		message = message[size:]
+		size = protowire.ConsumeFieldValue(found, kind, message)
+		if size < 0 {
+			return bytes, n
+		}
+		switch {
+		case found != number:
+		case kind == protowire.BytesType:
+			bytes, _ = protowire.ConsumeBytes(message)
+		case kind == protowire.VarintType:
+			n, _ = protowire.ConsumeVarint(message)
+		}
+		message = message[size:]
+	}
+	return bytes, n
+}
+
 func compressed(body []byte) []byte {
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
@@ -194,7 +251,7 @@ func compressed(body []byte) []byte {
 // framed puts before a message of gRPC whether it is compressed, and its length.
 func framed(body []byte, compressed bool) []byte {
 	n := len(body)
-	frame := append(make([]byte, 0, 5+n), 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	frame := append(make([]byte, 0, frameBytes+n), 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 	if compressed {
 		frame[0] = 1
 	}

@@ -40,6 +40,8 @@ type collector struct {
 	header string   // of the last export, named key
 	failed error    // of gRPC
 	status int      // of HTTP
+	// rejects is how many spans it says that it did not take.
+	rejects int64
 }
 
 func (c *collector) take(key string, spans []*tracepb.ResourceSpans) bool {
@@ -66,7 +68,14 @@ func (c *collector) Export(ctx context.Context, r *collectorpb.ExportTraceServic
 	if !c.take(strings.Join(md.Get("key"), ""), r.GetResourceSpans()) {
 		return nil, c.failed
 	}
-	return &collectorpb.ExportTraceServiceResponse{}, nil
+	return c.answer(), nil
+}
+
+func (c *collector) answer() *collectorpb.ExportTraceServiceResponse {
+	if c.rejects == 0 {
+		return &collectorpb.ExportTraceServiceResponse{}
+	}
+	return &collectorpb.ExportTraceServiceResponse{PartialSuccess: &collectorpb.ExportTracePartialSuccess{ErrorMessage: "too old", RejectedSpans: c.rejects}}
 }
 
 func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -86,6 +95,12 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if !c.take(r.Header.Get("Key"), export.GetResourceSpans()) {
 		w.WriteHeader(c.status)
+		return
+	}
+	raw, err = proto.Marshal(c.answer())
+	if err == nil {
+		w.Header().Set("Content-Type", "application/x-protobuf")
+		_, _ = w.Write(raw)
 	}
 }
 
@@ -207,6 +222,24 @@ func TestRefusedForGood(t *testing.T) {
 		err := upload(t, serve(t, false))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("error %v, want %s", err, tt.want)
+		}
+		if asked, _, _ := c.got(); asked != 1 {
+			t.Errorf("it was asked %d times, want once", asked)
+		}
+	}
+}
+
+// A collector that takes a part says so, and is not sent the rest again.
+func TestRejectedSpans(t *testing.T) {
+	t.Parallel()
+	for _, grpc := range []bool{false, true} {
+		c := &collector{rejects: 300}
+		serve := c.serveHTTP
+		if grpc {
+			serve = c.serveGRPC
+		}
+		if err := upload(t, serve(t, false)); err == nil || !strings.Contains(err.Error(), "rejected 300 spans") {
+			t.Errorf("error %v", err)
 		}
 		if asked, _, _ := c.got(); asked != 1 {
 			t.Errorf("it was asked %d times, want once", asked)

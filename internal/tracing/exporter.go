@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -18,7 +19,12 @@ type patientExporter struct {
 // ExportSpans implements sdktrace.SpanExporter.
 func (e patientExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
-		e.incident.failed(err, len(spans))
+		lost := len(spans)
+		var rejected errRejected
+		if errors.As(err, &rejected) {
+			lost = int(min(uint64(rejected), uint64(lost)))
+		}
+		e.incident.failed(err, lost)
 		return nil
 	}
 	e.incident.succeeded()
