@@ -185,6 +185,7 @@ func TestMetricNames(t *testing.T) {
 		"tokens_total":                           "model, kind",
 		"build_info":                             "version, go_version",
 		"drops_total":                            "item",
+		"spans_dropped_total":                    "",
 		"holds_total":                            "model, status",
 		"hold_remaining_seconds":                 "model",
 		"refusals_held":                          "model, cause",

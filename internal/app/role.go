@@ -66,16 +66,16 @@ func (role Role) main(args []string, out, logs io.Writer) error {
 	log := config.NewLogger(role.Process.Logging, logs)
 	taking, doing, stop := daemon.OnSignals(context.Background())
 	defer stop()
-	tracer, stopTraces, err := StartTraces(taking, "fusillade-"+role.Name, &role.Process.Traces, log)
-	if err != nil {
-		return err
-	}
-	defer stopTraces()
 	admin, err := StartAdmin(taking, role.Process.Admin, role.Process.TracesOn(), role.Daemon != nil, log)
 	if err != nil {
 		return err
 	}
 	defer admin.Stop()
+	tracer, stopTraces, err := StartTraces(taking, "fusillade-"+role.Name, &role.Process.Traces, admin.Telemetry(), log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	var entrance *door
 	if role.Server != nil {
 		if entrance, err = openDoor(taking, *role.Server, log); err != nil {

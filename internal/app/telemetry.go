@@ -61,6 +61,7 @@ func StartAdmin(taking context.Context, admin config.Admin, exemplars, runsDaemo
 		return AdminServer{Stop: func() {}}, nil
 	}
 	observed := &Telemetry{registry: health.NewRegistry(daemon.Version)}
+	telemetry.SpansDropped(observed.registry) // 0 where there are none
 	server, err := health.New(taking, health.Config{
 		Addr: string(admin.Addr), Alive: observed.alive, Ready: observed.checks(taking, runsDaemon),
 		Metrics: telemetry.WithFormerNames(observed.registry), Exemplars: exemplars, Profiles: admin.Pprof, Log: log,
@@ -80,6 +81,9 @@ func StartAdmin(taking context.Context, admin config.Admin, exemplars, runsDaemo
 		running.Wait()
 	}}, nil
 }
+
+// Telemetry is what the server shows; nil: there is none.
+func (s AdminServer) Telemetry() *Telemetry { return s.observed }
 
 // WaitsFor has /readyz say what the process waits for as it starts.
 func (s AdminServer) WaitsFor(what string) {

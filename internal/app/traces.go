@@ -12,6 +12,7 @@ import (
 
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
+	"fusillade/internal/telemetry"
 	"fusillade/internal/tracing"
 )
 
@@ -21,7 +22,8 @@ const stopTracesTimeout = 5 * time.Second
 // StartTraces begins to export spans, if the settings say where to; else the tracer
 // is nil. program is the name of the service where they give none. The caller calls
 // stop when all else has ended.
-func StartTraces(ctx context.Context, program string, t *config.Traces, log *slog.Logger) (tracer *tracing.Tracer, stop func(), err error) {
+// What is dropped is counted among the metrics of shown; nil: nowhere.
+func StartTraces(ctx context.Context, program string, t *config.Traces, shown *Telemetry, log *slog.Logger) (tracer *tracing.Tracer, stop func(), err error) {
 	if !t.TracesOn() {
 		return nil, func() {}, nil
 	}
@@ -45,7 +47,7 @@ func StartTraces(ctx context.Context, program string, t *config.Traces, log *slo
 	tracer, end, err := tracing.Start(ctx, tracing.Config{
 		Endpoint: e.Endpoint, GRPC: e.GRPC, Headers: e.Headers, Timeout: e.Timeout, Gzip: e.Gzip, TLS: e.TLS,
 		Sampler: tracing.NewSampler(e.Sampler, e.Ratio), Attributes: attributes,
-		QueueSize: e.QueueSize, BatchSize: e.BatchSize, Delay: e.Delay, Log: log,
+		QueueSize: e.QueueSize, BatchSize: e.BatchSize, Delay: e.Delay, Dropped: telemetry.SpansDropped(shown.metrics()).Add, Log: log,
 	})
 	if err != nil {
 		return nil, nil, err

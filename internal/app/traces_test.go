@@ -128,13 +128,13 @@ func TestExpiryIsTraced(t *testing.T) {
 func TestStartTraces(t *testing.T) {
 	t.Parallel()
 	var off config.Traces
-	tracer, stop, err := StartTraces(t.Context(), "x", &off, testenv.Logger(t))
+	tracer, stop, err := StartTraces(t.Context(), "x", &off, nil, testenv.Logger(t))
 	if tracer != nil || err != nil {
 		t.Errorf("without settings: %v, %v", tracer, err)
 	}
 	stop()
 	bad := config.Traces{TracesExporter: "otlp", Sampler: "coin"}
-	if _, _, err := StartTraces(t.Context(), "x", &bad, testenv.Logger(t)); err == nil || !strings.Contains(err.Error(), "OTEL_TRACES_SAMPLER") {
+	if _, _, err := StartTraces(t.Context(), "x", &bad, nil, testenv.Logger(t)); err == nil || !strings.Contains(err.Error(), "OTEL_TRACES_SAMPLER") {
 		t.Errorf("a bad sampler: %v", err)
 	}
 	// A program that ends is not held up by a collector that is away.
@@ -142,7 +142,7 @@ func TestStartTraces(t *testing.T) {
 	if err := away.OTLPEndpoint.Set("http://127.0.0.1:1"); err != nil {
 		t.Fatal(err)
 	}
-	tracer, stop, err = StartTraces(t.Context(), "x", &away, testenv.Logger(t))
+	tracer, stop, err = StartTraces(t.Context(), "x", &away, nil, testenv.Logger(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,17 +43,17 @@ func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 			t.Notef("stopping: %v", err)
 		}
 	}()
-	tracer, stopTraces, err := app.StartTraces(s.Taking, "fusillade", &cfg.Settings.Traces, log)
-	if err != nil {
-		return cli.Usage(err)
-	}
-	defer stopTraces()
-	local.Tracer = tracer
 	stopAdmin, err := local.ServeAdmin(s.Taking, cfg.Settings.Admin, cfg.Settings.TracesOn(), true)
 	if err != nil {
 		return cli.Usage(err)
 	}
 	defer stopAdmin()
+	tracer, stopTraces, err := app.StartTraces(s.Taking, "fusillade", &cfg.Settings.Traces, local.Telemetry, log)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer stopTraces()
+	local.Tracer = tracer
 	cfg.show(t, local)
 	finder := &finder{Job: j, cfg: &cfg, store: local.Store, terminal: t, tracer: local.Tracer}
 	id, err := finder.batch(s.Taking)

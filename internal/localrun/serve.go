@@ -37,16 +37,16 @@ func Serve(s cli.Signals, t *cli.Terminal, cfg Config) error {
 		return cli.Usage(err)
 	}
 	defer closeLog()
-	tracer, stopTraces, err := app.StartTraces(s.Taking, "fusillade", &cfg.Settings.Traces, log)
-	if err != nil {
-		return cli.Usage(err)
-	}
-	defer stopTraces()
 	admin, err := app.StartAdmin(s.Taking, cfg.Settings.Admin, cfg.Settings.TracesOn(), true, log)
 	if err != nil {
 		return cli.Usage(err)
 	}
 	defer admin.Stop()
+	tracer, stopTraces, err := app.StartTraces(s.Taking, "fusillade", &cfg.Settings.Traces, admin.Telemetry(), log)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer stopTraces()
 	started := t.Waiting("starting Postgres in %s", cfg.DataDir)
 	how, last := cfg.local(log), ""
 	how.Waits = func(what string) {

@@ -22,6 +22,12 @@ func Drops(reg prometheus.Registerer) *prometheus.CounterVec {
 	return Counters(reg, "drops_total", "Items dropped, each with a log line; docs/operations.md says what brings each back.", "item")
 }
 
+// SpansDropped registers the counter of spans that no collector has.
+func SpansDropped(reg prometheus.Registerer) prometheus.Counter {
+	return Counter(reg, "spans_dropped_total",
+		"Spans that were made and not exported: more came than could be, or the collector was away or rejected them; each with a log line a minute.")
+}
+
 // The values of the label write: whose row had a newer owner.
 const (
 	FencedStart        = "start"

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -278,6 +279,8 @@ func TestCollectorAway(t *testing.T) {
 		for _, endpoint := range []string{"http://127.0.0.1:1/v1/traces", "http://" + silent.Addr().String() + "/v1/traces"} {
 			var log lines
 			cfg := config(t, endpoint)
+			var dropped atomic.Int64
+			cfg.Dropped = func(n float64) { dropped.Add(int64(n)) }
 			cfg.GRPC, cfg.Timeout, cfg.Log = grpc, 100*time.Millisecond, slog.New(slog.NewTextHandler(&log, nil))
 			tracer, stop, err := Start(t.Context(), cfg)
 			if err != nil {
@@ -288,9 +291,12 @@ func TestCollectorAway(t *testing.T) {
 				span.End()
 			}
 			testenv.Eventually(t, "the failure is logged", func() bool { return strings.Contains(log.String(), "cannot be exported") })
-			ended, cancel := context.WithTimeout(t.Context(), time.Second)
+			ended, cancel := context.WithTimeout(t.Context(), testenv.Patience)
 			stop(ended)
 			cancel()
+			if n := dropped.Load(); n != 1000 {
+				t.Errorf("%s: %d spans are counted as dropped, want all 1000", endpoint, n)
+			}
 			if n := strings.Count(log.String(), "cannot be exported"); n != 1 {
 				t.Errorf("%s: %d lines about exports that fail:\n%s", endpoint, n, log.String())
 			}
@@ -299,17 +305,18 @@ func TestCollectorAway(t *testing.T) {
 	_ = silent.Close()
 }
 
-func TestIncident(t *testing.T) {
+func TestFailuresAreLogged(t *testing.T) {
 	t.Parallel()
 	var log lines
-	i := &incident{log: slog.New(slog.NewTextHandler(&log, nil))}
+	dropped := 0.0
+	i := &account{log: slog.New(slog.NewTextHandler(&log, nil)), count: func(n float64) { dropped += n }}
 	i.succeeded()
 	for range 5 {
 		i.failed(errors.New("away"), 10)
 	}
 	i.succeeded()
 	i.succeeded()
-	if got := log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "dropped=50") {
+	if got := log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "dropped=50") || dropped != 50 {
 		t.Errorf("log:\n%s", got)
 	}
 }

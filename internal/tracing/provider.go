@@ -32,7 +32,9 @@ type Config struct {
 	QueueSize, BatchSize int
 	// Delay is the longest that an ended span waits for others.
 	Delay time.Duration
-	Log   *slog.Logger
+	// Dropped is told how many spans were made and not exported; nil: nobody is.
+	Dropped func(float64)
+	Log     *slog.Logger
 }
 
 // maxLinks is as many as the largest flush of a consumer has requests.
@@ -41,8 +43,11 @@ const maxLinks = 512
 // Start begins to export spans. The caller calls stop, which exports what is left
 // until its context ends.
 func Start(ctx context.Context, cfg Config) (t *Tracer, stop func(context.Context), err error) {
-	incident := &incident{log: cfg.Log}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { incident.failed(err, 0) }))
+	of := &account{log: cfg.Log, count: cfg.Dropped, room: int64(cfg.QueueSize + cfg.BatchSize)}
+	if of.count == nil {
+		of.count = func(float64) {}
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { of.failed(err, 0) }))
 	exporter, err := otlptrace.New(ctx, newClient(cfg))
 	if err != nil {
 		return nil, nil, fmt.Errorf("exporting spans: %w", err)
@@ -60,12 +65,13 @@ func Start(ctx context.Context, cfg Config) (t *Tracer, stop func(context.Contex
 	sampler := flushSampler{cfg.Sampler}
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithSampler(sampler), sdktrace.WithIDGenerator(ids{}), sdktrace.WithResource(attributes), sdktrace.WithRawSpanLimits(limits),
-		sdktrace.WithBatcher(patientExporter{exporter, incident},
-			sdktrace.WithMaxQueueSize(cfg.QueueSize), sdktrace.WithMaxExportBatchSize(cfg.BatchSize), sdktrace.WithBatchTimeout(cfg.Delay), sdktrace.WithExportTimeout(cfg.Timeout)))
+		sdktrace.WithSpanProcessor(countedProcessor{sdktrace.NewBatchSpanProcessor(patientExporter{exporter, of},
+			sdktrace.WithMaxQueueSize(cfg.QueueSize), sdktrace.WithMaxExportBatchSize(cfg.BatchSize), sdktrace.WithBatchTimeout(cfg.Delay), sdktrace.WithExportTimeout(cfg.Timeout)), of}))
 	t = &Tracer{tracer: provider.Tracer(scope), sampler: sampler}
 	return t, func(ctx context.Context) {
 		if err := provider.Shutdown(ctx); err != nil {
 			cfg.Log.Warn("spans were lost at the stop", "err", err)
 		}
+		of.overflowed(0) // nothing waits any more
 	}, nil
 }
