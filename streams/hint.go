@@ -13,7 +13,8 @@ import (
 const (
 	hintsPrefix = "fusillade.hints."
 
-	// HintWork tells dispatchers that there may be new work or new settings.
+	// HintWork tells dispatchers that there may be new work or new settings, or that a
+	// daemon has ended, which may have left requests.
 	HintWork = hintsPrefix + "work"
 	// HintUpstreams tells consumers that models' endpoints or keys have changed.
 	HintUpstreams = hintsPrefix + "upstreams"

@@ -50,6 +50,9 @@ type cluster struct {
 	client   *http.Client
 }
 
+// roles are of the cluster's programs, in the order of their pids.
+var roles = []string{"dispatcher", "consumer", "consumer", "api"}
+
 func newCluster(t *testing.T, settings ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, endpoint: newEndpoint(t), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
@@ -61,7 +64,7 @@ func newCluster(t *testing.T, settings ...string) *cluster {
 		fmt.Sprintf("FUSILLADE_DEFAULT_MODEL_CONCURRENCY=%d", limit), "FUSILLADE_API_AUTH=keys",
 		"FUSILLADE_ENCRYPTION_KEY="+strings.Repeat("ab", 32), "FUSILLADE_DATABASE_MAX_CONNS=6", "FUSILLADE_STATUS_LOG_INTERVAL_MS=none")
 	c.env = append(c.env, settings...)
-	for _, role := range []string{"dispatcher", "consumer", "consumer"} {
+	for _, role := range roles[:len(roles)-1] {
 		c.pids = append(c.pids, built.Start(t, c.env, role).PID())
 	}
 	api := built.Start(t, append(c.env[:len(c.env):len(c.env)], "FUSILLADE_LISTEN_ADDR=127.0.0.1:0"), "api")

@@ -5,8 +5,10 @@ package neighbours
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,44 +40,54 @@ func pause(t *testing.T, d time.Duration) {
 
 // use is what processes have used of the machine.
 type use struct {
-	cpu      time.Duration
-	resident int // bytes
+	cpu      map[int]time.Duration // by process
+	name     map[int]string        // of each process
+	resident int                   // bytes, of the cluster's programs
 }
 
-// used adds up what the cluster's programs use, the broker in this process, and what
+// used reads what the cluster's programs use, the broker in this process, and what
 // Postgres does for its database.
 // Format: proc(5); ticks of 1/100 s, pages.
-func (c *cluster) used() (u use) {
+func (c *cluster) used() use {
 	c.t.Helper()
-	add := func(pid int, resident bool) {
-		dir := filepath.Join("/proc", strconv.Itoa(pid))
-		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+	u := use{cpu: make(map[int]time.Duration), name: make(map[int]string)}
+	add := func(name string, pid int) (resident int) {
+		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 		if err != nil {
-			return // it has ended
+			return 0 // it has ended
 		}
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		u.name[pid] = name
 		for _, ticks := range fields[11:13] {
 			n, _ := strconv.Atoi(ticks)
-			u.cpu += time.Duration(n) * 10 * time.Millisecond
+			u.cpu[pid] += time.Duration(n) * 10 * time.Millisecond
 		}
-		if resident {
-			pages, _ := strconv.Atoi(fields[21])
-			u.resident += pages * os.Getpagesize()
-		}
+		pages, _ := strconv.Atoi(fields[21])
+		return pages * os.Getpagesize()
 	}
-	for _, pid := range c.pids {
-		add(pid, true)
+	for i, pid := range c.pids {
+		u.resident += add(roles[i], pid)
 	}
-	add(os.Getpid(), false)
+	add("broker, in the test's process", os.Getpid())
 	name := c.database()
 	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range lines {
 		line, err := os.ReadFile(path)
 		if pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && bytes.HasPrefix(line, []byte("postgres:")) && bytes.Contains(line, []byte(name)) {
-			add(pid, false)
+			add("Postgres's sessions", pid)
 		}
 	}
 	return u
+}
+
+// since is the CPU time that was used since before, by name. Of a process that has
+// ended meanwhile it is not known.
+func (u use) since(before use) map[string]time.Duration {
+	by := make(map[string]time.Duration)
+	for pid, cpu := range u.cpu {
+		by[u.name[pid]] += cpu - before.cpu[pid]
+	}
+	return by
 }
 
 // database is the name of the cluster's database.
@@ -129,7 +141,13 @@ func TestIdleModels(t *testing.T) {
 	began := c.used()
 	pause(t, idleTime)
 	after := c.used()
-	part := (after.cpu - began.cpu).Seconds() / idleTime.Seconds()
+	part := 0.0
+	by := after.since(began)
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		share := by[name].Seconds() / idleTime.Seconds()
+		part += share
+		t.Logf("%.2f %% of a core: %s", 100*share, name)
+	}
 	t.Logf("CPU: %.2f %% of a core; resident memory of the programs: %d MB before, %d MB a minute after the models were retired, %d MB after another",
 		100*part, before.resident>>20, began.resident>>20, after.resident>>20)
 	if part > maxIdle {

@@ -8,6 +8,7 @@ import (
 	stdlog "log"
 	"os"
 	"slices"
+	"sync"
 
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
@@ -97,6 +98,11 @@ func (role Role) main(args []string, out, logs io.Writer) error {
 	}()
 	resources.door, resources.Tracer = entrance, tracer
 	resources.ShownBy(admin)
+	releasing, stopReleasing := context.WithCancel(doing)
+	var memory sync.WaitGroup
+	memory.Go(func() { ReleaseMemory(releasing) })
+	defer memory.Wait()
+	defer stopReleasing()
 	return role.Run(taking, doing, resources)
 }
 

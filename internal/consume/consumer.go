@@ -110,7 +110,7 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	cfg.MaxStreamBackoff = cmp.Or(cfg.MaxStreamBackoff, defaultMaxStreamBackoff)
 	c := &Consumer{
 		cfg: cfg, js: js, metrics: newMetrics(cfg.Metrics), flushBytes: flushBytes, look: notify.New(), called: notify.New(),
-		inflight: inflight{tasks: make(map[batch.RequestID]*task)},
+		inflight: inflight{tasks: make(map[batch.RequestID]*task), added: notify.New()},
 		capacity: capacity{places: int64(cfg.MaxInFlight), maxResults: maxResults}, places: newPlaces(), unstored: unstored{added: notify.New()},
 		starting:  incident{what: "starting requests", log: cfg.Log},
 		finishing: incident{what: "writing results", log: cfg.Log},
@@ -283,6 +283,7 @@ func (c *Consumer) closePool(p *pool) {
 	c.pools = slices.DeleteFunc(slices.Clone(c.pools), func(other *pool) bool { return other == p })
 	c.mu.Unlock()
 	p.close()
+	c.metrics.forget(p.account.Model())
 }
 
 func (c *Consumer) closePools() {
@@ -313,7 +314,8 @@ func (c *Consumer) room() int {
 // renewLeases keeps the messages in flight from being redelivered, releases those
 // that wait in vain, and cuts off the calls that are late.
 func (c *Consumer) renewLeases(ctx context.Context) error {
-	tick := time.NewTicker(min(c.cfg.Lease/12, 250*time.Millisecond))
+	interval := min(c.cfg.Lease/12, 250*time.Millisecond)
+	tick := time.NewTimer(interval)
 	defer tick.Stop()
 	loop := c.cfg.Watch.Loop("renewing leases")
 	defer loop.End()
@@ -324,6 +326,14 @@ func (c *Consumer) renewLeases(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		if c.inflight.count() == 0 { // nothing is leased, and nothing waits
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-c.inflight.added.C():
+			}
+		}
+		tick.Reset(interval)
 		loop.Busy()
 		held, late := c.inflight.leases(time.Now(), c.cfg.Lease/3, c.cfg.ProcessingTimeout)
 		for _, t := range held {

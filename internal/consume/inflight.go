@@ -15,6 +15,7 @@ import (
 
 	"fusillade/internal/batch"
 	"fusillade/internal/hold"
+	"fusillade/internal/notify"
 	"fusillade/internal/postgres"
 	"fusillade/internal/rate"
 	"fusillade/streams"
@@ -145,6 +146,8 @@ func (t *task) mayCall(cancel context.CancelFunc) bool {
 // inflight is the registry of the tasks that this consumer works on, by
 // request. It is safe for concurrent use.
 type inflight struct {
+	added notify.Signal // to renewLeases: there is a task, and was none
+
 	mu       sync.Mutex
 	tasks    map[batch.RequestID]*task
 	suspects []*task // to be looked up; some may be here no more
@@ -159,6 +162,9 @@ func (f *inflight) add(t *task) bool {
 		return false
 	}
 	f.tasks[t.delivery.ID] = t
+	if len(f.tasks) == 1 {
+		f.added.Notify()
+	}
 	return true
 }
 

@@ -2,6 +2,7 @@ package consume
 
 import (
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,10 +33,14 @@ type metrics struct {
 	startSize, startTime, resultSize, finishing prometheus.Histogram
 
 	models telemetry.Models
+
+	mu   sync.Mutex
+	open map[batch.Model]int // pools of the model; more than one only for a moment
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
+		open: make(map[batch.Model]int),
 		completed: telemetry.Counters(reg, "requests_finished_total",
 			"Requests that finished with a result of this daemon, by how; status_code is empty where there was no response.",
 			"model", "status", "reason", "status_code"),
@@ -96,7 +101,11 @@ type modelMetrics struct {
 	okTime, failedTime, retriedTimes prometheus.Observer
 }
 
+// model is for a pool that is opened; forget follows when it is retired.
 func (m *metrics) model(name batch.Model) *modelMetrics {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.open[name]++
 	label := m.models.Label(name)
 	return &modelMetrics{
 		metrics: m, label: label,
@@ -109,6 +118,29 @@ func (m *metrics) model(name batch.Model) *modelMetrics {
 		okTime:           m.callTime.WithLabelValues(label, string(batch.Completed)),
 		failedTime:       m.callTime.WithLabelValues(label, string(batch.Failed)),
 		retriedTimes:     m.callTime.WithLabelValues(label, statusRetried),
+	}
+}
+
+// forget removes what is reported of a model, whose pool was retired: it has had no
+// work for so long that it was read many times since it changed. Of a model that
+// comes back it is counted from 0.
+func (m *metrics) forget(name batch.Model) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.open[name]--; m.open[name] > 0 {
+		return
+	}
+	delete(m.open, name)
+	label, ok := m.models.Forget(name)
+	if !ok {
+		return
+	}
+	for _, vec := range []interface {
+		DeletePartialMatch(labels prometheus.Labels) int
+	}{
+		m.completed, m.late, m.retried, m.denied, m.retriable, m.tokens, m.holds, m.callTime, m.firstToken, m.successRetries,
+	} {
+		vec.DeletePartialMatch(prometheus.Labels{"model": label})
 	}
 }
 

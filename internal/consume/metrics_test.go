@@ -95,6 +95,41 @@ func TestSeriesDoNotGrow(t *testing.T) {
 	}
 }
 
+// What is reported of a model goes with its pool, and of no other model.
+func TestSeriesOfRetiredModelsAreRemoved(t *testing.T) {
+	t.Parallel()
+	reg := prometheus.NewRegistry()
+	shared := newMetrics(reg)
+	count := func() int {
+		n, err := testutil.GatherAndCount(reg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	work := func(name batch.Model) {
+		m := shared.model(name)
+		for i := range 1000 {
+			m.all(randomExample(i), i%3 > 0)
+		}
+		m.placed(429)
+	}
+	work("stays")
+	alone := count()
+	work("goes")
+	shared.model("goes") // it has come back already
+	both := count()
+	if shared.forget("goes"); count() != both {
+		t.Errorf("%d series of a model that has come back, want %d", count(), both)
+	}
+	if shared.forget("goes"); count() != alone {
+		t.Errorf("%d series after a model was retired, %d without it", count(), alone)
+	}
+	if work("goes"); count() != both {
+		t.Errorf("%d series after a model came back, want %d", count(), both)
+	}
+}
+
 func TestWrittenCountsOnce(t *testing.T) {
 	t.Parallel()
 	completion := func(state batch.State, reason batch.Reason, status int) postgres.Completion {

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/notify"
 	"fusillade/internal/postgres"
 )
 
@@ -42,7 +43,7 @@ func TestRate(t *testing.T) {
 
 func TestInflightTakeEachRequestOnce(t *testing.T) {
 	t.Parallel()
-	h := inflight{tasks: make(map[batch.RequestID]*task)}
+	h := inflight{tasks: make(map[batch.RequestID]*task), added: notify.New()}
 	first, again := newTestTask(1), newTestTask(1)
 	if !h.add(first) || h.add(again) || h.count() != 1 {
 		t.Errorf("%d tasks in flight, want the first alone", h.count())
@@ -63,7 +64,7 @@ func TestInflightDue(t *testing.T) {
 	t.Parallel()
 	const every, timeout = 10 * time.Second, time.Minute
 	rapid.Check(t, func(t *rapid.T) {
-		h := inflight{tasks: make(map[batch.RequestID]*task)}
+		h := inflight{tasks: make(map[batch.RequestID]*task), added: notify.New()}
 		now := time.Now()
 		began := now
 		tk := newTestTask(1)

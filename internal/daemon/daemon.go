@@ -298,6 +298,9 @@ func (d *Daemon) end(ctx context.Context) {
 	if err := d.cfg.Store.EndDaemon(ctx, d.ID); err != nil {
 		d.cfg.Log.Warn("the daemon could not be recorded as ended", "err", err)
 	}
+	if err := d.cfg.Conn.Publish(streams.HintWork, nil); err != nil {
+		d.cfg.Log.Debug("hint was not sent", "subject", streams.HintWork, "err", err)
+	}
 	if err := d.beats.Delete(ctx, d.ID.String()); err != nil {
 		d.cfg.Log.Warn("the heartbeat could not be removed from the bucket", "err", err)
 	}

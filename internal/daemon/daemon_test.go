@@ -29,6 +29,12 @@ const fencing = 4 * time.Second
 func TestDaemonLife(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, time.Minute)
+	hints := make(chan *nats.Msg, 1)
+	hint, err := e.Conn.ChanSubscribe(streams.HintWork, hints)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = hint.Unsubscribe() }()
 	lives, ended, stopTaking := e.run(t, e.config(20*time.Millisecond, time.Minute))
 	l := testenv.Receive(t, "work begins", lives)
 	id := l.daemon.ID
@@ -75,6 +81,7 @@ func TestDaemonLife(t *testing.T) {
 	if _, err := e.beats.Get(t.Context(), id.String()); !errors.Is(err, jetstream.ErrKeyNotFound) {
 		t.Errorf("heartbeat in NATS at the end: %v, want none", err)
 	}
+	testenv.Receive(t, "the dispatchers are told of the end", hints)
 }
 
 // It says at once that it stops, and at its end all that it has done, however

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,7 +46,11 @@ type Dispatcher struct {
 	publishes *turns // of messages that are claimed and not confirmed
 
 	work    notify.Signal // to Run: there may be new work or new settings
-	changed notify.Signal // to the leader: there are new settings
+	changed notify.Signal // to the leader: there are new settings, or models
+	ended   notify.Signal // to the leader: a daemon may have ended
+	lost    notify.Signal // to the leader: the broker seems to have lost something
+
+	published atomic.Int64 // when a lane published last, in Unix nanoseconds
 
 	// Guarded by mu.
 	mu       sync.Mutex
@@ -67,7 +72,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	d := &Dispatcher{
 		cfg: cfg, js: js, metadata: newMetadataCache(cfg.Store, cfg.MetadataFields), metrics: newMetrics(cfg.Metrics),
 		queries: newTurns(queriesAtOnce), publishes: newTurns(publishesAtOnce),
-		work: notify.New(), changed: notify.New(), lanes: make(map[batch.Model]*lane),
+		work: notify.New(), changed: notify.New(), ended: notify.New(), lost: notify.New(), lanes: make(map[batch.Model]*lane),
 	}
 	d.settings = newSettings(&d.cfg, nil)
 	for _, shard := range cfg.Streams.Shards.All() {
@@ -90,7 +95,10 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 // the stream any more.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	defer telemetry.Attach(d.cfg.Metrics, &d.metrics.queue)()
-	work, err := d.cfg.Conn.Subscribe(streams.HintWork, func(*nats.Msg) { d.work.Notify() })
+	work, err := d.cfg.Conn.Subscribe(streams.HintWork, func(*nats.Msg) {
+		d.work.Notify()
+		d.ended.Notify()
+	})
 	if err != nil {
 		return fmt.Errorf("listening for work: %w", err)
 	}
@@ -170,6 +178,7 @@ func (d *Dispatcher) survey(ctx context.Context, lanes *sync.WaitGroup) error {
 		if l == nil {
 			l = newLane(d, model)
 			d.lanes[model] = l
+			d.changed.Notify()
 			lanes.Go(func() { l.run(ctx) })
 		}
 		l.stale.Store(true)

@@ -113,6 +113,7 @@ func (l *lane) run(ctx context.Context) {
 			log.Warn("requests could not be dispatched", "err", err)
 			if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 				l.consumer = nil
+				l.d.lost.Notify()
 			}
 			wait = failed.Next()
 		default:

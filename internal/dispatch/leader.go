@@ -48,8 +48,10 @@ type term struct {
 
 	surplus map[string]time.Time // streams of no shard, since when they have been seen empty
 
-	consuming  int    // consumers of the streams when last looked at
-	reconnects uint64 // of the connection to the broker, by then
+	shards     shards    // as last looked at
+	consuming  int       // consumers of the streams when they were last looked for
+	reconnects uint64    // of the connection to the broker, by then
+	entries    entryList // of the bucket of slots
 }
 
 func (d *Dispatcher) runAsLeader(ctx context.Context) error {
@@ -58,7 +60,8 @@ func (d *Dispatcher) runAsLeader(ctx context.Context) error {
 		Dispatcher: d, loop: d.cfg.Watch.Loop("leading"),
 		applied: make(map[batch.Model]slots.Settings), reaped: make(map[batch.DaemonID]bool), stood: make(map[string]progress),
 		idle: make(map[batch.Model]idleness), retired: make(map[batch.Model]time.Time),
-		surplus: make(map[string]time.Time), consuming: math.MaxInt, // it looks at once
+		surplus:   make(map[string]time.Time),
+		consuming: math.MaxInt, // it looks at once
 	}
 	defer t.loop.End()
 	var background sync.WaitGroup
@@ -71,14 +74,16 @@ func (d *Dispatcher) runAsLeader(ctx context.Context) error {
 // run does what is short, one thing after the other, until ctx ends. A step that
 // fails is logged and done again at its next tick; the others go on.
 func (t *term) run(ctx context.Context) {
-	settings := time.NewTicker(t.settingsInterval())
+	settings := time.NewTimer(0)
 	defer settings.Stop()
 	repeats := time.NewTicker(settingsRepeat)
 	defer repeats.Stop()
-	restores := time.NewTicker(restoreInterval)
+	restores := time.NewTimer(restoreInterval)
 	defer restores.Stop()
-	reaps := time.NewTicker(t.reapInterval())
+	var restored time.Time
+	reaps := time.NewTimer(0)
 	defer reaps.Stop()
+	var reaped time.Time
 	stuck := time.NewTicker(t.stuckInterval())
 	defer stuck.Stop()
 	sweeps := time.NewTicker(t.sweepInterval())
@@ -95,19 +100,34 @@ func (t *term) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-settings.C:
-			t.applySettings(ctx)
+			t.loop.Busy()
+			if !t.applySettings(ctx) {
+				settings.Reset(t.settingsInterval())
+			}
 		case <-t.changed.C():
-			t.applySettings(ctx)
+			settings.Reset(0)
 		case <-repeats.C:
 			clear(t.applied)
+			settings.Reset(0)
+		case <-t.lost.C():
+			// From the last look on: a thousand lanes that fail would else put it off.
+			restores.Reset(max(restoreInterval-time.Since(restored), 0))
 		case <-restores.C:
 			t.loop.Busy()
 			if t.restoreStreams(ctx) {
 				clear(t.applied)
+				settings.Reset(0)
 			}
+			restored = time.Now()
+			restores.Reset(t.restoreIn())
+		case <-t.ended.C():
+			reaps.Reset(max(t.reapInterval()-time.Since(reaped), 0))
 		case <-reaps.C:
 			t.loop.Busy()
-			t.report(ctx, "requests of dead daemons could not be taken back", t.reap(ctx))
+			reaped = time.Now()
+			again, err := t.reap(ctx)
+			t.report(ctx, "requests of dead daemons could not be taken back", err)
+			reaps.Reset(again)
 		case <-stuck.C:
 			t.loop.Busy()
 			t.report(ctx, "models could not be moved to their streams", t.relocate(ctx))

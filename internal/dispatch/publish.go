@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -54,6 +55,7 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest, c
 		group = append(group, p)
 	}
 	l.unconfirmed.Add(int64(len(group)))
+	l.d.published.Store(time.Now().UnixNano())
 	l.publishing.Go(func() {
 		l.confirm(ctx, group)
 		l.unconfirmed.Add(-int64(len(group)))

@@ -22,26 +22,46 @@ const (
 	deadPage = 100
 )
 
-// reapInterval is how often the leader looks for daemons that died. Their
+// reapInterval is the least time between two looks for daemons that died. Their
 // requests run elsewhere within the stale threshold and a second.
 func (d *Dispatcher) reapInterval() time.Duration {
 	return min(max(d.cfg.StaleThreshold/12, 20*time.Millisecond), 500*time.Millisecond)
 }
 
+// maxReapInterval is the most: for daemons that ended and whose hint was lost.
+const maxReapInterval = 2 * time.Second
+
+// nextReap is how long until the next look, if the next daemon without a heartbeat
+// is dead in that time; 0: it is not known. Heartbeats only make it later.
+func (d *Dispatcher) nextReap(dead time.Duration) time.Duration {
+	least := d.reapInterval()
+	if dead == 0 {
+		return least
+	}
+	return min(max(dead, least), max(maxReapInterval, least))
+}
+
 // reap takes back what dead daemons were processing, and the slots that they
 // held. Daemons of which nothing is left are in reaped, and are not looked at
-// again.
+// again. It returns how long until it is to be called again.
 //
 // The leases of a dead daemon's messages run out by themselves, and a consumer
 // that pulls one may take its request over. A consumer without a free slot does
 // not pull, though, and the dead may hold all the slots; and a broker may be
 // slow, or stuck. So the requests return to pending and are published anew. A
 // crash in the middle leaves the rest to the next leader.
-func (t *term) reap(ctx context.Context) error {
-	dead, err := t.cfg.Store.DeclareDead(ctx, t.cfg.StaleThreshold)
+func (t *term) reap(ctx context.Context) (again time.Duration, err error) {
+	dead, next, err := t.cfg.Store.DeclareDead(ctx, t.cfg.StaleThreshold)
 	if err != nil {
-		return err
+		return t.nextReap(0), err
 	}
+	if err := t.reapAll(ctx, dead); err != nil {
+		return t.nextReap(0), err
+	}
+	return t.nextReap(next), nil
+}
+
+func (t *term) reapAll(ctx context.Context, dead []batch.DaemonID) error {
 	var fresh []batch.DaemonID
 	known := make(map[batch.DaemonID]bool, len(dead))
 	for _, id := range dead {

@@ -153,3 +153,21 @@ func TestRecordsOfTheLongDeadAreRemoved(t *testing.T) {
 		t.Error("the younger one was removed")
 	}
 }
+
+// The leader looks again when the next daemon may be dead, and not much more rarely
+// than a hint may be lost; it never looks all the time.
+func TestNextReap(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ stale, dead, want time.Duration }{
+		{30 * time.Second, 0, 500 * time.Millisecond},
+		{30 * time.Second, time.Millisecond, 500 * time.Millisecond},
+		{30 * time.Second, 900 * time.Millisecond, 900 * time.Millisecond},
+		{30 * time.Second, 25 * time.Second, 2 * time.Second},
+		{120 * time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond},
+	} {
+		d := &Dispatcher{cfg: Config{StaleThreshold: c.stale}}
+		if got := d.nextReap(c.dead); got != c.want {
+			t.Errorf("stale after %v, dead in %v: it looks again in %v, want %v", c.stale, c.dead, got, c.want)
+		}
+	}
+}

@@ -28,19 +28,18 @@ const relocatePage = 500
 // publish to the old stream and create the consumer there again, while a cluster
 // is upgraded; then this does so too.
 func (t *term) relocate(ctx context.Context) error {
-	names := t.js.StreamNames(ctx)
-	var found []string
-	for name := range names.Name() {
-		if _, ok := streams.ParseShard(name); ok {
-			found = append(found, name)
-		}
-	}
-	if err := names.Err(); err != nil {
-		return fmt.Errorf("listing streams: %w", err)
+	opCtx, cancel := context.WithTimeout(ctx, 2*brokerTimeout)
+	err := t.look(opCtx, t.lookInterval())
+	cancel()
+	if err != nil {
+		return err
 	}
 	var errs []error
-	for _, name := range found {
-		errs = append(errs, t.relocateFrom(ctx, name), t.removeSurplus(ctx, name))
+	for name, info := range t.shards.infos {
+		if info.State.Consumers > 0 {
+			errs = append(errs, t.relocateFrom(ctx, name))
+		}
+		errs = append(errs, t.removeSurplus(ctx, name))
 	}
 	return errors.Join(errs...)
 }
@@ -72,6 +71,7 @@ func (t *term) removeSurplus(ctx context.Context, name string) error {
 			return fmt.Errorf("removing stream %s: %w", name, err)
 		}
 		delete(t.surplus, name)
+		delete(t.shards.infos, name)
 		t.cfg.Log.Info("a stream that no model is on any more was removed", "stream", name)
 	}
 	return nil
@@ -84,9 +84,6 @@ func (t *term) relocateFrom(ctx context.Context, name string) error {
 	stream, err := t.js.Stream(opCtx, name)
 	if err != nil {
 		return fmt.Errorf("binding stream %s: %w", name, err)
-	}
-	if stream.CachedInfo().State.Consumers == 0 {
-		return nil
 	}
 	var models []batch.Model
 	list := stream.ListConsumers(opCtx)

@@ -7,15 +7,25 @@ import (
 	"slices"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"fusillade/internal/slots"
 	"fusillade/streams"
 )
 
 // restoreInterval is how often the leader looks whether the broker has lost
-// something.
+// something: a stream or a bucket, and while there is work, consumers.
 const restoreInterval = time.Second
+
+// idleRestoreInterval is the same while no requests are on their way: nobody waits for
+// what is lost then, and a lane of this dispatcher that finds it lost has it looked for
+// at once.
+const idleRestoreInterval = 3 * time.Second
+
+func (t *term) restoreIn() time.Duration {
+	if t.working() {
+		return restoreInterval
+	}
+	return idleRestoreInterval
+}
 
 // restoreStreams creates the stream and the buckets anew if the broker has
 // lost one, and reports whether it did. What was in them is rebuilt from
@@ -24,56 +34,73 @@ const restoreInterval = time.Second
 func (t *term) restoreStreams(ctx context.Context) bool {
 	opCtx, cancel := context.WithTimeout(ctx, 2*brokerTimeout)
 	defer cancel()
-	consumers, reconnects := 0, t.cfg.Conn.Stats().Reconnects
-	for _, name := range t.cfg.Streams.StreamNames() {
-		stream, err := t.js.Stream(opCtx, name)
-		if err == nil {
-			if _, ok := streams.ParseShard(name); ok {
-				consumers += stream.CachedInfo().State.Consumers
-			}
-			continue
-		}
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			t.cfg.Log.Warn("the broker has lost a stream; it is created anew", "stream", name)
-			if err = streams.Ensure(opCtx, t.js, t.cfg.Streams); err == nil {
-				return true
-			}
-		}
-		t.report(ctx, "a stream could not be restored", err)
+	names, err := t.names(opCtx)
+	if err != nil {
+		t.report(ctx, "lost streams could not be looked for", err)
 		return false
 	}
+	for _, name := range t.cfg.Streams.StreamNames() {
+		if names[name] {
+			continue
+		}
+		t.cfg.Log.Warn("the broker has lost a stream; it is created anew", "stream", name)
+		err := streams.Ensure(opCtx, t.js, t.cfg.Streams)
+		t.report(ctx, "a stream could not be restored", err)
+		return err == nil
+	}
+	t.report(ctx, "consumers of the stream could not be restored", t.restoreLost(ctx))
+	return false
+}
+
+// restoreLost looks whether the streams have fewer consumers than before, or the
+// connection was lost meanwhile.
+func (t *term) restoreLost(ctx context.Context) error {
+	opCtx, cancel := context.WithTimeout(ctx, 2*brokerTimeout)
+	defer cancel()
+	reconnects, maxAge := t.cfg.Conn.Stats().Reconnects, t.lookInterval()
+	if t.working() || reconnects != t.reconnects {
+		maxAge = 0
+	}
+	if err := t.look(opCtx, maxAge); err != nil {
+		return err
+	}
+	consumers := 0
+	for _, shard := range t.cfg.Streams.Shards.All() {
+		if info := t.shards.infos[shard.Stream()]; info != nil {
+			consumers += info.State.Consumers
+		}
+	}
 	if consumers < t.consuming || reconnects != t.reconnects {
-		err := t.restoreConsumers(ctx)
-		t.report(ctx, "consumers of the stream could not be restored", err)
-		if err != nil {
-			return false // and look again
+		if err := t.restoreConsumers(ctx); err != nil {
+			return err // and look again
 		}
 	}
 	t.consuming, t.reconnects = consumers, reconnects
-	return false
+	return nil
 }
 
 // restoreConsumers creates the consumers of models that have an entry and work, and
 // no consumer: a single server that restarts has lost them all. Lanes with more to
 // publish do so by themselves; here it is for what the stream has already.
 func (t *term) restoreConsumers(ctx context.Context) error {
-	consumers, err := t.consumers(ctx)
-	if err != nil {
-		return err
-	}
-	opCtx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	opCtx, cancel := context.WithTimeout(ctx, 3*brokerTimeout)
 	defer cancel()
-	entries, err := slots.List(opCtx, t.slots)
+	consumers, err := t.consumers(opCtx)
 	if err != nil {
 		return err
 	}
-	for _, info := range consumers {
-		delete(entries, streams.ConsumerModel(info.Config))
+	entries, err := t.entriesOfModels(opCtx)
+	if err != nil {
+		return err
 	}
-	if len(entries) == 0 {
+	lost := maps.Clone(entries)
+	for _, info := range consumers {
+		delete(lost, streams.ConsumerModel(info.Config))
+	}
+	if len(lost) == 0 {
 		return nil
 	}
-	busy, err := t.cfg.Store.BusyModels(ctx, slices.Collect(maps.Keys(entries)))
+	busy, err := t.cfg.Store.BusyModels(ctx, slices.Collect(maps.Keys(lost)))
 	if err != nil {
 		return err
 	}

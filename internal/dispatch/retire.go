@@ -60,13 +60,16 @@ func (d *Dispatcher) retireInterval() time.Duration {
 // retire looks at all stream consumers and entries, mends what an interrupted
 // retirement has left, and retires models that are idle for long enough.
 func (t *term) retire(ctx context.Context) error {
-	consumers, err := t.consumers(ctx)
+	opCtx, cancel := context.WithTimeout(ctx, 3*brokerTimeout)
+	defer cancel()
+	if err := t.look(opCtx, min(t.lookInterval(), t.cfg.ModelIdle/4)); err != nil {
+		return err
+	}
+	consumers, err := t.consumers(opCtx)
 	if err != nil {
 		return err
 	}
-	opCtx, cancel := context.WithTimeout(ctx, brokerTimeout)
-	entries, err := slots.List(opCtx, t.slots)
-	cancel()
+	entries, err := t.entriesOfModels(opCtx)
 	if err != nil {
 		return err
 	}
@@ -217,22 +220,6 @@ func (d *Dispatcher) ensureModel(ctx context.Context, model batch.Model) error {
 		return err
 	}
 	return slots.EnsureModel(ctx, d.slots, model, d.decided().slots(model))
-}
-
-// consumers lists the consumers of all shards.
-func (d *Dispatcher) consumers(ctx context.Context) (list []*jetstream.ConsumerInfo, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*brokerTimeout)
-	defer cancel()
-	for _, stream := range d.streams {
-		found := stream.ListConsumers(ctx)
-		for info := range found.Info() {
-			list = append(list, info)
-		}
-		if err := found.Err(); err != nil {
-			return nil, fmt.Errorf("listing consumers: %w", err)
-		}
-	}
-	return list, nil
 }
 
 // idleWait is how long a lane that worked last at that time waits for a wake. The

@@ -26,6 +26,9 @@ type progress struct {
 func (t *term) recreateStuckConsumers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*brokerTimeout)
 	defer cancel()
+	if err := t.look(ctx, t.lookInterval()); err != nil {
+		return err
+	}
 	list, err := t.consumers(ctx)
 	if err != nil {
 		return err

@@ -56,7 +56,8 @@ type Config struct {
 type Registry struct {
 	cfg  Config
 	kv   jetstream.KeyValue
-	wake notify.Signal // to Run: there is something to publish, or an end to wait for
+	wake notify.Signal // to Run: there is something to publish
+	held notify.Signal // to Run: there is an end to wait for
 
 	// active is how many credentials are held or in their ramp: none is the rule,
 	// and then Admit takes no lock.
@@ -121,7 +122,7 @@ func New(ctx context.Context, cfg Config) (*Registry, error) {
 
 func newRegistry(cfg Config) *Registry {
 	return &Registry{
-		cfg: cfg, wake: notify.New(), states: make(map[Key]*state), pending: make(map[Key]news),
+		cfg: cfg, wake: notify.New(), held: notify.New(), states: make(map[Key]*state), pending: make(map[Key]news),
 		streaks: make(map[Key]streak), lifting: make(map[Key]bool), relapsed: make(map[Key]time.Time),
 	}
 }
@@ -320,6 +321,7 @@ func (r *Registry) add(k Key, s *state) {
 		r.refused++
 	}
 	r.count()
+	r.held.Notify()
 }
 
 func (r *Registry) remove(k Key) {
@@ -355,14 +357,16 @@ func (r *Registry) Run(ctx context.Context) {
 	all.Wait()
 }
 
-// expire ends holds as their time comes, and forgets ramps.
+// expire ends holds as their time comes, and forgets ramps. While there are none it
+// waits for one.
 func (r *Registry) expire(ctx context.Context) {
-	timer := time.NewTimer(pollInterval)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-r.held.C():
 		case <-timer.C:
 		}
 		now, next, changed := time.Now(), 250*time.Millisecond, false
@@ -384,10 +388,13 @@ func (r *Registry) expire(ctx context.Context) {
 				next = min(next, max(s.hold.Until.Sub(now), time.Millisecond))
 			}
 		}
+		left := len(r.states)
 		r.mu.Unlock()
 		if changed {
 			r.cfg.Changed()
 		}
-		timer.Reset(next)
+		if left > 0 {
+			timer.Reset(next)
+		}
 	}
 }

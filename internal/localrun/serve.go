@@ -108,6 +108,10 @@ func serve(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, listene
 	})
 	g.Go(func() error { return ended(taking, "the API", server.Run(taking, listener)) })
 	g.Go(func() error {
+		app.ReleaseMemory(taking)
+		return nil
+	})
+	g.Go(func() error {
 		select {
 		case <-local.DatabaseEnded():
 			return errDatabaseEnded

@@ -16,21 +16,37 @@ const declareDeadSQL = `
 UPDATE daemons SET status = 'dead', stopped_at = now(), requests_in_flight = 0
  WHERE status <> 'dead' AND last_heartbeat < now() - $1::interval`
 
+// The statement ends the stale, and its snapshot has them as they were before. Its
+// last row, without a daemon, is the time until the next may be stale.
+const endStaleSQL = `
+WITH ended AS (` + declareDeadSQL + `
+RETURNING id)
+SELECT id, 0::bigint FROM daemons WHERE status = 'dead'
+UNION ALL
+SELECT id, 0 FROM ended
+UNION ALL
+SELECT NULL, (extract(epoch FROM min(last_heartbeat) + $1::interval - now()) * 1e6)::bigint
+  FROM daemons WHERE status <> 'dead' AND id NOT IN (SELECT id FROM ended)`
+
 // DeclareDead ends the records of daemons without a heartbeat for the time.
 // They do not come back to life: their next heartbeat is refused. It returns
-// all daemons that are dead and were not removed yet.
-func (s *Store) DeclareDead(ctx context.Context, stale time.Duration) ([]batch.DaemonID, error) {
-	if _, err := s.exec(ctx, declareDeadSQL, stale); err != nil {
-		return nil, fmt.Errorf("declaring daemons dead: %w", err)
-	}
-	ids, err := collect(ctx, s, func(row pgx.CollectableRow) (id batch.DaemonID, err error) {
-		err = row.Scan((*[16]byte)(&id))
-		return id, err
-	}, `SELECT id FROM daemons WHERE status = 'dead'`)
+// all daemons that are dead and were not removed yet, and in how long the next one
+// is dead if no heartbeat comes; 0 if there is none alive.
+func (s *Store) DeclareDead(ctx context.Context, stale time.Duration) (dead []batch.DaemonID, next time.Duration, err error) {
+	var id *[16]byte
+	var micros *int64
+	err = s.forEach(ctx, endStaleSQL, []any{stale}, []any{&id, &micros}, func() {
+		switch {
+		case id != nil:
+			dead = append(dead, batch.DaemonID(*id))
+		case micros != nil:
+			next = max(time.Duration(*micros)*time.Microsecond, 1)
+		}
+	})
 	if err != nil {
-		return nil, fmt.Errorf("listing dead daemons: %w", err)
+		return nil, 0, fmt.Errorf("declaring daemons dead: %w", err)
 	}
-	return ids, nil
+	return dead, next, nil
 }
 
 const deadAmongSQL = `

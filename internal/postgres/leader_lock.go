@@ -32,18 +32,22 @@ const leaderIdleSQL = `SET idle_session_timeout = '5s'`
 // confirmSQL writes a few bytes into the log of the server. With synchronous
 // replication its commit waits for a standby: on a primary whose standby was
 // promoted, and which nobody has stopped, it does not end, and who leads there
-// stops. It needs no table, and changes nothing.
-const confirmSQL = `SELECT pg_logical_emit_message(true, 'fusillade', 'leader')`
+// stops. It needs no table, and changes nothing. On a demoted primary, where there is
+// nothing to lead, it is false.
+const confirmSQL = `
+SELECT CASE WHEN current_setting('transaction_read_only')::boolean THEN false
+            ELSE pg_logical_emit_message(true, 'fusillade', 'leader') IS NOT NULL END`
 
 // confirm checks that what the session writes lasts.
 func confirm(ctx context.Context, c *pgx.Conn) error {
-	if err := checkWritable(ctx, c); err != nil { // on a demoted primary there is nothing to lead
-		return err
-	}
-	_, err := c.Exec(ctx, confirmSQL)
+	var writable bool
+	err := c.QueryRow(ctx, confirmSQL).Scan(&writable)
 	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && pgErr.Code == codeNoPrivilege {
-		return nil // an operator took the function away: leading goes on without it
+	switch {
+	case errors.As(err, &pgErr) && pgErr.Code == codeNoPrivilege:
+		return checkWritable(ctx, c) // an operator took the function away: leading goes on without it
+	case err == nil && !writable:
+		return ErrReadOnly
 	}
 	return err
 }

@@ -188,7 +188,7 @@ func (w *replay) change(c protocol.Statement) error {
 	var err error
 	switch c.Call {
 	case protocol.CallDeclareDead:
-		_, err = s.DeclareDead(ctx, time.Minute)
+		_, _, err = s.DeclareDead(ctx, time.Minute)
 	case protocol.CallRegister:
 		w.daemons[c.Daemon] = newDaemon(w.t, s)
 	case protocol.CallEndDaemon:

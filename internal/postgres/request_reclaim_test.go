@@ -24,7 +24,7 @@ func TestReclaim(t *testing.T) {
 	orphans = orphans[1:]
 	dead := func() []batch.DaemonID {
 		t.Helper()
-		ids, err := s.DeclareDead(t.Context(), time.Minute)
+		ids, _, err := s.DeclareDead(t.Context(), time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,6 +32,9 @@ func TestReclaim(t *testing.T) {
 	}
 	if got := dead(); len(got) > 0 {
 		t.Errorf("dead are %v, and all are alive", got)
+	}
+	if _, next, err := s.DeclareDead(t.Context(), time.Hour); err != nil || next <= 0 || next > time.Hour {
+		t.Errorf("the next is dead in %v, %v, want within an hour", next, err)
 	}
 	silence(t, s, mute)
 	if err := s.EndDaemon(t.Context(), ended); err != nil {

@@ -80,6 +80,14 @@ func (s *Store) WebhooksWithSecrets(ctx context.Context) ([]Webhook, error) {
 	return list, wrap("reading webhooks", err)
 }
 
+// HasWebhooks reports whether there is an endpoint, of whatever owner.
+func (s *Store) HasWebhooks(ctx context.Context) (exist bool, err error) {
+	if err := s.queryRow(ctx, `SELECT EXISTS (SELECT FROM webhooks)`, nil, &exist); err != nil {
+		return false, fmt.Errorf("looking for webhooks: %w", err)
+	}
+	return exist, nil
+}
+
 // DeleteWebhook removes an endpoint and what was to be delivered to it, or
 // returns batch.ErrNotFound. After an error it may be deleted already, and be
 // removed later; calling again is safe.

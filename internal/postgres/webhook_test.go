@@ -190,12 +190,18 @@ SELECT gen_random_uuid(), id, 'batch.completed', gen_random_uuid(), now() - n * 
 func TestWebhooksAreBounded(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
+	if exist, err := s.HasWebhooks(t.Context()); exist || err != nil {
+		t.Errorf("there are webhooks at first: %v, %v", exist, err)
+	}
 	for i := range MaxWebhooks {
 		addWebhook(t, s, creator, fmt.Sprintf("http://host/%d", i))
 	}
 	_, err := s.CreateWebhook(t.Context(), creator, "http://more", func(string) ([]byte, error) { return []byte("x"), nil })
 	wantErr(t, err, batch.ErrTooMany)
 	addWebhook(t, s, "bob", "http://bob")
+	if exist, err := s.HasWebhooks(t.Context()); !exist || err != nil {
+		t.Errorf("there are webhooks: %v, %v", exist, err)
+	}
 	list, err := s.Webhooks(t.Context())
 	if err != nil || len(list) != MaxWebhooks+1 || list[0].URL != "http://host/0" || list[MaxWebhooks].Owner != "bob" {
 		t.Errorf("%d listed, %v", len(list), err)

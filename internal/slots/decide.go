@@ -73,6 +73,7 @@ type decisions struct {
 	inbox []report // of other daemons
 
 	urgent notify.Signal // somebody has news of congestion
+	begins notify.Signal // there may be a limit to decide about, or the keeper closes
 }
 
 // decide reports the outcomes of calls, and decides about the limits that are this
@@ -84,7 +85,7 @@ func (k *Keeper) decide(ctx context.Context) error {
 		return fmt.Errorf("listening for outcomes of calls: %w", err)
 	}
 	defer func() { _ = subscription.Unsubscribe() }()
-	tick := time.NewTicker(reportInterval)
+	tick := time.NewTimer(0)
 	defer tick.Stop()
 	var last time.Time
 	for {
@@ -92,6 +93,10 @@ func (k *Keeper) decide(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-d.begins.C():
+			if time.Since(last) < reportInterval {
+				continue // at the next tick
+			}
 		case <-d.urgent.C():
 			if wait := urgentInterval - time.Since(last); wait > 0 {
 				select {
@@ -107,7 +112,19 @@ func (k *Keeper) decide(ctx context.Context) error {
 		last = time.Now()
 		k.report(ctx)
 		k.decideAll(ctx, last)
+		if k.decides() {
+			tick.Reset(reportInterval)
+		}
 	}
+}
+
+// decides reports whether there is a limit to decide about, or was.
+func (k *Keeper) decides() bool {
+	d := &k.decisions
+	d.mu.Lock()
+	heard := len(d.inbox)
+	d.mu.Unlock()
+	return heard+len(d.deciders)+len(k.autos()) > 0
 }
 
 func (k *Keeper) leaving() bool {
@@ -134,6 +151,7 @@ func (k *Keeper) heard(msg *nats.Msg) {
 		}
 	}
 	d.mu.Unlock()
+	d.begins.Notify()
 	_ = msg.Respond(nil) // else the other one finds out by its timeout
 	if urgent {
 		d.urgent.Notify()

@@ -96,7 +96,7 @@ func NewKeeper(ctx context.Context, cfg Config) (*Keeper, error) {
 	}
 	k := &Keeper{cfg: cfg, accounts: make(map[string]*Account), anew: notify.New(), suspect: notify.New(),
 		dropped: telemetry.Drops(cfg.Metrics).WithLabelValues(telemetry.DroppedSlots), measured: newMeasured(cfg.Metrics),
-		decisions: decisions{deciders: make(map[string]*decider), silent: make(map[string]int), urgent: notify.New()}}
+		decisions: decisions{deciders: make(map[string]*decider), silent: make(map[string]int), urgent: notify.New(), begins: notify.New()}}
 	if k.slots, err = js.KeyValue(ctx, streams.SlotsBucket); err != nil {
 		return nil, fmt.Errorf("binding bucket %s: %w", streams.SlotsBucket, err)
 	}
@@ -130,6 +130,7 @@ func (k *Keeper) Close(ctx context.Context) error {
 		accounts = append(accounts, a)
 	}
 	k.mu.Unlock()
+	k.decisions.begins.Notify()
 	for _, a := range accounts {
 		a.close()
 	}
@@ -352,6 +353,9 @@ func (k *Keeper) observe(ctx context.Context, g *errgroup.Group, update jetstrea
 	k.mu.Unlock()
 	if !known {
 		g.Go(func() error { return k.settle(ctx, update.Key(), a) })
+	}
+	if a.meter.on.Load() {
+		k.decisions.begins.Notify()
 	}
 	a.wake.Notify()
 	a.changed()

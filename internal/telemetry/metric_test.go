@@ -95,7 +95,26 @@ func TestModelLabels(t *testing.T) {
 	if got := m.Label("m0"); got != "m0" {
 		t.Errorf("a model's label changed to %q", got)
 	}
+	if label, ok := m.Forget("never seen"); ok {
+		t.Errorf("the label %q of a model that was never seen is forgotten", label)
+	}
 	if got := m.Label("late"); got != telemetry.OtherModels {
 		t.Errorf("label %q of a model too many", got)
+	}
+	if label, ok := m.Forget("m0"); label != "m0" || !ok {
+		t.Errorf("label %q is forgotten (%v), want m0", label, ok)
+	}
+	if got := m.Label("late"); got != "late" {
+		t.Errorf("label %q of a model that came when there was place", got)
+	}
+	m.Forget("m1")
+	if got := m.Label("a\xfeb"); got != "a\uFFFDb" { // the label of another model too
+		t.Errorf("label %q of another name that is no UTF-8", got)
+	}
+	if label, ok := m.Forget("a\xffb"); ok {
+		t.Errorf("the label %q is forgotten, which another model has", label)
+	}
+	if label, ok := m.Forget("a\xfeb"); label != "a\uFFFDb" || !ok {
+		t.Errorf("label %q is forgotten (%v), which no other model has", label, ok)
 	}
 }

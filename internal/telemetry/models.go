@@ -15,8 +15,8 @@ const (
 	OtherModels = "_other"
 )
 
-// Models gives models their labels: the first thousand have one of their own.
-// The zero value is ready to use.
+// Models gives models their labels: the first thousand have one of their own, and
+// others when those are forgotten. The zero value is ready to use.
 type Models struct {
 	mu     sync.Mutex
 	labels map[batch.Model]string
@@ -39,4 +39,19 @@ func (m *Models) Label(model batch.Model) string {
 	label = strings.ToValidUTF8(string(model), "\uFFFD")
 	m.labels[model] = label
 	return label
+}
+
+// Forget ends a model's label, and returns it if there is one that no other model
+// has: then nothing is to be reported under it any more.
+func (m *Models) Forget(model batch.Model) (label string, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	label, ok = m.labels[model]
+	delete(m.labels, model)
+	for _, other := range m.labels {
+		if other == label {
+			return "", false
+		}
+	}
+	return label, ok
 }

@@ -29,6 +29,9 @@ const (
 	// leaseMargin is how long an attempt may take to be recorded.
 	leaseMargin  = 45 * time.Second
 	pollInterval = time.Second
+	// emptyInterval is how often it is looked whether there is an endpoint, while
+	// there is none; existInterval the same while there are some and nothing is due.
+	emptyInterval, existInterval = 5 * time.Second, time.Minute
 
 	purgeInterval, purgeAge = time.Hour, 7 * 24 * time.Hour
 	purgeRows               = 1000
@@ -92,14 +95,20 @@ func (s *Sender) Run(ctx context.Context) {
 			end(<-ended)
 		}
 	}()
-	var purged time.Time
+	var purged, asked time.Time
+	exist := true // endpoints, as far as is known
 	for ctx.Err() == nil {
 		if time.Since(purged) > purgeInterval {
 			s.purge(ctx)
 			purged = time.Now()
 		}
-		more := false
-		if free := concurrency - inFlight; free > 0 {
+		more, pause := false, pollInterval
+		if !exist {
+			exist = s.exist(ctx)
+		}
+		if !exist {
+			pause = emptyInterval
+		} else if free := concurrency - inFlight; free > 0 {
 			due, err := s.cfg.Store.ClaimDeliveries(ctx, places(free, busy, owners), s.cfg.Timeout+leaseMargin)
 			if err != nil && ctx.Err() == nil {
 				s.cfg.Log.Warn("due webhook deliveries could not be claimed", "err", err)
@@ -114,10 +123,13 @@ func (s *Sender) Run(ctx context.Context) {
 				}()
 			}
 			more = len(due) > 0
+			if inFlight == 0 && err == nil && time.Since(asked) > existInterval {
+				asked, exist = time.Now(), s.exist(ctx)
+			}
 		}
 		var wait <-chan time.Time
 		if !more || inFlight == concurrency {
-			wait = time.After(backoff.Jitter(pollInterval))
+			wait = time.After(backoff.Jitter(pause))
 		} else {
 			wait = time.After(0)
 		}
@@ -128,6 +140,12 @@ func (s *Sender) Run(ctx context.Context) {
 			end(d)
 		}
 	}
+}
+
+// exist reports whether there are endpoints, and true if that cannot be read.
+func (s *Sender) exist(ctx context.Context) bool {
+	exist, err := s.cfg.Store.HasWebhooks(ctx)
+	return exist || err != nil
 }
 
 // places are those that are free beside the attempts being made, by endpoint and
