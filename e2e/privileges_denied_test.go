@@ -23,6 +23,7 @@ var rare = map[string]string{
 	"$JS.API.STREAM.CREATE.":             "of the streams another one was first to create",
 	"fusillade.hints.work":               "of a consumer, whose requests were released",
 	"$JS.FC.":                            "the broker waits for a watcher that is slow",
+	"$JS.API.STREAM.INFO.KV_RATES":       "of a dispatcher of the release before, while a cluster is upgraded",
 	"$JS.API.STREAM.PURGE.KV_SLOTS":      "markers of retired models are removed after a while",
 	"$JS.API.STREAM.MSG.DELETE.REQUESTS": "a message that is not to be delivered any more",
 	"$JS.API.STREAM.MSG.GET.REQUESTS":    "a request whose message may be lost",
