@@ -28,7 +28,7 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare bench-others scaling upgrade postgres-versions fuzz lint readme charts dashboards vulncheck sbom reproducible dist image clean
+.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare bench-others scaling upgrade postgres-versions fuzz lint readme charts compose dashboards vulncheck sbom reproducible dist image clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -128,6 +128,9 @@ readme: ## Refresh the tables of settings, reasons, metrics and behaviors in doc
 
 charts: ## Check the Helm chart with helm's engine and the types of Kubernetes
 	$(GO) test -C tools/kubernetes -vet=off -count=1 ./...
+
+compose: ## Check compose.yaml and what it mounts with Compose's own loader
+	$(GO) test -C tools/compose -vet=off -count=1 ./...
 
 # -count=1 here and above: what go remembers of a test leaves out files of other
 # modules.

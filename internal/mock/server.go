@@ -3,6 +3,7 @@ package mock
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"strconv"
@@ -91,6 +92,8 @@ func (s *Server) routes() *http.ServeMux {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { s.serveCall(w, r, e) })
 	}
 	mux.HandleFunc("GET /v1/models", s.serveModels)
+	mux.HandleFunc("GET /livez", serveHealth)
+	mux.HandleFunc("GET /readyz", serveHealth)
 	mux.HandleFunc("GET /stats", s.serveStats)
 	mux.HandleFunc("POST /stats/reset", s.serveReset)
 	mux.HandleFunc("GET /config", s.serveConfig)
@@ -99,6 +102,11 @@ func (s *Server) routes() *http.ServeMux {
 		writeError(w, http.StatusNotFound, "no such endpoint: "+r.Method+" "+r.URL.Path)
 	})
 	return mux
+}
+
+// serveHealth answers `fusillade health`: what serves is alive and ready.
+func serveHealth(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, "ok\n")
 }
 
 func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {

@@ -156,6 +156,20 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
+// Containers ask by `fusillade health`; it counts as no call.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, Config{})
+	for _, path := range []string{"/livez", "/readyz"} {
+		if status, _, answer := f.must(t, "GET", path, "", ""); status != http.StatusOK || len(answer) == 0 {
+			t.Errorf("%s: %d %s", path, status, answer)
+		}
+	}
+	if got := f.Stats(); len(got.Models) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // outcomes calls every custom id three times and lists what came back.
 func outcomes(t *testing.T, cfg Config) []string {
 	t.Helper()
