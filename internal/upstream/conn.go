@@ -3,6 +3,7 @@ package upstream
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"math"
 	"net"
 	"net/netip"
@@ -27,6 +28,8 @@ type conn struct {
 	ended   func()                 // called once it is closed
 	written atomic.Int64           // bytes given to the socket
 	broken  atomic.Pointer[broken] // nil: as far as is known it works
+	parted  atomic.Pointer[broken] // what was read last looks like TLS's goodbye; nil: it does not
+	awaited atomic.Bool            // a request has taken it, and nothing has been read since
 }
 
 // broken is how a connection broke.
@@ -55,13 +58,20 @@ func (c *conn) old() bool { return !c.until.IsZero() && time.Now().After(c.until
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
+	if c.parted.Load() != nil {
+		c.parted.Store(nil) // TLS would not read on
+	}
 	c.reading.Store(true)
 	c.waits.Notify()
 	n, err := c.Conn.Read(p)
 	c.reading.Store(false)
-	if err != nil {
+	switch {
+	case err != nil:
 		c.breaks(err)
+	case endsInAlert(p[:n]):
+		c.parts()
 	}
+	c.awaited.Store(false)
 	return n, err
 }
 
@@ -84,18 +94,85 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// breaks notes the first error. The peer's kernel acknowledges what it takes
-// for its process, and a FIN carries that acknowledgement: what was not
-// acknowledged when the connection ended has been read by nobody.
+// breaks notes the first error.
 func (c *conn) breaks(err error) {
 	if c.broken.Load() != nil {
 		return
 	}
+	b := c.parted.Load()
+	if b == nil {
+		b = c.ends(err)
+	}
+	c.broken.CompareAndSwap(nil, b)
+}
+
+// ends is an end of the connection at this moment. The peer's kernel acknowledges
+// what it takes for its process, and a FIN carries that acknowledgement, as the
+// goodbye of TLS does: what was not acknowledged when the connection ended was
+// read by nobody before, and cannot be answered any more.
+func (c *conn) ends(err error) *broken {
 	b := &broken{err: err, unseen: math.MaxInt64}
 	if acked, known := ackedBytes(c.raw); known {
 		b.unseen = acked
 	}
-	c.broken.CompareAndSwap(nil, b)
+	return b
+}
+
+// maxParting is how long a goodbye in place of an answer waits for the end of the
+// connection, which the peer closes next.
+const maxParting = 50 * time.Millisecond
+
+// parts notes what looks like a goodbye. If it comes in place of an answer, the
+// end that follows says whether the request was read: it is a reset if it was not.
+// That is seen only now, since the TLS layer says goodbye too, on a
+// connection that is closed by then.
+func (c *conn) parts() {
+	b := c.ends(io.EOF)
+	if c.awaited.Load() && c.raw != nil && c.Conn.SetReadDeadline(time.Now().Add(maxParting)) == nil {
+		if err := nextError(c.raw); errors.Is(err, syscall.ECONNRESET) {
+			b.err = err
+		}
+		_ = c.Conn.SetReadDeadline(time.Time{})
+	}
+	c.parted.Store(b)
+}
+
+// end is how the connection ended; nil: it is not known that it has.
+//
+// A peer of TLS says goodbye (close_notify) before it closes. The TLS layer then reads
+// no more and closes the connection from this side, so no error is seen here.
+func (c *conn) end() *broken {
+	if b := c.broken.Load(); b != nil {
+		return b
+	}
+	return c.parted.Load()
+}
+
+const (
+	recordHeader = 5 // bytes of a TLS record: its type, two of version, two of length
+	typeAlert    = 21
+	typeData     = 23 // with TLS 1.3 of each record, whatever is in it
+)
+
+// alertLengths are those of an encrypted alert: two bytes, the type of TLS 1.3, and what
+// a cipher adds. No record of HTTP/2 is as short as that; one of HTTP/1 may be, and
+// is followed by a Read.
+var alertLengths = [...]int{18, 19, 26, 32, 48, 64}
+
+// endsInAlert reports whether the last TLS record of read looks like an alert, such
+// as a goodbye.
+func endsInAlert(read []byte) bool {
+	for _, length := range alertLengths {
+		at := len(read) - recordHeader - length
+		if at < 0 {
+			return false
+		}
+		if (read[at] == typeAlert || read[at] == typeData && length == 19) &&
+			read[at+1] == 3 && read[at+3] == 0 && read[at+4] == byte(length) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxSettling is how long quiet waits for the reader. That is in Read again as
@@ -134,8 +211,4 @@ func watched(c net.Conn) (over *conn, http2 bool) {
 			return nil, http2
 		}
 	}
-}
-
-func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

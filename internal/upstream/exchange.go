@@ -3,10 +3,12 @@ package upstream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"syscall"
 	"time"
 )
 
@@ -24,7 +26,8 @@ const (
 // Idempotency-Key; an exchange lets it only if the endpoint cannot have begun:
 //
 //   - nothing of the request was written, or
-//   - the peer's kernel had acknowledged none of it when the connection ended, or
+//   - the peer's kernel had acknowledged none of it when the connection ended,
+//     or when the peer said TLS's goodbye before that (see conn.end), or
 //   - the connection was reset at once, which is what a kernel does to a
 //     connection that is closed with bytes that its process has not read.
 //
@@ -70,6 +73,7 @@ func (x *exchange) gotConn(info httptrace.GotConnInfo) {
 		return
 	}
 	x.from, x.sent, x.alone = x.conn.written.Load(), time.Now(), info.WasIdle
+	x.conn.awaited.Store(true)
 	if !x.http2 && info.Reused && (x.conn.old() || !x.conn.quiet()) {
 		_ = x.conn.Close()
 	}
@@ -77,7 +81,7 @@ func (x *exchange) gotConn(info httptrace.GotConnInfo) {
 
 // resend is asked for the body when net/http is about to send the request again.
 func (x *exchange) resend() (io.ReadCloser, error) {
-	if x.http2 || x.conn == nil || x.conn.written.Load() == x.from {
+	if x.http2 || x.conn == nil || x.unwritten() {
 		return x.reader(), nil
 	}
 	if err := x.begun(); err != nil {
@@ -87,26 +91,46 @@ func (x *exchange) resend() (io.ReadCloser, error) {
 	return x.reader(), nil
 }
 
+// unwritten reports whether no byte was given to the connection since the request
+// took it.
+func (x *exchange) unwritten() bool { return x.conn.written.Load() == x.from }
+
 // begun returns nil if the endpoint cannot have begun the request; else what the
 // request ended with.
 func (x *exchange) begun() error {
-	end := x.conn.broken.Load()
+	end := x.conn.end()
 	switch {
 	case end == nil:
 		return net.ErrClosed
-	case end.unseen > x.from && (x.http2 && !x.alone || !isReset(end.err) || time.Since(x.sent) > resetWindow), x.resends == maxResends:
+	case x.resends == maxResends:
 		return end.err
+	case end.unseen <= x.from, x.wasReset(end.err) && time.Since(x.sent) <= resetWindow:
+		return nil
 	}
-	return nil
+	return end.err
+}
+
+// wasReset reports whether the error says that bytes of the request were not read.
+// EPIPE says that the peer had closed before bytes came: with HTTP/1 those are of
+// the request, which then was not whole; with HTTP/2 they may be of a later frame.
+func (x *exchange) wasReset(err error) bool {
+	if x.http2 {
+		return x.alone && errors.Is(err, syscall.ECONNRESET)
+	}
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // unbegun returns the request, to be sent again, if it failed with an HTTP/2
 // connection and the endpoint cannot have begun it; else nil.
 func (x *exchange) unbegun(req *http.Request) *http.Request {
-	if !x.http2 || x.conn == nil || req.Context().Err() != nil || x.begun() != nil {
+	switch {
+	case !x.http2 || x.conn == nil || req.Context().Err() != nil || x.resends == maxResends:
+		return nil
+	case !x.unwritten() && x.begun() != nil:
 		return nil
 	}
 	x.resends++
+	x.conn = nil // of which nothing counts, should there be no other
 	again := req.Clone(req.Context())
 	if len(x.body) > 0 {
 		again.Body = x.reader()
