@@ -13,8 +13,9 @@ import (
 const (
 	hintsPrefix = "fusillade.hints."
 
-	// HintWork tells dispatchers that there may be new work or new settings, or that a
-	// daemon has ended, which may have left requests.
+	// HintWork tells dispatchers that there may be new work or new settings, that a
+	// daemon has ended, which may have left requests, or that a batch has spent its
+	// budget.
 	HintWork = hintsPrefix + "work"
 	// HintUpstreams tells consumers that models' endpoints or keys have changed.
 	HintUpstreams = hintsPrefix + "upstreams"

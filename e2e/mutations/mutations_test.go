@@ -68,7 +68,7 @@ var mutations = []mutation{
 	{"batch_finish.go", "end: what is not claimed yet", "skipped = total - claimed, open = false WHERE batch_id = $1 AND open\n", "skipped = total - claimed, open = false WHERE batch_id = $1\n", ""},
 	{"batch_finish.go", "end: of one batch", "DELETE FROM requests WHERE batch_id = $1 AND line", "DELETE FROM requests WHERE line", ""},
 	{"batch_finish.go", "end: the cursors of one batch", "open = false WHERE batch_id = $1 AND open", "open = false WHERE open", ""},
-	{"batch_finish.go", "status: cancelled", "WHEN b.cancelling_at IS NOT NULL AND b.canceled", "WHEN false AND b.canceled", ""},
+	{"batch_finish.go", "status: cancelled", "WHEN COALESCE(b.cancelling_at, b.budget_exceeded_at) IS NOT NULL AND b.canceled", "WHEN false AND b.canceled", ""},
 	{"batch_finish.go", "status: expired", "WHEN b.expired + n.expired > 0 THEN", "WHEN n.expired > 0 THEN", ""},
 	{"batch_expire.go", "expiry: the deadline", "b.status = 'in_progress' AND b.expires_at <= now() - $1::interval AND", "b.status = 'in_progress' AND $1::interval IS NOT NULL AND", "it only lists candidates: each is asked again under its lock"},
 	{"batch_expire.go", "expiry: the deadline, under the lock", "SELECT status = 'in_progress' AND expires_at <= now() - $2::interval", "SELECT status = 'in_progress' AND $2::interval IS NOT NULL", ""},

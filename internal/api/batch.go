@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
@@ -31,6 +32,7 @@ type batchObject struct {
 	Usage            usageObject       `json:"usage"`
 	Metadata         map[string]string `json:"metadata"`
 	Priority         int               `json:"priority"`
+	Budget           *budgetObject     `json:"budget"` // null: there is none
 	// XStatus says what holds the batch up. In lists it is null.
 	XStatus *statusObject `json:"x_status"`
 }
@@ -46,15 +48,24 @@ type requestCounts struct {
 // ShownStatus is a batch's status as OpenAI would have it: there, a batch has
 // failed if its file was refused, and is completed if its requests were all
 // called, even if each of them failed. A large batch whose cancel is under way is
-// cancelling.
+// cancelling, and so is one whose budget is spent while its last calls end.
 func ShownStatus(b postgres.Batch) string {
 	switch {
 	case b.Status == batch.StatusFailed:
 		return string(batch.StatusCompleted)
-	case !b.Status.Terminal() && !b.CancellingAt.IsZero():
+	case !b.Status.Terminal() && !cancelAt(b).IsZero():
 		return "cancelling"
 	}
 	return string(b.Status)
+}
+
+// cancelAt is when it began that a batch is cancelled, by someone or because its
+// budget was spent; zero: it is not.
+func cancelAt(b postgres.Batch) time.Time {
+	if b.CancellingAt.IsZero() && (!b.Status.Terminal() || b.Status == batch.StatusCancelled) {
+		return b.BudgetExceededAt
+	}
+	return b.CancellingAt
 }
 
 // asBatch shows a batch as OpenAI would. Files are validated when they are
@@ -65,7 +76,7 @@ func asBatch(b postgres.Batch) batchObject {
 		ID: b.ID.String(), Object: "batch", Endpoint: b.Endpoint, InputFileID: b.File.String(),
 		CompletionWindow: b.CompletionWindow, Status: ShownStatus(b),
 		CreatedAt: b.CreatedAt.Unix(), InProgressAt: unix(b.CreatedAt), ExpiresAt: unix(b.ExpiresAt),
-		CancellingAt: unix(b.CancellingAt), Metadata: b.Metadata, Priority: b.Priority,
+		CancellingAt: unix(cancelAt(b)), Metadata: b.Metadata, Priority: b.Priority, Budget: asBudget(b),
 		RequestCounts: requestCounts{Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Counts.Failed}, Usage: asUsage(b.Usage),
 	}
 	if !b.Status.Terminal() {

@@ -32,13 +32,15 @@ type newBatchParams struct {
 		CompletionWindow   string            `json:"completion_window"`
 		Metadata           map[string]string `json:"metadata"`
 		Priority           *int              `json:"priority"`
+		Budget             *budgetBody       `json:"budget"`
 		OutputExpiresAfter *expiresAfter     `json:"output_expires_after"`
 	}
 	file           batch.FileID
 	outputExpiry   time.Duration // 0: for ever
 	priority       int
-	idempotencyKey string // empty: none
-	upstreamKey    string // empty: none
+	budget         batch.Budget // without prices
+	idempotencyKey string       // empty: none
+	upstreamKey    string       // empty: none
 }
 
 type expiresAfter struct {
@@ -60,12 +62,13 @@ func (e *expiresAfter) duration(in *input, field string) time.Duration {
 }
 
 func (p *newBatchParams) read(in *input) {
-	in.json(&p.body, "metadata", "priority", paramOutputExpiry)
+	in.json(&p.body, "metadata", "priority", paramBudget, paramBudgetTokens, paramBudgetCost, paramOutputExpiry)
 	in.required(paramInputFile, p.body.InputFileID, maxIDBytes)
 	in.required("endpoint", p.body.Endpoint, maxEndpointBytes)
 	in.required(paramWindow, p.body.CompletionWindow, maxWindowBytes)
 	checkMetadata(in, p.body.Metadata)
 	p.priority = readPriority(in, p.body.Priority, p.body.Metadata)
+	p.budget = readBudget(in, p.body.Budget, p.body.Metadata)
 	p.outputExpiry = p.body.OutputExpiresAfter.duration(in, paramOutputExpiry)
 	p.idempotencyKey = in.header(headerIdempotency, maxIdempotencyKey)
 	p.upstreamKey = in.upstreamKey()
@@ -149,7 +152,8 @@ func (s *Server) wantedBatch(ctx context.Context, who caller, p newBatchParams) 
 		return want, invalid("endpoint", codeEndpointDiffers, "The requests of the file are for %s, not for %s.", f.Endpoint, quote(p.body.Endpoint))
 	}
 	want.Endpoint = f.Endpoint
-	return want, nil
+	want.Budget, err = s.priced(ctx, p.budget, p.file)
+	return want, err
 }
 
 func missingFile(id string) *apiError {

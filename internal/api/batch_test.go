@@ -29,7 +29,7 @@ func TestBatchObject(t *testing.T) {
 		"completion_window": "1d12h", "status": "in_progress", "output_file_id": nil, "error_file_id": nil,
 		"created_at": created, "in_progress_at": created, "expires_at": created.(float64) + 36*3600, "finalizing_at": nil, "completed_at": nil,
 		"failed_at": nil, "expired_at": nil, "cancelling_at": nil, "cancelled_at": nil,
-		"request_counts": map[string]any{"total": 3.0, "completed": 0.0, "failed": 0.0}, "metadata": map[string]any{"a": "b"}, "priority": 0.0,
+		"request_counts": map[string]any{"total": 3.0, "completed": 0.0, "failed": 0.0}, "metadata": map[string]any{"a": "b"}, "priority": 0.0, "budget": nil,
 		"usage": map[string]any{
 			"input_tokens": 0.0, "input_tokens_details": map[string]any{"cached_tokens": 0.0},
 			"output_tokens": 0.0, "output_tokens_details": map[string]any{"reasoning_tokens": 0.0}, "total_tokens": 0.0, "models": map[string]any{},

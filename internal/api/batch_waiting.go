@@ -79,6 +79,10 @@ func asWaiting(w *control.Waiting) *statusObject {
 		o.Message = fmt.Sprintf("%s wait until %s: the model endpoint asked for it with status %d.", subject, w.Hold.Until.UTC().Format(time.DateTime+" MST"), w.Hold.Status)
 	case control.WaitPaused:
 		o.Message, o.Action = subject+" wait: an operator paused the model.", optional("Have it resumed.")
+	case control.WaitBudget:
+		o.Since = unix(w.Since)
+		o.Message = "Its budget is spent: calls in flight end, and the rest is cancelled."
+		o.Action = optional("To go on, raise the budget when it has ended, and rerun what was canceled.")
 	case control.WaitRetrying:
 		o.Message = subject + " fail and are called again."
 	case control.WaitQueued:

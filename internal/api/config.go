@@ -56,6 +56,10 @@ type Config struct {
 	// Models are listed beside those of the owner's files.
 	Models []string
 
+	// Prices are those of models, by which budgets in money are counted; a model
+	// without one can have none.
+	Prices batch.Prices
+
 	// Limits bound an input file.
 	Limits jsonl.Limits
 	// ModelLimits bound how many models files may name.

@@ -57,6 +57,7 @@ var refusals = []struct {
 	{batch.ErrNotRerunnable, http.StatusConflict, "not_retriable", "Only requests that failed, expired or were canceled can be rerun."},
 	{batch.ErrRerunSuperseded, http.StatusConflict, "not_retriable", "The batch was cancelled or rerun while this rerun began. Retrieve the batch to see its state."},
 	{batch.ErrRerunLimit, http.StatusConflict, "not_retriable", "The batch was cancelled and rerun so often that its output has no places left. Create a new batch of its file."},
+	{batch.ErrBudgetSpent, http.StatusConflict, string(batch.BudgetExceeded), "The budget of the batch is spent. Raise it, by PATCH of the batch with a larger budget, then rerun what was canceled."},
 	{batch.ErrBatchCancelling, http.StatusConflict, "not_retriable", "The batch is being cancelled. Rerun it when its status is cancelled."},
 	{batch.ErrFileDeleted, http.StatusConflict, "not_retriable", "The input file of the batch was deleted, and its requests with it. Upload the file again and create a new batch."},
 	{batch.ErrKeyGone, http.StatusConflict, "not_retriable", "The API key of the batch was removed when the batch finished. Rerun it with " + headerUpstreamKey + "."},
@@ -131,6 +132,7 @@ func (s *Server) translate(err error) (*apiError, bool) {
 	var file *jsonl.InvalidFileError
 	var allowance *batch.AllowanceError
 	var models *batch.ModelLimitError
+	var prices *batch.UnpricedError
 	var change *control.InvalidChangeError
 	var size *http.MaxBytesError
 	switch {
@@ -142,6 +144,8 @@ func (s *Server) translate(err error) (*apiError, bool) {
 		return s.overAllowance(allowance), true
 	case errors.As(err, &models):
 		return overModels(models), true
+	case errors.As(err, &prices):
+		return unpriced(prices), true
 	case errors.As(err, &change):
 		return invalid(change.Field, codeInvalid, "%s.", change), true
 	case errors.As(err, &size):

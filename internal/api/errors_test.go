@@ -27,7 +27,7 @@ func TestRefusals(t *testing.T) {
 		"ErrRerunLimit": batch.ErrRerunLimit, "ErrBatchCancelling": batch.ErrBatchCancelling,
 		"ErrKeyGone": batch.ErrKeyGone, "ErrFileState": batch.ErrFileState, "ErrUploadState": batch.ErrUploadState,
 		"ErrUploadOverfull": batch.ErrUploadOverfull, "ErrTooMany": batch.ErrTooMany, "ErrNoEscalation": batch.ErrNoEscalation,
-		"ErrOtherEndpoint": batch.ErrOtherEndpoint,
+		"ErrOtherEndpoint": batch.ErrOtherEndpoint, "ErrBudgetSpent": batch.ErrBudgetSpent,
 	}
 	notOurs := map[string]bool{"ErrDaemonDead": true}
 	for _, name := range sentinels(t) {

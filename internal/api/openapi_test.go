@@ -100,7 +100,7 @@ func TestOpenAPI(t *testing.T) {
 	d.send(operator, http.MethodDelete, "/admin/v1/holds", "/admin/v1/holds?model="+"paused%2Fmodel", nil)
 	d.send(c, http.MethodGet, "/v1/batches/{id}/results", "/batches/"+waiting+"/results", nil)
 	d.send(c, http.MethodPost, "/v1/batches/{id}/cancel", "/batches/"+waiting+"/cancel", map[string]any{"lines": []int{2}})
-	d.send(c, http.MethodPatch, "/v1/batches/{id}", "/batches/"+waiting, map[string]any{"priority": 5})
+	d.send(c, http.MethodPatch, "/v1/batches/{id}", "/batches/"+waiting, map[string]any{"priority": 5, "budget": map[string]any{"tokens": 1000000, "cost": nil}})
 	d.send(c, http.MethodPost, "/v1/batches/{id}/retry", "/batches/"+waiting+"/retry", map[string]any{"lines": []int{2, 3}})
 	for _, list := range []string{"models", "daemons", "demand"} {
 		a := d.send(operator, http.MethodGet, "/admin/v1/"+list, "/admin/v1/"+list, nil)

@@ -68,7 +68,7 @@ func APIConfig(r Resources, o *config.API, models ...string) (api.Config, error)
 	return api.Config{
 		Store: r.Store, Controller: controller, Tracer: r.Tracer, Log: r.Log, ParseWindow: config.ParseWindow,
 		Wake:  func() { _ = r.Conn.Publish(streams.HintWork, nil) }, // a hint that is lost costs one claim interval
-		Owner: owner, Hosts: o.KnownHosts(), Models: models, Keyring: r.Keyring,
+		Owner: owner, Hosts: o.KnownHosts(), Models: models, Keyring: r.Keyring, Prices: batch.Prices(o.ModelPrices),
 		Limits:      jsonl.Limits{MaxRequests: o.MaxFileRequests, MaxRequestBytes: o.MaxRequestBytes, MaxFileBytes: int64(o.MaxFileBytes)},
 		ModelLimits: batch.ModelLimits{PerOwner: amount(o.MaxModelsPerOwner), Total: amount(o.MaxModels)}, AllowedModels: o.ModelsAllowed, AllowedEndpoints: o.EndpointsAllowed,
 		Allowance:  batch.Allowance{ActiveBatches: amount(o.MaxActiveBatches), QueuedRequests: int64(amount(o.MaxQueuedRequests))},

@@ -29,6 +29,8 @@ var (
 	// so often that its output has no places left. Only databases of a size that
 	// could not be migrated at once have this bound.
 	ErrRerunLimit error = refusal("the batch was rerun too often: its output has no places left")
+	// ErrBudgetSpent is returned for a rerun of a batch whose budget is spent.
+	ErrBudgetSpent error = refusal("the budget of the batch is spent")
 	// ErrBatchCancelling is returned for a rerun of a batch whose cancel is under
 	// way.
 	ErrBatchCancelling error = refusal("the batch is being cancelled")

@@ -38,6 +38,7 @@ const (
 	ModelNotFound          Reason = "model_not_found"
 	BatchExpired           Reason = "batch_expired"
 	BatchCancelled         Reason = "batch_cancelled"
+	BudgetExceeded         Reason = "budget_exceeded"
 )
 
 // ReasonInfo is what there is to say about a reason.
@@ -161,6 +162,10 @@ var Reasons = []ReasonInfo{
 	{
 		BatchCancelled, false, 0, "The request was cancelled before it finished",
 		"The batch or the request was cancelled before it finished.",
+	},
+	{
+		BudgetExceeded, false, 0, "The budget of the batch was spent before the request finished",
+		"The [budget](operations.md#budget) of the batch was spent before the request finished.",
 	},
 }
 

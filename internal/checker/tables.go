@@ -13,7 +13,7 @@ type tables struct {
 	file                                 [16]byte
 	status                               batch.Status
 	stamped                              bool // finished_at is set
-	cancelling                           bool // cancelling_at is set
+	cancelling                           bool // cancelled, or its budget is spent
 	retries                              int64
 	skippedAs                            batch.State
 	skipSeq, skipLine, skipEnd           int64
@@ -62,7 +62,7 @@ type result struct {
 
 const (
 	batchSQL = `
-SELECT file_id, status, finished_at IS NOT NULL, cancelling_at IS NOT NULL, total, next_seq, completed, failed, canceled, expired,
+SELECT file_id, status, finished_at IS NOT NULL, COALESCE(cancelling_at, budget_exceeded_at) IS NOT NULL, total, next_seq, completed, failed, canceled, expired,
        retries, COALESCE(skipped_as::text, ''), COALESCE(skip_seq, 0), COALESCE(skip_line, 0), COALESCE(skip_end, 0)
   FROM batches WHERE id = $1`
 	cursorsSQL   = `SELECT model, file_id, total, claimed, skipped, last_line, holes, open FROM cursors WHERE batch_id = $1`

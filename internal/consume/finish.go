@@ -8,6 +8,7 @@ import (
 	"fusillade/internal/failpoint"
 	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
+	"fusillade/streams"
 )
 
 // kind is how a task ends in this consumer.
@@ -134,10 +135,22 @@ func (c *Consumer) writeFinishes(ctx context.Context, items []decision) (again [
 		return nil, err
 	}
 	failpoint.Hit(failpoint.Finished)
+	c.hintSpent(written, completions)
 	for i := range items {
 		c.answer(&items[i], written[items[i].task.delivery.ID])
 	}
 	return nil, nil
+}
+
+// hintSpent tells the leader of batches that have spent their budget with what was
+// written. A crash before it, or a hint that is lost, leaves them to its next look.
+func (c *Consumer) hintSpent(written map[batch.RequestID]bool, completions []postgres.Completion) {
+	for i := range completions {
+		if written[batch.RequestID{Batch: completions[i].ID.Batch}] {
+			c.report(c.cfg.Conn.Publish(streams.HintWork, nil))
+			return
+		}
+	}
 }
 
 // dropFinishes lets go of what could not be written before the stop: the leases

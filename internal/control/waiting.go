@@ -16,12 +16,13 @@ type WaitCode string
 
 // What keeps requests of a batch from being called.
 const (
-	WaitNoConsumer WaitCode = "no_consumer" // no process that makes calls is alive
-	WaitHeld       WaitCode = "held"        // the endpoint refuses every call
-	WaitAsked      WaitCode = "asked"       // the endpoint asked for a pause
-	WaitPaused     WaitCode = "paused"      // an operator paused the model
-	WaitRetrying   WaitCode = "retrying"    // calls fail and are repeated
-	WaitQueued     WaitCode = "queued"      // others' requests are called first
+	WaitNoConsumer WaitCode = "no_consumer"     // no process that makes calls is alive
+	WaitHeld       WaitCode = "held"            // the endpoint refuses every call
+	WaitAsked      WaitCode = "asked"           // the endpoint asked for a pause
+	WaitPaused     WaitCode = "paused"          // an operator paused the model
+	WaitBudget     WaitCode = "budget_exceeded" // its budget is spent, and its last calls end
+	WaitRetrying   WaitCode = "retrying"        // calls fail and are repeated
+	WaitQueued     WaitCode = "queued"          // others' requests are called first
 )
 
 // Waiting is what holds a batch up.
@@ -30,6 +31,7 @@ type Waiting struct {
 	Model  batch.Model // of which it is so; empty: of all
 	Others int         // models of the batch of which it is so too
 	Hold   hold.Hold   // of held and asked
+	Since  time.Time   // of budget_exceeded
 	Failed *postgres.LastFailure
 }
 
@@ -54,6 +56,9 @@ type holdsCache struct {
 func (c *Controller) Waiting(ctx context.Context, b postgres.Batch) (*Waiting, error) {
 	if b.Status.Terminal() || !b.CancellingAt.IsZero() {
 		return nil, nil //nolint:nilnil // nothing holds it up
+	}
+	if !b.BudgetExceededAt.IsZero() {
+		return &Waiting{Code: WaitBudget, Since: b.BudgetExceededAt}, nil
 	}
 	work, err := c.cfg.Store.BatchWork(ctx, b.ID)
 	if err != nil {

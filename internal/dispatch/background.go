@@ -21,6 +21,7 @@ func (d *Dispatcher) startBackground(ctx context.Context, background *sync.WaitG
 	}
 	if d.cfg.ExpiryInterval > 0 {
 		background.Go(func() { every(ctx, 0, d.cfg.ExpiryInterval, d.resumeCancels) })
+		background.Go(func() { d.endBudgets(ctx) })
 	}
 	for _, f := range d.cfg.Background {
 		background.Go(func() { f(ctx) })

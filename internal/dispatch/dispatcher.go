@@ -49,6 +49,7 @@ type Dispatcher struct {
 	changed notify.Signal // to the leader: there are new settings, or models
 	ended   notify.Signal // to the leader: a daemon may have ended
 	lost    notify.Signal // to the leader: the broker seems to have lost something
+	spent   notify.Signal // to the leader: the budget of a batch may be spent
 
 	published atomic.Int64 // when a lane published last, in Unix nanoseconds
 
@@ -72,7 +73,7 @@ func New(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	d := &Dispatcher{
 		cfg: cfg, js: js, metadata: newMetadataCache(cfg.Store, cfg.MetadataFields), metrics: newMetrics(cfg.Metrics),
 		queries: newTurns(queriesAtOnce), publishes: newTurns(publishesAtOnce),
-		work: notify.New(), changed: notify.New(), ended: notify.New(), lost: notify.New(), lanes: make(map[batch.Model]*lane),
+		work: notify.New(), changed: notify.New(), ended: notify.New(), lost: notify.New(), spent: notify.New(), lanes: make(map[batch.Model]*lane),
 	}
 	d.settings = newSettings(&d.cfg, nil)
 	for _, shard := range cfg.Streams.Shards.All() {
@@ -98,6 +99,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	work, err := d.cfg.Conn.Subscribe(streams.HintWork, func(*nats.Msg) {
 		d.work.Notify()
 		d.ended.Notify()
+		d.spent.Notify()
 	})
 	if err != nil {
 		return fmt.Errorf("listening for work: %w", err)

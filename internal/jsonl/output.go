@@ -152,6 +152,8 @@ func appendString[Text ~string | ~[]byte](dst []byte, s Text) []byte {
 // Describe returns the code and message of a result that is no success.
 func Describe(r batch.Result) (code, message string) {
 	switch {
+	case r.Reason == batch.BudgetExceeded:
+		return string(batch.BudgetExceeded), batch.BudgetExceeded.Message(0) + because(r) + "."
 	case r.State == batch.Canceled || r.Reason == batch.BatchCancelled:
 		return string(batch.BatchCancelled), batch.BatchCancelled.Message(0) + because(r) + "."
 	case r.State == batch.Expired || r.Reason == batch.BatchExpired:

@@ -28,6 +28,9 @@ type Batch struct {
 	Counts           batch.Counts
 	Usage            []ModelUsage // by model
 
+	Budget           batch.Budget
+	BudgetExceededAt time.Time // zero: it is not spent, or was with the last request
+
 	OutputExpiry    time.Duration // how long its output can be read after it has finished; 0: for ever
 	OutputExpiresAt time.Time     // zero: never, or not known before the batch finishes
 	OutputDeleted   bool
@@ -43,6 +46,15 @@ func (b *Batch) Unsuccessful() int64 {
 	return b.Counts.Failed + b.Counts.Canceled + b.Counts.Expired
 }
 
+// Bill adds up what the batch has used, by the prices of its budget.
+func (b *Batch) Bill() *batch.Bill {
+	bill := b.Budget.NewBill()
+	for _, u := range b.Usage {
+		bill.Add(batch.Model(u.Model), u.InputTokens, u.OutputTokens)
+	}
+	return bill
+}
+
 // One snapshot, in time proportional to the number of the batch's models: what
 // the cursors have claimed and what has a result are counted in their rows.
 const batchesSQL = `
@@ -51,18 +63,22 @@ SELECT id, file_id, endpoint, completion_window, metadata, created_by, status, c
        COALESCE(output_expires_after, '0'), finished_at + output_expires_after,
        output_deleted_at IS NOT NULL OR (finished_at + output_expires_after <= now()) IS true,
        error_deleted_at IS NOT NULL OR (finished_at + output_expires_after <= now()) IS true,
-       brings_key, priority, COALESCE(trace_context, '')
+       brings_key, priority, COALESCE(trace_context, ''),
+       COALESCE(budget_tokens, 0), COALESCE(budget_cost, 0), budget_prices, budget_exceeded_at
   FROM batches
  CROSS JOIN LATERAL (SELECT COALESCE(sum(claimed + skipped), 0)::bigint AS claimed FROM cursors WHERE batch_id = batches.id) c
  WHERE deleted_at IS NULL`
 
 func scanBatch(row pgx.CollectableRow) (b Batch, err error) {
 	var claimed int64
+	var prices map[string]price
 	n := &b.Counts
 	err = row.Scan((*[16]byte)(&b.ID), (*[16]byte)(&b.File), &b.Endpoint, &b.CompletionWindow, &b.Metadata, &b.CreatedBy, &b.Status,
 		&b.CreatedAt, &b.ExpiresAt, orZero(&b.FinishedAt), orZero(&b.CancellingAt),
 		&n.Total, &n.Completed, &n.Failed, &n.Canceled, &n.Expired, &claimed, &b.Usage,
-		&b.OutputExpiry, orZero(&b.OutputExpiresAt), &b.OutputDeleted, &b.ErrorsDeleted, &b.HasOwnKey, &b.Priority, &b.TraceContext)
+		&b.OutputExpiry, orZero(&b.OutputExpiresAt), &b.OutputDeleted, &b.ErrorsDeleted, &b.HasOwnKey, &b.Priority, &b.TraceContext,
+		&b.Budget.Tokens, (*int64)(&b.Budget.Cost), &prices, orZero(&b.BudgetExceededAt))
+	b.Budget.Prices = pricesIn(prices)
 	n.Pending = n.Total - claimed
 	n.InProgress = claimed - n.Done()
 	return b, err

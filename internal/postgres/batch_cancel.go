@@ -74,7 +74,7 @@ func (s *Store) cancelSlice(ctx context.Context, tx pgx.Tx, id batch.ID) (status
 	if _, err := tx.Exec(ctx, cancellingSQL, [16]byte(id)); err != nil {
 		return status, false, err
 	}
-	done, err := s.finishSlice(ctx, tx, id, batch.Canceled)
+	done, err := s.finishSlice(ctx, tx, id, asCancelled)
 	if err == nil && !done.status.Terminal() && !done.full {
 		err = errNothingLive
 	}

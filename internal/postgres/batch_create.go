@@ -21,7 +21,9 @@ type NewBatch struct {
 	Metadata         map[string]string
 	CreatedBy        string // the owner, of the file too
 	// Priority orders it among the owner's batches; the highest comes first.
-	Priority       int
+	Priority int
+	// Budget has the prices of the file's models, if it is one in money.
+	Budget         batch.Budget
 	IdempotencyKey string // empty: none
 	// OutputExpiry is how long after the batch has finished its output can be
 	// read; 0: for ever.
@@ -54,9 +56,9 @@ SELECT requests FROM files
 	createBatchSQL = `
 WITH b AS (
     INSERT INTO batches (id, file_id, endpoint, completion_window, expires_at, metadata, created_by, idempotency_key,
-                         output_expires_after, priority, trace_context, total)
+                         output_expires_after, priority, trace_context, budget_tokens, budget_cost, budget_prices, total)
     SELECT $1, f.id, COALESCE(NULLIF($3, ''), f.endpoint), $4, now() + $5::interval, $6::jsonb, $7, NULLIF($8, ''),
-           NULLIF($9::interval, '0'), $10, NULLIF($11, ''), f.requests
+           NULLIF($9::interval, '0'), $10, NULLIF($11, ''), NULLIF($12::bigint, 0), NULLIF($13::bigint, 0), $14, f.requests
       FROM files f WHERE f.id = $2
     RETURNING id, file_id
 )
@@ -107,7 +109,8 @@ func (n *NewBatch) insert(ctx context.Context, tx pgx.Tx, id batch.ID) error {
 		return err
 	}
 	_, err = tx.Exec(ctx, createBatchSQL, [16]byte(id), [16]byte(n.File), n.Endpoint, n.WindowText, n.CompletionWindow, encoded,
-		n.CreatedBy, n.IdempotencyKey, n.OutputExpiry, n.Priority, n.TraceContext)
+		n.CreatedBy, n.IdempotencyKey, n.OutputExpiry, n.Priority, n.TraceContext,
+		n.Budget.Tokens, int64(n.Budget.Cost), pricesOf(n.Budget))
 	if err == nil && n.Job != nil {
 		_, err = tx.Exec(ctx, newJobSQL, [16]byte(id), n.Job.Input, n.Job.Endpoint)
 	}

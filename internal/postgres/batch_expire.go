@@ -99,7 +99,7 @@ func (s *Store) expireSlice(ctx context.Context, tx pgx.Tx, id batch.ID, grace t
 	if err := tx.QueryRow(ctx, isOverdueSQL, [16]byte(id), grace).Scan(&overdue); err != nil || !overdue {
 		return done, err
 	}
-	return s.finishSlice(ctx, tx, id, batch.Expired)
+	return s.finishSlice(ctx, tx, id, asExpired)
 }
 
 func (s *Store) batchIDs(ctx context.Context, sql string, args ...any) ([]batch.ID, error) {

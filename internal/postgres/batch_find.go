@@ -11,7 +11,8 @@ const CustomIDsSearched = 200_000
 
 const (
 	// No index has custom ids: it would cost every upload. Files are walked from the
-	// newest on until they have too many requests.
+	// newest on until they have too many requests. The owner of a file owns all of
+	// its batches.
 	customIDSQL = `
 WITH f AS MATERIALIZED (
     SELECT id, before < $3 AS searched
@@ -21,8 +22,8 @@ WITH f AS MATERIALIZED (
 SELECT b.id
   FROM f
  CROSS JOIN LATERAL (SELECT 1 FROM (SELECT custom_id FROM templates WHERE file_id = f.id ORDER BY file_id, line LIMIT $3) t WHERE custom_id = $2 LIMIT 1) t
- CROSS JOIN LATERAL (SELECT id FROM batches WHERE file_id = f.id AND created_by = $1 AND deleted_at IS NULL LIMIT 50) b
- WHERE f.searched
+ CROSS JOIN LATERAL (SELECT id, created_by FROM batches WHERE file_id = f.id AND deleted_at IS NULL ORDER BY file_id LIMIT 50) b
+ WHERE f.searched AND b.created_by = $1
  LIMIT 50`
 	allSearchedSQL = `
 SELECT COALESCE(sum(requests), 0) <= $2 AND count(*) < 1000 FROM (

@@ -12,14 +12,14 @@ import (
 // countSQL moves the counters of a batch b by the columns completed, failed,
 // canceled and expired of n, and gives it its final status with its last
 // request. It is the one place that says which: cancelled if the batch was
-// cancelled and that finished a request, else expired if any request expired,
+// cancelled, or its budget was spent, and that finished a request, else expired if any request expired,
 // else completed if any completed, else failed if any failed.
 const (
 	countSQL = `
            completed = b.completed + n.completed, failed = b.failed + n.failed,
            canceled = b.canceled + n.canceled, expired = b.expired + n.expired,
            status = CASE WHEN ` + unfinishedSQL + ` THEN b.status
-                         WHEN b.cancelling_at IS NOT NULL AND b.canceled + n.canceled > 0 THEN 'cancelled'
+                         WHEN COALESCE(b.cancelling_at, b.budget_exceeded_at) IS NOT NULL AND b.canceled + n.canceled > 0 THEN 'cancelled'
                          WHEN b.expired + n.expired > 0 THEN 'expired'
                          WHEN b.completed + n.completed > 0 THEN 'completed'
                          WHEN b.failed + n.failed > 0 THEN 'failed' ELSE 'cancelled' END,
@@ -74,6 +74,7 @@ WITH gone AS (
 UPDATE batches b
    SET next_seq = n.seq + n.reserved,
        skipped_as = CASE WHEN n.skipped > 0 THEN $2::request_state ELSE b.skipped_as END,
+       skip_reason = CASE WHEN n.skipped > 0 THEN $3 ELSE b.skip_reason END,
        skip_seq = CASE WHEN n.skipped > 0 THEN n.seq ELSE b.skip_seq END,
        skip_line = CASE WHEN n.skipped > 0 THEN n.first ELSE b.skip_line END,
        skip_end = CASE WHEN n.skipped > 0 THEN n.seq + n.reserved ELSE b.skip_end END, ` + countSQL + `
@@ -111,21 +112,29 @@ type slice struct {
 	status   batch.Status
 }
 
+// outsideEnd is how what is left of a batch ends from outside.
+type outsideEnd struct {
+	state  batch.State
+	reason batch.Reason
+	all    bool // also what is being called
+}
+
+var (
+	asCancelled  = outsideEnd{batch.Canceled, batch.BatchCancelled, true}
+	asExpired    = outsideEnd{batch.Expired, batch.BatchExpired, false}
+	asOverBudget = outsideEnd{batch.Canceled, batch.BudgetExceeded, false}
+)
+
 // finishSlice finishes up to sliceRequests live requests of a locked batch in
-// progress, and all lines beyond its cursors: as canceled, or as expired those
-// that are not processing.
-func (s *Store) finishSlice(ctx context.Context, tx pgx.Tx, id batch.ID, as batch.State) (done slice, err error) {
-	reason := batch.BatchCancelled
-	if as == batch.Expired {
-		reason = batch.BatchExpired
-	}
-	rows, _ := tx.Query(ctx, lockLiveSQL, [16]byte(id), as == batch.Canceled, s.slice)
+// progress, and all lines beyond its cursors.
+func (s *Store) finishSlice(ctx context.Context, tx pgx.Tx, id batch.ID, as outsideEnd) (done slice, err error) {
+	rows, _ := tx.Query(ctx, lockLiveSQL, [16]byte(id), as.all, s.slice)
 	lines, err := pgx.CollectRows(rows, pgx.RowTo[int32])
 	if err != nil {
 		return done, err
 	}
 	done.full, done.status = len(lines) == s.slice, batch.StatusInProgress
-	err = tx.QueryRow(ctx, finishSliceSQL, [16]byte(id), string(as), string(reason), lines).Scan(&done.finished, &done.status)
+	err = tx.QueryRow(ctx, finishSliceSQL, [16]byte(id), string(as.state), string(as.reason), lines).Scan(&done.finished, &done.status)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = nil // there was nothing
 	}

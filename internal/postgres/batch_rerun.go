@@ -97,7 +97,7 @@ SELECT line FROM beyond`
 	reopenBatchSQL = `
 UPDATE batches b
    SET failed = b.failed - $2, canceled = b.canceled - $3, expired = b.expired - $4, retries = $5,
-       status = 'in_progress', finished_at = NULL, cancelling_at = NULL,
+       status = 'in_progress', finished_at = NULL, cancelling_at = NULL, budget_exceeded_at = NULL,
        skipped_as = CASE WHEN s.left THEN b.skipped_as END, skip_seq = CASE WHEN s.left THEN b.skip_seq END,
        skip_line = CASE WHEN s.left THEN b.skip_line END, skip_end = CASE WHEN s.left THEN b.skip_end END,
        expires_at = CASE WHEN b.expires_at > now() THEN b.expires_at
@@ -169,12 +169,17 @@ func (s *Store) inRerun(ctx context.Context, id batch.ID, a batch.Allowance, f f
 func readRerun(ctx context.Context, tx pgx.Tx, id batch.ID) (*rerun, error) {
 	r := &rerun{id: [16]byte(id), moved: make(map[batch.State]int)}
 	var failed, canceled, expired int
-	var keyless, full bool
+	var keyless, full, spent bool
 	err := tx.QueryRow(ctx, rerunSQL, r.id).Scan(&r.status, &r.generation, &r.nextSeq, &r.skippedAs, &r.cancelled,
 		&failed, &canceled, &expired, &keyless, &full)
+	if err == nil {
+		err = tx.QueryRow(ctx, isSpentSQL, r.id).Scan(&spent)
+	}
 	switch {
 	case err != nil:
 		return nil, err
+	case spent:
+		return nil, batch.ErrBudgetSpent
 	case keyless:
 		return nil, batch.ErrKeyGone
 	case full:
@@ -226,7 +231,7 @@ func rerunnable(states []batch.State) ([]string, error) {
 // owner begins so much else meanwhile that the rest exceeds the allowance. It stops
 // with batch.ErrRerunSuperseded when the batch is cancelled or rerun by another
 // meanwhile. It returns batch.ErrNotRerunnable for other states, a
-// *batch.AllowanceError, batch.ErrBatchCancelling, batch.ErrFileDeleted and
+// *batch.AllowanceError, batch.ErrBatchCancelling, batch.ErrBudgetSpent, batch.ErrFileDeleted and
 // batch.ErrKeyGone where the batch lacks what its calls need,
 // batch.ErrOtherEndpoint for one that is excluded, batch.ErrRerunLimit, and batch.ErrNotFound.
 func (s *Store) RerunRequests(ctx context.Context, id batch.ID, a batch.Allowance, states ...batch.State) (n int, err error) {

@@ -16,6 +16,7 @@ import (
 type node struct {
 	Type      string  `json:"Node Type"`
 	Relation  string  `json:"Relation Name"`
+	Index     string  `json:"Index Name"`
 	IndexCond string  `json:"Index Cond"`
 	TIDCond   string  `json:"TID Cond"`
 	Rows      float64 `json:"Actual Rows"`

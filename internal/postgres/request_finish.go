@@ -58,8 +58,9 @@ SELECT FROM unnest($1::uuid[], $2::int[]) AS i (batch_id, line)
  CROSS JOIN LATERAL (SELECT FROM requests WHERE batch_id = i.batch_id AND line = i.line FOR UPDATE) r`
 
 	// One statement deletes the requests, numbers and stores their results, moves
-	// the counters and, with the last request, the batch's status. Rows of a newer
-	// owner, or that have finished, match nothing.
+	// the counters and, with the last request, the batch's status, or else notes
+	// that its budget is spent. Rows of a newer owner, or that have finished, match
+	// nothing. Line 0 stands for a batch that has spent its budget with this.
 	finishSQL = `
 WITH i AS (
     SELECT i.*, r.ctid AS place
@@ -82,7 +83,7 @@ WITH i AS (
 ), used AS (` + addUsageSQL + `
 ), counted AS (
     UPDATE batches b
-       SET next_seq = b.next_seq + n.finished, ` + countSQL + `
+       SET next_seq = b.next_seq + n.finished, ` + countSQL + `,` + exceedBudgetSQL + `
       FROM (SELECT batch_id, count(*)::int AS finished,
                    (count(*) FILTER (WHERE state = 'completed'))::int AS completed,
                    (count(*) FILTER (WHERE state = 'failed'))::int AS failed,
@@ -90,8 +91,11 @@ WITH i AS (
                    (count(*) FILTER (WHERE state = 'expired'))::int AS expired
               FROM gone GROUP BY batch_id) n
      WHERE b.id = n.batch_id
+    RETURNING b.id, b.budget_exceeded_at = now() AS spent
 )
-SELECT batch_id, line FROM gone`
+SELECT batch_id, line FROM gone
+ UNION ALL
+SELECT id, 0 FROM counted WHERE spent`
 
 	releaseSQL = `
 WITH i AS (
@@ -118,7 +122,9 @@ RETURNING r.batch_id, r.line`
 
 // Finish stores completions and releases in one transaction, durable at return.
 // The set holds the requests that were written; the others had a newer owner
-// or had finished, and nothing of them was changed. After an error the commit
+// or had finished, and nothing of them was changed. It also holds the batches whose
+// budget is spent with what was written, each as a RequestID without a line: what is
+// left of them is for EndOverBudget. After an error the commit
 // may or may not have happened; calling again is safe, because what was
 // written then matches no row.
 func (s *Store) Finish(ctx context.Context, daemon batch.DaemonID, completions []Completion, releases []Release) (map[batch.RequestID]bool, error) {

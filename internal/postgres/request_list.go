@@ -41,14 +41,14 @@ SELECT line, model, custom_id, method, path, body, matched,
        COALESCE(seq, 0), state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESCE(upstream_request_id, ''), response, attempts, COALESCE(detail, ''), COALESCE(cause, '')
   FROM (SELECT o.*, count(*) OVER () AS matched,
                sum(bytes) OVER (ORDER BY line) - bytes AS before
-          FROM (SELECT t.*, r.seq, COALESCE(r.reason, q.last_reason) AS reason, COALESCE(r.status_code, q.last_status) AS status_code, r.upstream_request_id, r.body AS response, r.detail,
+          FROM (SELECT t.*, r.seq, COALESCE(r.reason, q.last_reason, CASE WHEN c.skipped > 0 AND t.line > c.last_line THEN b.skip_reason END) AS reason, COALESCE(r.status_code, q.last_status) AS status_code, r.upstream_request_id, r.body AS response, r.detail,
                        COALESCE(r.cause, q.last_cause) AS cause,
                        octet_length(t.body) + COALESCE(octet_length(r.body), 0) AS bytes,
                        COALESCE(r.attempts, q.attempt, 0) AS attempts,
                        COALESCE(r.state, q.state, CASE WHEN c.skipped > 0 AND t.line > c.last_line THEN b.skipped_as ELSE 'pending' END) AS state
                   FROM (SELECT * FROM templates WHERE file_id = $2 AND line > $3 AND line <= $4
                            AND ($5 = '' OR custom_id = $5)) t
-                 CROSS JOIN LATERAL (SELECT skipped_as FROM batches WHERE id = $1 LIMIT 1) b
+                 CROSS JOIN LATERAL (SELECT skipped_as, skip_reason FROM batches WHERE id = $1 LIMIT 1) b
                  CROSS JOIN LATERAL (SELECT skipped, last_line FROM cursors WHERE batch_id = $1 AND model = t.model LIMIT 1) c
                   LEFT JOIN LATERAL (SELECT * FROM results WHERE batch_id = $1 AND line = t.line LIMIT 1) r ON true
                   LEFT JOIN LATERAL (SELECT state, attempt, last_reason, last_status, last_cause FROM requests WHERE batch_id = $1 AND line = t.line LIMIT 1) q ON true) o

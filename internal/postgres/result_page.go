@@ -16,7 +16,7 @@ import (
 // the others. Only what did not complete may have been skipped.
 const resultsSQL = `
 WITH b AS MATERIALIZED (
-    SELECT id, file_id, skipped_as, skip_seq, skip_line, skip_end, $3::boolean IS DISTINCT FROM false AND $2::bigint < skip_end AS skips
+    SELECT id, file_id, skipped_as, skip_reason, skip_seq, skip_line, skip_end, $3::boolean IS DISTINCT FROM false AND $2::bigint < skip_end AS skips
       FROM batches WHERE id = $1 AND deleted_at IS NULL
 )
 SELECT line, seq, state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESCE(upstream_request_id, ''), body, attempts, custom_id, COALESCE(detail, ''), COALESCE(cause, ''),
@@ -32,7 +32,7 @@ SELECT line, seq, state, COALESCE(reason, ''), COALESCE(status_code, 0), COALESC
          CROSS JOIN LATERAL (SELECT custom_id FROM templates WHERE file_id = b.file_id AND line = r.line LIMIT 1) t) p
  WHERE before < $6
  UNION ALL
-SELECT 0, skip_seq, NULL, '', 0, '', NULL, 0, '', '', '', skipped_as::text, skip_line, skip_end FROM b WHERE skips
+SELECT 0, skip_seq, NULL, COALESCE(skip_reason, ''), 0, '', NULL, 0, '', '', '', skipped_as::text, skip_line, skip_end FROM b WHERE skips
  ORDER BY 2`
 
 // Walks the file from a line on and says which of its lines were skipped: it
@@ -106,6 +106,7 @@ func (s *Store) resultsPage(ctx context.Context, q resultQuery) ([]batch.Result,
 // skip are the places in the output of lines that were skipped.
 type skip struct {
 	as       batch.State
+	reason   batch.Reason // empty: as the state says
 	seq, end int64
 	line     int32 // whose place is seq
 }
@@ -120,7 +121,7 @@ func (s *Store) storedResults(ctx context.Context, q resultQuery) (page []batch.
 		[]any{&r.ID.Line, &r.Seq, &state, (*string)(&r.Reason), &r.StatusCode, &r.RequestID, &r.Body, &r.Attempts, &r.CustomID, &r.Detail, &r.Cause,
 			&skippedAs, &skipLine, &skipEnd}, func() {
 			if skippedAs != nil {
-				next = &skip{as: batch.State(*skippedAs), seq: r.Seq, end: *skipEnd, line: *skipLine}
+				next = &skip{as: batch.State(*skippedAs), reason: r.Reason, seq: r.Seq, end: *skipEnd, line: *skipLine}
 				return
 			}
 			r.ID.Batch, r.State = q.id, batch.State(*state)
@@ -131,9 +132,12 @@ func (s *Store) storedResults(ctx context.Context, q resultQuery) (page []batch.
 }
 
 func (s *Store) skippedResults(ctx context.Context, id batch.ID, skip skip, fromSeq int64, n int) (out []batch.Result, err error) {
-	result := batch.Result{State: skip.as, Reason: batch.BatchCancelled}
-	if skip.as == batch.Expired {
+	result := batch.Result{State: skip.as, Reason: skip.reason}
+	switch {
+	case skip.as == batch.Expired:
 		result.Reason = batch.BatchExpired
+	case skip.reason == "":
+		result.Reason = batch.BatchCancelled
 	}
 	line := skip.line + int32(max(fromSeq-skip.seq, 0))
 	for walk, more := min(max(n, 100), skippedWalk), true; more && len(out) == 0; {
