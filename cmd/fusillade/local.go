@@ -26,7 +26,7 @@ type localFlags struct {
 	MockKnee    string   `placeholder:"N" help:"How many calls it works on at once, while more wait, as --knee of fusillade mock."`
 	MockCeiling string   `placeholder:"N" help:"Its most calls in flight, beyond which it answers 429, as for fusillade mock."`
 	MockChange  []string `sep:"none" placeholder:"TIME={...}" help:"Changes of its settings while it runs, as for fusillade mock."`
-	NATSListen  string   `name:"nats-listen" placeholder:"HOST:PORT" help:"Open the embedded broker's port, to look into it with the nats command line."`
+	NATSListen  string   `name:"nats-listen" placeholder:"HOST:PORT" help:"Open the embedded broker's port, to look into it with the nats command line. It asks for no credentials; at 127.0.0.1:PORT only this machine reaches it."`
 }
 
 // config is how to do everything in this process.

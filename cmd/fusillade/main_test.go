@@ -227,6 +227,21 @@ func TestRunToStandardOutput(t *testing.T) {
 	}
 }
 
+// The broker's port asks for no credentials, which it says where others can reach it.
+func TestReachableBroker(t *testing.T) {
+	t.Setenv("FUSILLADE_DATABASE_URL", testenv.DatabaseURL(t))
+	for listen, exposed := range map[string]bool{"127.0.0.1:0": false, "localhost:0": false, ":0": true} {
+		out := filepath.Join(t.TempDir(), "out.jsonl")
+		code, _, message := command(t, "run", write(t, "in.jsonl", goodLines(1)), "-o", out, "--data-dir", t.TempDir(), "--mock", "--again", "--nats-listen", listen)
+		if code != 0 || !strings.Contains(message, "broker: nats://") {
+			t.Fatalf("exit code %d:\n%s", code, message)
+		}
+		if got := strings.Contains(message, "--nats-listen "+listen+" can be reached from other machines"); got != exposed {
+			t.Errorf("--nats-listen %s: is it said that others can reach it: %t, want %t\n%s", listen, got, exposed, message)
+		}
+	}
+}
+
 // Tries with the mock endpoint do not mix with what is real.
 func TestDefaultDataDir(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "/state")

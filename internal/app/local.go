@@ -47,6 +47,8 @@ type Local struct {
 	Database string
 	// NATSURL is where the broker listens; empty: nowhere.
 	NATSURL string
+	// NATSExposed is whether other machines can reach it there.
+	NATSExposed bool
 	// Recovered is how many requests an earlier process left in the middle.
 	Recovered int
 
@@ -154,7 +156,7 @@ func (l *Local) startBroker(cfg LocalConfig) (err error) {
 	}
 	l.broker = broker
 	if cfg.NATSListen != "" {
-		l.NATSURL = broker.URL()
+		l.NATSURL, l.NATSExposed = broker.URL(), broker.Exposed()
 	}
 	if l.Conn, err = broker.Connect(ConnOptions("standalone", cfg.Log)...); err != nil {
 		return fmt.Errorf("connecting to the embedded NATS server: %w", err)

@@ -157,6 +157,18 @@ func (n *NATS) URL() string {
 	return n.server.ClientURL()
 }
 
+// Exposed reports whether the server listens where other machines can reach it.
+// It asks for no credentials.
+func (n *NATS) Exposed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.options.DontListen || n.server == nil {
+		return false
+	}
+	addr, ok := n.server.Addr().(*net.TCPAddr)
+	return !ok || !addr.IP.IsLoopback()
+}
+
 // Connect returns a connection: within the process if no port is open. The
 // caller closes it.
 func (n *NATS) Connect(opts ...nats.Option) (*nats.Conn, error) {

@@ -55,6 +55,9 @@ func (c *Config) show(t *cli.Terminal, local *app.Local) {
 	if local.NATSURL != "" {
 		t.Notef("broker: %s", local.NATSURL)
 	}
+	if local.NATSExposed {
+		t.Notef("The broker asks for no credentials, and --nats-listen %s can be reached from other machines: who connects can read what is known of batches and change limits. With 127.0.0.1 only this machine reaches it.", c.NATSListen)
+	}
 	if local.AdminAddr != "" {
 		t.Notef("health and metrics: http://%s", local.AdminAddr)
 	}
