@@ -2,6 +2,7 @@ package streams_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,20 @@ func ensure(t *testing.T, js jetstream.JetStream, c streams.Config) jetstream.St
 		t.Fatal(err)
 	}
 	return stream
+}
+
+// A stream carries more models than the server's default, beyond which a new one
+// would be refused for ever.
+func TestModelsOfAStream(t *testing.T) {
+	t.Parallel()
+	const models = 1_100
+	stream := ensure(t, connect(t), streams.Config{InMemory: true, StaleDaemonThreshold: 30 * time.Second})
+	for i := range models {
+		config := streams.Shard(0).ConsumerConfig(batch.Model(fmt.Sprint("model-", i)), 1, time.Minute)
+		if _, err := streams.EnsureConsumer(t.Context(), stream, config); err != nil {
+			t.Fatalf("model %d: %v", i+1, err)
+		}
+	}
 }
 
 func TestEnsure(t *testing.T) {

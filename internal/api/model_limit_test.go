@@ -26,6 +26,14 @@ func (c *client) uploadContent(content string) answer {
 	return c.upload(field{"purpose", "", "batch"}, field{"file", "a.jsonl", content})
 }
 
+// uploadInParts uploads the content as one part.
+func (c *client) uploadInParts(content string) answer {
+	c.t.Helper()
+	upload := c.uploading(len(content))
+	part := c.part(upload, content).want(c.t, http.StatusOK).text("id")
+	return c.post("/uploads/"+upload+"/complete", map[string]any{"part_ids": []string{part}})
+}
+
 // Models are bounded per owner and in all. Those that are known already are
 // always accepted, and names come back when their last file is deleted.
 func TestModelLimits(t *testing.T) {
@@ -60,10 +68,7 @@ func TestModelLimits(t *testing.T) {
 	}
 	alice.file(named("d"))
 	// An upload in parts is no way around.
-	content := named("x")
-	upload := bob.uploading(len(content))
-	part := bob.part(upload, content).want(t, http.StatusOK).text("id")
-	bob.post("/uploads/"+upload+"/complete", map[string]any{"part_ids": []string{part}}).wantError(t, http.StatusBadRequest, "too_many_models")
+	bob.uploadInParts(named("x")).wantError(t, http.StatusBadRequest, "too_many_models")
 	s.wantFiles(s.count(`SELECT count(*) FROM files WHERE status <> 'uploading' AND requests > 0`))
 }
 
@@ -104,10 +109,12 @@ func TestModelsAllowed(t *testing.T) {
 	s := newService(t, func(cfg *api.Config) { cfg.AllowedModels = []string{"gpt-*"} })
 	c := s.client("alice")
 	c.file(named("gpt-4o", "gpt-5"))
-	a := c.uploadContent(named("gpt-4o", "other", "gpt-5", "another")).wantError(t, http.StatusBadRequest, "model_not_allowed")
-	for _, want := range []string{`line 2: body.model is "other"`, `line 4: body.model is "another"`, "gpt-*"} {
-		if !strings.Contains(a.text("error", "message"), want) {
-			t.Errorf("message %q, want %q in it", a.text("error", "message"), want)
+	for _, upload := range []func(string) answer{c.uploadContent, c.uploadInParts} {
+		a := upload(named("gpt-4o", "other", "gpt-5", "another")).wantError(t, http.StatusBadRequest, "model_not_allowed")
+		for _, want := range []string{`line 2: body.model is "other"`, `line 4: body.model is "another"`, "gpt-*"} {
+			if !strings.Contains(a.text("error", "message"), want) {
+				t.Errorf("message %q, want %q in it", a.text("error", "message"), want)
+			}
 		}
 	}
 }
@@ -138,8 +145,10 @@ func TestEndpointsAllowed(t *testing.T) {
 	}
 	c = newService(t, func(cfg *api.Config) { cfg.AllowedEndpoints = []string{"/v1/audio/speech"} }).client("alice")
 	c.file(at("/v1/audio/speech"))
-	a = c.uploadContent(at("/v1/audio/speech", "/v1/embeddings")).wantError(t, http.StatusBadRequest, "unknown_url")
-	if want := "line 2: url must be one of /v1/audio/speech"; !strings.Contains(a.text("error", "message"), want) {
-		t.Errorf("message %q, want %q in it", a.text("error", "message"), want)
+	for _, upload := range []func(string) answer{c.uploadContent, c.uploadInParts} {
+		a = upload(at("/v1/audio/speech", "/v1/embeddings")).wantError(t, http.StatusBadRequest, "unknown_url")
+		if want := "line 2: url must be one of /v1/audio/speech"; !strings.Contains(a.text("error", "message"), want) {
+			t.Errorf("message %q, want %q in it", a.text("error", "message"), want)
+		}
 	}
 }

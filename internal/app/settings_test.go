@@ -1,6 +1,9 @@
 package app
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	"fusillade/internal/batch"
@@ -44,5 +47,31 @@ func TestSettingsOfTheDead(t *testing.T) {
 	})
 	if n := c.Count(`SELECT count(*) FROM results WHERE state = 'failed' AND reason = 'poisoned'`); n != 6 {
 		t.Errorf("%d requests failed as poisoned, want 6", n)
+	}
+}
+
+// Calls go through the proxy that is set, which alone knows where the endpoint is.
+func TestCallsGoThroughTheProxy(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, mock.Settings{})
+	var other atomic.Bool
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Host != "endpoint.invalid" {
+			other.Store(true)
+		}
+		c.endpoint.ServeHTTP(w, r)
+	}))
+	t.Cleanup(proxy.Close)
+	c.set(&c.settings.Upstream.URL, "http://endpoint.invalid/v1")
+	c.set(&c.settings.Upstream.Proxy, proxy.URL)
+	id := c.begin("r", 3, "m")
+	c.start("dispatcher")
+	c.start("consumer")
+	testenv.Eventually(t, "the batch is completed", func() bool {
+		b, err := c.Store.GetBatch(t.Context(), id, nil)
+		return err == nil && b.Status == batch.StatusCompleted
+	})
+	if other.Load() {
+		t.Error("the proxy was asked for another endpoint")
 	}
 }

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"log/slog"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
 	"fusillade/internal/slots"
+	"fusillade/internal/testenv/programs"
 	"fusillade/streams"
 )
 
@@ -60,6 +62,32 @@ func TestSweepAfterACrash(t *testing.T) {
 			t.Errorf("request %d is at claim %d, want %d", i, got, claim)
 		}
 	}
+}
+
+// The setting that bounds what is taken back at once bounds a page of the sweep too.
+func TestSweepGoesInPages(t *testing.T) {
+	t.Parallel()
+	const n, page = 7, 3
+	c := newCluster(t)
+	id := c.Begin(lines(n, testModel))
+	if _, err := c.Store.Claim(t.Context(), testModel, []postgres.Quota{{Batch: id, N: n}}); err != nil {
+		t.Fatal(err)
+	}
+	var log programs.Output
+	c.start(quickSweep, func(cfg *Config) {
+		cfg.ReclaimBatchSize, cfg.Log = page, slog.New(slog.NewJSONHandler(&log, nil))
+	})
+	sizes := regexp.MustCompile(`"requests without a message return to pending","requests":(\d+)`)
+	until(t, "all are taken back", func() bool {
+		sum := 0
+		for _, found := range sizes.FindAllStringSubmatch(log.String(), -1) {
+			size, _ := strconv.Atoi(found[1])
+			if sum += size; size > page {
+				t.Fatalf("%d requests are taken back at once, want at most %d", size, page)
+			}
+		}
+		return sum >= n
+	})
 }
 
 // The stream loses its messages, or is lost itself: everything comes back.
