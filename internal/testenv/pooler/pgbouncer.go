@@ -22,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/loopback"
 	"fusillade/internal/testenv/proxy"
 )
 
@@ -53,7 +54,8 @@ func Start(t testing.TB, databaseURL string, lines ...string) *Pgbouncer {
 	if err != nil {
 		t.Fatal("the database URL is not valid")
 	}
-	port := freePort(t)
+	addr := loopback.Addr(t)
+	_, port, _ := net.SplitHostPort(addr) // it is well-formed
 	dir, err := os.MkdirTemp("", "fusillade-pgbouncer-*")
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +70,7 @@ func Start(t testing.TB, databaseURL string, lines ...string) *Pgbouncer {
 	}
 	config := append([]string{
 		"[databases]", fmt.Sprintf("* = host=%s port=%d %s", to.Host, to.Port, login), "[pgbouncer]",
-		"listen_addr = 127.0.0.1", fmt.Sprintf("listen_port = %d", port), "unix_socket_dir =", "auth_type = any",
+		"listen_addr = 127.0.0.1", "listen_port = " + port, "unix_socket_dir =", "auth_type = any",
 		"pool_mode = transaction", "default_pool_size = 5", "max_client_conn = 1000",
 	}, lines...)
 	p := &Pgbouncer{test: t, program: program, path: filepath.Join(dir, "pgbouncer.ini")}
@@ -79,7 +81,7 @@ func Start(t testing.TB, databaseURL string, lines ...string) *Pgbouncer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	through.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	through.Host = addr
 	p.URL = through.String()
 	t.Cleanup(p.Kill)
 	p.Restart()
@@ -145,14 +147,4 @@ func nobody(t testing.TB) *syscall.Credential {
 		t.Fatal(err)
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
 }
