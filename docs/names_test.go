@@ -149,22 +149,84 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// TestPackagesInDesign asks that the table of packages in docs/design.md has
-// every package.
+// TestPackagesInDesign asks that the tables of "The parts" in docs/design.md name
+// each folder of commands and each room of internal/ once, with what it does.
 func TestPackagesInDesign(t *testing.T) {
 	t.Parallel()
-	design := read(t, "docs/design.md")
-	for _, folder := range []string{"cmd", "internal"} {
-		entries, err := os.ReadDir(filepath.Join(root, folder))
+	named := map[string]int{}
+	for _, row := range rows(t, "docs/design.md", "## The parts") {
+		if len(row) != 2 || row[1] == "" {
+			t.Errorf("a row of two columns is expected: %q", row)
+			continue
+		}
+		for _, match := range folder.FindAllStringSubmatch(row[0], -1) {
+			name := strings.TrimSuffix(match[1], "/")
+			if !exists(name) {
+				t.Errorf("docs/design.md names %s, which is not there", name)
+			}
+			named[name]++
+		}
+	}
+	for _, parent := range []string{"cmd", "internal"} {
+		entries, err := os.ReadDir(filepath.Join(root, parent))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, entry := range entries {
-			if name := path.Join(folder, entry.Name()); entry.IsDir() && !strings.Contains(design, "`"+name+"`") {
-				t.Errorf("docs/design.md lacks the package %s", name)
+			if name := path.Join(parent, entry.Name()); entry.IsDir() && named[name] != 1 {
+				t.Errorf("the parts in docs/design.md name %s %d times, not once", name, named[name])
 			}
 		}
 	}
+}
+
+var folder = regexp.MustCompile("`([a-z0-9/]+)`")
+
+// TestWalkInDesign asks that the walk of one request goes through files and
+// functions that are there, and returns to none.
+func TestWalkInDesign(t *testing.T) {
+	t.Parallel()
+	walk := rows(t, "docs/design.md", "### The same, by file")
+	if len(walk) < 2 {
+		t.Fatal("docs/design.md lacks the walk of a request")
+	}
+	visited := map[string]bool{}
+	for _, step := range walk {
+		if len(step) != 4 {
+			t.Errorf("a row of four columns is expected: %q", step)
+			continue
+		}
+		name, function := strings.Trim(step[1], "`"), strings.Trim(step[2], "`")
+		if visited[name] {
+			t.Errorf("the walk returns to %s", name)
+		}
+		visited[name] = true
+		if !exists(name) {
+			t.Errorf("the walk goes through %s, which is not there", name)
+		} else if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + regexp.QuoteMeta(function) + `[\[(]`).MatchString(read(t, name)) {
+			t.Errorf("%s has no function %s", name, function)
+		}
+	}
+}
+
+// rows are those of the tables between a heading of a document and the next one.
+func rows(t *testing.T, document, heading string) (found [][]string) {
+	t.Helper()
+	_, text, _ := strings.Cut(read(t, document), "\n"+heading+"\n")
+	text, _, _ = strings.Cut(text, "\n#")
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		head := i+1 < len(lines) && strings.HasPrefix(lines[i+1], "|---")
+		if !strings.HasPrefix(line, "| ") || head {
+			continue
+		}
+		row := strings.Split(strings.Trim(line, "|"), "|")
+		for j := range row {
+			row[j] = strings.TrimSpace(row[j])
+		}
+		found = append(found, row)
+	}
+	return found
 }
 
 // TestFailpointsInDocuments asks that docs/reliability.md has every failpoint.
