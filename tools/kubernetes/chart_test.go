@@ -5,7 +5,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +19,6 @@ import (
 	core "k8s.io/api/core/v1"
 	sigsyaml "sigs.k8s.io/yaml"
 
-	keda "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 )
 
@@ -53,27 +51,36 @@ keda:
   enabled: true
   prometheus: {models: ["llama3:70b", "a\"b\\c"]}
   natsJetStream: {enabled: true, consumers: [{stream: REQUESTS_4, consumer: gpt-4o-mini}, {stream: REQUESTS, consumer: qwen2=2E5}]}
+  metricsAPI: {enabled: true, models: ["llama3:70b", "org/a model"], secret: {name: keda-key, key: token}}
   modelServers: [{model: "llama3:70b", targetName: vllm, maxReplicas: 4, requestsPerReplica: 100}]
 `,
-	"nkey, nothing else": `{nats: {credentials: {kind: nkey, secret: {name: nats, key: seed}}, tls: {secretName: t}}, api: {enabled: false}, networkPolicy: {enabled: false}, podDisruptionBudget: {enabled: false}, topologySpread: {enabled: false}, serviceAccount: {create: false}, migrations: {enabled: false}}`,
-	"one of each":        `{dispatcher: {replicas: 1}, consumer: {replicas: 1}, api: {replicas: 1, preStopSeconds: 0}, drainTimeoutSeconds: 0, serviceAccount: {name: mine}}`,
-	"keda by the sum":    `{keda: {enabled: true}}`,
+	"nkey, nothing else":       `{nats: {credentials: {kind: nkey, secret: {name: nats, key: seed}}, tls: {secretName: t}}, api: {enabled: false}, networkPolicy: {enabled: false}, podDisruptionBudget: {enabled: false}, topologySpread: {enabled: false}, serviceAccount: {create: false}, migrations: {enabled: false}}`,
+	"one of each":              `{dispatcher: {replicas: 1}, consumer: {replicas: 1}, api: {replicas: 1, preStopSeconds: 0}, drainTimeoutSeconds: 0, serviceAccount: {name: mine}}`,
+	"keda by the sum":          `{keda: {enabled: true}}`,
+	"keda by the API":          `{keda: {enabled: true, prometheus: {enabled: false}, metricsAPI: {enabled: true, models: [m], secret: {name: keda-key, key: k}}, modelServers: [{model: m, targetName: vllm, maxReplicas: 2, requestsPerReplica: 9}]}}`,
+	"keda by an API elsewhere": `{api: {enabled: false}, keda: {enabled: true, minReplicas: 1, prometheus: {enabled: false}, metricsAPI: {enabled: true, models: [m], url: "https://fusillade.example.com", secret: {name: keda-key, key: k}}}}`,
+	"keda by NATS":             `{keda: {enabled: true, prometheus: {enabled: false}, natsJetStream: {enabled: true, consumers: [{stream: REQUESTS, consumer: m}]}}}`,
 }
 
 // refused are values that the schema must refuse, with what it must name.
 var refused = map[string]string{
-	`{mode: clutser}`:                                         "mode",
-	`{replicas: 3}`:                                           "replicas",
-	`{nats: {url: "http://x"}}`:                               "url",
-	`{nats: {url: "nats://user:secret@x:4222"}}`:              "url",
-	`{upstream: {url: "https://user:secret@example.com"}}`:    "url",
-	`{settings: {LOG_LEVEL: debug}}`:                          "LOG_LEVEL",
-	`{settings: {FUSILLADE_ADMIN_ADDR: ":1"}}`:                "FUSILLADE_ADMIN_ADDR",
-	`{settings: {FUSILLADE_ENCRYPTION_KEY: "00"}}`:            "FUSILLADE_ENCRYPTION_KEY",
-	`{drainTimeoutSeconds: "30"}`:                             "drainTimeoutSeconds",
-	`{database: {secret: {name: "", key: url}}}`:              "name",
-	`{api: {auth: everybody}}`:                                "auth",
-	`{keda: {modelServers: [{model: m}]}}`:                    "modelServers",
+	`{mode: clutser}`:                                                   "mode",
+	`{replicas: 3}`:                                                     "replicas",
+	`{nats: {url: "http://x"}}`:                                         "url",
+	`{nats: {url: "nats://user:secret@x:4222"}}`:                        "url",
+	`{upstream: {url: "https://user:secret@example.com"}}`:              "url",
+	`{settings: {LOG_LEVEL: debug}}`:                                    "LOG_LEVEL",
+	`{settings: {FUSILLADE_ADMIN_ADDR: ":1"}}`:                          "FUSILLADE_ADMIN_ADDR",
+	`{settings: {FUSILLADE_ENCRYPTION_KEY: "00"}}`:                      "FUSILLADE_ENCRYPTION_KEY",
+	`{drainTimeoutSeconds: "30"}`:                                       "drainTimeoutSeconds",
+	`{database: {secret: {name: "", key: url}}}`:                        "name",
+	`{api: {auth: everybody}}`:                                          "auth",
+	`{keda: {modelServers: [{model: m}]}}`:                              "modelServers",
+	`{keda: {enabled: true, prometheus: {enabled: false}}}`:             "keda.natsJetStream.consumers",
+	`{keda: {enabled: true, metricsAPI: {enabled: true, models: [m]}}}`: "keda.metricsAPI.secret.name",
+	`{keda: {enabled: true, metricsAPI: {enabled: true, models: [m], url: "https://user:secret@example.com"}}}`:                                                                                                             "url",
+	`{api: {enabled: false}, keda: {enabled: true, metricsAPI: {enabled: true, models: [m], secret: {name: s, key: k}}}}`:                                                                                                   "keda.metricsAPI.url",
+	`{keda: {enabled: true, prometheus: {enabled: false}, natsJetStream: {enabled: true, consumers: [{stream: REQUESTS, consumer: m}]}, modelServers: [{model: m, targetName: v, maxReplicas: 1, requestsPerReplica: 1}]}}`: "keda.modelServers",
 	`{image: {digest: latest}}`:                               "digest",
 	`{consumer: {settings: {FUSILLADE_UPSTREAM_API_KEY: x}}}`: "FUSILLADE_UPSTREAM_API_KEY",
 }
@@ -177,45 +184,6 @@ func TestChartRoleSecrets(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("secrets (-want +got):\n%s", diff)
-	}
-}
-
-// Consumers are scaled by KEDA alone, by metrics that there are.
-func TestChartScaling(t *testing.T) {
-	t.Parallel()
-	manifest, err := render(t, "fusillade", cases["all"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := decode(t, manifest)
-	known := metrics(t)
-	scaled := of[*keda.ScaledObject](o)
-	if len(scaled) != 2 {
-		t.Fatalf("%d objects are scaled, want consumers and a model's server", len(scaled))
-	}
-	for _, s := range scaled {
-		if *s.Spec.MinReplicaCount != 0 || *s.Spec.MaxReplicaCount < 1 {
-			t.Errorf("%s: from %d to %d", s.Name, *s.Spec.MinReplicaCount, *s.Spec.MaxReplicaCount)
-		}
-		for _, trigger := range s.Spec.Triggers {
-			for _, name := range regexp.MustCompile(`fusillade_[a-z_]+`).FindAllString(trigger.Metadata["query"], -1) {
-				if !known[name] {
-					t.Errorf("%s: there is no metric %s", s.Name, name)
-				}
-			}
-		}
-	}
-	consumers := scaled[0].Spec
-	if consumers.ScaleTargetRef.Name != "fusillade-consumer" || len(consumers.Triggers) != 4 {
-		t.Errorf("%s is scaled by %d triggers", consumers.ScaleTargetRef.Name, len(consumers.Triggers))
-	}
-	if got, want := consumers.Triggers[1].Metadata["query"], `sum(fusillade_queue_depth{namespace="batches",state=~"pending|claimed|processing",model="a\"b\\c"})`; got != want {
-		t.Errorf("query of a model with an odd name: %s, want %s", got, want)
-	}
-	for _, p := range o.pods() {
-		if p.name == "fusillade-consumer" && p.replicas != nil {
-			t.Error("an upgrade would set the number of consumers, which KEDA sets")
-		}
 	}
 }
 
