@@ -117,6 +117,7 @@ func (f *Fusillade) Rerun(ctx context.Context, id BatchID) (int, error) {
 
 // Result is the end of one request.
 type Result struct {
+	Batch      BatchID
 	CustomID   string
 	StatusCode int             // of the last response; 0: there was none
 	RequestID  string          // the endpoint's own, of the response
@@ -172,7 +173,7 @@ func (f *Fusillade) ResultsFrom(ctx context.Context, id BatchID, from int64) ite
 }
 
 func result(r batch.Result) Result {
-	out := Result{CustomID: r.CustomID, StatusCode: r.StatusCode, RequestID: r.RequestID, Body: r.Body, Attempts: r.Attempts, Next: r.Seq + 1}
+	out := Result{Batch: BatchID(r.ID.Batch), CustomID: r.CustomID, StatusCode: r.StatusCode, RequestID: r.RequestID, Body: r.Body, Attempts: r.Attempts, Next: r.Seq + 1}
 	if r.State != batch.Completed {
 		code, message := jsonl.Describe(r)
 		out.Error = &ResultError{code, message}

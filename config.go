@@ -1,12 +1,14 @@
 package fusillade
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/trace"
 
@@ -64,6 +66,27 @@ type Config struct {
 	// keeps it, and shuts it down after Close.
 	TracerProvider trace.TracerProvider
 
+	// OnResult is called with the result of each call that this process has made, once
+	// it is stored. It needs a Role that consumes. It is called at least once: a process
+	// that ends before the callback has returned leaves it to the next one with an
+	// OnResult on the same database, at its start or when this one is taken for dead
+	// (StaleDaemonThreshold). After an error or a panic it is called again, after a
+	// second at first and ten minutes at last, until it returns nil. A call has a
+	// minute; it must return when its context ends. Results of requests that were
+	// canceled or expired without a call have no callback.
+	OnResult func(context.Context, Result) error
+	// OnResultConcurrency is how many calls of OnResult are made at once; default 16.
+	// While 256 MiB of results, or 16,384, wait for it, no call to an endpoint begins.
+	OnResultConcurrency int
+	// OnResultTx is called in the transaction that writes results, with those: what it
+	// does in the transaction takes effect exactly once. It must not end the
+	// transaction, nor use this Fusillade. While it runs, other results of the same
+	// batches wait. After ten seconds, an error or a panic its statements are rolled
+	// back, the results are stored without them, and it is called again of each by
+	// itself, in a transaction of its own, as often as OnResult. It may be called from
+	// several goroutines.
+	OnResultTx func(context.Context, pgx.Tx, []Result) error
+
 	// MaxInFlight bounds the calls in flight in this process; default 1,000.
 	MaxInFlight int
 	// DrainTimeout is what calls in flight have when Run is told to end; default 30 s.
@@ -109,7 +132,7 @@ func DefaultConfig() Config {
 		panic("fusillade: a default is out of range: " + err.Error()) // a test asks that none is
 	}
 	return Config{
-		MaxConns: s.MaxConns, StreamReplicas: s.StreamReplicas, MaxInFlight: s.MaxInFlight, DrainTimeout: s.DrainTimeout.Duration(),
+		MaxConns: s.MaxConns, StreamReplicas: s.StreamReplicas, OnResultConcurrency: 16, MaxInFlight: s.MaxInFlight, DrainTimeout: s.DrainTimeout.Duration(),
 		ClaimBatchSize: s.ClaimBatchSize, DefaultModelConcurrency: int(s.DefaultModelConcurrency), ClaimInterval: s.ClaimInterval.Duration(),
 		MaxRetries: s.MaxRetries.Pointer(), StopBeforeDeadline: s.StopBeforeDeadline.Pointer(),
 		Backoff: s.Backoff.Duration(), BackoffFactor: s.BackoffFactor, MaxBackoff: s.MaxBackoff.Duration(), Timeout: s.Timeout.Duration(),
@@ -127,6 +150,12 @@ func (c Config) settings() (*config.Standalone, error) {
 	}
 	if c.NATS == nil && c.DataDir == "" {
 		return nil, errors.New("DataDir is required, or NATS and DatabaseURL")
+	}
+	if c.OnResult != nil && c.OnResultConcurrency < 1 {
+		return nil, errors.New("OnResultConcurrency must be at least 1")
+	}
+	if (c.OnResult != nil || c.OnResultTx != nil) && c.Role == RoleDispatcher {
+		return nil, errors.New("OnResult and OnResultTx are called by consumers, and RoleDispatcher is none")
 	}
 	s := new(config.Standalone)
 	if err := config.SetDefaults(s); err != nil {

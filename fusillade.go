@@ -71,6 +71,7 @@ func New(ctx context.Context, cfg Config) (*Fusillade, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fusillade: %w", err)
 	}
+	f.resources.Callbacks = cfg.callbacks()
 	f.resources.Tracer = tracing.New(cfg.TracerProvider)
 	if cfg.ShouldRetry != nil {
 		f.resources.ShouldRetry = func(r upstream.Response) bool {

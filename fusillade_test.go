@@ -24,6 +24,7 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 // program is one that embeds Fusillade, with its own Postgres and NATS.
 type program struct {
 	*fusillade.Fusillade
+	cfg  fusillade.Config
 	t    *testing.T
 	mock *mock.Server
 	db   *pgx.Conn
@@ -63,7 +64,7 @@ func newProgram(t *testing.T, settings mock.Settings, change func(*fusillade.Con
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close(context.Background()) })
-	return &program{f, t, endpoint, db}
+	return &program{f, cfg, t, endpoint, db}
 }
 
 // run works until the test ends.

@@ -20,6 +20,7 @@ GRANT SELECT ON goose_db_version TO fusillade_dispatcher, fusillade_consumer, fu
 GRANT SELECT, UPDATE, DELETE         ON batches, cursors, files TO fusillade_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON requests TO fusillade_dispatcher;
 GRANT SELECT, INSERT, DELETE         ON results TO fusillade_dispatcher;
+GRANT SELECT, DELETE                 ON callbacks TO fusillade_dispatcher;
 GRANT SELECT, INSERT, UPDATE         ON batch_usage TO fusillade_dispatcher;
 GRANT SELECT, DELETE                 ON templates TO fusillade_dispatcher;
 GRANT UPDATE (body)                  ON templates TO fusillade_dispatcher;

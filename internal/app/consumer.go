@@ -46,8 +46,12 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 		return ignoreStop(taking, err)
 	}
 	defer stopResolver()
+	results, err := newCallbacks(r, cfg, d)
+	if err != nil {
+		return err
+	}
 	c, err := consume.New(taking, consume.Config{
-		Store: r.Store, Caller: client, Conn: r.Conn, Shards: r.Streams.Shards, Daemon: d.ID,
+		Store: results.store, Caller: client, Conn: r.Conn, Shards: r.Streams.Shards, Daemon: d.ID,
 		Resolve: endpoints.Resolve, BatchKey: endpoints.BatchKey,
 		Rates: consume.RateLimits{Endpoints: cfg.EndpointRateLimits, OwnKeys: cfg.OwnKeyRateLimit.RateLimit},
 		Retry: cfg.RetryPolicy(), MaxStreamBackoff: cfg.MaxStreamBackoff.Duration(), MaxHold: cfg.MaxHold.Duration(), Lease: lease(&cfg.Daemon),
@@ -68,6 +72,7 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 		s := c.Stats()
 		return postgres.Progress{Completed: s.Completed, Failed: s.Failed, InFlight: s.InFlight}
 	})
+	defer results.run(taking, c)()
 	defer holdGCFloor()()
 	return c.Run(taking, doing)
 }

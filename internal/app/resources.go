@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fusillade/internal/callback"
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
 	"fusillade/internal/pgconnect"
@@ -34,6 +35,8 @@ type Resources struct {
 	door *door
 	// ShouldRetry says which answers are worth another call; nil: as the settings say.
 	ShouldRetry func(upstream.Response) bool
+	// Callbacks are whom consumers call of results; zero: nobody.
+	Callbacks callback.Program
 	// Tracer makes spans; nil: there are none.
 	Tracer *tracing.Tracer
 	// Telemetry and AdminAddr are set by ServeAdmin.

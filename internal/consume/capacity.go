@@ -69,7 +69,7 @@ func (c *capacity) free(slots slotAccount) (offer bool) {
 	return c.wanted.Swap(false)
 }
 
-// addResult counts bytes of a result that waits to be stored.
+// addResult counts bytes of a result that waits to be stored, or for the program.
 func (c *capacity) addResult(bytes int) { c.results.Add(int64(bytes)) }
 
 // freeResult counts bytes that wait no more. The caller must wake all pools if it

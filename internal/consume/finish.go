@@ -78,6 +78,17 @@ func (c *Consumer) remove(t *task) {
 	}
 }
 
+// AddResult counts bytes of results that are stored and wait for something else. They
+// count among those that wait to be stored: while there are too many, no call begins.
+func (c *Consumer) AddResult(bytes int) { c.capacity.addResult(bytes) }
+
+// FreeResult counts bytes that wait no more.
+func (c *Consumer) FreeResult(bytes int) {
+	if c.capacity.freeResult(bytes) {
+		c.dispatchAll()
+	}
+}
+
 // abandon lets go of a task whose request finished or was taken over elsewhere.
 func (c *Consumer) abandon(t *task) {
 	if t.liveness() == postgres.Ended {

@@ -240,6 +240,24 @@ func TestResultsThatWaitAreBounded(t *testing.T) {
 	}
 }
 
+// Results that are stored and wait for a program count too.
+func TestResultsThatWaitForAProgramAreBounded(t *testing.T) {
+	t.Parallel()
+	const bound = 1000
+	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: 10}))
+	r := c.startTuned(func(r *Consumer) {
+		r.capacity.maxResults = bound
+		r.AddResult(bound)
+	})
+	id := c.Begin(lines(3, testModel))
+	until(t, "their messages wait", func() bool { return c.Queued() == 3 })
+	if calls := len(c.endpoint.all()); calls != 0 || r.room() != 0 {
+		t.Errorf("%d calls were made, with room for %d, while results wait for the program", calls, r.room())
+	}
+	r.FreeResult(bound)
+	c.AwaitEnd(id)
+}
+
 func TestIncidentIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

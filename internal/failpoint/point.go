@@ -28,6 +28,14 @@ const (
 	Called Point = "called"
 	// Finished: results and retries are committed, the broker was not told.
 	Finished Point = "finished"
+	// Owed: results are committed, the program that is owed a call of each has had
+	// none.
+	Owed Point = "owed"
+	// Answered: the program was called and has returned, which Postgres was not told.
+	Answered Point = "answered"
+	// Within: the program was called in the transaction that writes results, which is
+	// not committed.
+	Within Point = "within"
 	// Returned: a retry is committed, its message not released.
 	Returned Point = "returned"
 )

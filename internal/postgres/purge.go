@@ -60,6 +60,10 @@ SELECT EXISTS (SELECT FROM batches WHERE file_id = files.id) FROM files WHERE id
 DELETE FROM cursors WHERE batch_id = $1
    AND model <= (SELECT max(model) FROM (SELECT model FROM cursors WHERE batch_id = $1 ORDER BY model LIMIT $2) t)`
 
+	purgeCallbacksSQL = `
+DELETE FROM callbacks WHERE batch_id = $1
+   AND seq <= (SELECT max(seq) FROM (SELECT seq FROM callbacks WHERE batch_id = $1 ORDER BY seq LIMIT $2) t)`
+
 	purgeTemplatesSQL = `
 DELETE FROM templates WHERE file_id = $1
    AND line <= (SELECT max(line) FROM (SELECT line FROM templates WHERE file_id = $1 ORDER BY line LIMIT $2) t)`
@@ -87,7 +91,7 @@ func rowsOf(table string) string {
 
 // purgeSteps empty the tables of a batch, one after the other; its own row,
 // by which the next purge finds the rest after a crash, goes last.
-var purgeSteps = []string{rowsOf("results"), rowsOf("requests"), purgeCursorsSQL}
+var purgeSteps = []string{rowsOf("results"), rowsOf("requests"), purgeCallbacksSQL, purgeCursorsSQL}
 
 // ExpireFiles deletes up to n files whose time is over, and their batches with
 // them. A file's time is over at its expires_at, but not before all of its

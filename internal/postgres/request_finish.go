@@ -71,7 +71,7 @@ WITH i AS (
     DELETE FROM requests r USING i
      WHERE r.ctid = i.place AND r.claim = i.claim AND r.delivery = i.delivery
        AND r.state = 'processing' AND r.daemon_id = $1
-    RETURNING r.started_at, r.routed_model, i.*
+    RETURNING r.started_at, r.routed_model, r.file_id, i.*
 ), numbered AS (
     SELECT g.*, b.next_seq + (row_number() OVER (PARTITION BY g.batch_id ORDER BY g.line)) - 1 AS seq
       FROM gone g
@@ -93,7 +93,10 @@ WITH i AS (
      WHERE b.id = n.batch_id
     RETURNING b.id, b.budget_exceeded_at = now() AS spent
 )
-SELECT batch_id, line FROM gone
+` + finishedSQL
+
+	// Ends finishSQL; owedSQL is in its place where somebody is to be called.
+	finishedSQL = `SELECT batch_id, line FROM gone
  UNION ALL
 SELECT id, 0 FROM counted WHERE spent`
 
@@ -142,20 +145,25 @@ func (s *Store) Finish(ctx context.Context, daemon batch.DaemonID, completions [
 		return rows.Err()
 	}
 	var b pgx.Batch
-	if len(completions) > 0 && len(releases) > 0 {
-		queueLocks(&b, completions, releases)
-	}
-	if len(completions) > 0 {
-		queueCompletions(&b, daemon, completions, collect)
-	}
-	if len(releases) > 0 {
-		queueReleases(&b, daemon, releases, collect)
-	}
+	queueFinish(&b, daemon, completions, releases, finishSQL, collect, collect)
 	// The statements of one pgx.Batch are one transaction.
 	if err := s.db.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, fmt.Errorf("storing results: %w", err)
 	}
 	return written, nil
+}
+
+// queueFinish queues what a flush does, with sql for its completions.
+func queueFinish(b *pgx.Batch, daemon batch.DaemonID, completions []Completion, releases []Release, sql string, completed, released func(pgx.Rows) error) {
+	if len(completions) > 0 && len(releases) > 0 {
+		queueLocks(b, completions, releases)
+	}
+	if len(completions) > 0 {
+		queueCompletions(b, daemon, completions, sql, completed)
+	}
+	if len(releases) > 0 {
+		queueReleases(b, daemon, releases, released)
+	}
 }
 
 // queueLocks takes all locks that the flush needs, in the order that every
@@ -178,10 +186,10 @@ func queueLocks(b *pgx.Batch, completions []Completion, releases []Release) {
 	b.Queue(lockRequestsSQL, k.batches, k.lines)
 }
 
-func queueCompletions(b *pgx.Batch, daemon batch.DaemonID, list []Completion, collect func(pgx.Rows) error) {
+func queueCompletions(b *pgx.Batch, daemon batch.DaemonID, list []Completion, sql string, collect func(pgx.Rows) error) {
 	args := completionColumns.args(inOrder(list, func(c *Completion) batch.RequestID { return c.ID }))
 	b.Queue(lockBatchesSQL, distinct(args[0].([][16]byte)))
-	b.Queue(finishSQL, append([]any{[16]byte(daemon)}, args...)...).Query(collect)
+	b.Queue(sql, append([]any{[16]byte(daemon)}, args...)...).Query(collect)
 }
 
 func queueReleases(b *pgx.Batch, daemon batch.DaemonID, releases []Release, collect func(pgx.Rows) error) {
