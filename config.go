@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
 	"fusillade/internal/batch"
@@ -41,14 +44,20 @@ type Response struct {
 // a zero in its place means zero.
 type Config struct {
 	// DataDir keeps an embedded Postgres and an embedded NATS server. It is required
-	// unless NATS and DatabaseURL are set. One process at a time may use it.
+	// unless NATS and a database are set. One process at a time may use it.
 	DataDir string
-	// DatabaseURL is the program's own Postgres, such as postgres://user@host/database,
-	// in which Fusillade has its own tables. DatabaseDirectURL leads to the same
-	// database past a pooler, if there is one between.
+	// Pool is the program's own pool of connections to a Postgres, in which Fusillade
+	// has its own tables. It stays open. Ten connections beside those of the program
+	// are a good size. Sessions for leading, listening and migrating are opened as the
+	// pool opens its own, or by DatabaseDirectURL.
+	Pool *pgxpool.Pool
+	// DatabaseURL is used in its place for connections of Fusillade's own, such as
+	// postgres://user@host/database, read as libpq does, its variables included.
+	// DatabaseDirectURL leads to the same database past a pooler such as pgbouncer, if
+	// there is one between.
 	DatabaseURL       string
 	DatabaseDirectURL string
-	MaxConns          int // to Postgres; default 10
+	MaxConns          int // to DatabaseURL; default 10
 	// NATS is the program's own connection to a server with JetStream. It stays open.
 	NATS           *nats.Conn
 	StreamReplicas int // of each stream; default 1
@@ -65,6 +74,13 @@ type Config struct {
 	// TracerProvider makes the spans of OpenTelemetry; nil: there are none. The program
 	// keeps it, and shuts it down after Close.
 	TracerProvider trace.TracerProvider
+	// Metrics is where the metrics of docs/operations.md are registered, of one
+	// Fusillade: prometheus.WrapRegistererWith keeps several apart. Nil: nowhere.
+	Metrics prometheus.Registerer
+	// Transport makes the calls to endpoints, from many goroutines. Its own pool of
+	// connections should have room for MaxInFlight. Nil: one that is made for long
+	// calls, many at once, and uses no proxy.
+	Transport http.RoundTripper
 
 	// OnResult is called with the result of each call that this process has made, once
 	// it is stored. It needs a Role that consumes. It is called at least once: a process
@@ -143,19 +159,28 @@ func DefaultConfig() Config {
 	}
 }
 
+// check says what cannot go together.
+func (c Config) check() error {
+	ownDatabase := c.DatabaseURL != "" || c.Pool != nil
+	switch {
+	case c.DatabaseURL != "" && c.Pool != nil:
+		return errors.New("Pool and DatabaseURL exclude each other: Pool is enough")
+	case (c.NATS == nil) == ownDatabase:
+		return errors.New("NATS goes together with Pool or DatabaseURL: both are the program's own, or neither, with DataDir")
+	case c.NATS == nil && c.DataDir == "":
+		return errors.New("DataDir is required, or NATS with Pool or DatabaseURL")
+	case c.OnResult != nil && c.OnResultConcurrency < 1:
+		return errors.New("OnResultConcurrency must be at least 1")
+	case (c.OnResult != nil || c.OnResultTx != nil) && c.Role == RoleDispatcher:
+		return errors.New("OnResult and OnResultTx are called by consumers, and RoleDispatcher is none")
+	}
+	return nil
+}
+
 // settings are those of the configuration, checked as those of the environment are.
 func (c Config) settings() (*config.Standalone, error) {
-	if (c.NATS == nil) != (c.DatabaseURL == "") {
-		return nil, errors.New("NATS and DatabaseURL go together: both are the program's own, or neither, with DataDir")
-	}
-	if c.NATS == nil && c.DataDir == "" {
-		return nil, errors.New("DataDir is required, or NATS and DatabaseURL")
-	}
-	if c.OnResult != nil && c.OnResultConcurrency < 1 {
-		return nil, errors.New("OnResultConcurrency must be at least 1")
-	}
-	if (c.OnResult != nil || c.OnResultTx != nil) && c.Role == RoleDispatcher {
-		return nil, errors.New("OnResult and OnResultTx are called by consumers, and RoleDispatcher is none")
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	s := new(config.Standalone)
 	if err := config.SetDefaults(s); err != nil {
@@ -173,6 +198,7 @@ func (c Config) settings() (*config.Standalone, error) {
 	if c.DatabaseDirectURL != "" {
 		set("DatabaseDirectURL", &s.Postgres.DirectURL, c.DatabaseDirectURL)
 	}
+	set("Upstream", &s.Upstream.Proxy, "none") // the environment is the program's
 	if c.Upstream != "" {
 		set("Upstream", &s.Upstream.URL, c.Upstream)
 	}

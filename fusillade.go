@@ -26,11 +26,14 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"fusillade/internal/app"
 	"fusillade/internal/batch"
 	"fusillade/internal/config"
 	"fusillade/internal/control"
 	"fusillade/internal/postgres"
+	"fusillade/internal/telemetry"
 	"fusillade/internal/tracing"
 	"fusillade/internal/upstream"
 )
@@ -45,6 +48,7 @@ type Fusillade struct {
 	local      *app.Local // nil: Postgres and NATS are the program's own
 
 	running sync.Mutex
+	up      prometheus.Gauge // registered: nobody else's metrics are there; nil: nowhere
 }
 
 // ErrRunning is returned by Run when it runs already.
@@ -66,12 +70,15 @@ func New(ctx context.Context, cfg Config) (*Fusillade, error) {
 			f.resources = f.local.Resources
 		}
 	} else {
-		f.resources, err = app.Embed(ctx, settings, cfg.NATS, cfg.Logger)
+		f.resources, err = app.Embed(ctx, settings, cfg.Pool, cfg.NATS, cfg.Logger)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("fusillade: %w", err)
 	}
-	f.resources.Callbacks = cfg.callbacks()
+	if err := f.registerMetrics(); err != nil {
+		return nil, errors.Join(fmt.Errorf("fusillade: %w", err), f.Close())
+	}
+	f.resources.Callbacks, f.resources.Transport = cfg.callbacks(), cfg.Transport
 	f.resources.Tracer = tracing.New(cfg.TracerProvider)
 	if cfg.ShouldRetry != nil {
 		f.resources.ShouldRetry = func(r upstream.Response) bool {
@@ -93,6 +100,10 @@ func (f *Fusillade) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	defer f.running.Unlock()
+	if f.up != nil {
+		f.up.Set(1)
+		defer f.up.Set(0)
+	}
 	doing := context.WithoutCancel(ctx) // DrainTimeout bounds it
 	switch f.cfg.Role {
 	case RoleDispatcher:
@@ -101,6 +112,20 @@ func (f *Fusillade) Run(ctx context.Context) error {
 		return app.Consume(ctx, doing, f.resources, f.settings.Consumer(), nil)
 	}
 	return app.Standalone(ctx, doing, f.resources, f.settings, nil)
+}
+
+// registerMetrics begins with one that says whose they are: a second Fusillade would
+// mix its metrics with them, where it did not fail.
+func (f *Fusillade) registerMetrics() error {
+	if f.cfg.Metrics == nil {
+		return nil
+	}
+	up := prometheus.NewGauge(prometheus.GaugeOpts{Name: telemetry.Name("running"), Help: "1 while Run of package fusillade works."})
+	if err := f.cfg.Metrics.Register(up); err != nil {
+		return fmt.Errorf("Metrics has those of a Fusillade already, give each a registerer of its own (prometheus.WrapRegistererWith): %w", err)
+	}
+	f.up, f.resources.Telemetry = up, app.MetricsTo(f.cfg.Metrics)
+	return nil
 }
 
 // SetModelConcurrency changes a model's limit in the whole cluster, within a
@@ -124,6 +149,9 @@ func (f *Fusillade) SetModelEscalation(ctx context.Context, model string, e Esca
 // Close closes what New opened. The program's own NATS connection stays open. Run
 // must have returned.
 func (f *Fusillade) Close() error {
+	if f.up != nil {
+		f.cfg.Metrics.Unregister(f.up)
+	}
 	if f.local != nil {
 		return f.local.Stop()
 	}

@@ -47,6 +47,10 @@ func newProgram(t *testing.T, settings mock.Settings, change func(*fusillade.Con
 	if change != nil {
 		change(&cfg)
 	}
+	url := cfg.DatabaseURL
+	if cfg.Pool != nil {
+		cfg.DatabaseURL = ""
+	}
 	f, err := fusillade.New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +63,7 @@ func newProgram(t *testing.T, settings mock.Settings, change func(*fusillade.Con
 			t.Error("the program's own connection was closed")
 		}
 	})
-	db, err := pgx.Connect(t.Context(), cfg.DatabaseURL)
+	db, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,6 +62,13 @@ func Up(ctx context.Context, databaseURL string) error {
 	return up(ctx, files, databaseURL)
 }
 
+// UpConn is Up for a connection that is configured already.
+func UpConn(ctx context.Context, cfg *pgx.ConnConfig) error {
+	cfg = cfg.Copy()
+	pgconnect.Bound(cfg)
+	return upConn(ctx, files, cfg)
+}
+
 // Down rolls the newest applied migration back. It returns ErrNothingApplied
 // when there is none.
 func Down(ctx context.Context, databaseURL string) error {
@@ -102,9 +109,17 @@ func Compare(ctx context.Context, databaseURL string) (Schema, error) {
 }
 
 func up(ctx context.Context, fsys fs.FS, databaseURL string) error {
+	cfg, err := pgconnect.Parse(databaseURL)
+	if err != nil {
+		return fmt.Errorf("migrating up: %w", err)
+	}
+	return upConn(ctx, fsys, cfg)
+}
+
+func upConn(ctx context.Context, fsys fs.FS, cfg *pgx.ConnConfig) error {
 	ctx, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()
-	provider, db, err := open(ctx, fsys, databaseURL, holdLock)
+	provider, db, err := openConn(ctx, fsys, cfg, holdLock)
 	if err != nil {
 		return fmt.Errorf("migrating up: %w", err)
 	}
@@ -212,6 +227,10 @@ func open(ctx context.Context, fsys fs.FS, databaseURL string, setUp func(contex
 	if err != nil {
 		return nil, nil, err
 	}
+	return openConn(ctx, fsys, cfg, setUp)
+}
+
+func openConn(ctx context.Context, fsys fs.FS, cfg *pgx.ConnConfig, setUp func(context.Context, *pgx.Conn) error) (*goose.Provider, *sql.DB, error) {
 	if setUp != nil && cfg.ValidateConnect == nil {
 		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}

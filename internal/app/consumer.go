@@ -33,8 +33,8 @@ func consumeUntil(taking, doing context.Context, r Resources, cfg *config.Consum
 	client, err := upstream.New(upstream.Config{
 		Timeout: cfg.Timeout.Duration(), FirstTokenTimeout: cfg.FirstTokenTimeout.Duration(),
 		StallTimeout: cfg.StallTimeout.Duration(), StreamTimeout: cfg.StreamedTimeout.Duration(), MaxIdleConnsPerHost: cfg.MaxInFlight, Proxy: cfg.Upstream.Proxy.For(),
-		ShouldRetry: shouldRetry,
-		TLS:         trust, NoHTTP2: !cfg.HTTP2, Log: r.Log,
+		ShouldRetry: shouldRetry, Transport: r.Transport,
+		TLS: trust, NoHTTP2: !cfg.HTTP2, Log: r.Log,
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,6 +36,8 @@ type Resources struct {
 	door *door
 	// ShouldRetry says which answers are worth another call; nil: as the settings say.
 	ShouldRetry func(upstream.Response) bool
+	// Transport makes calls to endpoints; nil: one of our own.
+	Transport http.RoundTripper
 	// Callbacks are whom consumers call of results; zero: nobody.
 	Callbacks callback.Program
 	// Tracer makes spans; nil: there are none.

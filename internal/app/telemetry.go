@@ -20,7 +20,8 @@ import (
 // Telemetry is what the admin server shows of a process: its metrics, and the
 // daemon at work in it. A nil one shows nothing.
 type Telemetry struct {
-	registry *prometheus.Registry
+	registry *prometheus.Registry           // nil: there is injected
+	injected prometheus.Registerer          // a program's own
 	waiting  atomic.Pointer[string]         // what the process waits for as it starts
 	ready    atomic.Pointer[Resources]      // nil: it waits
 	daemon   atomic.Pointer[observedDaemon] // nil: none is registered
@@ -31,6 +32,9 @@ type observedDaemon struct {
 	taking context.Context
 	alive  func() error
 }
+
+// MetricsTo has daemons register their metrics with a program's own registerer.
+func MetricsTo(reg prometheus.Registerer) *Telemetry { return &Telemetry{injected: reg} }
 
 // ServeAdmin serves health and metrics at its address, or nothing if that is empty. From
 // the end of taking on the process is not ready; nor is it while no daemon
@@ -156,8 +160,11 @@ func (o *Telemetry) whenReady(check func(context.Context, *Resources) error) fun
 
 // metrics is where the metrics of this process are registered; nil: nowhere.
 func (o *Telemetry) metrics() prometheus.Registerer {
-	if o == nil {
+	switch {
+	case o == nil:
 		return nil
+	case o.injected != nil:
+		return o.injected
 	}
 	return o.registry
 }

@@ -150,6 +150,24 @@ func all(withPlanner bool) []setting {
 	return slices.Clone(pinned)
 }
 
+// UnpinPlannerSQL plans what follows in a transaction as servers do by default: for
+// statements that are not the store's.
+func UnpinPlannerSQL() string {
+	var b strings.Builder
+	for i, s := range planner {
+		value := "on"
+		if s.name == "plan_cache_mode" {
+			value = "auto"
+		}
+		separator := ", "
+		if i == 0 {
+			separator = "SELECT "
+		}
+		fmt.Fprintf(&b, "%sset_config('%s', '%s', true)", separator, s.name, value)
+	}
+	return b.String()
+}
+
 // Settings lists the settings that sessions have, and their values.
 func Settings() (list [][2]string) {
 	for _, s := range all(true) {

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/pgconnect"
 )
 
 // Owing says who is to be called of the results that FinishOwing writes.
@@ -147,6 +148,9 @@ func (f *owedFlush) released(rows pgx.Rows) error {
 // rows of batches locked.
 const inTxTimeout = 10 * time.Second
 
+// plannerSQL is for the program's statements: ours walk indexes and nothing else.
+var plannerSQL = pgconnect.UnpinPlannerSQL()
+
 // callInTx calls a program within a savepoint, to which its error, its panic and its
 // own rollback go back.
 func callInTx(ctx context.Context, tx pgx.Tx, call InTx, results []batch.Result) error {
@@ -158,6 +162,9 @@ func callInTx(ctx context.Context, tx pgx.Tx, call InTx, results []batch.Result)
 				err = fmt.Errorf("panic: %v", p)
 			}
 		}()
+		if _, err := tx.Exec(ctx, plannerSQL); err != nil {
+			return err
+		}
 		return call(ctx, tx, results)
 	})
 }

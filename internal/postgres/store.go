@@ -17,6 +17,9 @@ import (
 
 // Config says where the database is and how it may be used.
 type Config struct {
+	// Pool is a program's own pool, which Close leaves open. Its sessions have the
+	// program's settings, so each transaction brings ours along. Nil: one for URL.
+	Pool *pgxpool.Pool
 	// URL is a connection string as libpq reads it. It may lead through a pooler
 	// that gives out sessions by the transaction, if DirectURL is set.
 	URL string
@@ -35,9 +38,12 @@ type Config struct {
 // the errors of package batch, or the driver's error wrapped; Classify
 // tells which of those are worth a retry.
 type Store struct {
-	pool     *pgxpool.Pool
-	db       database        // the pool, as statements use it
-	direct   *pgx.ConnConfig // of sessions of their own
+	pool   *pgxpool.Pool
+	shared bool            // the pool is a program's own
+	db     database        // the pool, as statements use it
+	direct *pgx.ConnConfig // of sessions of their own
+	// before is called with a copy of direct; nil: it is as it is.
+	before   func(context.Context, *pgx.ConnConfig) error
 	primary  *primaryKeeper
 	timeout  time.Duration
 	slice    int        // sliceRequests, but in tests
@@ -59,6 +65,9 @@ func (s *Store) Excluding(batches []batch.ID) *Store {
 // Open connects to the database. It does not migrate it. An error that is
 // pgconnect.Unfit does not pass by waiting.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if cfg.Pool != nil {
+		return openShared(ctx, cfg)
+	}
 	pc, err := pgxpool.ParseConfig(cfg.URL)
 	if err != nil {
 		return nil, pgconnect.ErrInvalidURL // the cause may quote the password
@@ -128,7 +137,14 @@ func inspect(ctx context.Context, url, direct *pgx.ConnConfig, differ bool) (pgc
 // session opens a connection of its own, for what lives and dies with it. The
 // caller closes it.
 func (s *Store) session(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := pgx.ConnectConfig(ctx, s.direct)
+	direct := s.direct
+	if s.before != nil {
+		direct = direct.Copy()
+		if err := s.before(ctx, direct); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := pgx.ConnectConfig(ctx, direct)
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +161,12 @@ func closeSession(ctx context.Context, conn *pgx.Conn) {
 	_ = conn.Close(closing)
 }
 
-// Close waits for connections in use and closes the pool.
-func (s *Store) Close() { s.pool.Close() }
+// Close waits for connections in use and closes the pool, unless it is a program's own.
+func (s *Store) Close() {
+	if !s.shared {
+		s.pool.Close()
+	}
+}
 
 // Ping checks that the database answers and takes writes, else it returns
 // ErrReadOnly.

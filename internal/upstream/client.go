@@ -27,7 +27,7 @@ var (
 // Client makes calls. It is safe for concurrent use.
 type Client struct {
 	cfg       Config
-	transport *http.Transport
+	transport http.RoundTripper
 	dialer    *dialer
 	refusals  usageRefusals
 	balancer  *balancer
@@ -40,6 +40,14 @@ func New(cfg Config) (*Client, error) {
 	}
 	cfg = cfg.withDefaults()
 	dialer := newDialer(cfg.ConnectTimeout)
+	transport := cfg.Transport
+	if transport == nil {
+		transport = newTransport(cfg, dialer)
+	}
+	return &Client{cfg: cfg, transport: transport, dialer: dialer, balancer: newBalancer(cfg.Log, cfg.ConnectTimeout+probeGrace)}, nil
+}
+
+func newTransport(cfg Config, dialer *dialer) *http.Transport {
 	transport := &http.Transport{
 		DialContext:            dialer.dial,
 		TLSClientConfig:        cfg.TLS.Clone(),
@@ -60,7 +68,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Proxy != nil {
 		transport.Proxy = func(r *http.Request) (*url.URL, error) { return cfg.Proxy(r.URL) }
 	}
-	return &Client{cfg: cfg, transport: transport, dialer: dialer, balancer: newBalancer(cfg.Log, cfg.ConnectTimeout+probeGrace)}, nil
+	return transport
 }
 
 func protocols(http2 bool) *http.Protocols {
@@ -70,9 +78,12 @@ func protocols(http2 bool) *http.Protocols {
 	return p
 }
 
-// Close closes the idle connections. Call it once the last Do has returned.
+// Close closes the idle connections, unless they are those of Config.Transport. Call
+// it once the last Do has returned.
 func (c *Client) Close() {
-	c.transport.CloseIdleConnections()
+	if own, ok := c.transport.(*http.Transport); ok && c.cfg.Transport == nil {
+		own.CloseIdleConnections()
+	}
 }
 
 // Do makes one call and classifies its outcome. It returns when the

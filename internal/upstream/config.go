@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -62,6 +63,10 @@ type Config struct {
 	Proxy func(*url.URL) (*url.URL, error)
 	// TLS configures https. Nil: the system's roots.
 	TLS *tls.Config
+	// Transport makes the calls. Timeout bounds them; of the other times, Proxy, TLS and
+	// connections this package knows nothing then. It must be safe for concurrent use.
+	// Nil: one of this package.
+	Transport http.RoundTripper
 	// NoHTTP2 keeps to HTTP/1.1 where an https endpoint speaks HTTP/2.
 	NoHTTP2 bool
 	// UserAgent is sent with every call. Empty: DefaultUserAgent.
