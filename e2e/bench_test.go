@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"fusillade/internal/mock"
@@ -49,5 +52,42 @@ func TestBenchOfACluster(t *testing.T) {
 	}
 	if files+batches+models != 0 {
 		t.Errorf("it left %d files, %d batches and the settings of %d models", files, batches, models)
+	}
+}
+
+// TestBenchFromFileToOutput takes a file the whole way, on a Postgres that it is given,
+// and deletes all of it.
+func TestBenchFromFileToOutput(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, mock.Settings{})
+	curve := filepath.Join(t.TempDir(), "curve.csv")
+	var got struct {
+		Requests int `json:"requests"`
+		Tenths   []struct {
+			PerSecond float64 `json:"requests_per_second"`
+			WALBytes  float64 `json:"wal_bytes_per_request"`
+		} `json:"tenths"`
+		OutputBytes int64   `json:"output_bytes"`
+		DeletedRows int64   `json:"deleted_rows"`
+		BesideRatio float64 `json:"beside_ratio"`
+	}
+	out := c.run("bench", "--file-to-output", "--requests", "300", "--data-dir", t.TempDir(), "--curve", curve, "--json")
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got.Requests != 300 || len(got.Tenths) != 10 || got.OutputBytes == 0 || got.DeletedRows != 600 || got.BesideRatio <= 0 {
+		t.Errorf("it measured %+v", got)
+	}
+	for i, tenth := range got.Tenths {
+		if tenth.PerSecond <= 0 {
+			t.Errorf("tenth %d: %+v", i+1, tenth)
+		}
+	}
+	rows, err := os.ReadFile(curve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(rows), "\n"); n != 11 {
+		t.Errorf("the curve has %d lines, want a head and ten: %s", n, rows)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"time"
 
@@ -21,6 +22,9 @@ type benchCmd struct {
 	JSON        bool          `name:"json" help:"Print one JSON object."`
 	CPUProfile  string        `name:"cpu-profile" placeholder:"FILE" help:"Write a CPU profile of this process, for go tool pprof."`
 
+	FileToOutput bool   `name:"file-to-output" help:"Take a generated file the whole way to its output file, with the rate, the tables and the log of Postgres by tenths; then delete all of it while a second batch runs. It says first how much disk that needs."`
+	CurveFile    string `name:"curve" placeholder:"FILE" help:"With --file-to-output: write the tenths as CSV."`
+
 	Cluster     bool   `help:"Measure the daemons of the cluster that FUSILLADE_DATABASE_URL and FUSILLADE_NATS_URL name. They call a mock endpoint here, by models that are made for it."`
 	DatabaseURL string `name:"database-url" placeholder:"URL" help:"The cluster's database, in place of FUSILLADE_DATABASE_URL; implies --cluster. Others on this machine can see it."`
 	NATSURL     string `name:"nats-url" placeholder:"URL" help:"The cluster's broker, in place of FUSILLADE_NATS_URL; implies --cluster."`
@@ -30,7 +34,16 @@ type benchCmd struct {
 func (c *benchCmd) Run(s cli.Signals, t *cli.Terminal) error {
 	o := bench.Options{
 		Requests: c.Requests, Models: c.Models, Latency: c.Latency, Concurrency: c.Concurrency, BodyBytes: c.BodyBytes,
-		Pickups: c.Pickups, Runs: c.Runs, Replicas: c.Replicas, DataDir: c.DataDir, JSON: c.JSON, CPUProfile: c.CPUProfile, Host: c.Host,
+		Pickups: c.Pickups, Runs: c.Runs, Replicas: c.Replicas, DataDir: c.DataDir, JSON: c.JSON, CPUProfile: c.CPUProfile, CurveFile: c.CurveFile, Host: c.Host,
+	}
+	if c.FileToOutput {
+		if c.Cluster || c.DatabaseURL != "" || c.NATSURL != "" {
+			return cli.Usage(errors.New("--file-to-output measures a pipeline in this process: leave out --cluster, --database-url and --nats-url"))
+		}
+		return bench.RunWhole(s, t, o, loadSettings)
+	}
+	if c.CurveFile != "" {
+		return cli.Usage(errors.New("--curve is of a run with --file-to-output"))
 	}
 	if !c.Cluster && c.DatabaseURL == "" && c.NATSURL == "" {
 		return bench.Run(s, t, o, loadSettings)

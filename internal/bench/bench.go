@@ -3,20 +3,14 @@
 package bench
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"fusillade/internal/app"
-	"fusillade/internal/batch"
 	"fusillade/internal/cli"
 	"fusillade/internal/config"
-	"fusillade/internal/localrun"
 )
 
 // Options say what is measured.
@@ -32,6 +26,8 @@ type Options struct {
 	DataDir     string        // empty: a temporary directory
 	JSON        bool
 	CPUProfile  string // file; empty: none
+	// CurveFile gets the curve of a run from file to output, as CSV; empty: none.
+	CurveFile string
 	// Host is this machine's name or address as a cluster reaches it.
 	Host string
 }
@@ -141,44 +137,13 @@ func compare(s cli.Signals, t *cli.Terminal, o *Options, settings func() (*confi
 }
 
 func once(s cli.Signals, t *cli.Terminal, o *Options, cfg *config.Standalone, servers int) (r report, err error) {
-	dir := o.DataDir
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "fusillade-bench-"); err != nil {
-			return r, err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		// Postgres may run as another user.
-		if err := os.Chmod(dir, 0o755); err != nil {
-			return r, err
-		}
-	}
-	cfg.DefaultModelConcurrency = batch.Limit(o.Concurrency)
-	cfg.MaxInFlight = max(cfg.MaxInFlight, o.Concurrency)
-	if o.Models > 1 { // the calls in flight are those of all models together
-		cfg.MaxInFlight = o.Concurrency
-	}
-	mock, err := startMockProcess(s.Doing, "127.0.0.1:0", o.Latency)
+	st, err := setUp(s, o, cfg, servers)
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, mock.stop()) }()
-	if err := cfg.Upstream.URL.Set(mock.url); err != nil {
-		return r, err
-	}
-	log, closeLog, err := localrun.OpenLog(cfg.Logging, dir)
-	if err != nil {
-		return r, err
-	}
-	defer closeLog()
-	local, err := app.StartLocal(s.Taking, app.LocalConfig{
-		DataDir: dir, Settings: cfg, Log: log, NATSServers: servers,
-	})
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, local.Stop()) }()
-	m := &measurement{options: o, store: local.Store, conn: local.Conn, mock: mock}
-	return m.local(s, local, cfg, newCPUClock(filepath.Join(dir, "postgres")))
+	defer func() { err = errors.Join(err, st.close()) }()
+	m := &measurement{options: o, store: st.local.Store, conn: st.local.Conn, mock: st.mock}
+	return m.local(s, st)
 }
 
 func (r *report) print(t *cli.Terminal, o *Options) error {
@@ -230,14 +195,4 @@ func medians(reports []report) report {
 		*field(&r) = values[len(values)/2]
 	}
 	return r
-}
-
-// startMockProcess serves the mock endpoint in a process of its own, so that
-// its work and its garbage are not the pipeline's.
-func startMockProcess(ctx context.Context, addr string, latency time.Duration) (*mockProcess, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	return runMock(ctx, self, "--listen", addr, "--no-custom-ids", "--latency", latency.String())
 }

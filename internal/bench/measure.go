@@ -18,13 +18,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"fusillade/internal/app"
 	"fusillade/internal/batch"
 	"fusillade/internal/cli"
-	"fusillade/internal/config"
-	"fusillade/internal/consume"
 	"fusillade/internal/jsonl"
-	"fusillade/internal/localrun"
 	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
@@ -37,6 +33,8 @@ type measurement struct {
 	mock    *mockProcess
 	// wait waits for the end of a batch.
 	wait func(context.Context, batch.ID) (postgres.Batch, error)
+	// watch does too, and calls each with what is read meanwhile; nil: others do the work.
+	watch func(ctx context.Context, id batch.ID, each func(postgres.Batch) error) (postgres.Batch, error)
 	// spent says what this process has spent; nil: others do the work.
 	spent func() spending
 
@@ -63,13 +61,13 @@ func modelName(i int) string {
 }
 
 // local runs the pipeline in this process and measures it.
-func (m *measurement) local(s cli.Signals, local *app.Local, cfg *config.Standalone, cpu *cpuClock) (r report, err error) {
+func (m *measurement) local(s cli.Signals, st *setup) (r report, err error) {
 	arrivals, stopPickup, err := servePickups("127.0.0.1:0")
 	if err != nil {
 		return r, err
 	}
 	defer stopPickup()
-	if err := cfg.Upstream.Models.Set(pickupModel + "=" + arrivals.url); err != nil {
+	if err := st.cfg.Upstream.Models.Set(pickupModel + "=" + arrivals.url); err != nil {
 		return r, err
 	}
 	// Before the pipeline runs, for the figure is that of the load alone.
@@ -77,29 +75,8 @@ func (m *measurement) local(s cli.Signals, local *app.Local, cfg *config.Standal
 	if err != nil {
 		return r, err
 	}
-
-	taking, stopTaking := context.WithCancel(s.Taking)
-	defer stopTaking()
-	doing, stopDoing := context.WithCancel(s.Doing)
-	defer stopDoing()
-	finished := make(chan error, 1)
-	var consumer atomic.Pointer[consume.Consumer]
-	go func() {
-		finished <- app.Standalone(taking, doing, local.Resources, cfg, func(c *consume.Consumer) { consumer.Store(c) })
-		close(finished)
-	}()
-	defer func() {
-		stopTaking()
-		stopDoing()
-		err = errors.Join(err, <-finished)
-	}()
-	m.wait = func(ctx context.Context, id batch.ID) (postgres.Batch, error) {
-		return localrun.Watch(ctx, local, id, finished, func(postgres.Batch) error { return nil })
-	}
-	m.spent = func() spending {
-		self, database := cpu.used()
-		return spending{cpu: self, databaseCPU: database, calls: consumer.Load().Stats().CallTime}
-	}
+	stop := m.begin(s, st)
+	defer func() { err = errors.Join(err, stop()) }()
 	r, err = m.run(s.Taking, file, arrivals)
 	r.IngestPerSecond = ingest
 	return r, err
@@ -186,10 +163,20 @@ func profile(path string) (stop func(), err error) {
 
 // load stores a file of requests, and returns how many it stored a second.
 func (m *measurement) load(ctx context.Context, name func(int) string, requests, models int) (file batch.FileID, perSecond float64, err error) {
-	source := &lines{left: requests, bodies: make([][]byte, models)}
-	for i := range source.bodies {
-		source.bodies[i] = requestBody(name(i), m.options.BodyBytes)
+	return m.loadFrom(ctx, m.lines(name, requests, models), requests, models)
+}
+
+// lines are those of a file of requests.
+func (m *measurement) lines(name func(int) string, requests, models int) *lines {
+	l := &lines{left: requests, bodies: make([][]byte, models)}
+	for i := range l.bodies {
+		l.bodies[i] = requestBody(name(i), m.options.BodyBytes)
 	}
+	return l
+}
+
+// loadFrom stores the requests that are read.
+func (m *measurement) loadFrom(ctx context.Context, source io.Reader, requests, models int) (file batch.FileID, perSecond float64, err error) {
 	began := time.Now()
 	reader, err := jsonl.NewReader(source, jsonl.Config{Limits: jsonl.Limits{MaxRequests: requests, MaxModels: models, MaxFileBytes: 1 << 40}})
 	if err != nil {

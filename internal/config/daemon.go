@@ -65,7 +65,7 @@ type Daemon struct {
 	PurgeInterval            Milliseconds         `envconfig:"FUSILLADE_PURGE_INTERVAL_MS" default:"3600000" min:"0" unit:"ms" desc:"pause between purges of the rows of deleted files and batches; 0: no purge"`
 	PurgeBatchSize           int                  `envconfig:"FUSILLADE_PURGE_BATCH_SIZE" default:"1000" min:"1" max:"100000" unit:"rows" desc:"most rows removed by one delete of a purge"`
 	ModelIdle                Milliseconds         `envconfig:"FUSILLADE_MODEL_IDLE_MS" default:"600000" min:"0" unit:"ms" desc:"a model that has had no work for this long gives up its queue, slots and loops, which come back with its next request; 0: never"`
-	PurgeThrottle            Milliseconds         `envconfig:"FUSILLADE_PURGE_THROTTLE_MS" default:"100" min:"0" unit:"ms" desc:"pause between the deletes of a purge"`
+	PurgeThrottle            Milliseconds         `envconfig:"FUSILLADE_PURGE_THROTTLE_MS" default:"100" min:"0" unit:"ms" desc:"longest pause between the deletes of a purge, which otherwise rests four times as long as a delete took"`
 }
 
 // RetryPolicy is the part that decides about retries.

@@ -86,7 +86,7 @@ type Config struct {
 type Purge struct {
 	Interval time.Duration // between two purges; 0: there are none
 	Rows     int           // the most that one delete removes
-	Pause    time.Duration // between two deletes
+	Pause    time.Duration // between two deletes at most; the time of a few deletes is enough
 }
 
 func (c Config) validate() error {

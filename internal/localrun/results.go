@@ -13,9 +13,9 @@ import (
 
 const resultsPage = 1000
 
-// writeResults streams the results that a batch has to the outputs, in output
+// WriteResults streams the results that a batch has to the outputs, in output
 // order.
-func writeResults(ctx context.Context, store *postgres.Store, id batch.ID, o *cli.Outputs) error {
+func WriteResults(ctx context.Context, store *postgres.Store, id batch.ID, o *cli.Outputs) error {
 	return o.Fill(func(results, failures io.Writer) (failed bool, err error) {
 		var line []byte
 		for next := int64(0); ; {
@@ -45,7 +45,7 @@ func writePartial(ctx context.Context, t *cli.Terminal, store *postgres.Store, o
 	if b.Counts.Done() == 0 {
 		return
 	}
-	if err := writeResults(ctx, store, b.ID, o); err != nil {
+	if err := WriteResults(ctx, store, b.ID, o); err != nil {
 		t.Notef("the results so far are kept in the data directory; they could not be written: %v", err)
 		return
 	}

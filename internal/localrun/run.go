@@ -81,7 +81,7 @@ func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 		t.Notef("stopped with %d of %d requests done; run the same command again to go on", b.Counts.Done(), b.Counts.Total)
 		return cli.ErrInterrupted
 	}
-	if err := writeResults(s.Doing, local.Store, id, j.Outputs); err != nil {
+	if err := WriteResults(s.Doing, local.Store, id, j.Outputs); err != nil {
 		return stopped(s, t, err)
 	}
 	return summary(t, j.Outputs, b)
