@@ -164,11 +164,7 @@ func (d *Dispatcher) drained(msg *nats.Msg) {
 // survey reads the settings and the models with work, opens lanes for new
 // ones and wakes the others.
 func (d *Dispatcher) survey(ctx context.Context, lanes *sync.WaitGroup) error {
-	set, err := d.cfg.Store.ModelSettings(ctx)
-	if err != nil {
-		return err
-	}
-	models, err := d.cfg.Store.WaitingModels(ctx)
+	set, models, err := d.cfg.Store.Survey(ctx)
 	if err != nil {
 		return err
 	}

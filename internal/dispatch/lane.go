@@ -303,6 +303,8 @@ func (l *lane) claim(ctx context.Context, n int) (int, error) {
 		var claimed []postgres.ClaimedRequest
 		err := l.inTurn(ctx, func() (err error) {
 			began = time.Now()
+			wait := l.d.metadata.prepare(ctx, part.quotas)
+			defer wait()
 			claimed, err = part.claim(context.WithoutCancel(ctx), part.quotas)
 			return err
 		})

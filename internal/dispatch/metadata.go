@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
 
 	"fusillade/internal/batch"
 	"fusillade/internal/postgres"
@@ -50,6 +52,35 @@ const maxCachedBatches = 4096
 
 func newMetadataCache(store *postgres.Store, fields []string) *metadataCache {
 	return &metadataCache{store: store, fields: fields, batches: make(map[batch.ID]batchMetadata)}
+}
+
+// prepared is how many batches are read at once.
+const prepared = 4
+
+// prepare reads what is not known of the batches, beside their claim; wait returns
+// when it has. What could not be read is left to get.
+func (c *metadataCache) prepare(ctx context.Context, quotas []postgres.Quota) (wait func()) {
+	var g errgroup.Group
+	g.SetLimit(prepared)
+	for _, id := range c.unknown(quotas) {
+		g.Go(func() error {
+			_, _ = c.get(ctx, id)
+			return nil
+		})
+	}
+	return func() { _ = g.Wait() }
+}
+
+func (c *metadataCache) unknown(quotas []postgres.Quota) (ids []batch.ID) {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, q := range quotas {
+		if m, ok := c.batches[q.Batch]; (!ok || !m.current(now)) && !slices.Contains(ids, q.Batch) {
+			ids = append(ids, q.Batch)
+		}
+	}
+	return ids
 }
 
 func (c *metadataCache) get(ctx context.Context, id batch.ID) (batchMetadata, error) {

@@ -70,18 +70,14 @@ func (l *lane) readWaiting(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cursors, next, err := l.d.cfg.Store.OpenCursors(ctx, l.model, routes, l.next)
+	waiting, err := l.d.cfg.Store.Waiting(ctx, l.model, routes, l.next, l.nextDue)
 	if err != nil {
 		return err
 	}
-	due, nextDue, err := l.d.cfg.Store.DueBatches(ctx, l.model, l.nextDue)
-	if err != nil {
-		return err
-	}
-	cursors = l.withoutHeld(append(cursors, due...))
+	cursors := l.withoutHeld(waiting.Cursors)
 	l.scheduler.load(cursors, l.window.rate)
 	l.listed = len(cursors)
-	l.next, l.nextDue, l.read, l.nextEscalation = next, nextDue, time.Now(), escalation
+	l.next, l.nextDue, l.read, l.nextEscalation = waiting.From, waiting.FromDue, time.Now(), escalation
 	return nil
 }
 

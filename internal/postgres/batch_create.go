@@ -74,21 +74,20 @@ SELECT b.id, m.model, m.file_id, m.requests FROM b JOIN file_models m ON m.file_
 func (s *Store) CreateBatch(ctx context.Context, n NewBatch) (id batch.ID, created bool, err error) {
 	err = s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		id, created = batch.ID{}, false
-		if _, err := tx.Exec(ctx, lockOwnerSQL, n.CreatedBy); err != nil {
+		found, err := n.look(ctx, tx)
+		switch {
+		case err != nil:
 			return err
+		case found.made != (batch.ID{}):
+			id = found.made
+			return nil
+		case found.requests == 0:
+			return batch.ErrNotFound
 		}
-		if n.IdempotencyKey != "" {
-			err := tx.QueryRow(ctx, batchByKeySQL, n.CreatedBy, n.IdempotencyKey).Scan((*[16]byte)(&id))
-			if !errors.Is(err, pgx.ErrNoRows) {
+		if n.Allowance != (batch.Allowance{}) {
+			if err := n.Allowance.Check(found.active, found.queued, 1, found.requests); err != nil {
 				return err
 			}
-		}
-		var requests int64
-		if err := tx.QueryRow(ctx, newFileSQL, [16]byte(n.File), n.CreatedBy).Scan(&requests); err != nil {
-			return translate(err)
-		}
-		if err := checkAllowance(ctx, tx, n.CreatedBy, n.Allowance, 1, requests); err != nil {
-			return err
 		}
 		id, created = newID(), true
 		return n.insert(ctx, tx, id)
@@ -97,6 +96,38 @@ func (s *Store) CreateBatch(ctx context.Context, n NewBatch) (id batch.ID, creat
 		return batch.ID{}, false, fmt.Errorf("creating batch: %w", err)
 	}
 	return id, created, nil
+}
+
+// standing is what a new batch depends on.
+type standing struct {
+	made     batch.ID // under its idempotency key; zero: none was
+	requests int64    // in its file; 0: there is no such file
+	active   int      // batches that the owner has in progress
+	queued   int64    // and their requests
+}
+
+// look locks the owner and reads what the batch depends on, in one round trip. Each
+// statement sees what was committed before the lock was granted.
+func (n *NewBatch) look(ctx context.Context, tx pgx.Tx) (found standing, err error) {
+	var b pgx.Batch
+	b.Queue(lockOwnerSQL, n.CreatedBy)
+	optional := func(row pgx.Row, into ...any) error {
+		if err := row.Scan(into...); !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		return nil
+	}
+	if n.IdempotencyKey != "" {
+		b.Queue(batchByKeySQL, n.CreatedBy, n.IdempotencyKey).QueryRow(func(row pgx.Row) error {
+			return optional(row, (*[16]byte)(&found.made))
+		})
+	}
+	b.Queue(newFileSQL, [16]byte(n.File), n.CreatedBy).QueryRow(func(row pgx.Row) error { return optional(row, &found.requests) })
+	if n.Allowance != (batch.Allowance{}) {
+		b.Queue(inProgressSQL, n.CreatedBy).QueryRow(func(row pgx.Row) error { return row.Scan(&found.active, &found.queued) })
+	}
+	err = tx.SendBatch(ctx, &b).Close()
+	return found, translate(err)
 }
 
 func (n *NewBatch) insert(ctx context.Context, tx pgx.Tx, id batch.ID) error {

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"fusillade/internal/batch"
 )
 
@@ -111,40 +109,87 @@ SELECT '', r.route, c.batch_id, c.remaining, c.expires_at, c.left_us, c.created_
   LEFT JOIN users u ON u.name = c.created_by`
 )
 
+// Waiting is what waits for a claim, for one model.
+type Waiting struct {
+	Cursors []Cursor
+	// From and FromDue are where the next call goes on; zero: at the beginning.
+	From    string
+	FromDue batch.ID
+}
+
+// Waiting lists what OpenCursors and DueBatches do, commonly in one round trip, and in
+// this order.
+func (s *Store) Waiting(ctx context.Context, model batch.Model, via []Route, from string, fromDue batch.ID) (w Waiting, err error) {
+	open, due := cursorList{via: via, routes: routesTo(model, via)}, dueList{model: model}
+	err = s.together(ctx, open.read(userCursorsSQL, from, maxUsers, minCursors, cursorsInAll, s.excluded), due.read(fromDue, s.excluded))
+	if err == nil {
+		err = open.goOn(ctx, s, from)
+	}
+	if err == nil {
+		err = due.goOn(ctx, s, fromDue)
+	}
+	if err != nil {
+		return Waiting{}, fmt.Errorf("listing what waits: %w", err)
+	}
+	return Waiting{Cursors: append(open.sorted(), due.compact()...), From: open.next, FromDue: due.next}, nil
+}
+
 // OpenCursors lists batches that have pending requests which come to the
 // model by one of the routes, most urgent first: of each owner some, and these
 // are their most urgent ones. If there are too many owners, next is where to go
 // on with the next call, so that each has their turn, and the list has the most
 // urgent batches of all owners beside. Begin with an empty from.
 func (s *Store) OpenCursors(ctx context.Context, model batch.Model, via []Route, from string) (cursors []Cursor, next string, err error) {
-	r := newRoutes(len(via))
-	for _, route := range via {
-		r.add(model, route)
-	}
-	list := func(sql string, args ...any) {
-		if err == nil {
-			var found []Cursor
-			found, next, err = s.cursors(ctx, via, sql, append([]any{r.models, r.atLeast, r.below}, args...)...)
-			cursors = append(cursors, found...)
-		}
-	}
-	list(userCursorsSQL, from, maxUsers, minCursors, cursorsInAll, s.excluded)
-	if from != "" && next == "" { // these were the last ones
-		list(userCursorsSQL, "", maxUsers, minCursors, cursorsInAll, s.excluded)
-	}
-	if from != "" || next != "" {
-		following := next
-		list(urgentCursorsSQL, urgentCursors, s.excluded)
-		next = following
+	open := cursorList{via: via, routes: routesTo(model, via)}
+	err = s.together(ctx, open.read(userCursorsSQL, from, maxUsers, minCursors, cursorsInAll, s.excluded))
+	if err == nil {
+		err = open.goOn(ctx, s, from)
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("listing cursors: %w", err)
 	}
-	slices.SortFunc(cursors, Cursor.Compare)
-	return slices.CompactFunc(cursors, func(a, b Cursor) bool { return a.Batch == b.Batch && a.Route == b.Route }), next, nil
+	return open.sorted(), open.next, nil
 }
 
-func (s *Store) cursors(ctx context.Context, via []Route, sql string, args ...any) (cursors []Cursor, next string, err error) {
+// cursorList are listed by one call.
+type cursorList struct {
+	via     []Route
+	routes  *routes
+	cursors []Cursor
+	next    string
+}
+
+func routesTo(model batch.Model, via []Route) *routes {
+	r := newRoutes(len(via))
+	for _, route := range via {
+		r.add(model, route)
+	}
+	return r
+}
+
+// goOn lists more after those from there on: from the beginning, if these were the
+// last ones, and the most urgent of all owners, if they are not all.
+func (o *cursorList) goOn(ctx context.Context, s *Store, from string) error {
+	if from == "" && o.next == "" {
+		return nil
+	}
+	if o.next == "" {
+		if err := s.together(ctx, o.read(userCursorsSQL, "", maxUsers, minCursors, cursorsInAll, s.excluded)); err != nil {
+			return err
+		}
+	}
+	next := o.next
+	err := s.together(ctx, o.read(urgentCursorsSQL, urgentCursors, s.excluded))
+	o.next = next
+	return err
+}
+
+func (o *cursorList) sorted() []Cursor {
+	slices.SortFunc(o.cursors, Cursor.Compare)
+	return slices.CompactFunc(o.cursors, func(a, b Cursor) bool { return a.Batch == b.Batch && a.Route == b.Route })
+}
+
+func (o *cursorList) read(sql string, args ...any) read {
 	var id *[16]byte
 	var route, remaining *int
 	var expires, created *time.Time
@@ -153,15 +198,19 @@ func (s *Store) cursors(ctx context.Context, via []Route, sql string, args ...an
 	var ownKey *bool
 	var priority *int
 	var weight float64
-	err = s.forEach(ctx, sql, args, []any{&next, &route, &id, &remaining, &expires, &left, &created, &name, &ownKey, &priority, &weight}, func() {
-		if id != nil {
-			cursors = append(cursors, Cursor{
-				Kind: Fresh, Batch: batch.ID(*id), Route: via[*route], Remaining: *remaining, ExpiresAt: *expires,
+	return read{
+		sql: sql, args: append([]any{o.routes.models, o.routes.atLeast, o.routes.below}, args...),
+		into: []any{&o.next, &route, &id, &remaining, &expires, &left, &created, &name, &ownKey, &priority, &weight},
+		each: func() {
+			if id == nil {
+				return
+			}
+			o.cursors = append(o.cursors, Cursor{
+				Kind: Fresh, Batch: batch.ID(*id), Route: o.via[*route], Remaining: *remaining, ExpiresAt: *expires,
 				Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Priority: *priority, Weight: weight, HasOwnKey: *ownKey,
 			})
-		}
-	})
-	return cursors, next, err
+		},
+	}
 }
 
 const nextOnRoutesSQL = `
@@ -176,10 +225,7 @@ SELECT COALESCE((extract(epoch FROM min(c.expires_at - r.latest)) * 1e6)::bigint
 // NextOnRoutes is the time until the next batch has so little time left that
 // its requests come to the model by one of the routes; false: there is none.
 func (s *Store) NextOnRoutes(ctx context.Context, model batch.Model, via []Route) (time.Duration, bool, error) {
-	r := newRoutes(len(via))
-	for _, route := range via {
-		r.add(model, route)
-	}
+	r := routesTo(model, via)
 	var micros int64
 	if err := s.queryRow(ctx, nextOnRoutesSQL, []any{r.models, r.atLeast, r.below}, &micros); err != nil {
 		return 0, false, fmt.Errorf("looking for the next cursor: %w", err)
@@ -208,14 +254,24 @@ SELECT m.model FROM claimable m
 SELECT model FROM due WHERE model IS NOT NULL`
 
 // WaitingModels lists the models that requests wait for.
-func (s *Store) WaitingModels(ctx context.Context) ([]batch.Model, error) {
-	models, err := collect(ctx, s, pgx.RowTo[string], waitingModelsSQL)
-	if err != nil {
+func (s *Store) WaitingModels(ctx context.Context) (models []batch.Model, err error) {
+	if err := s.together(ctx, readWaitingModels(&models)); err != nil {
 		return nil, fmt.Errorf("listing models: %w", err)
 	}
-	out := make([]batch.Model, len(models))
-	for i, m := range models {
-		out[i] = batch.Model(m)
+	return models, nil
+}
+
+func readWaitingModels(models *[]batch.Model) read {
+	var model string
+	return read{sql: waitingModelsSQL, into: []any{&model}, each: func() { *models = append(*models, batch.Model(model)) }}
+}
+
+// Survey returns what ModelSettings and WaitingModels do, in one round trip: the
+// settings are not newer than what waits.
+func (s *Store) Survey(ctx context.Context) (settings map[batch.Model]ModelSettings, waiting []batch.Model, err error) {
+	settings = make(map[batch.Model]ModelSettings)
+	if err := s.together(ctx, readSettings(settings), readWaitingModels(&waiting)); err != nil {
+		return nil, nil, fmt.Errorf("looking for work: %w", err)
 	}
-	return out, nil
+	return settings, waiting, nil
 }

@@ -27,11 +27,20 @@ SELECT model, COALESCE(concurrency_limit, 0), COALESCE(concurrency_least, 0), CO
 // ModelSettings returns what operators have decided, by model.
 func (s *Store) ModelSettings(ctx context.Context) (map[batch.Model]ModelSettings, error) {
 	settings := make(map[batch.Model]ModelSettings)
+	if err := s.together(ctx, readSettings(settings)); err != nil {
+		return nil, fmt.Errorf("reading model settings: %w", err)
+	}
+	return settings, nil
+}
+
+// readSettings reads them into a map.
+func readSettings(settings map[batch.Model]ModelSettings) read {
 	var model string
 	var m ModelSettings
 	var to *string
 	var seconds, limit, least, most int
-	err := s.forEach(ctx, modelSettingsSQL, nil, []any{&model, &limit, &least, &most, &m.Paused, &to, &seconds, &m.Rate.Requests, &m.Rate.Tokens}, func() {
+	into := []any{&model, &limit, &least, &most, &m.Paused, &to, &seconds, &m.Rate.Requests, &m.Rate.Tokens}
+	return read{sql: modelSettingsSQL, into: into, each: func() {
 		if m.Limit = batch.Limit(limit); limit == 0 && least > 0 {
 			m.Limit = batch.AutoLimit(least, most)
 		}
@@ -40,11 +49,7 @@ func (s *Store) ModelSettings(ctx context.Context) (map[batch.Model]ModelSetting
 			m.Escalation = &batch.Escalation{Model: batch.Model(*to), Threshold: time.Duration(seconds) * time.Second}
 		}
 		settings[batch.Model(model)] = m
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading model settings: %w", err)
-	}
-	return settings, nil
+	}}
 }
 
 // ModelChange is what to change about a model; nil: leave it as it is.

@@ -32,11 +32,33 @@ func (s *Store) forEach(ctx context.Context, sql string, args, into []any, f fun
 	if err != nil {
 		return err
 	}
-	_, err = pgx.ForEachRow(rows, into, func() error {
-		f()
+	return read{into: into, each: f}.rows(rows)
+}
+
+// read is a query of which each row is scanned into the same places.
+type read struct {
+	sql        string
+	args, into []any
+	each       func() // is called after each row
+}
+
+func (r read) rows(rows pgx.Rows) error {
+	_, err := pgx.ForEachRow(rows, r.into, func() error {
+		r.each()
 		return nil
 	})
 	return err
+}
+
+// together makes reads in one round trip, each in a snapshot of its own.
+func (s *Store) together(ctx context.Context, reads ...read) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	var b pgx.Batch
+	for _, r := range reads {
+		b.Queue(r.sql, r.args...).Query(r.rows)
+	}
+	return s.db.SendBatch(ctx, &b).Close()
 }
 
 func (s *Store) exec(ctx context.Context, sql string, args ...any) (int64, error) {

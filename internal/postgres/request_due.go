@@ -69,41 +69,66 @@ SELECT f.next, d.batch_id, d.rerun, LEAST(d.n, f.most), d.n > f.most, d.expires_
 // and what was released. If there are too many batches, next is where to go on
 // with the next call, so that each is listed in its turn. Begin with the zero ID.
 func (s *Store) DueBatches(ctx context.Context, model batch.Model, from batch.ID) (due []Cursor, next batch.ID, err error) {
-	list := func(from batch.ID) (after batch.ID, err error) {
-		var last, id *[16]byte
-		var rerun, more, ownKey *bool
-		var n, left *int64
-		var expires, created *time.Time
-		var name *string
-		var priority *int
-		var weight *float64
-		err = s.forEach(ctx, dueBatchesSQL, []any{string(model), [16]byte(from), maxDueBatches, int64(minDue), int64(dueInAll), s.excluded},
-			[]any{&last, &id, &rerun, &n, &more, &expires, &left, &created, &name, &ownKey, &priority, &weight}, func() {
-				if last != nil {
-					after = batch.ID(*last)
-				}
-				if id == nil {
-					return
-				}
-				c := Cursor{
-					Kind: DueRetry, Batch: batch.ID(*id), Remaining: int(*n), More: *more, ExpiresAt: *expires,
-					Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Priority: *priority, Weight: *weight, HasOwnKey: *ownKey,
-				}
-				if *rerun {
-					c.Kind = DueRerun
-				}
-				due = append(due, c)
-			})
-		return after, err
-	}
-	next, err = list(from)
-	if err == nil && from != (batch.ID{}) && next == (batch.ID{}) { // these were the last ones
-		next, err = list(batch.ID{})
+	d := dueList{model: model}
+	err = s.together(ctx, d.read(from, s.excluded))
+	if err == nil {
+		err = d.goOn(ctx, s, from)
 	}
 	if err != nil {
 		return nil, batch.ID{}, fmt.Errorf("listing what is due: %w", err)
 	}
-	return slices.CompactFunc(due, func(a, b Cursor) bool { return a.Batch == b.Batch && a.Kind == b.Kind }), next, nil
+	return d.compact(), d.next, nil
+}
+
+// dueList are listed by one call.
+type dueList struct {
+	model batch.Model
+	due   []Cursor
+	next  batch.ID
+}
+
+// goOn lists from the beginning after the last ones.
+func (d *dueList) goOn(ctx context.Context, s *Store, from batch.ID) error {
+	if from == (batch.ID{}) || d.next != (batch.ID{}) {
+		return nil
+	}
+	return s.together(ctx, d.read(batch.ID{}, s.excluded))
+}
+
+func (d *dueList) compact() []Cursor {
+	return slices.CompactFunc(d.due, func(a, b Cursor) bool { return a.Batch == b.Batch && a.Kind == b.Kind })
+}
+
+func (d *dueList) read(from batch.ID, excluded [][16]byte) read {
+	var last, id *[16]byte
+	var rerun, more, ownKey *bool
+	var n, left *int64
+	var expires, created *time.Time
+	var name *string
+	var priority *int
+	var weight *float64
+	d.next = batch.ID{}
+	return read{
+		sql:  dueBatchesSQL,
+		args: []any{string(d.model), [16]byte(from), maxDueBatches, int64(minDue), int64(dueInAll), excluded},
+		into: []any{&last, &id, &rerun, &n, &more, &expires, &left, &created, &name, &ownKey, &priority, &weight},
+		each: func() {
+			if last != nil {
+				d.next = batch.ID(*last)
+			}
+			if id == nil {
+				return
+			}
+			c := Cursor{
+				Kind: DueRetry, Batch: batch.ID(*id), Remaining: int(*n), More: *more, ExpiresAt: *expires,
+				Left: time.Duration(*left) * time.Microsecond, CreatedAt: *created, CreatedBy: *name, Priority: *priority, Weight: *weight, HasOwnKey: *ownKey,
+			}
+			if *rerun {
+				c.Kind = DueRerun
+			}
+			d.due = append(d.due, c)
+		},
+	}
 }
 
 // A request that is due keeps the model that it was last routed to until it
