@@ -15,8 +15,13 @@ import (
 const (
 	maxIdleConns           = 8192
 	maxResponseHeaderBytes = 256 << 10
-	bufferBytes            = 16 << 10 // per connection and direction
 	pingInterval           = 15 * time.Second
+
+	// Of each connection, which means of each call in flight: tens of thousands may
+	// only wait. An answer that is larger is read past its buffer; a request that is
+	// larger takes one write more, and 20 µs.
+	readBufferBytes  = 4 << 10
+	writeBufferBytes = 8 << 10
 )
 
 var (
@@ -56,8 +61,8 @@ func newTransport(cfg Config, dialer *dialer) *http.Transport {
 		MaxIdleConnsPerHost:    cfg.MaxIdleConnsPerHost,
 		IdleConnTimeout:        cfg.IdleConnTimeout,
 		MaxResponseHeaderBytes: maxResponseHeaderBytes,
-		ReadBufferSize:         bufferBytes,
-		WriteBufferSize:        bufferBytes,
+		ReadBufferSize:         readBufferBytes,
+		WriteBufferSize:        writeBufferBytes,
 		ForceAttemptHTTP2:      !cfg.NoHTTP2,
 		Protocols:              protocols(!cfg.NoHTTP2),
 		// Notices a peer that is gone while a call waits for minutes.

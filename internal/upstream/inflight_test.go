@@ -1,0 +1,91 @@
+package upstream
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fusillade/internal/testenv"
+)
+
+// maxBytesOfACall is what a call that waits for its answer keeps in memory at most,
+// beside its body: its goroutine and the two of its connection, with 18 kB of stacks,
+// and 12 kB of buffers. Tens of thousands of calls may wait at once. The rest is room
+// for stacks that happen to be larger.
+const maxBytesOfACall = 50 << 10
+
+func TestMemoryOfACallThatWaits(t *testing.T) { //nolint:paralleltest // what others allocate would count
+	const calls = 2000
+	url, sent := listenInSilence(t)
+	c, err := New(Config{MaxIdleConnsPerHost: calls, Timeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	body := []byte(`{"model":"m","messages":[{"role":"user","content":"hello"}]}`)
+	before := memoryInUse()
+	var waiting sync.WaitGroup
+	for range calls {
+		waiting.Go(func() {
+			c.Do(ctx, Request{Method: http.MethodPost, BaseURL: url, Path: "/v1/chat/completions", Body: body})
+		})
+	}
+	testenv.Eventually(t, "all calls wait", func() bool { return sent.Load() == calls })
+	each := (memoryInUse() - before) / calls
+	t.Logf("%d bytes a call", each)
+	if each > maxBytesOfACall {
+		t.Errorf("a call that waits takes %d bytes, want at most %d", each, maxBytesOfACall)
+	}
+	cancel()
+	waiting.Wait()
+}
+
+// memoryInUse is what the heap and the stacks hold after a collection.
+func memoryInUse() int64 {
+	runtime.GC()
+	runtime.GC() // what the first one only marked, and pools
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// listenInSilence takes requests and answers none. It counts those whose first byte
+// has come, and keeps nothing of a connection but its descriptor.
+func listenInSilence(t *testing.T) (url string, sent *atomic.Int64) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent = new(atomic.Int64)
+	var conns []net.Conn
+	accepted := make(chan struct{})
+	go func() {
+		defer close(accepted)
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conns = append(conns, conn)
+			if _, err := io.ReadFull(conn, make([]byte, 1)); err == nil {
+				sent.Add(1)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = listener.Close()
+		<-accepted
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+	})
+	return "http://" + listener.Addr().String(), sent
+}
