@@ -68,6 +68,11 @@ type Config struct {
 	UpstreamKey    string
 	ModelUpstreams map[string]string
 
+	// ModelPrices are what a million tokens of a model cost, of prompts and of
+	// completions, such as 2.50/10; * and ? in a name stand for other characters.
+	// Budgets in money are counted by them.
+	ModelPrices map[string]string
+
 	Role   Role
 	Owner  string       // of the batches that are submitted; default local
 	Logger *slog.Logger // default: nothing is logged
@@ -207,6 +212,9 @@ func (c Config) settings() (*config.Standalone, error) {
 	}
 	if len(c.ModelUpstreams) > 0 {
 		set("ModelUpstreams", &s.Upstream.Models, asJSON(c.ModelUpstreams))
+	}
+	if len(c.ModelPrices) > 0 {
+		set("ModelPrices", &s.ModelPrices, asJSON(c.ModelPrices))
 	}
 	set("BatchMetadataFields", &s.BatchMetadataFields, strings.Join(c.BatchMetadataFields, ","))
 	c.numbers(s)

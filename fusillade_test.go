@@ -400,3 +400,28 @@ func main() {
 	}
 }
 `
+
+// A batch that has used up its budget is cancelled; one in money needs prices.
+func TestSubmitWithABudget(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, mock.Settings{Latency: "200ms"}, func(cfg *fusillade.Config) { cfg.ModelPrices = map[string]string{"gpt-*": "1/2"} })
+	p.run()
+	for _, o := range []fusillade.SubmitOptions{{BudgetTokens: 1}, {BudgetCost: "0.000001"}} {
+		id, err := p.Submit(t.Context(), sequence(60, nil), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b := p.wait(id); b.Status != fusillade.Cancelled || b.Completed == 0 || b.Canceled == 0 || b.Completed+b.Canceled != 60 {
+			t.Errorf("%+v", b)
+		}
+	}
+	for _, o := range []fusillade.SubmitOptions{{BudgetTokens: -1}, {BudgetCost: "0"}, {BudgetCost: "much"}} {
+		if _, err := p.Submit(t.Context(), sequence(1, nil), o); err == nil || !strings.Contains(err.Error(), "Budget") {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	unpriced := strings.NewReader(`{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"other","messages":[]}}`)
+	if _, err := p.SubmitFile(t.Context(), unpriced, fusillade.SubmitOptions{BudgetCost: "1"}); err == nil || !strings.Contains(err.Error(), "other") {
+		t.Errorf("without a price: %v", err)
+	}
+}

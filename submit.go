@@ -34,6 +34,11 @@ type SubmitOptions struct {
 	CompletionWindow time.Duration     // what is not called by then expires; default 24 h
 	Metadata         map[string]string // kept with the batch
 	Priority         int               // from -100 to 100: among the owner's batches the highest comes first
+	// BudgetTokens and BudgetCost are the most that the batch may use: tokens of prompts
+	// and completions, and money by Config.ModelPrices, such as 12.50. When one of them
+	// is spent, calls in flight end and the rest is canceled. Zero: no such bound.
+	BudgetTokens int64
+	BudgetCost   string
 	// IdempotencyKey makes a second submit with it return the first one's batch.
 	IdempotencyKey string
 }
@@ -64,11 +69,33 @@ func (o SubmitOptions) newBatch(owner string) (postgres.NewBatch, error) {
 		return postgres.NewBatch{}, fmt.Errorf("CompletionWindow must be from 0 to %v", maxWindow)
 	case o.Priority < -batch.MaxPriority || o.Priority > batch.MaxPriority:
 		return postgres.NewBatch{}, fmt.Errorf("Priority %w", batch.ErrPriority)
+	case o.BudgetTokens < 0 || o.BudgetTokens > batch.MaxBudgetTokens:
+		return postgres.NewBatch{}, fmt.Errorf("BudgetTokens %w", batch.ErrBudgetTokens)
+	}
+	budget := batch.Budget{Tokens: o.BudgetTokens}
+	if o.BudgetCost != "" {
+		var err error
+		if budget.Cost, err = batch.ParseBudgetCost(o.BudgetCost); err != nil {
+			return postgres.NewBatch{}, fmt.Errorf("BudgetCost %w", err)
+		}
 	}
 	return postgres.NewBatch{
 		CompletionWindow: window, WindowText: windowText(window), Metadata: o.Metadata, CreatedBy: owner,
-		Priority: o.Priority, IdempotencyKey: o.IdempotencyKey,
+		Priority: o.Priority, IdempotencyKey: o.IdempotencyKey, Budget: budget,
 	}, nil
+}
+
+// priced gives a budget in money the prices of a file's models.
+func (f *Fusillade) priced(budget batch.Budget, file batch.FileSummary) (batch.Budget, error) {
+	models := make([]batch.Model, len(file.Models))
+	for i, m := range file.Models {
+		models[i] = m.Model
+	}
+	budget, err := budget.WithPrices(batch.Prices(f.settings.ModelPrices), models)
+	if err != nil {
+		return budget, fmt.Errorf("submitting: BudgetCost: %w; Config.ModelPrices sets it", err)
+	}
+	return budget, nil
 }
 
 // windowText spells a window as the HTTP API does.
@@ -96,11 +123,16 @@ func (f *Fusillade) SubmitFile(ctx context.Context, input io.Reader, o SubmitOpt
 	if err != nil {
 		return BatchID{}, fmt.Errorf("submitting: %w", err)
 	}
-	n.File, _, err = f.resources.Tracer.Upload(ctx, func(ctx context.Context) (batch.FileID, batch.FileSummary, error) {
+	var summary batch.FileSummary
+	n.File, summary, err = f.resources.Tracer.Upload(ctx, func(ctx context.Context) (batch.FileID, batch.FileSummary, error) {
 		return jsonl.Load(ctx, f.resources.Store, reader, cmp.Or(o.Name, defaultName), n.CreatedBy, nil)
 	})
 	if err != nil {
 		return BatchID{}, invalid(err)
+	}
+	if n.Budget, err = f.priced(n.Budget, summary); err != nil {
+		_, deleteErr := f.resources.Store.DeleteFile(ctx, n.File)
+		return BatchID{}, errors.Join(err, deleteErr)
 	}
 	// A crash here leaves a file without a batch, which expires.
 	id, _, err := f.resources.Tracer.CreateBatch(ctx, func(ctx context.Context, traceContext string) (batch.ID, bool, error) {
@@ -159,6 +191,9 @@ func (f *Fusillade) SubmitTx(ctx context.Context, tx pgx.Tx, requests []Request,
 			return BatchID{}, invalid(err)
 		}
 		templates = append(templates, t)
+	}
+	if n.Budget, err = f.priced(n.Budget, reader.Summary()); err != nil {
+		return BatchID{}, err
 	}
 	id, _, err := f.resources.Tracer.CreateBatch(ctx, func(ctx context.Context, traceContext string) (batch.ID, bool, error) {
 		n.TraceContext = traceContext

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // Batch is OpenAI's batch object. Times are in Unix seconds; 0: not yet.
@@ -29,7 +30,42 @@ type Batch struct {
 	CancelledAt      int64             `json:"cancelled_at"`
 	Counts           Counts            `json:"request_counts"`
 	Metadata         map[string]string `json:"metadata"`
+	Budget           *SpentBudget      `json:"budget"` // nil: there is none
 	Waiting          *Waiting          `json:"x_status"`
+}
+
+// Budget is the most that a batch may use. With both, the one that is reached first
+// counts; the zero Budget is none.
+type Budget struct {
+	Tokens int64  `json:"tokens,omitempty"` // of prompts and completions; 0: any number
+	Cost   string `json:"cost,omitempty"`   // by the server's prices, such as 12.50; empty: any
+}
+
+// SpentBudget is a batch's budget, and what of it is spent.
+type SpentBudget struct {
+	Budget
+	SpentTokens int64  `json:"spent_tokens"`
+	SpentCost   string `json:"spent_cost"`  // empty: the budget is of tokens alone
+	ExceededAt  int64  `json:"exceeded_at"` // when it was spent and requests were left, in Unix seconds; 0: it is not
+}
+
+// String says it in one line; empty: there is no budget.
+func (b *SpentBudget) String() string {
+	if b == nil {
+		return ""
+	}
+	var parts []string
+	if b.Tokens > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d tokens", b.SpentTokens, b.Tokens))
+	}
+	if b.Cost != "" {
+		parts = append(parts, fmt.Sprintf("%s of %s", b.SpentCost, b.Cost))
+	}
+	text := strings.Join(parts, ", ") + " spent"
+	if b.ExceededAt > 0 {
+		text += "; what was left is canceled"
+	}
+	return text
 }
 
 // Waiting says what holds a batch up.
@@ -94,6 +130,7 @@ type NewBatch struct {
 	CompletionWindow string            `json:"completion_window"`
 	Metadata         map[string]string `json:"metadata,omitempty"`
 	Priority         int               `json:"priority,omitempty"`
+	Budget           *Budget           `json:"budget,omitempty"`
 }
 
 // maxCreates is how often a batch is asked for whose answer does not come.
@@ -165,6 +202,17 @@ func (c *Client) Batches(ctx context.Context, n int) iter.Seq2[Batch, error] {
 // SetBatchPriority changes the priority of a batch that has not ended.
 func (c *Client) SetBatchPriority(ctx context.Context, id string, priority int) (Batch, error) {
 	return read[Batch](c.call(ctx, http.MethodPatch, batchPath(id, ""), nil, map[string]int{"priority": priority}))
+}
+
+// BatchChange is what is to change about a batch; what is nil stays as it is.
+type BatchChange struct {
+	Priority *int    `json:"priority,omitempty"` // of a batch that has not ended
+	Budget   *Budget `json:"budget,omitempty"`   // the zero Budget: none from now on
+}
+
+// ChangeBatch changes a batch.
+func (c *Client) ChangeBatch(ctx context.Context, id string, change BatchChange) (Batch, error) {
+	return read[Batch](c.call(ctx, http.MethodPatch, batchPath(id, ""), nil, change))
 }
 
 // CancelBatch ends a batch.

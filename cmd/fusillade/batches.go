@@ -24,7 +24,7 @@ type batchesCmd struct {
 	Watch   batchesWatchCmd   `cmd:"" help:"Show the progress of a batch until it has ended."`
 	Errors  batchesErrorsCmd  `cmd:"" help:"Group the failures of a batch, also of requests that are called again."`
 	Results batchesResultsCmd `cmd:"" help:"Write the results that a batch has so far."`
-	Set     batchesSetCmd     `cmd:"" help:"Change the priority of a batch that has not ended."`
+	Set     batchesSetCmd     `cmd:"" help:"Change the priority or the budget of a batch."`
 	Cancel  batchesCancelCmd  `cmd:"" help:"Cancel a batch, or single requests of it; calls in flight are aborted."`
 	Rerun   batchesRerunCmd   `cmd:"" help:"Run again the requests of a batch that failed, were canceled or expired."`
 	Retry   batchesRerunCmd   `cmd:"" hidden:"" help:"The former name of rerun."`
@@ -52,6 +52,7 @@ type batchesCreateCmd struct {
 	Metadata         map[string]string `placeholder:"KEY=VALUE" help:"To be kept with the batch; can be repeated."`
 	Priority         int               `placeholder:"N" help:"From -100 to 100: of your batches those with the highest priority come first (default 0)."`
 	Watch            bool              `help:"Show its progress until it has ended."`
+	budgetFlags
 	batchKeyFlag
 	jsonFlag
 }
@@ -85,6 +86,10 @@ func (c *batchesCreateCmd) Run(ctx context.Context, t *cli.Terminal, batches *ba
 	if err != nil {
 		return cli.Usage(err)
 	}
+	budget, err := c.budget()
+	if err != nil {
+		return err
+	}
 	key, err := c.key()
 	if err != nil {
 		return err
@@ -104,7 +109,7 @@ func (c *batchesCreateCmd) Run(ctx context.Context, t *cli.Terminal, batches *ba
 			}
 			c.FileID = f.ID
 		}
-		b, err := c.create(ctx, api.WithUpstreamKey(key))
+		b, err := c.create(ctx, api.WithUpstreamKey(key), budget)
 		if err != nil && in != nil {
 			t.Notef("uploaded as %s", c.FileID)
 		}
@@ -126,14 +131,14 @@ func (c *batchesCreateCmd) Run(ctx context.Context, t *cli.Terminal, batches *ba
 	})
 }
 
-func (c *batchesCreateCmd) create(ctx context.Context, api *client.Client) (b client.Batch, err error) {
+func (c *batchesCreateCmd) create(ctx context.Context, api *client.Client, budget batch.Budget) (b client.Batch, err error) {
 	if c.Endpoint == "" {
 		if c.Endpoint, err = api.Endpoint(ctx, c.FileID); err != nil {
 			return b, err
 		}
 	}
 	return api.CreateBatch(ctx, client.NewBatch{
-		InputFileID: c.FileID, Endpoint: c.Endpoint, CompletionWindow: c.CompletionWindow, Metadata: c.Metadata, Priority: c.Priority,
+		InputFileID: c.FileID, Endpoint: c.Endpoint, CompletionWindow: c.CompletionWindow, Metadata: c.Metadata, Priority: c.Priority, Budget: asked(budget),
 	})
 }
 
@@ -202,6 +207,7 @@ func printBatch(t *cli.Terminal, b client.Batch, asJSON bool) error {
 		{Name: "status", Value: b.Status},
 		{Name: "requests", Value: fmt.Sprintf("%d of %d completed, %d failed", b.Counts.Completed, b.Counts.Total, b.Counts.Failed)},
 		{Name: "waits", Value: cli.Plain(b.Waiting.String())},
+		{Name: "budget", Value: cli.Plain(b.Budget.String())},
 		{Name: "endpoint", Value: b.Endpoint},
 		{Name: "created", Value: cli.MomentAndAge(b.CreatedAt)},
 		{Name: "window", Value: b.CompletionWindow},

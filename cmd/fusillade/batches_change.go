@@ -28,16 +28,30 @@ func (c *batchesCancelCmd) Run(ctx context.Context, t *cli.Terminal, batches *ba
 
 type batchesSetCmd struct {
 	ID       string `arg:"" placeholder:"BATCH"`
-	Priority *int   `required:"" placeholder:"N" help:"From -100 to 100: of your batches those with the highest priority come first. What is claimed already keeps its place."`
+	Priority *int   `placeholder:"N" help:"From -100 to 100: of your batches those with the highest priority come first. What is claimed already keeps its place."`
+	NoBudget bool   `help:"Take its budget away."`
+	budgetFlags
 	jsonFlag
 }
 
 func (c *batchesSetCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
-	if *c.Priority < -batch.MaxPriority || *c.Priority > batch.MaxPriority {
+	budget, err := c.budget()
+	switch {
+	case err != nil:
+		return err
+	case c.Priority != nil && (*c.Priority < -batch.MaxPriority || *c.Priority > batch.MaxPriority):
 		return cli.Usage(fmt.Errorf("--priority %w", batch.ErrPriority))
+	case c.NoBudget && !budget.IsZero():
+		return cli.Usage(errors.New("--no-budget excludes --budget-tokens and --budget-cost"))
+	case c.Priority == nil && !c.NoBudget && budget.IsZero():
+		return cli.Usage(errors.New("give one of --priority, --budget-tokens, --budget-cost and --no-budget"))
+	}
+	change := client.BatchChange{Priority: c.Priority, Budget: asked(budget)}
+	if c.NoBudget {
+		change.Budget = &client.Budget{}
 	}
 	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) {
-		return api.SetBatchPriority(ctx, id, *c.Priority)
+		return api.ChangeBatch(ctx, id, change)
 	})
 }
 

@@ -56,6 +56,9 @@ func watchBatch(ctx context.Context, t *cli.Terminal, api *client.Client, id str
 
 // outcome is an error for a batch that did not end with all requests completed.
 func outcome(b client.Batch) error {
+	if note := spentNote(b); note != "" && b.Ended() {
+		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests did not complete: %s", b.Counts.Total-b.Counts.Completed, note)}
+	}
 	if b.Ended() && b.Counts.Completed < b.Counts.Total {
 		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests did not complete; why: fusillade batches results %s -o FILE", b.Counts.Total-b.Counts.Completed, b.ID)}
 	}

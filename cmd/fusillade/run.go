@@ -23,7 +23,8 @@ type runCmd struct {
 	Again            bool   `help:"Begin anew, though this input was run before; an unfinished job of it is cancelled."`
 	ChangeEndpoint   bool   `help:"Go on with a job that was begun with another endpoint."`
 	GiveUpAfter      string `default:"30s" placeholder:"TIME" help:"End, with exit code 3, when the endpoint has refused every call for so long: no connection, a bad key, an unknown model, no quota. 0s: never (default ${default})."`
-	DryRun           bool   `help:"Check the file, the settings and that the endpoint can be reached; keep nothing and call nothing."`
+	budgetFlags
+	DryRun bool `help:"Check the file, the settings and that the endpoint can be reached; keep nothing and call nothing."`
 	localFlags
 }
 
@@ -45,6 +46,10 @@ func (c *runCmd) Run(s cli.Signals, t *cli.Terminal) error {
 		c.Concurrency = "auto"
 	}
 	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	budget, err := c.budget()
 	if err != nil {
 		return err
 	}
@@ -71,7 +76,7 @@ func (c *runCmd) Run(s cli.Signals, t *cli.Terminal) error {
 	return localrun.Run(s, t, cfg, localrun.Job{
 		Input: input, Outputs: outputs, Window: window, WindowText: c.CompletionWindow,
 		Again: c.Again, RerunFailed: c.RerunFailed, ChangeEndpoint: c.ChangeEndpoint,
-		GiveUpAfter: giveUp,
+		GiveUpAfter: giveUp, Budget: budget,
 	})
 }
 

@@ -27,6 +27,10 @@ type Job struct {
 	RerunFailed    bool // run again what failed or expired
 	ChangeEndpoint bool // go on with what was begun with another endpoint
 
+	// Budget is that of the job from now on; zero: the one that it has. A larger one
+	// than before goes on with a job whose budget was spent.
+	Budget batch.Budget
+
 	// GiveUpAfter is how long the endpoint may refuse every call; 0: for ever.
 	GiveUpAfter time.Duration
 }
@@ -137,6 +141,9 @@ func sameEndpoint(j postgres.Job, endpoint string) bool {
 
 // goOn takes a job up again, or has its results written again.
 func (f *finder) goOn(ctx context.Context, j postgres.Job, endpoint string) error {
+	if err := f.raiseBudget(ctx, j); err != nil {
+		return err
+	}
 	if f.RerunFailed {
 		n, err := f.store.RerunRequests(ctx, j.Batch, batch.Allowance{}, batch.Failed, batch.Expired)
 		if err != nil {
@@ -150,8 +157,11 @@ func (f *finder) goOn(ctx context.Context, j postgres.Job, endpoint string) erro
 	}
 	if b.Status.Terminal() {
 		hint := ""
+		if !b.BudgetExceededAt.IsZero() {
+			hint = "a larger --budget-tokens or --budget-cost goes on with what is left, "
+		}
 		if b.Unsuccessful() > 0 && !f.RerunFailed {
-			hint = "--rerun-failed repeats what failed or expired, "
+			hint += "--rerun-failed repeats what failed or expired, "
 		}
 		f.terminal.Notef("this input was run before (%s): its results are written again and nothing is called; %s--again runs it anew", j.Batch, hint)
 		return nil
@@ -245,14 +255,63 @@ func refused(name string, invalid *jsonl.InvalidFileError) error {
 	return fmt.Errorf("%s was refused, and nothing of it was kept:%s", name, list.String())
 }
 
+// priced is the budget with the prices of the file's models, as the settings have them.
+func (f *finder) priced(ctx context.Context, file batch.FileID) (batch.Budget, error) {
+	if f.Budget.Cost == 0 {
+		return f.Budget, nil
+	}
+	models, err := f.store.FileModels(ctx, file)
+	if err != nil {
+		return batch.Budget{}, err
+	}
+	budget, err := f.Budget.WithPrices(batch.Prices(f.cfg.Settings.ModelPrices), models)
+	if err != nil {
+		return batch.Budget{}, fmt.Errorf("--budget-cost: %w; set FUSILLADE_MODEL_PRICES, or give --budget-tokens", err)
+	}
+	return budget, nil
+}
+
+// raiseBudget gives a job that is taken up again the budget that was asked for, and
+// calls what a former one kept from being called. A crash between the two leaves a job
+// that has ended with a budget that is not spent: the same command goes on from there.
+func (f *finder) raiseBudget(ctx context.Context, j postgres.Job) error {
+	if f.Budget.IsZero() {
+		return nil
+	}
+	budget, err := f.priced(ctx, j.File)
+	if err != nil {
+		return err
+	}
+	if _, err := f.store.ChangeBatch(ctx, j.Batch, postgres.BatchChange{Budget: &budget}); err != nil {
+		return err
+	}
+	b, err := f.store.GetBatch(ctx, j.Batch, nil)
+	if err != nil || b.BudgetExceededAt.IsZero() || !b.Status.Terminal() {
+		return err
+	}
+	if b.Bill().Spent() {
+		f.terminal.Notef("the budget is spent already: %d tokens were used; nothing is called", b.Bill().Tokens())
+		return nil
+	}
+	n, err := f.store.RerunRequests(ctx, j.Batch, batch.Allowance{}, batch.Canceled)
+	if err == nil && n > 0 {
+		f.terminal.Notef("the budget was raised, and is there for %s that the former one left", count(int64(n), "request"))
+	}
+	return err
+}
+
 func (f *finder) create(ctx context.Context, file batch.FileID) (batch.ID, error) {
+	budget, err := f.priced(ctx, file)
+	if err != nil {
+		return batch.ID{}, err
+	}
 	endpoint, err := f.cfg.endpointOf(ctx, f.store, file)
 	if err != nil {
 		return batch.ID{}, err
 	}
 	id, _, err := f.tracer.CreateBatch(ctx, func(ctx context.Context, traceContext string) (batch.ID, bool, error) {
 		return f.store.CreateBatch(ctx, postgres.NewBatch{
-			File: file, CompletionWindow: f.Window, WindowText: f.WindowText, CreatedBy: owner, TraceContext: traceContext,
+			File: file, CompletionWindow: f.Window, WindowText: f.WindowText, CreatedBy: owner, TraceContext: traceContext, Budget: budget,
 			Job: &postgres.NewJob{Input: f.Input.Name, Endpoint: endpoint},
 		})
 	})

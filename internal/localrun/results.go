@@ -55,6 +55,14 @@ func writePartial(ctx context.Context, t *cli.Terminal, store *postgres.Store, o
 // summary says how the run went, as its exit code does.
 func summary(t *cli.Terminal, o *cli.Outputs, b postgres.Batch) error {
 	t.Notef("%d of %d requests completed: %s", b.Counts.Completed, b.Counts.Total, o.Results)
+	if !b.BudgetExceededAt.IsZero() && b.Counts.Canceled > 0 {
+		spent := fmt.Sprintf("%d tokens", b.Bill().Tokens())
+		if b.Budget.Cost > 0 {
+			spent += ", " + b.Bill().Cost().String()
+		}
+		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("the budget is spent (%s): %s not called, see %s; the same command with a larger budget goes on with them",
+			spent, count(b.Counts.Canceled, "request"), o.Failures)}
+	}
 	if failed := b.Counts.Done() - b.Counts.Completed; failed > 0 {
 		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests failed: see %s; --rerun-failed repeats them", failed, o.Failures)}
 	}

@@ -27,6 +27,7 @@ type batchData struct {
 	Rate          plot
 	Output, Error string // ids of its files; empty: there is none
 	Events        []batchEvent
+	Budget        []budgetTile
 	Now           time.Time
 }
 
@@ -95,6 +96,7 @@ func (u *UI) batch(r *http.Request, who api.Caller) (any, error) {
 		}
 	}
 	u.usage(&d, b.Usage)
+	d.Budget = budgetTiles(b)
 	points, err := u.cfg.Store.BatchCurve(ctx, b.ID, curvePoints)
 	if err != nil {
 		return nil, err
@@ -108,6 +110,20 @@ func (u *UI) batch(r *http.Request, who api.Caller) (any, error) {
 	}
 	d.Events = batchEvents(b, points)
 	return d, nil
+}
+
+// budgetTile is one bound of a budget, and what of it is spent.
+type budgetTile struct{ Unit, Spent, Bound string }
+
+func budgetTiles(b postgres.Batch) (tiles []budgetTile) {
+	bill := b.Bill()
+	if b.Budget.Tokens > 0 {
+		tiles = append(tiles, budgetTile{"tokens", count(bill.Tokens()), count(b.Budget.Tokens)})
+	}
+	if b.Budget.Cost > 0 {
+		tiles = append(tiles, budgetTile{"cost", bill.Cost().String(), b.Budget.Cost.String()})
+	}
+	return tiles
 }
 
 // usage fills in what was used of each model, and in all.
@@ -152,6 +168,9 @@ func batchEvents(b postgres.Batch, points []postgres.CurvePoint) []batchEvent {
 	}
 	if !b.CancellingAt.IsZero() {
 		events = append(events, batchEvent{b.CancellingAt, "cancel asked for"})
+	}
+	if !b.BudgetExceededAt.IsZero() {
+		events = append(events, batchEvent{b.BudgetExceededAt, "budget spent"})
 	}
 	if !b.FinishedAt.IsZero() {
 		return append(events, batchEvent{b.FinishedAt, api.ShownStatus(b)})

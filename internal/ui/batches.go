@@ -37,7 +37,7 @@ func (u *UI) batchRow(b postgres.Batch, now time.Time) batchRow {
 	if row.Pace > 0.0001 {
 		row.Left = time.Duration(min(left/row.Pace, 1e9)) * time.Second
 	}
-	if now.Sub(b.CreatedAt) > lateGrace && b.CancellingAt.IsZero() {
+	if now.Sub(b.CreatedAt) > lateGrace && b.CancellingAt.IsZero() && b.BudgetExceededAt.IsZero() {
 		row.Late = row.Pace <= 0.0001 || row.Left > b.ExpiresAt.Sub(now)
 	}
 	return row

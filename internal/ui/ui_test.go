@@ -227,3 +227,14 @@ func TestSwitchedOff(t *testing.T) {
 		}
 	}
 }
+
+// A batch shows its budget, what of it is spent, and when it was.
+func TestBudgetIsShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(s *config.Standalone) { s.ModelPrices = config.ModelPrices{"gpt": {Prompt: 1_000_000}} })
+	w.work(mock.Settings{Latency: "200ms"})
+	alice := w.signedIn(w.key("alice", false))
+	id := alice.batch(lines(60, "gpt", "hello"), map[string]string{"fusillade-budget-tokens": "1", "fusillade-budget-cost": "5"})
+	w.finished(id)
+	alice.get("/ui/batches/"+id).has(t, "Budget, tokens", "of 1<", "Budget, cost", "of 5.00<", "budget spent", "Canceled")
+}
