@@ -28,7 +28,7 @@ TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare bench-others scaling upgrade postgres-versions fuzz lint readme charts compose dashboards vulncheck sbom reproducible dist image clean
+.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare bench-others scaling upgrade postgres-versions fuzz lint readme charts compose dashboards vulncheck sbom reproducible dist image images images-layout boms clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -153,9 +153,10 @@ reproducible: ## Build everything twice, in two places, and compare
 		rm -rf build/reproducible/$$copy && mkdir -p build/reproducible/$$copy/src; \
 		git archive HEAD | tar -x -C build/reproducible/$$copy/src; \
 		$(MAKE) -s -C build/reproducible/$$copy/src dist VERSION=$(VERSION) GO="env GOCACHE=$(CURDIR)/build/reproducible/$$copy/cache $(GO)"; \
+		$(MAKE) -s -C build/reproducible/$$copy/src boms images-layout VERSION=$(VERSION); \
 	done; \
-	diff -r build/reproducible/a/src/build build/reproducible/b/src/build && \
-	(cd build/reproducible/a/src/build && sha256sum linux-*/bin/*); \
+	diff -r --exclude=cyclonedx-gomod --exclude=govulncheck build/reproducible/a/src/build build/reproducible/b/src/build && \
+	(cd build/reproducible/a/src/build && sha256sum linux-*/bin/* image/index.json); \
 	rm -rf build/reproducible
 
 dist: ## Cross-build static binaries into build/linux-ARCH/
@@ -166,7 +167,19 @@ dist: ## Cross-build static binaries into build/linux-ARCH/
 		GOOS=linux GOARCH=$$arch $(BUILD) -o build/linux-$$arch/bin/ ./cmd/... || exit 1; \
 	done
 
-image: ## Build the container image fusillade:dev
+# As an OCI layout, with lists of the modules attached.
+images: dist boms images-layout ## Write reproducible images for all of ARCHS into build/image/
+
+boms: build/cyclonedx-gomod
+	@for arch in $(ARCHS); do for program in build/linux-$$arch/bin/*; do \
+		build/cyclonedx-gomod bin -json -noserial -notimestamp -version $(VERSION) \
+			-output build/linux-$$arch/$$(basename $$program).cdx.json $$program || exit 1; \
+	done; done
+
+images-layout:
+	$(GO) run -C tools/image . -dist '$(CURDIR)/build' -arches '$(ARCHS)' -version '$(VERSION)' -out '$(CURDIR)/build/image'
+
+image: ## Build the container image fusillade:dev, by Docker
 	$(MAKE) dist ARCHS=$$($(GO) env GOARCH)
 	docker build --build-arg DIST=build/linux-$$($(GO) env GOARCH) --tag $(IMAGE) .
 
