@@ -53,10 +53,15 @@
 //   - A frozen leader wakes after another has taken over. It finishes the
 //     statement it was at, which I3 allows, and learns at its next ping that its
 //     term is over.
+//   - A dispatcher freezes as soon as it has the lock. The session has the limit of
+//     silence from the same statement, so that it ends all the same.
 //   - The lock's session dies and its process does not see it: for up to a second
 //     nobody leads who knows it, and the lock is free. Another takes it; I3.
 //   - A dispatcher claims a request while the leader's sweep holds it for lost.
 //     The release is fenced by claim and delivery, so it changes nothing.
+//
+// Every state of two dispatchers, the lock and a failover of Postgres is explored by
+// TestEveryStateOfTheLeaderLock in internal/postgres.
 //
 // Rejected:
 //

@@ -24,10 +24,11 @@ const (
 )
 
 // A leader that is frozen, or whose machine is gone without a word, keeps its
-// session. Without the ping of every second the server ends it after this time,
+// session. Without the ping of every second the server ends it after five seconds,
 // and another leads. The frozen one finds out at its next ping; until then both
-// may act, which every statement of a leader allows.
-const leaderIdleSQL = `SET idle_session_timeout = '5s'`
+// may act, which every statement of a leader allows. It is one statement, so that
+// nobody has the lock without the limit: who froze between two would keep it.
+const takeLeaderLockSQL = `SELECT set_config('idle_session_timeout', '5s', false), pg_try_advisory_lock($1)`
 
 // confirmSQL writes a few bytes into the log of the server. With synchronous
 // replication its commit waits for a standby: on a primary whose standby was
@@ -71,14 +72,11 @@ func (s *Store) Lead(ctx context.Context, f func(context.Context) error) (led bo
 		_, _ = c.Exec(closing, `SELECT pg_advisory_unlock_all()`)
 		_ = c.Close(closing)
 	}()
-	if err := c.QueryRow(bounded, `SELECT pg_try_advisory_lock($1)`, leaderLock).Scan(&led); err != nil {
+	if err := c.QueryRow(bounded, takeLeaderLockSQL, leaderLock).Scan(nil, &led); err != nil {
 		return false, fmt.Errorf("taking the leader's lock: %w", err)
 	}
 	if !led {
 		return false, nil
-	}
-	if _, err := c.Exec(bounded, leaderIdleSQL); err != nil {
-		return false, fmt.Errorf("taking the leader's lock: %w", err)
 	}
 	first, cancelFirst := context.WithTimeout(bounded, confirmTimeout)
 	defer cancelFirst()

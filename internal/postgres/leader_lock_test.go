@@ -1,9 +1,11 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -139,6 +141,52 @@ func (c frozenConn) Write(p []byte) (int, error) {
 	c.awake.RLock()
 	defer c.awake.RUnlock()
 	return c.Conn.Write(p)
+}
+
+// stoppedConn sends nothing any more from the first write on that follows the lock.
+type stoppedConn struct {
+	net.Conn
+	asked   bool          // for the lock
+	stopped chan struct{} // closed then
+	ended   chan struct{} // by the test
+}
+
+func (c *stoppedConn) Write(p []byte) (int, error) {
+	if c.asked && (bytes.Contains(p, []byte("idle_session_timeout")) || bytes.Contains(p, []byte("pg_logical_emit_message"))) {
+		close(c.stopped)
+		<-c.ended
+	}
+	c.asked = c.asked || bytes.Contains(p, []byte("pg_try_advisory_lock"))
+	return c.Conn.Write(p)
+}
+
+// So does one that is frozen as soon as it has the lock.
+func TestFrozenCandidateLosesTheLock(t *testing.T) {
+	t.Parallel()
+	url := testenv.DatabaseURL(t)
+	a, b := openStore(t, url), openStore(t, url)
+	stopped, ended := make(chan struct{}), make(chan struct{})
+	dial := a.direct.DialFunc
+	a.direct.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		return &stoppedConn{Conn: conn, stopped: stopped, ended: ended}, err
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() {
+		_, err := a.Lead(ctx, func(context.Context) error { return errors.New("it leads") })
+		first <- err
+	}()
+	wait(t, stopped)
+	second := lead(t.Context(), b)
+	wait(t, second.began)
+	cancel()
+	close(ended)
+	if err := wait(t, first); err == nil || strings.Contains(err.Error(), "it leads") {
+		t.Errorf("the other one: %v", err)
+	}
+	close(second.end)
+	_ = wait(t, second.done)
 }
 
 // A leader that is frozen, with its connection open, loses the lead.

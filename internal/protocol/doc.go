@@ -36,6 +36,7 @@
 // is one that takes no step, and one that crashed is an intention that is gone. The
 // leader lock is not there at all: any dispatcher may do what leaders do, two of
 // them at the same time, which is more than the lock allows (internal/dispatch, I3).
+// The lock itself is explored in internal/postgres.
 //
 // # What is true of a task, and not in its row
 //
