@@ -115,6 +115,22 @@ type ModelChange struct {
 	DefaultEscalation bool    `json:"default_escalation,omitempty"`
 	RequestsPerMinute *int64  `json:"requests_per_minute,omitempty"` // 0: as the environment says
 	TokensPerMinute   *int64  `json:"tokens_per_minute,omitempty"`
+	*ModelEndpoint
+}
+
+// ModelEndpoint is what to change about where a model's calls go, and how; nil and
+// empty: leave it as it is.
+type ModelEndpoint struct {
+	URLs         []string          `json:"upstream_urls,omitempty"`    // with another first one all of the rest is forgotten
+	APIKey       string            `json:"upstream_api_key,omitempty"` // stored encrypted and never shown
+	Auth         *string           `json:"upstream_auth,omitempty"`    // bearer, api-key, x-api-key, basic, none, or a header with {key} in it
+	Headers      map[string]string `json:"upstream_headers,omitempty"` // added, stored encrypted; an empty value removes one
+	NoHeaders    bool              `json:"no_upstream_headers,omitempty"`
+	Path         *string           `json:"upstream_path,omitempty"`
+	Model        *string           `json:"upstream_model,omitempty"`         // the model's name there
+	Stream       *string           `json:"upstream_stream,omitempty"`        // on, off or default
+	SendPriority *string           `json:"upstream_send_priority,omitempty"` // likewise
+	Default      bool              `json:"default_upstream,omitempty"`       // as the consumers' environment says; excludes the others
 }
 
 // ChangeModel changes a model for the whole cluster. It takes an operator's key.

@@ -162,8 +162,8 @@ func TestLeastPrivilege(t *testing.T) {
 		p.WantExit(t, 0)
 	}
 	s.wantNothingRefused()
-	s.wantAllUsed()
 	s.wantActions(dashboard)
+	s.wantAllUsed()
 	apiProcess.Signal(syscall.SIGTERM)
 	apiProcess.WantExit(t, 0)
 	s.wantDenied()

@@ -33,11 +33,22 @@ func visit(t *testing.T, server, key string) *visitor {
 
 func (v *visitor) request(method, path string, form url.Values) (status int, body string) {
 	v.t.Helper()
-	req, err := http.NewRequestWithContext(v.t.Context(), method, v.server+path, strings.NewReader(form.Encode()))
+	return v.send(method, path, "application/x-www-form-urlencoded", form.Encode())
+}
+
+// json calls the API with the cookie of the visitor.
+func (v *visitor) json(method, path, content string) (status int, body string) {
+	v.t.Helper()
+	return v.send(method, path, "application/json", content)
+}
+
+func (v *visitor) send(method, path, contentType, content string) (status int, body string) {
+	v.t.Helper()
+	req, err := http.NewRequestWithContext(v.t.Context(), method, v.server+path, strings.NewReader(content))
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Sec-Fetch-Site", "same-origin")
 	resp, err := v.client.Do(req)
 	if err != nil {
@@ -86,7 +97,14 @@ func (s *secured) wantActions(v *visitor) {
 			s.t.Errorf("%s without the privilege: status %d: %s", a.name, status, body)
 		}
 	}
+	endpoint := `{"upstream_urls":["http://one.invalid/v1"],"upstream_model":"theirs"}`
+	if status, body := v.json(http.MethodPatch, "/admin/v1/models/moved", endpoint); status != http.StatusForbidden || !strings.Contains(body, "dashboard.sql") {
+		s.t.Errorf("an endpoint without the privilege: status %d: %s", status, body)
+	}
 	s.exec(s.databaseURL("owner"), read(s.t, "../deploy/postgres/dashboard.sql"))
+	if status, body := v.json(http.MethodPatch, "/admin/v1/models/moved", endpoint); status != http.StatusOK || !strings.Contains(body, "one.invalid") {
+		s.t.Errorf("an endpoint with the privilege: status %d: %s", status, body)
+	}
 	for _, a := range actions {
 		if status, body := v.request(http.MethodPost, "/ui/do/"+a.name, a.form); status != http.StatusOK {
 			s.t.Errorf("%s with the privilege: status %d: %s", a.name, status, body)

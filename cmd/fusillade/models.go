@@ -47,7 +47,7 @@ func (c *modelsSetCmd) change() (client.ModelChange, error) {
 	}
 	switch {
 	case c.Limit == "" && escalation == 0 && c.rateFlags == (rateFlags{}) && !c.given():
-		return change, errors.New("nothing to set: give --limit, --rpm, --tpm, --escalate-to, --escalate-before, --no-escalation, --default-escalation, --upstream, --api-key-env, --api-key-stdin, --upstream-auth, --upstream-header, --upstream-model, --upstream-path, --stream or --default-upstream")
+		return change, errors.New("nothing to set: give --limit, --rpm, --tpm, --escalate-to, --escalate-before, --no-escalation, --default-escalation, --upstream, --api-key-env, --api-key-stdin, --upstream-auth, --upstream-header, --upstream-model, --upstream-path, --stream, --send-priority or --default-upstream")
 	case escalation > 1:
 		return change, errors.New("--escalate-to and --escalate-before, --no-escalation and --default-escalation exclude each other")
 	case c.rateFlags.check() != nil:
@@ -92,7 +92,7 @@ func (c *modelsSetCmd) Run(ctx context.Context, models *modelsCmd) error {
 		err = models.change(ctx, c.Model, change)
 	}
 	if err == nil && c.given() {
-		return c.setUpstream(ctx, c.Model)
+		return c.setUpstream(ctx, models, c.Model)
 	}
 	if client.HasStatus(err, http.StatusConflict) {
 		return cli.Usage(errors.New("--escalate-before: the model has no escalation of its own: give --escalate-to too"))

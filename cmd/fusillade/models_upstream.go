@@ -2,20 +2,19 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
+	"net/textproto"
 	"os"
 	"strings"
 
 	"fusillade/client"
 	"fusillade/internal/batch"
 	"fusillade/internal/cli"
-	"fusillade/internal/config"
-	"fusillade/internal/endpoint"
-	"fusillade/internal/operator"
+	"fusillade/internal/control"
 )
 
 // upstreamFlags say where a model's calls go.
@@ -43,8 +42,6 @@ func (f *upstreamFlags) setsEndpoint() bool {
 		f.NoHeaders || f.UpstreamModel != nil || f.UpstreamPath != nil || f.Stream != nil || f.SendPriority != nil
 }
 
-const maxKeyBytes = 8 << 10
-
 // key reads the API key; empty: none is given. Its errors hold nothing of it.
 func (f *upstreamFlags) key(stdin io.Reader) (string, error) {
 	var text, from string
@@ -52,7 +49,7 @@ func (f *upstreamFlags) key(stdin io.Reader) (string, error) {
 	case f.APIKeyEnv != "":
 		text, from = os.Getenv(f.APIKeyEnv), "the environment variable "+f.APIKeyEnv
 	case f.APIKeyStdin:
-		line, err := bufio.NewReader(io.LimitReader(stdin, maxKeyBytes+1)).ReadString('\n')
+		line, err := bufio.NewReader(io.LimitReader(stdin, control.MaxKeyBytes+1)).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
 			return "", fmt.Errorf("reading the key: %w", err)
 		}
@@ -66,17 +63,11 @@ func (f *upstreamFlags) key(stdin io.Reader) (string, error) {
 // checkKey returns an API key without the space around it. Its errors say where
 // it is from, and hold nothing of it.
 func checkKey(text, from string) (string, error) {
-	text = strings.TrimSpace(text)
-	if text == "" {
-		return "", cli.Usage(fmt.Errorf("%s holds no key", from))
-	}
-	if len(text) > maxKeyBytes {
-		return "", cli.Usage(fmt.Errorf("%s holds a key of more than %d bytes", from, maxKeyBytes))
-	}
-	if err := new(config.Secret).Set(text); err != nil {
+	key, err := control.ParseKey(text)
+	if err != nil {
 		return "", cli.Usage(fmt.Errorf("%s %w", from, err))
 	}
-	return text, nil
+	return key, nil
 }
 
 func (f *upstreamFlags) check() error {
@@ -86,87 +77,48 @@ func (f *upstreamFlags) check() error {
 	case f.APIKeyEnv != "" && f.APIKeyStdin:
 		return errors.New("--api-key-env and --api-key-stdin exclude each other")
 	}
-	_, err := f.endpoint()
+	text, err := f.text()
+	if err == nil {
+		_, err = text.Parse()
+	}
+	return asFlag(err)
+}
+
+// text is what the flags say, but for the key.
+func (f *upstreamFlags) text() (control.EndpointText, error) {
+	headers, err := f.headers()
+	return control.EndpointText{
+		Default: f.DefaultUpstream, URLs: f.Upstream, Auth: f.UpstreamAuth, Path: f.UpstreamPath, Model: f.UpstreamModel, Stream: f.Stream, Priority: f.SendPriority,
+		NoHeaders: f.NoHeaders, Headers: headers,
+	}, err
+}
+
+// fieldFlags are the flags of the fields of a change.
+var fieldFlags = map[string]string{
+	control.FieldURLs: "--upstream", control.FieldAPIKey: "the API key", control.FieldAuth: "--upstream-auth", control.FieldHeaders: "--upstream-header",
+	control.FieldNoHeaders: "--no-upstream-headers", control.FieldPath: "--upstream-path", control.FieldModel: "--upstream-model", control.FieldStream: "--stream",
+	control.FieldSendPriority: "--send-priority", control.FieldDefault: "--default-upstream",
+}
+
+// asFlag makes an error about a field one about its flag.
+func asFlag(err error) error {
+	var change *control.InvalidChangeError
+	if errors.As(err, &change) {
+		return cli.Usage(fmt.Errorf("%s %s", cmp.Or(fieldFlags[change.Field], change.Field), change.Text))
+	}
 	return err
 }
 
-// endpoint is what the flags say, but for the key. Its errors name the flag.
-func (f *upstreamFlags) endpoint() (e operator.ModelEndpoint, err error) {
-	e = operator.ModelEndpoint{Default: f.DefaultUpstream, NoHeaders: f.NoHeaders, Model: f.UpstreamModel}
-	if e.URLs, err = f.urls(); err != nil {
-		return e, fmt.Errorf("--upstream %w", err)
-	}
-	if f.UpstreamAuth != nil {
-		auth, err := endpoint.ParseAuth(*f.UpstreamAuth)
-		if err != nil {
-			return e, fmt.Errorf("--upstream-auth %w", err)
-		}
-		e.Auth = &auth
-	}
-	if f.UpstreamPath != nil {
-		path, err := endpoint.ParsePath(*f.UpstreamPath)
-		if err != nil {
-			return e, fmt.Errorf("--upstream-path %w", err)
-		}
-		e.Path = &path
-	}
-	if e.Stream, err = asSwitch("--stream", f.Stream); err != nil {
-		return e, err
-	}
-	if e.SendPriority, err = asSwitch("--send-priority", f.SendPriority); err != nil {
-		return e, err
-	}
-	if f.UpstreamModel != nil {
-		if err := endpoint.CheckModel(*f.UpstreamModel); err != nil {
-			return e, fmt.Errorf("--upstream-model %w", err)
-		}
-	}
-	e.Headers, err = f.headers()
-	return e, err
-}
-
-// asSwitch reads on, off or default, which is empty; nil stays nil.
-func asSwitch(flag string, text *string) (*endpoint.Switch, error) {
-	if text == nil {
-		return nil, nil
-	}
-	if *text == "default" {
-		return new(endpoint.Switch), nil
-	}
-	s, err := endpoint.ParseSwitch(*text)
-	if err != nil || s == "" {
-		return nil, fmt.Errorf("%s is none of on, off and default", flag)
-	}
-	return &s, nil
-}
-
-func (f *upstreamFlags) urls() ([]string, error) {
-	var urls config.HTTPURLs
-	if err := urls.Set(strings.Join(f.Upstream, " ")); err != nil {
-		return nil, err
-	}
-	for _, one := range urls.All() {
-		if u, err := url.Parse(one); err != nil || u.User != nil {
-			return nil, errors.New("must hold no user or password: give the key by --api-key-env or --api-key-stdin, with --upstream-auth basic")
-		}
-	}
-	return urls.All(), nil
-}
-
-func (f *upstreamFlags) headers() (all []endpoint.Header, err error) {
-	var checked endpoint.Headers
+func (f *upstreamFlags) headers() (all map[string]string, err error) {
+	all = make(map[string]string)
 	add := func(flag, text string, value func(string) (string, error)) error {
 		at := strings.IndexAny(text, "=:")
 		if at < 0 {
 			return fmt.Errorf("%s is not NAME=VALUE", flag)
 		}
-		h := endpoint.Header{Name: strings.TrimSpace(text[:at])}
-		if h.Value, err = value(strings.TrimSpace(text[at+1:])); err != nil {
-			return fmt.Errorf("%s %s: %w", flag, h.Name, err)
-		}
-		all = append(all, h)
-		if err := checked.Set(h.Name, h.Value); err != nil {
-			return fmt.Errorf("%s %w", flag, err)
+		name := textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(text[:at]))
+		if all[name], err = value(strings.TrimSpace(text[at+1:])); err != nil {
+			return fmt.Errorf("%s %s: %w", flag, name, err)
 		}
 		return nil
 	}
@@ -189,7 +141,9 @@ func (f *upstreamFlags) headers() (all []endpoint.Header, err error) {
 	return all, nil
 }
 
-func (f *upstreamFlags) setUpstream(ctx context.Context, model string) error {
+// setUpstream changes the model's endpoint: in the database where the environment
+// names that and no server was asked for, else by the API.
+func (f *upstreamFlags) setUpstream(ctx context.Context, models *modelsCmd, model string) error {
 	if model == "" {
 		return cli.Usage(errors.New("MODEL must not be empty"))
 	}
@@ -197,24 +151,38 @@ func (f *upstreamFlags) setUpstream(ctx context.Context, model string) error {
 	if err != nil {
 		return err
 	}
+	text, err := f.text()
+	if err != nil {
+		return cli.Usage(err)
+	}
+	cfg, err := loadSettings()
+	if err != nil {
+		return err
+	}
+	if models.Server != "" || !cfg.Postgres.URL.IsSet() {
+		return models.change(ctx, model, client.ModelChange{ModelEndpoint: &client.ModelEndpoint{
+			URLs: text.URLs, APIKey: key, Auth: text.Auth, Headers: text.Headers, NoHeaders: text.NoHeaders, Path: text.Path, Model: text.Model,
+			Stream: text.Stream, SendPriority: text.Priority, Default: text.Default,
+		}})
+	}
 	keys, err := openKeyring()
 	if err != nil {
 		return err
 	}
-	to, err := f.endpoint()
+	to, err := text.Parse()
 	if err != nil {
-		return cli.Usage(err)
+		return asFlag(err)
 	}
 	to.Key = key
 	if err := to.Check(keys); err != nil {
-		return err
+		return asFlag(err)
 	}
 	r, err := connectCluster(ctx)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	return operator.SetModelEndpoint(ctx, r.Store, r.Conn, keys, batch.Model(model), to)
+	return asFlag(control.SetModelEndpoint(ctx, r.Store, r.Conn, keys, batch.Model(model), to))
 }
 
 // upstreamText is the column of models ls.

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 )
 
 func TestBadUpstreams(t *testing.T) {
-	t.Setenv("FUSILLADE_DATABASE_URL", "")
+	t.Setenv("FUSILLADE_DATABASE_URL", "postgres://nowhere.invalid/x")
 	t.Setenv("EMPTY_KEY", " ")
 	t.Setenv("SPLIT_KEY", "sk secret")
 	t.Setenv("A_KEY", "sk-secret")
@@ -24,7 +25,7 @@ func TestBadUpstreams(t *testing.T) {
 		want string
 	}{
 		"no URL":            {[]string{"--upstream", "example.com"}, "--upstream"},
-		"user and password": {[]string{"--upstream", "http://me:sk-secret@example.com"}, "--api-key-env"},
+		"user and password": {[]string{"--upstream", "http://me:sk-secret@example.com"}, "are given as the API key"},
 		"two keys":          {[]string{"--api-key-env", "A_KEY", "--api-key-stdin"}, "exclude"},
 		"default and URL":   {[]string{"--default-upstream", "--upstream", "http://example.com"}, "exclude"},
 		"empty key":         {[]string{"--api-key-env", "EMPTY_KEY"}, "EMPTY_KEY"},
@@ -40,7 +41,7 @@ func TestBadUpstreams(t *testing.T) {
 		"bad header":        {[]string{"--upstream-header", "Host=secret"}, "--upstream-header has the header Host"},
 		"no value":          {[]string{"--upstream-header", "X-Token"}, "--upstream-header is not NAME=VALUE"},
 		"no variable":       {[]string{"--upstream-header-env", "X-Token=NO_SUCH_VARIABLE"}, "NO_SUCH_VARIABLE is not set"},
-		"unencrypted":       {[]string{"--upstream-header", "X-Token=secret"}, "headers are stored only encrypted"},
+		"unencrypted":       {[]string{"--upstream-header", "X-Token=secret"}, "are stored only encrypted"},
 		"second URL":        {[]string{"--upstream", "http://one", "--upstream", "two"}, "--upstream has URL number 2, which"},
 	} {
 		code, _, message := command(t, append([]string{"models", "set", "m"}, tt.args...)...)
@@ -48,6 +49,16 @@ func TestBadUpstreams(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d and a message that names %q:\n%s", name, code, cli.ExitUsage, tt.want, message)
 		}
 	}
+}
+
+// setModel is a command that changes model m by the API, or else in the database: the
+// two go on from one another.
+func setModel(byAPI bool, args []string) []string {
+	command := []string{"models", "set", "m"}
+	if byAPI {
+		command = append(command, "--server", os.Getenv("FUSILLADE_SERVER"))
+	}
+	return append(command, args...)
 }
 
 // The key of a model is stored encrypted, for its URL and no other.
@@ -60,7 +71,7 @@ func TestModelUpstreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, step := range []struct {
+	for i, step := range []struct {
 		args     []string
 		url, key string
 	}{
@@ -72,7 +83,7 @@ func TestModelUpstreams(t *testing.T) {
 		{[]string{"--default-upstream"}, "", ""},
 		{[]string{"--api-key-env", "A_KEY"}, "", "sk-secret"},
 	} {
-		code, _, message := command(t, append([]string{"models", "set", "m"}, step.args...)...)
+		code, _, message := command(t, setModel(i%2 == 0, step.args)...)
 		if code != 0 {
 			t.Fatalf("%v: exit code %d: %s", step.args, code, message)
 		}
@@ -118,7 +129,7 @@ func TestModelUpstreamOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, step := range []struct {
+	for i, step := range []struct {
 		args    []string
 		key     string
 		headers string
@@ -141,7 +152,7 @@ func TestModelUpstreamOptions(t *testing.T) {
 		{[]string{"--send-priority", "default"}, "", "", client.UpstreamOptions{Auth: "api-key", Stream: "off"}},
 		{[]string{"--send-priority", "off", "--stream", "default"}, "", "", client.UpstreamOptions{Auth: "api-key", SendPriority: "off"}},
 	} {
-		code, _, message := command(t, append([]string{"models", "set", "m"}, step.args...)...)
+		code, _, message := command(t, setModel(i%2 != 0, step.args)...)
 		if code != 0 {
 			t.Fatalf("%v: exit code %d: %s", step.args, code, message)
 		}

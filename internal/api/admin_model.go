@@ -129,8 +129,9 @@ func (s *Server) listModelStatuses(ctx context.Context, _ caller, _ none) (page[
 // modelChangeParams name a model, and what to change about it; what the body
 // lacks stays as it is.
 type modelChangeParams struct {
-	name string
-	body modelChange
+	name     string
+	body     modelChange
+	endpoint control.ModelEndpoint
 }
 
 type modelChange struct {
@@ -141,6 +142,7 @@ type modelChange struct {
 	DefaultEscalation bool         `json:"default_escalation"`
 	RequestsPerMinute *int64       `json:"requests_per_minute"` // 0: as the environment says
 	TokensPerMinute   *int64       `json:"tokens_per_minute"`
+	endpointChange
 }
 
 // limitChange is a number, or auto with or without bounds.
@@ -165,10 +167,16 @@ func (l *limitChange) limit() (batch.Limit, bool) {
 	return limit, err == nil
 }
 
+// settings reports whether there is anything to change beside the endpoint.
+func (c *modelChange) settings() bool {
+	return c.DefaultEscalation || c.Limit != nil || c.Paused != nil || c.EscalatesTo != nil || c.EscalatesBefore != nil || c.RequestsPerMinute != nil || c.TokensPerMinute != nil
+}
+
 func (p *modelChangeParams) read(in *input) {
 	p.name = in.pathID("model")
 	in.required("model", p.name, maxModelBytes)
 	in.json(&p.body)
+	var err error
 	if to := p.body.EscalatesTo; to != nil && *to != "" {
 		in.checkText("escalates_to", *to, maxModelBytes)
 	}
@@ -177,7 +185,10 @@ func (p *modelChangeParams) read(in *input) {
 			in.fail(invalid("limit", codeInvalid, "limit must be from 0 to %d, or \"auto\", or \"auto:MIN-MAX\" with 1 ≤ MIN ≤ MAX.", batch.MaxLimit))
 		}
 	}
-	if p.body == (modelChange{}) {
+	if p.endpoint, err = p.body.endpointChange.parse(); err != nil {
+		in.fail(err)
+	}
+	if !p.body.settings() && !p.body.endpointChange.given() {
 		in.fail(invalid("", codeMissing, "There is nothing to change."))
 	}
 }
@@ -197,8 +208,17 @@ func (s *Server) changeModel(ctx context.Context, _ caller, p modelChangeParams)
 		before := time.Duration(min(max(*seconds, 0), int64(control.MaxThreshold/time.Second)+1)) * time.Second
 		change.EscalateBefore = &before
 	}
-	if err := s.cfg.Controller.ChangeModel(ctx, batch.Model(p.name), change); err != nil {
-		return modelStatusObject{}, err
+	// Two writes: a crash between them leaves the settings changed and the endpoint
+	// not. The client has no answer then, and the same request does both again.
+	if p.body.settings() {
+		if err := s.cfg.Controller.ChangeModel(ctx, batch.Model(p.name), change); err != nil {
+			return modelStatusObject{}, err
+		}
+	}
+	if p.body.endpointChange.given() {
+		if err := s.cfg.Controller.SetModelEndpoint(ctx, batch.Model(p.name), p.endpoint); err != nil {
+			return modelStatusObject{}, err
+		}
 	}
 	models, err := s.cfg.Controller.Models(ctx)
 	for _, m := range models {

@@ -29,6 +29,7 @@ type controller interface {
 	Waiting(ctx context.Context, b postgres.Batch) (*control.Waiting, error)
 	LiftHolds(ctx context.Context, model batch.Model, only batch.ID) (int, error)
 	ChangeModel(ctx context.Context, model batch.Model, c postgres.ModelChange) error
+	SetModelEndpoint(ctx context.Context, model batch.Model, e control.ModelEndpoint) error
 }
 
 // Config says what a Server works on and what it allows. Zero fields take

@@ -66,6 +66,7 @@ var refusals = []struct {
 	{batch.ErrUploadState, http.StatusConflict, "upload_ended", ""},
 	{batch.ErrUploadOverfull, http.StatusConflict, "upload_ended", "The upload has received more than twice the bytes that it was created with. Cancel it and create another."},
 	{batch.ErrTooMany, http.StatusTooManyRequests, "too_many_uploads", ""}, // uploads are all that a caller can have too many of
+	{control.ErrNotGranted, http.StatusForbidden, "not_granted", "The database role of this server may not set endpoints of models. Do it with fusillade models set where FUSILLADE_DATABASE_URL is set, or have deploy/postgres/dashboard.sql run once."},
 	{batch.ErrNoEscalation, http.StatusConflict, "no_escalation", "The model has no escalation of its own: escalates_to is needed too."},
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/control"
 )
 
 // Every error of the domain has its answer in the table, but for those that no
@@ -27,7 +28,7 @@ func TestRefusals(t *testing.T) {
 		"ErrRerunLimit": batch.ErrRerunLimit, "ErrBatchCancelling": batch.ErrBatchCancelling,
 		"ErrKeyGone": batch.ErrKeyGone, "ErrFileState": batch.ErrFileState, "ErrUploadState": batch.ErrUploadState,
 		"ErrUploadOverfull": batch.ErrUploadOverfull, "ErrTooMany": batch.ErrTooMany, "ErrNoEscalation": batch.ErrNoEscalation,
-		"ErrOtherEndpoint": batch.ErrOtherEndpoint, "ErrBudgetSpent": batch.ErrBudgetSpent,
+		"ErrOtherEndpoint": batch.ErrOtherEndpoint, "ErrBudgetSpent": batch.ErrBudgetSpent, "control.ErrNotGranted": control.ErrNotGranted,
 	}
 	notOurs := map[string]bool{"ErrDaemonDead": true}
 	for _, name := range sentinels(t) {

@@ -93,6 +93,10 @@ func TestOpenAPI(t *testing.T) {
 	d.send(operator, http.MethodPatch, "/admin/v1/models/{id}", "/admin/v1/models/"+model, map[string]any{"limit": "auto:4-200"})
 	d.send(operator, http.MethodPatch, "/admin/v1/models/{id}", "/admin/v1/models/"+model,
 		map[string]any{"limit": 7, "escalates_to": "other", "escalates_before_seconds": 60})
+	d.send(operator, http.MethodPatch, "/admin/v1/models/{id}", "/admin/v1/models/"+model, map[string]any{
+		"upstream_urls": []string{"http://one.invalid", "http://two.invalid"}, "upstream_auth": "x-api-key", "upstream_path": "/{operation}", "upstream_model": "theirs",
+		"upstream_stream": "on", "upstream_send_priority": "default",
+	})
 	waiting := c.batch(c.file(requests(5, model)))
 	if a := d.send(c, http.MethodGet, "/v1/batches/{id}", "/batches/"+waiting, nil); a.value("x_status") == nil {
 		t.Errorf("nothing says that the model is paused: %s", a.body)
@@ -291,6 +295,22 @@ func TestAdminRoutes(t *testing.T) {
 		{"m", `{"escalates_to":"x","escalates_before_seconds":99999999999999}`, 400, "escalates_before_seconds"},
 		{"m", `{"escalates_to":"x","default_escalation":true}`, 400, "default_escalation"},
 		{"m", `{"escalates_before_seconds":5}`, 409, nil},
+		{"m", `{"upstream_urls":["ftp://secret"]}`, 400, "upstream_urls"},
+		{"m", `{"upstream_urls":["http://me:secret@host"]}`, 400, "upstream_urls"},
+		{"m", `{"upstream_urls":["http://host#secret"]}`, 400, "upstream_urls"},
+		{"m", `{"upstream_urls":["http://host","http://host/"]}`, 400, "upstream_urls"},
+		{"m", `{"upstream_api_key":"two secret"}`, 400, "upstream_api_key"},
+		{"m", `{"upstream_api_key":"secret"}`, 400, "upstream_api_key"}, // there is no encryption key
+		{"m", `{"upstream_headers":{"X-A":"secret"}}`, 400, "upstream_headers"},
+		{"m", `{"upstream_headers":{"Host":"secret"}}`, 400, "upstream_headers"},
+		{"m", `{"upstream_headers":{"X-A":"secret\nX-B: b"}}`, 400, "upstream_headers"},
+		{"m", `{"upstream_auth":"secret"}`, 400, "upstream_auth"},
+		{"m", `{"upstream_path":"secret"}`, 400, "upstream_path"},
+		{"m", `{"upstream_model":"secret\u0007"}`, 400, "upstream_model"},
+		{"m", `{"upstream_stream":"secret"}`, 400, "upstream_stream"},
+		{"m", `{"upstream_send_priority":""}`, 400, "upstream_send_priority"},
+		{"m", `{"default_upstream":true,"upstream_path":"/x"}`, 400, "default_upstream"},
+		{"m", `{"default_upstream":false}`, 400, nil},
 		{"", `{"limit":1}`, 400, "model"},
 		{"a%00b", `{"limit":1}`, 400, "model"},
 		{strings.Repeat("m", 513), `{"limit":1}`, 400, "model"},
@@ -298,6 +318,9 @@ func TestAdminRoutes(t *testing.T) {
 		a := operator.do(http.MethodPatch, "/admin/v1/models/"+tt.path, "application/json", strings.NewReader(tt.body)).wantError(t, tt.status, "")
 		if got := a.value("error", "param"); got != tt.param {
 			t.Errorf("%s: param %v, want %v", tt.body, got, tt.param)
+		}
+		if strings.Contains(string(a.body), "secret") {
+			t.Errorf("%s: the answer repeats it: %s", tt.body, a.body)
 		}
 	}
 	operator.do(http.MethodPatch, "/admin/v1/models/", "", nil).wantError(t, http.StatusBadRequest, "missing_parameter")

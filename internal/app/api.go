@@ -57,7 +57,7 @@ func NewAPI(r Resources, settings *config.API, models ...string) (*api.Server, e
 
 // APIConfig is how NewAPI configures the server.
 func APIConfig(r Resources, o *config.API, models ...string) (api.Config, error) {
-	controller, err := control.New(control.Config{Store: r.Store, Conn: r.Conn, Shards: r.Streams.Shards, Metrics: r.Telemetry.metrics(), Log: r.Log})
+	controller, err := control.New(control.Config{Store: r.Store, Conn: r.Conn, Shards: r.Streams.Shards, Keyring: r.Keyring, Metrics: r.Telemetry.metrics(), Log: r.Log})
 	if err != nil {
 		return api.Config{}, err
 	}

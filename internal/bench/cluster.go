@@ -11,7 +11,6 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/cli"
 	"fusillade/internal/control"
-	"fusillade/internal/operator"
 	"fusillade/internal/postgres"
 )
 
@@ -92,11 +91,11 @@ func (c *clusterBench) measure(s cli.Signals, t *cli.Terminal) (reports []report
 func (c *clusterBench) setModels(ctx context.Context, mockURL, pickupURL string) error {
 	each := batch.Limit(max(c.options.Concurrency/c.options.Models, 1))
 	for i := range c.options.Models {
-		if err := c.setModel(ctx, modelName(i), operator.ModelEndpoint{URLs: []string{mockURL}}, each); err != nil {
+		if err := c.setModel(ctx, modelName(i), control.ModelEndpoint{URLs: []string{mockURL}}, each); err != nil {
 			return err
 		}
 	}
-	if err := c.setModel(ctx, pickupModel, operator.ModelEndpoint{URLs: []string{pickupURL}}, 1); err != nil {
+	if err := c.setModel(ctx, pickupModel, control.ModelEndpoint{URLs: []string{pickupURL}}, 1); err != nil {
 		return err
 	}
 	select {
@@ -107,8 +106,8 @@ func (c *clusterBench) setModels(ctx context.Context, mockURL, pickupURL string)
 	}
 }
 
-func (c *clusterBench) setModel(ctx context.Context, name string, to operator.ModelEndpoint, limit batch.Limit) error {
-	if err := operator.SetModelEndpoint(ctx, c.cluster.Store, c.cluster.Conn, c.cluster.Keyring, batch.Model(name), to); err != nil {
+func (c *clusterBench) setModel(ctx context.Context, name string, to control.ModelEndpoint, limit batch.Limit) error {
+	if err := control.SetModelEndpoint(ctx, c.cluster.Store, c.cluster.Conn, c.cluster.Keyring, batch.Model(name), to); err != nil {
 		return err
 	}
 	return c.controller.ChangeModel(ctx, batch.Model(name), postgres.ModelChange{Limit: &limit})
@@ -133,7 +132,7 @@ func (c *clusterBench) restore(m *measurement) error {
 		names = append(names, modelName(i))
 	}
 	for _, name := range names {
-		errs = append(errs, c.setModel(ctx, name, operator.ModelEndpoint{Default: true}, 0))
+		errs = append(errs, c.setModel(ctx, name, control.ModelEndpoint{Default: true}, 0))
 	}
 	return errors.Join(errs...)
 }

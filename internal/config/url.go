@@ -21,18 +21,15 @@ func (h *HTTPURL) Set(text string) error {
 		h.masked = masked{}
 		return nil
 	}
-	u, err := parseURL(text, "http", "https")
+	text, u, err := endpoint.ParseURL(text)
 	if err != nil {
 		return err
-	}
-	if strings.Contains(text, "#") {
-		return errors.New("has a fragment, which is sent to no server")
 	}
 	shown := *u
 	if u.RawQuery != "" {
 		shown.RawQuery = "redacted" // it may hold a key
 	}
-	h.masked = mask(strings.TrimRight(text, "/"), strings.TrimRight(withoutUser(&shown), "/"))
+	h.masked = mask(text, strings.TrimRight(withoutUser(&shown), "/"))
 	return nil
 }
 

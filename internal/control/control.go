@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fusillade/internal/postgres"
+	"fusillade/internal/seal"
 	"fusillade/internal/telemetry"
 	"fusillade/streams"
 )
@@ -20,6 +21,8 @@ type Config struct {
 	Conn  *nats.Conn
 	// Shards are those of the models' messages.
 	Shards streams.Shards
+	// Keyring encrypts keys and headers of models' endpoints; nil: they can have none.
+	Keyring *seal.Keyring
 	// Metrics is where cancelled batches are counted; nil: nowhere.
 	Metrics prometheus.Registerer
 	Log     *slog.Logger

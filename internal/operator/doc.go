@@ -1,5 +1,5 @@
 // Package operator does what operators do in the database of a cluster or of
-// a data directory: API keys, webhook endpoints, where a model's calls go,
+// a data directory: API keys, webhook endpoints,
 // weights of owners, and the encryption of all secrets with a new key.
 //
 // Each operation is one durable write to Postgres. Where processes act on it,

@@ -1,4 +1,4 @@
-package operator
+package control
 
 import (
 	"context"
@@ -35,18 +35,27 @@ type ModelEndpoint struct {
 // Check finds out whether the change can be stored.
 func (e ModelEndpoint) Check(keys *seal.Keyring) error {
 	switch {
+	case e.Default && !e.onlyDefault():
+		return &InvalidChangeError{FieldDefault, "excludes everything else of the endpoint"}
 	case keys != nil:
 	case e.Key != "":
-		return &InputError{"FUSILLADE_ENCRYPTION_KEY is not set: an API key is stored only encrypted"}
+		return &InvalidChangeError{FieldAPIKey, "is stored only encrypted, and FUSILLADE_ENCRYPTION_KEY is not set"}
 	case len(e.Headers) > 0:
-		return &InputError{"FUSILLADE_ENCRYPTION_KEY is not set: headers are stored only encrypted"}
+		return &InvalidChangeError{FieldHeaders, "are stored only encrypted, and FUSILLADE_ENCRYPTION_KEY is not set"}
 	}
 	return nil
 }
 
-// SetModelEndpoint changes where a model's calls go, and wakes the consumers.
-// A key is kept only for the URL and options that it was encrypted for. It
-// returns an *InputError for what cannot be stored.
+// SetModelEndpoint changes where a model's calls go, as the function does.
+func (c *Controller) SetModelEndpoint(ctx context.Context, model batch.Model, e ModelEndpoint) error {
+	return SetModelEndpoint(ctx, c.cfg.Store, c.cfg.Conn, c.cfg.Keyring, model, e)
+}
+
+// SetModelEndpoint changes where a model's calls go, and wakes the consumers; a
+// crash between the two costs what they take to look by themselves. A key is kept
+// only for the URL and options that it was encrypted for. It returns an
+// *InvalidChangeError for what cannot be stored, and ErrNotGranted where the role
+// of the database may not.
 func SetModelEndpoint(ctx context.Context, s *postgres.Store, conn *nats.Conn, keys *seal.Keyring, model batch.Model, e ModelEndpoint) error {
 	if err := e.Check(keys); err != nil {
 		return err
@@ -56,9 +65,14 @@ func SetModelEndpoint(ctx context.Context, s *postgres.Store, conn *nats.Conn, k
 		return err
 	}
 	if err := s.SetModelUpstream(ctx, model, to); err != nil {
+		if postgres.LacksPrivilege(err) {
+			err = fmt.Errorf("%w: %w", ErrNotGranted, err)
+		}
 		return err
 	}
-	hint(conn, streams.HintUpstreams)
+	if conn.Publish(streams.HintUpstreams, nil) == nil {
+		_ = conn.FlushTimeout(brokerTimeout)
+	}
 	return nil
 }
 
@@ -92,10 +106,10 @@ func stored(ctx context.Context, s *postgres.Store, keys *seal.Keyring, model ba
 	}
 	switch to.Options = options.Encode(); {
 	case to.URL == "" && len(options.More) > 0:
-		return to, &InputError{"the model has no URL of its own that others could stand beside"}
+		return to, &InvalidChangeError{FieldURLs, "has further URLs, and the model has no URL of its own that they could stand beside"}
 	case keys == nil && to.URL == "" && !options.Plain():
-		return to, &InputError{"FUSILLADE_ENCRYPTION_KEY is not set: how the consumers' own endpoint is given a key is stored only with a proof. " +
-			"Give the model a URL of its own, or set FUSILLADE_UPSTREAM_AUTH, _HEADERS or _PATH"}
+		return to, &InvalidChangeError{FieldURLs, "is needed: how the consumers' own endpoint is given a key is stored only with a proof, and FUSILLADE_ENCRYPTION_KEY is not set. " +
+			"Or set FUSILLADE_UPSTREAM_AUTH, _HEADERS or _PATH"}
 	case keys == nil:
 		return to, nil
 	}
@@ -120,7 +134,7 @@ func openModel(keys *seal.Keyring, model batch.Model, was postgres.ModelUpstream
 		return key, nil, nil
 	}
 	cannot := func(what string, err error) error {
-		return &InputError{fmt.Sprintf("the stored %s of model %q cannot be decrypted (%v): --default-upstream forgets everything of its endpoint, then set it again", what, model, err)}
+		return &InvalidChangeError{FieldDefault, fmt.Sprintf("is needed first, which forgets everything of the endpoint: the stored %s of model %q cannot be decrypted (%v)", what, model, err)}
 	}
 	if secret {
 		if key, err = keys.Open(seal.ModelKey(string(model), was.URL, was.Options), was.Key); err != nil {
@@ -143,7 +157,7 @@ func openModel(keys *seal.Keyring, model batch.Model, was postgres.ModelUpstream
 func (e ModelEndpoint) applied(stored string, headers endpoint.Headers) (*endpoint.Options, error) {
 	was, err := endpoint.Decode(stored)
 	if err != nil {
-		return nil, &InputError{err.Error() + ": --default-upstream forgets everything of the endpoint, then set it again"}
+		return nil, &InvalidChangeError{FieldDefault, "is needed first, which forgets everything of the endpoint: " + err.Error()}
 	}
 	options := &endpoint.Options{}
 	if was != nil {
@@ -175,7 +189,7 @@ func (e ModelEndpoint) applied(stored string, headers endpoint.Headers) (*endpoi
 	}
 	for _, h := range e.Headers {
 		if err := options.Headers.Set(h.Name, h.Value); err != nil {
-			return nil, &InputError{err.Error()}
+			return nil, &InvalidChangeError{FieldHeaders, err.Error()}
 		}
 	}
 	return options, nil
