@@ -96,7 +96,7 @@ var streamFields = []string{"data:", "event:", "id:", "retry:", ":"}
 
 func isStream(contentType string, body []byte) bool {
 	if strings.HasPrefix(strings.ToLower(contentType), "text/event-stream") {
-		return body[0] != '{'
+		return body[0] != '{' && body[0] != '<'
 	}
 	for _, field := range streamFields {
 		if bytes.HasPrefix(body, []byte(field)) {
@@ -168,7 +168,9 @@ func checkStatus(m *members) verdict {
 }
 
 // checkChoices makes sure that each choice has what its path's choices carry: an
-// object "message" that has a member, or a string "text".
+// object "message" that has a member, or a string "text". One that ended with
+// "error", or with "abort", which engines write when they stop or drop a
+// request, is none.
 func checkChoices(path string, choices []byte, retried func(int) bool) verdict {
 	carrier, isCarrier := "text", func(value []byte) bool { return value[0] == '"' }
 	if strings.HasSuffix(path, "/chat/completions") {
@@ -184,8 +186,8 @@ func checkChoices(path string, choices []byte, retried func(int) bool) verdict {
 			}
 			switch string(key) {
 			case "finish_reason":
-				if readString(value) == "error" {
-					v = verdict{batch.RetriableErrorBody, `a choice whose finish_reason is "error"`}
+				if reason := readString(value); reason == "error" || reason == "abort" {
+					v = verdict{batch.RetriableErrorBody, `a choice whose finish_reason is "` + reason + `"`}
 				}
 			case "error":
 				if !isNothing(value) {

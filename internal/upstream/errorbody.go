@@ -14,18 +14,21 @@ var (
 	// quotaCodes: the account is exhausted, for hours or until somebody pays.
 	quotaCodes = []string{
 		"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error", "insufficient_credits",
-		"insufficient_balance", "exceeded_current_quota_error", "account_deactivated",
+		"insufficient_balance", "exceeded_current_quota_error", "account_deactivated", "budget_exceeded",
 	}
 	// modelCodes: there is no such model. A gateway that is loading one says
 	// something else, or nothing.
 	modelCodes = []string{"model_not_found", "deployment_not_found", "deploymentnotfound", "invalid_model"}
 	// finalCodes: the request will be refused again.
 	finalCodes = []string{
-		"invalid_request_error", "invalid_request", "bad_request", "badrequest", "badrequesterror", "bad_request_error", "validation_error",
+		"invalid_request_error", "invalid_request", "bad_request", "badrequest", "badrequesterror", "bad_request_error", "validation_error", "validation",
 		"authentication_error", "invalid_api_key", "unauthorized", "permission_error", "permission_denied", "forbidden",
 		"not_found_error", "not_found", "notfounderror", "request_too_large", "context_length_exceeded", "string_above_max_length",
 		"content_filter", "content_policy_violation", "invalid_prompt", "unsupported_parameter", "unsupported_value", "invalid_value",
 		"unprocessable_entity", "unprocessableentityerror", "unsupported_country_region_territory", "invalid_argument",
+		// of an image in a request for /v1/responses
+		"invalid_image", "invalid_image_format", "invalid_base64_image", "invalid_image_url", "invalid_image_mode", "image_too_large", "image_too_small",
+		"image_parse_error", "image_content_policy_violation", "image_file_too_large", "unsupported_image_media_type", "empty_image_file", "image_file_not_found",
 	}
 	// keyCodes: the API key is refused, whatever the status.
 	keyCodes = []string{"invalid_api_key", "authentication_error", "account_deactivated", "token_expired"}
@@ -104,19 +107,39 @@ func hasErrorCode(m *members) bool {
 // classifyError classifies the value of an "error" under a success status;
 // beside are the members beside it.
 func classifyError(value []byte, beside *members, retried func(status int) bool) verdict {
+	m := errorMembers(value, beside)
+	return classifyErrorMembers(&m, retried)
+}
+
+// errorMembers are what the value of an "error" says of itself.
+func errorMembers(value []byte, beside *members) members {
 	if value[0] == '{' {
 		inner := readMembers(value)
 		if nested := inner.errored; len(nested) > 0 && nested[0] == '{' && !isNothing(nested) {
 			inner = readMembers(nested) // a gateway's error around that of the endpoint
 		}
-		return classifyErrorMembers(&inner, retried)
+		return inner
 	}
 	// Words, as of engines that are overloaded; or a code.
 	m := members{code: value}
 	if beside != nil {
-		m.status, m.statusCode, m.statusUnder = beside.status, beside.statusCode, beside.statusUnder
+		m.status, m.statusCode, m.statusUnder, m.kind = beside.status, beside.statusCode, beside.statusUnder, beside.errorType
 	}
-	return classifyErrorMembers(&m, retried)
+	return m
+}
+
+// refusedStatus is the status of an error that refuses who calls, of an error under
+// a success status; 0: it is another error.
+func refusedStatus(m *members) int {
+	if !isNothing(m.errored) {
+		inner := errorMembers(m.errored, m)
+		m = &inner
+	}
+	switch status, _ := readCodes(m); status {
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden:
+		return status
+	}
+	return 0
 }
 
 // readCodes reads what the members of an error say of it: a status, and words.

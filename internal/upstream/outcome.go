@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,7 +92,11 @@ func (c *Client) classify(path string, resp *http.Response, got received) Outcom
 	outcome.Reason = v.reason
 	outcome.RetryAfter = retryAfter(resp.Header, time.Now())
 	message, codes := readError(got.body)
-	outcome.Refusal, outcome.Cause = refusalOf(resp.StatusCode, v.reason, message, codes), message
+	status := resp.StatusCode
+	if v.reason == batch.NonRetriableErrorBody {
+		status = cmp.Or(refusedStatus(&m), status)
+	}
+	outcome.Refusal, outcome.Cause = refusalOf(status, v.reason, message, codes), message
 	outcome.Detail = fmt.Sprintf("upstream answered with status %d", resp.StatusCode)
 	if errors.Is(got.problem, errTooLarge) {
 		v.detail = fmt.Sprintf("a body of more than %d bytes, which was dropped", c.cfg.MaxResponseBytes)
