@@ -27,12 +27,18 @@ func Listen(ctx context.Context, s config.Server) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", s.Listen, err)
 	}
-	// That no keys are asked for follows from the address in the settings, of
-	// which a name may lead anywhere.
-	if addr, ok := listener.Addr().(*net.TCPAddr); ok && s.Auth == "" && !s.NeedsKeys() && !addr.IP.IsLoopback() {
-		return nil, errors.Join(fmt.Errorf("%s leads to %s, which other machines can reach: set FUSILLADE_API_AUTH to keys, or to none", s.Listen, addr), listener.Close())
+	if leadsElsewhere(&s, listener.Addr()) {
+		return nil, errors.Join(fmt.Errorf("%s leads to %s, which other machines can reach: set FUSILLADE_API_AUTH to keys, or to none", s.Listen, listener.Addr()), listener.Close())
 	}
 	return listener, nil
+}
+
+// leadsElsewhere reports whether no keys are asked for since LISTEN_ADDR names this
+// machine, and other machines can reach the address all the same: a name may lead
+// anywhere.
+func leadsElsewhere(s *config.Server, to net.Addr) bool {
+	addr, ok := to.(*net.TCPAddr)
+	return ok && s.Auth == "" && !s.NeedsKeys() && !addr.IP.IsLoopback()
 }
 
 // localOwner owns everything where no keys are asked for.

@@ -1,12 +1,14 @@
 package app
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/config"
 	"fusillade/internal/mock"
 	"fusillade/internal/postgres"
 	"fusillade/internal/testenv"
@@ -73,5 +75,34 @@ func TestCallsGoThroughTheProxy(t *testing.T) {
 	})
 	if other.Load() {
 		t.Error("the proxy was asked for another endpoint")
+	}
+}
+
+// Where no keys are asked for since a name seems to be this machine's, the address
+// that it leads to must be.
+func TestListenLeadsElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		listen config.Address
+		auth   config.Auth
+		to     string
+		want   bool
+	}{
+		{"localhost:80", "", "192.0.2.1:80", true},
+		{"localhost:80", "", "[2001:db8::1]:80", true},
+		{"localhost:80", "", "[::]:80", true},
+		{"localhost:80", "", "127.0.0.2:80", false},
+		{"localhost:80", "", "[::1]:80", false},
+		{"localhost:80", "none", "192.0.2.1:80", false},
+		{"localhost:80", config.AuthKeys, "192.0.2.1:80", false},
+		{":80", "", "[::]:80", false}, // keys are asked for
+	} {
+		to, err := net.ResolveTCPAddr("tcp", test.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := leadsElsewhere(&config.Server{Listen: test.listen, Auth: test.auth}, to); got != test.want {
+			t.Errorf("LISTEN_ADDR %s, API_AUTH %q, at %s: %t, want %t", test.listen, test.auth, test.to, got, test.want)
+		}
 	}
 }

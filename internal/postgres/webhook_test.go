@@ -223,6 +223,8 @@ func TestBatchFinishesWhileAWebhookIsDeleted(t *testing.T) {
 		"the mark is late":    {statement: markWebhookSQL, commit: true, told: 1},
 		"the removal fails":   {marked: true, statement: removeWebhooksSQL, told: 1},
 		"the removal is late": {marked: true, statement: removeWebhooksSQL, commit: true, told: 1},
+		// As the code before the mark does.
+		"at once": {statement: `DELETE FROM webhooks WHERE encode(uuid_send(id), 'hex') = $1`, commit: true, told: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
