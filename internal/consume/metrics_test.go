@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/dispatch"
 	"fusillade/internal/postgres"
 	"fusillade/internal/telemetry"
 	"fusillade/internal/upstream"
@@ -93,6 +94,20 @@ func TestSeriesDoNotGrow(t *testing.T) {
 	if n, err := testutil.GatherAndCount(reg, "fusillade_requests_retried_total"); n != 1001 || err != nil {
 		t.Errorf("%d labels for 3,000 models, %v", n, err)
 	}
+}
+
+// A consumer closes what it has of a model that is retired, and its series go.
+func TestRetiredModelIsClosed(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, func(cfg *dispatch.Config) { cfg.ModelIdle = 500 * time.Millisecond })
+	reg := prometheus.NewRegistry()
+	r := c.start(func(cfg *Config) { cfg.Metrics = reg })
+	id := c.Begin(lines(3, testModel))
+	until(t, "the batch has finished", func() bool { return c.Batch(id).Status.Terminal() })
+	until(t, "nothing is open or reported of the model", func() bool {
+		n, err := testutil.GatherAndCount(reg, "fusillade_requests_finished_total")
+		return err == nil && n == 0 && len(r.openPools()) == 0
+	})
 }
 
 // What is reported of a model goes with its pool, and of no other model.
