@@ -13,8 +13,9 @@ import (
 // keeps what its last minutes of work have left, and Go's runtime releases to the
 // system only what is beyond the size at which the collector would run next. Of a
 // consumer that is some 60 MB more than it needs. Here it is collected and released
-// once, when a process has become quiet: a stop of the world of well below a
-// millisecond, on a small heap, with nothing to do.
+// when a process has become quiet, and again whenever its heartbeats and polls have
+// left a few megabytes: a stop of the world of well below a millisecond, on a small
+// heap, with nothing to do.
 
 const (
 	memoryInterval = 30 * time.Second
@@ -22,7 +23,7 @@ const (
 	// its heartbeats and polls.
 	quietBytes = 2 << 20
 	// worthBytes is how much it must have allocated since memory was released.
-	worthBytes = 16 << 20
+	worthBytes = 4 << 20
 )
 
 // memory is what a process has allocated, as it was last looked at.
