@@ -89,7 +89,7 @@ bench-compare: ## Measure revision BASE and this checkout in turn, and compare t
 bench-others: build ## Measure what people use instead on the same mock endpoint, in turn
 	python3 bench/others.py --rounds $(RUNS) $(ARGS)
 
-# UPDATE=1 keeps the costs for `go run ./bench/scaling`.
+# UPDATE=1 keeps costs and runs for `go run ./bench/scaling` and, by `make readme`, docs/scaling.md.
 scaling: ## Measure what a request costs each process, and hold predictions to it
 	$(GO) test -tags scaling -count=1 -v -timeout 20m ./e2e/scaling $(if $(UPDATE),-args -update)
 
@@ -125,6 +125,7 @@ readme: ## Refresh the tables of settings, reasons, metrics and behaviors in doc
 	$(GO) test ./internal/config -run '^TestConfigurationTable$$' -update
 	$(GO) test ./internal/app -run '^TestMetricsTable$$' -update
 	$(GO) test ./internal/mock -run '^TestBehaviorsTable$$' -update
+	$(GO) test ./bench/scaling -run '^TestDocument$$' -update
 
 charts: ## Check the Helm chart with helm's engine and the types of Kubernetes
 	$(GO) test -C tools/kubernetes -vet=off -count=1 ./...

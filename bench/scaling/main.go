@@ -21,18 +21,29 @@ import (
 //go:embed costs.json
 var measured []byte
 
+//go:embed checked.json
+var runs []byte
+
+// defaults is a large cluster, to be asked how far so many consumers come.
+func defaults() scaling.Cluster {
+	return scaling.Cluster{
+		Latency: 10 * time.Second, InFlight: podInFlight, PodCores: podCores, DispatcherCores: 2,
+		PostgresCores: 16, WALPerSecond: 200e6, BrokerCores: 4, Shards: 8, Replicated: true,
+	}
+}
+
 func main() {
-	k := scaling.Cluster{}
-	flag.DurationVar(&k.Latency, "latency", 10*time.Second, "of a call")
-	flag.IntVar(&k.InFlight, "in-flight", 1000, "calls in flight of a consumer: FUSILLADE_MAX_IN_FLIGHT")
+	k := defaults()
+	flag.DurationVar(&k.Latency, "latency", k.Latency, "of a call")
+	flag.IntVar(&k.InFlight, "in-flight", k.InFlight, "calls in flight of a consumer: FUSILLADE_MAX_IN_FLIGHT")
 	flag.IntVar(&k.Limit, "limit", 0, "calls in flight that the models take together; 0: any number")
-	flag.Float64Var(&k.PodCores, "pod-cores", 1, "cores of a consumer")
-	flag.Float64Var(&k.DispatcherCores, "dispatcher-cores", 2, "cores of the dispatchers together")
-	flag.Float64Var(&k.PostgresCores, "postgres-cores", 16, "cores of Postgres")
-	flag.Float64Var(&k.WALPerSecond, "wal-per-second", 200e6, "bytes a second that its disk takes")
-	flag.Float64Var(&k.BrokerCores, "broker-cores", 4, "cores of a NATS server")
-	flag.IntVar(&k.Shards, "shards", 8, "streams: FUSILLADE_STREAM_SHARDS")
-	flag.BoolVar(&k.Replicated, "replicated", true, "three NATS servers, with everything three times")
+	flag.Float64Var(&k.PodCores, "pod-cores", k.PodCores, "cores of a consumer")
+	flag.Float64Var(&k.DispatcherCores, "dispatcher-cores", k.DispatcherCores, "cores of the dispatchers together")
+	flag.Float64Var(&k.PostgresCores, "postgres-cores", k.PostgresCores, "cores of Postgres")
+	flag.Float64Var(&k.WALPerSecond, "wal-per-second", k.WALPerSecond, "bytes a second that its disk takes")
+	flag.Float64Var(&k.BrokerCores, "broker-cores", k.BrokerCores, "cores of a NATS server")
+	flag.IntVar(&k.Shards, "shards", k.Shards, "streams: FUSILLADE_STREAM_SHARDS")
+	flag.BoolVar(&k.Replicated, "replicated", k.Replicated, "three NATS servers, with everything three times")
 	flag.Parse()
 	if err := run(k, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "scaling:", err)

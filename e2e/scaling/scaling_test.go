@@ -14,10 +14,11 @@ import (
 	"fusillade/internal/scaling"
 )
 
-var update = flag.Bool("update", false, "write what was measured into bench/scaling/costs.json")
+var update = flag.Bool("update", false, "write what was measured into bench/scaling")
 
 const (
 	costsFile = "../../bench/scaling/costs.json"
+	runsFile  = "../../bench/scaling/checked.json"
 	// tolerance is how far a prediction may be from what was measured. On one machine
 	// the parts wait for one another's processors, which the model does not know.
 	tolerance = 0.25
@@ -31,17 +32,35 @@ const (
 func TestPredictions(t *testing.T) {
 	costs := measure(t)
 	if *update {
-		text, err := json.MarshalIndent(costs, "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(costsFile, append(text, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		write(t, costsFile, costs)
 	}
+	var runs []checked
 	for _, pods := range []int{1, 2, 4} {
-		check(t, costs, pods, 64/pods, 0, 12000)
-		check(t, costs, pods, inFlight, latency, 2000*pods)
+		runs = append(runs, check(t, costs, pods, 64/pods, 0, 12000), check(t, costs, pods, inFlight, latency, 2000*pods))
+	}
+	if *update {
+		write(t, runsFile, runs)
+	}
+}
+
+// checked is a run and what was predicted of it.
+type checked struct {
+	Pods      int           `json:"pods"`
+	InFlight  int           `json:"in_flight"`
+	Latency   time.Duration `json:"latency_ns"`
+	PerSecond float64       `json:"requests_per_second"`
+	Predicted float64       `json:"predicted_requests_per_second"`
+	Bound     string        `json:"bound"`
+}
+
+func write(t *testing.T, path string, value any) {
+	t.Helper()
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -73,7 +92,7 @@ func measure(t *testing.T) (costs scaling.Costs) {
 	return costs
 }
 
-func check(t *testing.T, costs scaling.Costs, pods, inFlight int, latency time.Duration, requests int) {
+func check(t *testing.T, costs scaling.Costs, pods, inFlight int, latency time.Duration, requests int) checked {
 	c := newCluster(t, pods, inFlight, latency)
 	defer c.stop()
 	c.run(requests / 4)
@@ -88,4 +107,5 @@ func check(t *testing.T, costs scaling.Costs, pods, inFlight int, latency time.D
 	if math.Abs(got/want.PerSecond-1) > tolerance {
 		t.Errorf("%d consumers of %d calls of %v do %.0f requests a second: %.0f are predicted, bound by %s", pods, inFlight, latency, got, want.PerSecond, want.Bound)
 	}
+	return checked{Pods: pods, InFlight: inFlight, Latency: latency, PerSecond: math.Round(got), Predicted: math.Round(want.PerSecond), Bound: want.Bound}
 }
