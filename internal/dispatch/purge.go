@@ -43,13 +43,13 @@ func (d *Dispatcher) purgeAll(ctx context.Context) (rows int, err error) {
 			break
 		}
 	}
-	done(drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedBatches, func(ctx context.Context, id batch.ID, n int) (int, error) {
-		return d.purged(ctx)(d.cfg.Store.PurgeBatch(ctx, id, n))
+	done(drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedBatches, func(ctx context.Context, id batch.ID, at *postgres.PurgePlace, n int) (int, error) {
+		return d.purged(ctx)(d.cfg.Store.PurgeBatch(ctx, id, at, n))
 	}, func(id batch.ID) bool { return d.purgeMessages(ctx, id) }))
-	done(drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedFiles, func(ctx context.Context, id batch.FileID, n int) (int, error) {
-		return d.purged(ctx)(d.cfg.Store.PurgeFile(ctx, id, n))
+	done(drain(ctx, d.cfg.Purge, d.cfg.Store.DeletedFiles, func(ctx context.Context, id batch.FileID, at *postgres.PurgePlace, n int) (int, error) {
+		return d.purged(ctx)(d.cfg.Store.PurgeFile(ctx, id, at, n))
 	}, nil))
-	done(drain(ctx, d.cfg.Purge, d.cfg.Store.EndedUploads, func(ctx context.Context, id postgres.UploadID, n int) (int, error) {
+	done(drain(ctx, d.cfg.Purge, d.cfg.Store.EndedUploads, func(ctx context.Context, id postgres.UploadID, _ *postgres.PurgePlace, n int) (int, error) {
 		return d.purged(ctx)(d.cfg.Store.PurgeUpload(ctx, id, n))
 	}, nil))
 	return rows, errors.Join(failed...)
@@ -70,7 +70,7 @@ const maxPassedOver = 1000
 // those that failed, that another is purging, or that before returned false for:
 // they are left to the next purge.
 func drain[ID comparable](ctx context.Context, p Purge, list func(context.Context, int) ([]ID, error),
-	remove func(context.Context, ID, int) (int, error), before func(ID) bool,
+	remove func(context.Context, ID, *postgres.PurgePlace, int) (int, error), before func(ID) bool,
 ) (rows int, err error) {
 	passed := make(map[ID]bool)
 	var failed []error
@@ -113,10 +113,11 @@ func drain[ID comparable](ctx context.Context, p Purge, list func(context.Contex
 const purgeRest = 4
 
 // drainOne removes all rows of one thing.
-func drainOne[ID comparable](ctx context.Context, p Purge, id ID, remove func(context.Context, ID, int) (int, error)) (rows int, err error) {
+func drainOne[ID comparable](ctx context.Context, p Purge, id ID, remove func(context.Context, ID, *postgres.PurgePlace, int) (int, error)) (rows int, err error) {
+	var at postgres.PurgePlace
 	for n := -1; n != 0; {
 		began := time.Now()
-		if n, err = remove(ctx, id, p.Rows); err != nil {
+		if n, err = remove(ctx, id, &at, p.Rows); err != nil {
 			return rows, err
 		}
 		rows += n

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fusillade/internal/postgres"
 )
 
 // What cannot be purged, however much of it there is, keeps nothing else from
@@ -21,7 +23,7 @@ func TestDrainPassesOverWhatFails(t *testing.T) {
 	tries := make(map[int]int)
 	rows, err := drain(t.Context(), Purge{Rows: 10}, func(_ context.Context, n int) ([]int, error) {
 		return slices.Clone(left[:min(n, len(left))]), nil
-	}, func(_ context.Context, id, n int) (int, error) {
+	}, func(_ context.Context, id int, _ *postgres.PurgePlace, n int) (int, error) {
 		tries[id]++
 		if id < failing {
 			return 0, errors.New("refused")

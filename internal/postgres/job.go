@@ -111,13 +111,14 @@ func (s *Store) RemoveJob(ctx context.Context, j Job) error {
 	if _, err := s.DeleteBatch(ctx, j.Batch); err != nil {
 		return err
 	}
-	if err := drainRows(func() (int, error) { return s.PurgeBatch(ctx, j.Batch, forgetRows) }); err != nil || others {
+	var batchAt, fileAt PurgePlace
+	if err := drainRows(func() (int, error) { return s.PurgeBatch(ctx, j.Batch, &batchAt, forgetRows) }); err != nil || others {
 		return err
 	}
 	if _, err := s.DeleteFile(ctx, j.File); err != nil && !errors.Is(err, batch.ErrNotFound) {
 		return err
 	}
-	return drainRows(func() (int, error) { return s.PurgeFile(ctx, j.File, forgetRows) })
+	return drainRows(func() (int, error) { return s.PurgeFile(ctx, j.File, &fileAt, forgetRows) })
 }
 
 // drainRows removes rows until none is left.

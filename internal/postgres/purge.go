@@ -64,10 +64,6 @@ DELETE FROM cursors WHERE batch_id = $1
 DELETE FROM callbacks WHERE batch_id = $1
    AND seq <= (SELECT max(seq) FROM (SELECT seq FROM callbacks WHERE batch_id = $1 ORDER BY seq LIMIT $2) t)`
 
-	purgeTemplatesSQL = `
-DELETE FROM templates WHERE file_id = $1
-   AND line <= (SELECT max(line) FROM (SELECT line FROM templates WHERE file_id = $1 ORDER BY line LIMIT $2) t)`
-
 	// The bodies of the next lines, and how far that is.
 	eraseBodiesSQL = `
 WITH last AS (
@@ -83,15 +79,47 @@ UPDATE templates t SET body = '' FROM files f, last
  WHERE f.id = $1 AND t.file_id = f.id AND t.line > f.erased_line AND t.line <= last.line`
 )
 
-// rowsOf is a delete of up to $2 rows of a batch in a table keyed by line.
-func rowsOf(table string) string {
-	return `DELETE FROM ` + table + ` WHERE batch_id = $1
-   AND line <= (SELECT max(line) FROM (SELECT line FROM ` + table + ` WHERE batch_id = $1 ORDER BY line LIMIT $2) t)`
+// rowsOf is a delete of up to $2 rows of a batch, or of a file, after line $3, in a
+// table keyed by it and the line.
+func rowsOf(table, key string) string {
+	return `
+WITH gone AS (
+    DELETE FROM ` + table + ` WHERE ` + key + ` = $1 AND line > $3
+       AND line <= (SELECT max(line) FROM (SELECT line FROM ` + table + ` WHERE ` + key + ` = $1 AND line > $3 ORDER BY line LIMIT $2) t)
+    RETURNING line
+)
+SELECT count(*), COALESCE(max(line), 0) FROM gone`
 }
 
-// purgeSteps empty the tables of a batch, one after the other; its own row,
-// by which the next purge finds the rest after a crash, goes last.
-var purgeSteps = []string{rowsOf("results"), rowsOf("requests"), purgeCallbacksSQL, purgeCursorsSQL}
+// purgeLines and then purgeRest empty the tables of a batch, one after the other; its
+// own row, by which the next purge finds the rest after a crash, goes last.
+var (
+	purgeLines        = []string{rowsOf("results", "batch_id"), rowsOf("requests", "batch_id")}
+	purgeRest         = []string{purgeCallbacksSQL, purgeCursorsSQL}
+	purgeTemplatesSQL = rowsOf("templates", "file_id")
+)
+
+// PurgePlace is how far the purge of one batch or file has come: zero, then as a call
+// leaves it. Deletes that began at the first line each time would walk over the index
+// entries of all that they deleted before, until a vacuum removes them: each would
+// cost more than the last, and ten million rows would take hours.
+type PurgePlace struct {
+	emptied int   // tables of purgeLines
+	line    int32 // of the next one: the last that was removed
+}
+
+// remove deletes up to n rows after the place, and moves it. It begins anew when it
+// finds no more, so none means that nothing is left, also of what a delete that was
+// rolled back has counted.
+func (p *PurgePlace) remove(ctx context.Context, tx pgx.Tx, sql string, id [16]byte, n int) (removed int, err error) {
+	for {
+		from := p.line
+		err := tx.QueryRow(ctx, sql, id, n, from).Scan(&removed, &p.line)
+		if err != nil || removed > 0 || from == 0 {
+			return removed, err
+		}
+	}
+}
 
 // ExpireFiles deletes up to n files whose time is over, and their batches with
 // them. A file's time is over at its expires_at, but not before all of its
@@ -124,9 +152,14 @@ func (s *Store) DeletedBatches(ctx context.Context, n int) ([]batch.ID, error) {
 // PurgeBatch removes up to n rows of a deleted batch. It returns how many it
 // removed; none: nothing is left of the batch, or another is purging it. A
 // batch that is not deleted is left alone.
-func (s *Store) PurgeBatch(ctx context.Context, id batch.ID, n int) (removed int, err error) {
+func (s *Store) PurgeBatch(ctx context.Context, id batch.ID, at *PurgePlace, n int) (removed int, err error) {
 	err = s.inPurge(ctx, takeBatchSQL, [16]byte(id), func(ctx context.Context, tx pgx.Tx, _ bool) error {
-		for _, sql := range purgeSteps {
+		for ; at.emptied < len(purgeLines); at.emptied++ {
+			if removed, err = at.remove(ctx, tx, purgeLines[at.emptied], id, n); err != nil || removed > 0 {
+				return err
+			}
+		}
+		for _, sql := range purgeRest {
 			tag, err := tx.Exec(ctx, sql, [16]byte(id), n)
 			if removed = int(tag.RowsAffected()); err != nil || removed > 0 {
 				return err
@@ -175,16 +208,17 @@ func (s *Store) DeletedFiles(ctx context.Context, n int) ([]batch.FileID, error)
 // batches of it, it erases the bodies of up to n requests instead. It returns
 // how many rows it removed or erased; none: there is nothing left to do, or
 // another is purging it. A file that is not deleted is left alone.
-func (s *Store) PurgeFile(ctx context.Context, id batch.FileID, n int) (removed int, err error) {
+func (s *Store) PurgeFile(ctx context.Context, id batch.FileID, at *PurgePlace, n int) (removed int, err error) {
 	err = s.inPurge(ctx, takeFileSQL, [16]byte(id), func(ctx context.Context, tx pgx.Tx, needed bool) error {
-		sql := purgeTemplatesSQL
 		if needed {
-			sql = eraseBodiesSQL
+			tag, err := tx.Exec(ctx, eraseBodiesSQL, [16]byte(id), n)
+			removed = int(tag.RowsAffected())
+			return err
 		}
-		tag, err := tx.Exec(ctx, sql, [16]byte(id), n)
-		if err == nil && tag.RowsAffected() == 0 && !needed {
-			tag, err = tx.Exec(ctx, `DELETE FROM files WHERE id = $1`, [16]byte(id)) // its models go with it
+		if removed, err = at.remove(ctx, tx, purgeTemplatesSQL, id, n); err != nil || removed > 0 {
+			return err
 		}
+		tag, err := tx.Exec(ctx, `DELETE FROM files WHERE id = $1`, [16]byte(id)) // its models go with it
 		removed = int(tag.RowsAffected())
 		return err
 	})

@@ -18,8 +18,9 @@ func purgeAll(t testing.TB, s *Store, n int) (rows int) {
 		t.Fatal(err)
 	}
 	for _, id := range batches {
+		var at PurgePlace
 		for removed := -1; removed != 0; rows += removed {
-			if removed, err = s.PurgeBatch(t.Context(), id, n); err != nil || removed > n {
+			if removed, err = s.PurgeBatch(t.Context(), id, &at, n); err != nil || removed > n {
 				t.Fatalf("%d removed, %v", removed, err)
 			}
 		}
@@ -29,8 +30,9 @@ func purgeAll(t testing.TB, s *Store, n int) (rows int) {
 		t.Fatal(err)
 	}
 	for _, id := range files {
+		var at PurgePlace
 		for removed := -1; removed != 0; rows += removed {
-			if removed, err = s.PurgeFile(t.Context(), id, n); err != nil || removed > n {
+			if removed, err = s.PurgeFile(t.Context(), id, &at, n); err != nil || removed > n {
 				t.Fatalf("%d removed, %v", removed, err)
 			}
 		}
@@ -52,10 +54,10 @@ func TestPurge(t *testing.T) {
 	if n := purgeAll(t, s, 5); n != 0 {
 		t.Errorf("%d rows removed of what is not deleted", n)
 	}
-	if n, err := s.PurgeBatch(t.Context(), kept, 5); n != 0 || err != nil {
+	if n, err := s.PurgeBatch(t.Context(), kept, new(PurgePlace), 5); n != 0 || err != nil {
 		t.Errorf("%d rows removed of a batch that is not deleted, %v", n, err)
 	}
-	if n, err := s.PurgeFile(t.Context(), file, 5); n != 0 || err != nil {
+	if n, err := s.PurgeFile(t.Context(), file, new(PurgePlace), 5); n != 0 || err != nil {
 		t.Errorf("%d rows removed of a file that is not deleted, %v", n, err)
 	}
 
@@ -100,6 +102,51 @@ func TestPurge(t *testing.T) {
 	}
 	if c := counts(t, s, other); c.Pending != 4 {
 		t.Errorf("another batch: %+v", c)
+	}
+}
+
+// Late deletes of a purge look at as much as early ones: what was deleted before is
+// still in the index until a vacuum.
+func TestPurgeLooksAtWhatItDeletes(t *testing.T) {
+	t.Parallel()
+	const lines, rows, early = 20_000, 10, 1000
+	s := newStore(t)
+	file := newLargeFile(t, s, lines)
+	if _, err := s.DeleteFile(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	pages := func(at *PurgePlace) (n int64) {
+		t.Helper()
+		tx, err := s.pool.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback(t.Context()) }()
+		var plan []struct {
+			Plan struct {
+				Hit  int64 `json:"Shared Hit Blocks"`
+				Read int64 `json:"Shared Read Blocks"`
+			}
+		}
+		err = tx.QueryRow(t.Context(), `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) `+purgeTemplatesSQL, [16]byte(file), rows, at.line).Scan(&plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plan[0].Plan.Hit + plan[0].Plan.Read
+	}
+	var at PurgePlace
+	first := pages(&at)
+	for range lines/early - 1 {
+		if n, err := s.PurgeFile(t.Context(), file, &at, early); n != early || err != nil {
+			t.Fatalf("%d rows removed, %v", n, err)
+		}
+	}
+	last := pages(&at)
+	if last > 2*first {
+		t.Errorf("the last delete looks at %d pages, the first at %d", last, first)
+	}
+	if n := purgeAll(t, s, early); n != early+1 { // and the file
+		t.Errorf("%d rows removed at last, want %d", n, early+1)
 	}
 }
 

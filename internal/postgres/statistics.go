@@ -12,17 +12,17 @@ import (
 // TableStatistics are how large a table is and what happened to its rows, as Postgres
 // counts: sizes are exact, rows are an estimate, and counts lag by a second.
 type TableStatistics struct {
-	Table      string
-	HeapBytes  int64
-	IndexBytes int64
-	TOASTBytes int64 // with its index
-	Live       int64 // rows
-	Dead       int64 // versions of rows that no vacuum has removed yet
-	Inserted   int64 // rows since the server's counters began, as the next ones
-	Updated    int64
-	HotUpdated int64 // of them without new index entries
-	Deleted    int64
-	Vacuums    int64 // automatic ones
+	Table      string `json:"table"`
+	HeapBytes  int64  `json:"heap_bytes"`
+	IndexBytes int64  `json:"index_bytes"`
+	TOASTBytes int64  `json:"toast_bytes"` // with its index
+	Live       int64  `json:"live_rows"`   // rows
+	Dead       int64  `json:"dead_rows"`   // versions of rows that no vacuum has removed yet
+	Inserted   int64  `json:"inserted"`    // rows since the server's counters began, as the next ones
+	Updated    int64  `json:"updated"`
+	HotUpdated int64  `json:"hot_updated"` // of them without new index entries
+	Deleted    int64  `json:"deleted"`
+	Vacuums    int64  `json:"vacuums"` // automatic ones
 }
 
 const (
