@@ -6,6 +6,10 @@ ARCHS   ?= amd64 arm64
 IMAGE   ?= fusillade:dev
 FUZZTIME ?= 20s
 
+# Without the directory of the checkout in them, what was compiled in one serves all
+# others, and 'make build', the linters and the tests share it.
+export GOFLAGS := $(strip $(filter-out -trimpath,$(GOFLAGS)) -trimpath)
+
 # The version is stamped by the linker, so the build needs no version control.
 BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath \
 	-ldflags '-s -w -X fusillade/internal/daemon.Version=$(VERSION)'
@@ -23,7 +27,10 @@ GOGC ?= 400
 # What one goroutine computes for long, the race detector only slows down: these
 # packages run a second time without it, and play more cases.
 UNRACED := ./internal/adaptive ./internal/mock ./internal/protocol ./internal/rate
-TEST := $(GO) test $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
+TEST := $(GO) test -json $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
+# Of each skipped test a line is printed at the end. SKIPS=-refuse: to skip another than
+# the listed ones is a failure.
+LISTSKIPPED := build/listskipped $(SKIPS) -allowed internal/testenv/listskipped/allowed.txt
 
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
@@ -51,8 +58,8 @@ demo: build ## Run examples/requests.jsonl against a mock model endpoint
 test: ## Run all tests, with the race detector, on real Postgres and NATS
 	@test -n "$(RACE)" || echo "no C compiler was found: testing without the race detector"
 	@mkdir -p build
-	$(GO) build $(RACE) -o build/withpostgres ./internal/testenv/withpostgres
-	GOGC=$(GOGC) build/withpostgres $(TEST) ./...
+	$(GO) build $(RACE) -o build/ ./internal/testenv/withpostgres ./internal/testenv/listskipped
+	GOGC=$(GOGC) build/withpostgres $(LISTSKIPPED) $(TEST) ./...
 	$(GO) test -short -vet=off -shuffle=on $(UNRACED)
 
 check: lint ## Run what each commit should pass: linters, and the tests that need no Postgres
