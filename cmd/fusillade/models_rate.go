@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"fusillade/client"
 	"fusillade/internal/batch"
+	"fusillade/internal/cli"
 )
 
 // rateFlags are the rate limit of a model.
@@ -28,23 +28,10 @@ func (f rateFlags) check() error {
 func rateText(m client.ModelStatus) string {
 	var parts []string
 	if m.RequestsPerMinute > 0 {
-		parts = append(parts, short(m.RequestsLastMinute)+"/"+short(m.RequestsPerMinute)+" rpm")
+		parts = append(parts, cli.Number(m.RequestsLastMinute)+"/"+cli.Number(m.RequestsPerMinute)+" rpm")
 	}
 	if m.TokensPerMinute > 0 {
-		parts = append(parts, short(m.TokensLastMinute)+"/"+short(m.TokensPerMinute)+" tpm")
+		parts = append(parts, cli.Number(m.TokensLastMinute)+"/"+cli.Number(m.TokensPerMinute)+" tpm")
 	}
 	return strings.Join(parts, ", ")
-}
-
-// short spells a number with k, M or G where it has five digits or more.
-func short(n int64) string {
-	for _, unit := range []struct {
-		size int64
-		name string
-	}{{1_000_000_000, "G"}, {1_000_000, "M"}, {1000, "k"}} {
-		if n >= 10*unit.size {
-			return strconv.FormatInt(n/unit.size, 10) + unit.name
-		}
-	}
-	return strconv.FormatInt(n, 10)
 }

@@ -200,22 +200,6 @@ func Span(d time.Duration) string {
 	return fmt.Sprintf("%ds", d/time.Second)
 }
 
-// Size is a number of bytes with a unit, in three digits.
-func Size(bytes int64) string {
-	const units = "kMGTPE"
-	if bytes < 1000 {
-		return fmt.Sprintf("%dB", bytes)
-	}
-	size, unit := float64(bytes)/1000, 0
-	for size >= 999.5 && unit < len(units)-1 {
-		size, unit = size/1000, unit+1
-	}
-	if size < 9.95 {
-		return fmt.Sprintf("%.1f%cB", size, units[unit])
-	}
-	return fmt.Sprintf("%.0f%cB", size, units[unit])
-}
-
 // Plain is a text of unknown origin without what a terminal would act on.
 func Plain(text string) string {
 	return strings.Map(func(r rune) rune {

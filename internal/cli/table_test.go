@@ -72,14 +72,3 @@ func TestAge(t *testing.T) {
 		}
 	})
 }
-
-func TestSize(t *testing.T) {
-	for bytes, want := range map[int64]string{
-		0: "0B", 999: "999B", 1000: "1.0kB", 9_949: "9.9kB", 9_950: "10kB", 999_499: "999kB", 999_500: "1.0MB",
-		433_000_000: "433MB", 1 << 62: "4.6EB",
-	} {
-		if got := Size(bytes); got != want {
-			t.Errorf("%d: %q, want %q", bytes, got, want)
-		}
-	}
-}

@@ -108,12 +108,3 @@ func TestSort(t *testing.T) {
 		t.Errorf("by name: %s", got)
 	}
 }
-
-func TestShort(t *testing.T) {
-	t.Parallel()
-	for n, want := range map[int64]string{0: "0", 9999: "9999", 10_000: "10.0k", 99_949: "99.9k", 123_456: "123k", 999_499: "999k", 999_500: "1.0M", 1 << 60: "1152922T"} {
-		if got := short(n); got != want {
-			t.Errorf("%d: %s, want %s", n, got, want)
-		}
-	}
-}

@@ -42,11 +42,11 @@ func byText[T any](text func(T) string) func(a, b T, r rates) int {
 }
 
 var modelColumns = []column[client.ModelStatus]{
-	{"PENDING", func(m client.ModelStatus, _ rates) string { return short(m.Pending + m.Queued) }, byNumber(func(m client.ModelStatus) int64 { return m.Pending + m.Queued }), false},
+	{"PENDING", func(m client.ModelStatus, _ rates) string { return cli.Number(m.Pending + m.Queued) }, byNumber(func(m client.ModelStatus) int64 { return m.Pending + m.Queued }), false},
 	{"MODEL", func(m client.ModelStatus, _ rates) string { return m.ID }, byText(func(m client.ModelStatus) string { return m.ID }), true},
 	{"LIMIT", func(m client.ModelStatus, _ rates) string { return limitText(m) }, byNumber(func(m client.ModelStatus) int { return m.Limit }), false},
-	{"HELD", func(m client.ModelStatus, _ rates) string { return short(int64(m.Held)) }, byNumber(func(m client.ModelStatus) int { return m.Held }), false},
-	{"TAKEN", func(m client.ModelStatus, _ rates) string { return short(m.Taken) }, byNumber(func(m client.ModelStatus) int64 { return m.Taken }), false},
+	{"HELD", func(m client.ModelStatus, _ rates) string { return cli.Number(int64(m.Held)) }, byNumber(func(m client.ModelStatus) int { return m.Held }), false},
+	{"TAKEN", func(m client.ModelStatus, _ rates) string { return cli.Number(m.Taken) }, byNumber(func(m client.ModelStatus) int64 { return m.Taken }), false},
 	{"STATE", func(m client.ModelStatus, _ rates) string { return stateText(m) }, byNumber(func(m client.ModelStatus) int { return len(stateText(m)) }), true},
 }
 
@@ -55,7 +55,7 @@ var batchColumns = []column[client.Batch]{
 	{"BATCH", func(b client.Batch, _ rates) string { return b.ID }, byText(func(b client.Batch) string { return b.ID }), true},
 	{"STATUS", func(b client.Batch, _ rates) string { return b.Status }, byText(func(b client.Batch) string { return b.Status }), true},
 	{"DONE", func(b client.Batch, _ rates) string { return percent(b) }, byNumber(func(b client.Batch) float64 { return float64(done(b)) / float64(max(b.Counts.Total, 1)) }), false},
-	{"FAIL", func(b client.Batch, _ rates) string { return short(b.Counts.Failed) }, byNumber(func(b client.Batch) int64 { return b.Counts.Failed }), false},
+	{"FAIL", func(b client.Batch, _ rates) string { return cli.Number(b.Counts.Failed) }, byNumber(func(b client.Batch) int64 { return b.Counts.Failed }), false},
 	{"RATE", func(b client.Batch, r rates) string { return perSecond(r.batches[b.ID]) },
 		func(a, b client.Batch, r rates) int { return cmp.Compare(r.batches[b.ID], r.batches[a.ID]) }, false},
 	{"LEFT", leftText, byNumber(func(b client.Batch) int64 { return b.Counts.Total - done(b) }), false},
@@ -68,9 +68,9 @@ var daemonColumns = []column[client.Daemon]{
 	{"HEARTBEAT", func(d client.Daemon, _ rates) string {
 		return (time.Duration(d.HeartbeatAgeMS) * time.Millisecond).Round(100 * time.Millisecond).String()
 	}, byNumber(func(d client.Daemon) int64 { return d.HeartbeatAgeMS }), false},
-	{"INFLIGHT", func(d client.Daemon, _ rates) string { return short(int64(d.InFlight)) }, byNumber(func(d client.Daemon) int { return d.InFlight }), false},
-	{"PROCESSED", func(d client.Daemon, _ rates) string { return short(d.Processed) }, byNumber(func(d client.Daemon) int64 { return d.Processed }), false},
-	{"FAILED", func(d client.Daemon, _ rates) string { return short(d.Failed) }, byNumber(func(d client.Daemon) int64 { return d.Failed }), false},
+	{"INFLIGHT", func(d client.Daemon, _ rates) string { return cli.Number(int64(d.InFlight)) }, byNumber(func(d client.Daemon) int { return d.InFlight }), false},
+	{"PROCESSED", func(d client.Daemon, _ rates) string { return cli.Number(d.Processed) }, byNumber(func(d client.Daemon) int64 { return d.Processed }), false},
+	{"FAILED", func(d client.Daemon, _ rates) string { return cli.Number(d.Failed) }, byNumber(func(d client.Daemon) int64 { return d.Failed }), false},
 }
 
 // head is what is true of the whole cluster, and what needs a hand.
@@ -78,7 +78,7 @@ func head(s Snapshot, r rates, server string) []string {
 	lines := []string{fmt.Sprintf("fusillade %s  %s", server, s.At.Local().Format(time.TimeOnly))}
 	if s.Operator {
 		lines = append(lines, fmt.Sprintf("%d in flight of %d  %s ended  %s failed  %s pending  %d daemons",
-			s.inFlight(), s.limit(), perSecond(r.ended), perSecond(r.failed), short(s.pending()), len(s.Daemons)))
+			s.inFlight(), s.limit(), perSecond(r.ended), perSecond(r.failed), cli.Number(s.pending()), len(s.Daemons)))
 	} else {
 		sum := 0.0
 		for _, one := range r.batches {
@@ -218,22 +218,6 @@ func perSecond(n float64) string {
 		return fmt.Sprintf("%.1f/s", n)
 	}
 	return fmt.Sprintf("%.0f/s", n)
-}
-
-// short is a number in at most five characters.
-func short(n int64) string {
-	const units = "kMGT"
-	if n < 10_000 {
-		return fmt.Sprint(n)
-	}
-	size, unit := float64(n)/1000, 0
-	for size >= 999.5 && unit < len(units)-1 {
-		size, unit = size/1000, unit+1
-	}
-	if size < 99.95 {
-		return fmt.Sprintf("%.1f%c", size, units[unit])
-	}
-	return fmt.Sprintf("%.0f%c", size, units[unit])
 }
 
 // sorted is the list by one of its columns, and then as the server sent it.

@@ -71,12 +71,12 @@ func percent(part, whole int64) float64 {
 	return math.Round(float64(part)/float64(whole)*1000) / 10
 }
 
+// byteSize is in powers of 1000, as in the terminal.
 func byteSize(n int64) string {
-	const unit = 1024
-	size, names := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	size, names := float64(n), []string{"B", "kB", "MB", "GB", "TB"}
 	i := 0
-	for size >= unit && i < len(names)-1 {
-		size, i = size/unit, i+1
+	for size >= 999.5 && i < len(names)-1 {
+		size, i = size/1000, i+1
 	}
 	if i == 0 {
 		return fmt.Sprintf("%d B", n)
