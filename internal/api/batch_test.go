@@ -3,6 +3,9 @@ package api_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -120,6 +123,32 @@ func TestCreateBatchRefuses(t *testing.T) {
 	c.post("/batches", good).want(t, http.StatusOK)
 	good["metadata"] = nil
 	c.post("/batches", good).want(t, http.StatusOK)
+}
+
+// A client that sends all of its request before it reads gets the answer, though
+// the request is refused long before its end.
+func TestTooLargeBodyIsAnswered(t *testing.T) {
+	t.Parallel()
+	c := newService(t, nil).client("alice")
+	const size = 12 << 20 // more than the system takes before the server does
+	address, path, _ := strings.Cut(strings.TrimPrefix(c.url, "http://"), "/")
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	head := fmt.Sprintf("POST /%s/batches HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", path, address, c.key, size)
+	if _, err := io.WriteString(conn, head+strings.Repeat(" ", size)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("status %d", resp.StatusCode)
+	}
 }
 
 // One key, one batch, however many ask, and however often, at once.

@@ -252,6 +252,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if !theirs {
 		s.cfg.Log.Error("request failed", "request_id", w.Header().Get(headerRequestID), "method", r.Method, "route", r.Pattern, "err", err)
 	}
+	if answer.status == http.StatusRequestEntityTooLarge {
+		s.drain(w, r)
+	}
 	s.refuse(w, answer)
 }
 

@@ -54,6 +54,16 @@ func (p *pacedReader) setDeadline() {
 	_ = p.control.SetReadDeadline(deadline)
 }
 
+// maxDrained is how much is read of a body that is refused for its length.
+const maxDrained = 16 << 20
+
+// drain reads on what was refused for its length. Many clients look for an answer
+// when they have sent everything, and would find a connection that was reset.
+func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
+	rest := &pacedReader{Reader: r.Body, control: http.NewResponseController(w), timeout: s.cfg.ClientTimeout, last: time.Now().Add(s.cfg.ClientTimeout)}
+	_, _ = io.CopyN(io.Discard, rest, maxDrained)
+}
+
 // pacedWriter writes for as long as the client takes it.
 type pacedWriter struct {
 	io.Writer
