@@ -45,7 +45,7 @@ const (
 	leads
 )
 
-// oldPrimary is what became of the first server.
+// oldPrimary is the state of the first server.
 type oldPrimary uint8
 
 const (
