@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Batch is OpenAI's batch object. Times are in Unix seconds; 0: not yet.
@@ -74,6 +75,10 @@ type Waiting struct {
 	Message   string      `json:"message"`
 	Action    string      `json:"action"` // empty: there is nothing to do
 	LastError *ErrorGroup `json:"last_error"`
+	// RequestsAhead are those of the owner's batches that are called before, and
+	// EstimatedSeconds how long they take at the rate of late; 0: not known.
+	RequestsAhead    int64 `json:"requests_ahead"`
+	EstimatedSeconds int64 `json:"estimated_seconds"`
 }
 
 // String says it in one line, with what to do and the last failure; empty: nothing
@@ -83,6 +88,13 @@ func (w *Waiting) String() string {
 		return ""
 	}
 	text := w.Message
+	if w.RequestsAhead > 0 {
+		text += fmt.Sprintf(" %d requests are ahead of them", w.RequestsAhead)
+		if w.EstimatedSeconds > 0 {
+			text += fmt.Sprintf(", for about %v", time.Duration(w.EstimatedSeconds)*time.Second)
+		}
+		text += "."
+	}
 	if w.Action != "" {
 		text += " " + w.Action
 	}

@@ -409,3 +409,17 @@ func TestCreateBatchAgain(t *testing.T) {
 		})
 	}
 }
+
+// A batch that waits says how much is ahead of it.
+func TestWaitingInWords(t *testing.T) {
+	t.Parallel()
+	for want, w := range map[string]client.Waiting{
+		"It waits.": {Message: "It waits."},
+		"It waits. 7 requests are ahead of them. Do it.":           {Message: "It waits.", Action: "Do it.", RequestsAhead: 7},
+		"It waits. 7 requests are ahead of them, for about 1m30s.": {Message: "It waits.", RequestsAhead: 7, EstimatedSeconds: 90},
+	} {
+		if got := w.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -30,9 +30,10 @@ func watchBatch(ctx context.Context, t *cli.Terminal, api *client.Client, id str
 	p := cli.NewProgress(t)
 	said := ""
 	b, err := api.Watch(ctx, id, func(b client.Batch) {
-		if waits := b.Waiting.String(); waits != said {
-			if said = waits; waits != "" {
-				p.Notef("%s", cli.Plain(waits))
+		// Said again when it is another cause, not when the numbers in it move.
+		if why := whyItWaits(b.Waiting); why != said {
+			if said = why; why != "" {
+				p.Notef("%s", cli.Plain(b.Waiting.String()))
 			}
 		}
 		p.Update(b.Counts.Total, b.Counts.Completed+b.Counts.Failed, fmt.Sprintf("failed %d", b.Counts.Failed))
@@ -52,6 +53,14 @@ func watchBatch(ctx context.Context, t *cli.Terminal, api *client.Client, id str
 	}
 	t.Notef("%s: %d of %d requests completed", b.Status, b.Counts.Completed, b.Counts.Total)
 	return outcome(b)
+}
+
+// whyItWaits is what a note about a batch that is held up depends on.
+func whyItWaits(w *client.Waiting) string {
+	if w == nil {
+		return ""
+	}
+	return w.Code + " " + w.Message
 }
 
 // outcome is an error for a batch that did not end with all requests completed.

@@ -20,6 +20,9 @@ type statusObject struct {
 	Action  *string `json:"action"` // null: there is nothing to do but to wait
 	Since   *int64  `json:"since"`
 	Until   *int64  `json:"until"` // of held: when the next call finds out whether it is over
+	// RequestsAhead and EstimatedSeconds are of queued.
+	RequestsAhead    *int64 `json:"requests_ahead"`
+	EstimatedSeconds *int64 `json:"estimated_seconds"` // null: there was no rate of late
 	// LastError is the latest failure of a request that goes on.
 	LastError *batchErrorObject `json:"last_error"`
 }
@@ -35,6 +38,18 @@ func (o *statusObject) same(other *statusObject) bool {
 		return o == other
 	}
 	return o.Code == other.Code && o.Message == other.Message
+}
+
+// place says in words how much is ahead, with a blank before it; empty: nothing is.
+func (o *statusObject) place() string {
+	if o.RequestsAhead == nil || *o.RequestsAhead == 0 {
+		return ""
+	}
+	text := fmt.Sprintf(" %d requests are ahead of them", *o.RequestsAhead)
+	if o.EstimatedSeconds != nil {
+		text += fmt.Sprintf(", for about %v", time.Duration(*o.EstimatedSeconds)*time.Second)
+	}
+	return text + "."
 }
 
 // waiting says what holds a batch up; nil: nothing does. It is told beside the
@@ -87,6 +102,14 @@ func asWaiting(w *control.Waiting) *statusObject {
 		o.Message = subject + " fail and are called again."
 	case control.WaitQueued:
 		o.Message = subject + " wait until requests of others have been called."
+		if w.Ahead > 0 {
+			o.Message = subject + " wait until those of other batches of the same owner have been called."
+		}
+		o.RequestsAhead = &w.Ahead
+		if w.Left > 0 {
+			seconds := int64(w.Left.Round(time.Second).Seconds())
+			o.EstimatedSeconds = &seconds
+		}
 	}
 	if f := w.Failed; f != nil {
 		if last := asLastError(f.Reason, f.StatusCode, f.Cause); last != nil {

@@ -43,7 +43,7 @@ func (s *Server) HeldUp(ctx context.Context, b postgres.Batch) (message, action 
 	if o.Action != nil {
 		action = *o.Action
 	}
-	return o.Message, action
+	return o.Message + o.place(), action
 }
 
 // Watch takes a place among the streams of events for an owner, which leave frees,

@@ -32,6 +32,11 @@ type Waiting struct {
 	Others int         // models of the batch of which it is so too
 	Hold   hold.Hold   // of held and asked
 	Since  time.Time   // of budget_exceeded
+	// Ahead, of queued, are requests of the owner's other batches that are called
+	// before, and Left how long it takes at the rate of late until they are; 0: not
+	// known. Of other owners' nothing is said: they take turns.
+	Ahead  int64
+	Left   time.Duration
 	Failed *postgres.LastFailure
 }
 
@@ -105,11 +110,28 @@ func (c *Controller) Waiting(ctx context.Context, b postgres.Batch) (*Waiting, e
 		w.Code, w.Model = WaitRetrying, work.Failed.Model
 	case !work.Processing && !young:
 		w.Code = WaitQueued
+		place, err := c.cfg.Store.BatchPlace(ctx, b.ID)
+		if err != nil {
+			return nil, err
+		}
+		w.Ahead, w.Left = place.Ahead, leftAt(place)
 	default:
 		return nil, nil //nolint:nilnil // nothing holds it up
 	}
 	return w, nil
 }
+
+// leftAt is how long what is ahead takes at the rate of late; 0: there is none.
+func leftAt(p postgres.BatchPlace) time.Duration {
+	if p.Ahead == 0 || p.PerSecond == 0 {
+		return 0
+	}
+	seconds := min(float64(p.Ahead)/p.PerSecond, maxLeft.Seconds())
+	return max(time.Duration(seconds*float64(time.Second)), time.Second)
+}
+
+// maxLeft is beyond what an estimate says anything.
+const maxLeft = 365 * 24 * time.Hour
 
 // recentHolds are those in force, at most holdsAge ago.
 func (c *Controller) recentHolds(ctx context.Context) map[batch.Model][]hold.Hold {
