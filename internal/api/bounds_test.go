@@ -201,13 +201,7 @@ func (o operation) refusesParameter(p *openapi3.Parameter, bad string) {
 			want = "model"
 		}
 	case "query":
-		query := url.Values{p.Name: {bad}}
-		for _, other := range o.op.Parameters {
-			if other.Value.In == "query" && other.Value.Required && other.Value.Name != p.Name {
-				query.Set(other.Value.Name, "m")
-			}
-		}
-		target += "?" + query.Encode()
+		target += "?" + o.query(p.Name, bad).Encode()
 	case "header":
 		headers = []string{p.Name, bad}
 	}
@@ -222,6 +216,17 @@ func (o operation) refusesParameter(p *openapi3.Parameter, bad string) {
 		a = o.c.do(o.method, target, "", nil, headers...)
 	}
 	o.check(a, want, bad, statuses...)
+}
+
+// query has one parameter, and those that must be there.
+func (o operation) query(name, value string) url.Values {
+	query := url.Values{name: {value}}
+	for _, other := range o.op.Parameters {
+		if other.Value.In == "query" && other.Value.Required && other.Value.Name != name {
+			query.Set(other.Value.Name, "m")
+		}
+	}
+	return query
 }
 
 // body is one that would do, if its objects were there.
@@ -267,5 +272,81 @@ func (o operation) check(a answer, param string, bad any, statuses ...int) {
 	}
 	if got := a.text("error", "param"); a.status == http.StatusBadRequest && got != param && !strings.HasPrefix(got, param+".") {
 		o.t.Errorf("%s %s: %s = %s: the error names %q: %s", o.method, o.path, param, shown, got, a.body)
+	}
+}
+
+// What the document allows at its bounds the server takes: it may say no for another
+// reason, but not for this value.
+func TestAtTheBounds(t *testing.T) {
+	t.Parallel()
+	s := newService(t, func(cfg *api.Config) { cfg.Owner = "local" })
+	c := &client{service: &service{t: t, url: strings.TrimSuffix(s.url, "/v1")}}
+	doc, err := openapi3.NewLoader().LoadFromData(c.get("/openapi.json").want(t, http.StatusOK).body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			o := operation{t: t, c: c, method: method, path: path, op: op}
+			for _, p := range op.Parameters {
+				for _, good := range atBounds(p.Value.Schema.Value) {
+					if p.Value.In == "query" {
+						tried++
+						query := o.query(p.Value.Name, fmt.Sprint(good))
+						o.takes(p.Value.Name, good, o.c.do(method, o.url()+"?"+query.Encode(), "", nil))
+					}
+				}
+			}
+			body := o.body()
+			if op.RequestBody == nil || op.RequestBody.Value.Content["application/json"] == nil {
+				continue
+			}
+			for name, member := range op.RequestBody.Value.Content["application/json"].Schema.Value.Properties {
+				for _, good := range atBounds(member.Value) {
+					tried++
+					with := maps.Clone(body)
+					with[name] = good
+					raw, err := json.Marshal(with)
+					if err != nil {
+						t.Fatal(err)
+					}
+					o.takes(name, good, o.c.do(method, o.url(), "application/json", strings.NewReader(string(raw))))
+				}
+			}
+		}
+	}
+	if tried < 40 {
+		t.Errorf("%d values were tried; where are the others?", tried)
+	}
+}
+
+// atBounds are the least and the most that a schema allows.
+func atBounds(schema *openapi3.Schema) (good []any) {
+	switch {
+	case len(schema.OneOf) > 0:
+		for _, one := range schema.OneOf {
+			good = append(good, atBounds(one.Value)...)
+		}
+	case len(schema.Enum) > 0:
+		good = schema.Enum
+	case schema.Type.Is("integer"):
+		good = append(good, int64(*schema.Min), int64(*schema.Max))
+	case schema.Type.Is("string") && schema.Pattern == "" && schema.MaxLength != nil:
+		good = append(good, strings.Repeat("a", int(*schema.MaxLength)))
+		if schema.MinLength == 0 {
+			good = append(good, "")
+		}
+	}
+	return good
+}
+
+// takes makes sure that a value at a bound is not refused for its size.
+func (o operation) takes(name string, good any, a answer) {
+	o.t.Helper()
+	message := a.text("error", "message")
+	outside := strings.Contains(message, "at most") || strings.Contains(message, " from ") || strings.Contains(message, "must be one of") || strings.Contains(message, "must not be empty")
+	if a.status >= http.StatusInternalServerError || a.status == http.StatusBadRequest && a.text("error", "param") == name && outside {
+		o.t.Errorf("%s %s: %s = %.80v: status %d: %s", o.method, o.path, name, good, a.status, a.body)
 	}
 }
