@@ -32,6 +32,7 @@ GRANT SELECT, DELETE                 ON webhooks TO fusillade_dispatcher;
 GRANT UPDATE (deleted_at)            ON webhooks TO fusillade_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_deliveries TO fusillade_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON daemons TO fusillade_dispatcher;
+GRANT SELECT, INSERT, UPDATE, DELETE ON samples TO fusillade_dispatcher;
 GRANT SELECT (model, concurrency_limit, concurrency_least, concurrency_most, paused, escalation_model, escalation_threshold_seconds,
               requests_per_minute, tokens_per_minute, updated_at)
    ON models TO fusillade_dispatcher;
@@ -63,7 +64,7 @@ GRANT UPDATE (sealed)                ON batch_keys TO fusillade_api;
 GRANT SELECT (id, owner, url, created_at, deleted_at) ON webhooks TO fusillade_api;
 GRANT UPDATE (deleted_at)            ON webhooks TO fusillade_api;
 GRANT SELECT, INSERT                 ON webhook_deliveries TO fusillade_api;
-GRANT SELECT                         ON users TO fusillade_api;
+GRANT SELECT                         ON users, samples TO fusillade_api;
 GRANT SELECT                         ON models TO fusillade_api;
 GRANT INSERT (model, concurrency_limit, concurrency_least, concurrency_most, paused, escalation_model, escalation_threshold_seconds,
               requests_per_minute, tokens_per_minute),

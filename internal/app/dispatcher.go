@@ -10,6 +10,7 @@ import (
 	"fusillade/internal/config"
 	"fusillade/internal/daemon"
 	"fusillade/internal/dispatch"
+	"fusillade/internal/history"
 	"fusillade/internal/postgres"
 	"fusillade/internal/webhook"
 	"fusillade/streams"
@@ -35,12 +36,13 @@ func dispatchUntil(taking context.Context, r Resources, cfg *config.Dispatcher, 
 	if err != nil {
 		return err
 	}
+	recorder := &history.Recorder{Store: r.Store, Log: r.Log}
 	d, err := dispatch.New(taking, dispatch.Config{
 		Store: r.Store, Conn: r.Conn, Daemon: owner.ID, Streams: r.Streams,
 		ClaimBatchSize: cfg.ClaimBatchSize, ClaimInterval: cfg.ClaimInterval.Duration(),
 		DefaultLimit: cfg.DefaultModelConcurrency, Limits: cfg.ModelConcurrencyLimits, Escalations: escalations(cfg.ModelEscalations),
 		DefaultRate: cfg.DefaultModelRateLimit.RateLimit, Rates: cfg.ModelRateLimits,
-		Lease: lease(&cfg.Daemon), MaxHold: cfg.MaxHold.Duration(), MaxProbe: cfg.MaxProbeInterval.Duration(), Background: []func(context.Context){webhooks.Run, listenForWork(r)}, ClaimTimeout: cfg.ClaimTimeout.Duration(),
+		Lease: lease(&cfg.Daemon), MaxHold: cfg.MaxHold.Duration(), MaxProbe: cfg.MaxProbeInterval.Duration(), Background: []func(context.Context){webhooks.Run, listenForWork(r), recorder.Run}, ClaimTimeout: cfg.ClaimTimeout.Duration(),
 		ProcessingTimeout: cfg.ProcessingTimeout.Duration(), StaleThreshold: cfg.StaleDaemonThreshold.Duration(),
 		ExpiryInterval: cfg.CancellationPollInterval.Duration(), StopBeforeDeadline: cfg.StopBeforeDeadline.Pointer(),
 		Purge: dispatch.Purge{Interval: cfg.PurgeInterval.Duration(), Rows: cfg.PurgeBatchSize, Pause: cfg.PurgeThrottle.Duration()},

@@ -38,7 +38,6 @@ type overviewData struct {
 	Needs              []need
 	Throughput, Tokens plot
 	BrokerAway         bool
-	Sampled            bool // there is something to plot
 	Soonest            []batchRow
 }
 
@@ -110,10 +109,16 @@ func (u *UI) overview(r *http.Request, who api.Caller) (any, error) {
 	if err := u.failures(ctx, owner, live, &d); err != nil {
 		return nil, err
 	}
-	samples := u.sampler.lastHour(owner)
-	d.Sampled = len(samples) > 1
+	samples, err := u.sampler.lastHour(ctx, owner)
+	if err != nil {
+		return nil, err
+	}
 	d.Throughput, d.Tokens = plots(samples)
-	d.Rate, d.TokenRate = lastMinute(samples)
+	if latest := u.sampler.latest(owner); len(latest) > 0 {
+		d.Rate, d.TokenRate = lastMinute(latest)
+	} else { // this process is new, or the owner has done nothing of late
+		d.Rate, d.TokenRate = lastMinute(samples[max(len(samples)-1, 0):])
+	}
 	return d, nil
 }
 

@@ -7,12 +7,15 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/history"
 	"fusillade/internal/postgres"
 )
 
 const (
 	sampleInterval = 10 * time.Second
-	sampleCount    = int(time.Hour / sampleInterval)
+	// sampleCount is how many are kept: until a minute of theirs is in the samples
+	// of the leader (internal/history).
+	sampleCount = int(2 * time.Minute / sampleInterval)
 	// paceTime is how far back a batch's pace looks, about.
 	paceTime = time.Minute
 	// maxOwners bounds whose samples are kept.
@@ -27,21 +30,16 @@ type sample struct {
 }
 
 // sampler looks every ten seconds how far the batches are, and keeps what was done
-// in the last hour, of each owner and of all. It begins with the process: it is for
-// plots and estimates, and nothing depends on it.
+// in the last two minutes, of each owner and of all, and the pace of batches. It
+// begins with the process: it is for plots and estimates, and nothing depends on it.
 type sampler struct {
 	store *postgres.Store
 	log   *slog.Logger
 
 	mu      sync.Mutex
-	at      time.Time
-	batches map[batch.ID]progress
-	owners  map[string][]sample // the empty one: all
-}
-
-type progress struct {
-	postgres.BatchProgress
-	pace float64 // results a second; negative: not known yet
+	tracker history.Tracker
+	paces   map[batch.ID]float64 // results a second; negative: not known yet
+	owners  map[string][]sample  // the empty one: all
 }
 
 func newSampler(store *postgres.Store, log *slog.Logger) *sampler {
@@ -65,60 +63,45 @@ func (s *sampler) run(ctx context.Context) {
 }
 
 func (s *sampler) sample(ctx context.Context) error {
+	now := time.Now()
 	s.mu.Lock()
-	since := time.Since(s.at)
+	window := s.tracker.Window(now)
 	s.mu.Unlock()
-	// What finished since then, and once more what finished shortly before: its
-	// last results may have been committed during that look.
-	list, err := s.store.RecentProgress(ctx, min(since, time.Hour)+sampleInterval)
+	list, err := s.store.RecentProgress(ctx, window)
 	if err != nil {
 		return err
 	}
-	s.add(time.Now(), list)
+	s.add(now, list)
 	return nil
 }
 
 func (s *sampler) add(now time.Time, list []postgres.BatchProgress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first, seconds := s.at.IsZero(), now.Sub(s.at).Seconds()
+	first, seconds := s.tracker.At().IsZero(), now.Sub(s.tracker.At()).Seconds()
 	done := map[string]*sample{"": {At: now}}
-	known := make(map[batch.ID]progress, len(list))
-	for _, b := range list {
-		last, seen := s.batches[b.ID]
-		p := progress{BatchProgress: b, pace: -1}
-		if !seen {
-			// It is new, or was rerun, or this process is new: then what it has was
-			// done before.
-			last.BatchProgress = b
-			if !first && b.CreatedAt.After(s.at) {
-				last.BatchProgress = postgres.BatchProgress{}
-				seen, last.pace = true, -1
-			}
+	paces := make(map[batch.ID]float64, len(list))
+	for _, c := range s.tracker.Add(now, list) {
+		paces[c.ID] = -1
+		if !c.Known {
+			continue
 		}
-		if !first && seen {
-			of := sample{
-				Completed: positive(b.Completed-last.Completed) / seconds, Unsuccessful: positive(b.Unsuccessful-last.Unsuccessful) / seconds,
-				InTokens: positive(b.InTokens-last.InTokens) / seconds, OutTokens: positive(b.OutToken-last.OutToken) / seconds,
-			}
-			p.pace = of.Completed + of.Unsuccessful
-			if last.pace >= 0 {
-				weight := min(seconds/paceTime.Seconds(), 1)
-				p.pace = weight*p.pace + (1-weight)*last.pace
-			}
-			for _, owner := range []string{"", b.Owner} {
-				d := done[owner]
-				if d == nil {
-					d = &sample{At: now}
-					done[owner] = d
-				}
-				d.Completed, d.Unsuccessful = d.Completed+of.Completed, d.Unsuccessful+of.Unsuccessful
-				d.InTokens, d.OutTokens = d.InTokens+of.InTokens, d.OutTokens+of.OutTokens
-			}
+		pace := float64(c.Done.Completed+c.Done.Unsuccessful) / seconds
+		if last, known := s.paces[c.ID]; known && last >= 0 {
+			weight := min(seconds/paceTime.Seconds(), 1)
+			pace = weight*pace + (1-weight)*last
 		}
-		known[b.ID] = p
+		paces[c.ID] = pace
+		for _, owner := range []string{"", c.Owner} {
+			d := done[owner]
+			if d == nil {
+				d = &sample{At: now}
+				done[owner] = d
+			}
+			d.add(c.Done, seconds)
+		}
 	}
-	s.at, s.batches = now, known
+	s.paces = paces
 	if first {
 		return
 	}
@@ -137,6 +120,12 @@ func (s *sampler) add(now time.Time, list []postgres.BatchProgress) {
 	}
 }
 
+// add adds what was done within some seconds.
+func (d *sample) add(done postgres.Done, seconds float64) {
+	d.Completed, d.Unsuccessful = d.Completed+float64(done.Completed)/seconds, d.Unsuccessful+float64(done.Unsuccessful)/seconds
+	d.InTokens, d.OutTokens = d.InTokens+float64(done.InTokens)/seconds, d.OutTokens+float64(done.OutTokens)/seconds
+}
+
 func (s *sampler) append(owner string, d sample) {
 	samples := append(s.owners[owner], d)
 	if extra := len(samples) - sampleCount; extra > 0 {
@@ -145,7 +134,7 @@ func (s *sampler) append(owner string, d sample) {
 	s.owners[owner] = samples
 }
 
-// idle reports whether nothing was done within the hour.
+// idle reports whether nothing was done in all that is kept.
 func idle(samples []sample) bool {
 	for _, d := range samples {
 		if d.Completed+d.Unsuccessful > 0 {
@@ -155,23 +144,42 @@ func idle(samples []sample) bool {
 	return len(samples) >= sampleCount
 }
 
-func positive(n int64) float64 { return float64(max(n, 0)) }
-
-// lastHour returns an owner's samples, oldest first; of all for an empty one.
-func (s *sampler) lastHour(owner string) []sample {
+// latest returns an owner's samples, oldest first; of all for an empty one.
+func (s *sampler) latest(owner string) []sample {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]sample(nil), s.owners[owner]...)
+}
+
+// lastHour returns what was done in each minute of the last hour, which every process
+// knows, and of the minute in progress what this one has seen.
+func (s *sampler) lastHour(ctx context.Context, owner string) ([]sample, error) {
+	minutes, err := s.store.LastHour(ctx, owner)
+	if postgres.LacksPrivilege(err) {
+		err = nil // grants.sql of this release was not run yet
+	}
+	out := make([]sample, 0, len(minutes)+sampleCount)
+	for _, m := range minutes {
+		d := sample{At: m.At}
+		d.add(m.Done, time.Minute.Seconds())
+		out = append(out, d)
+	}
+	for _, d := range s.latest(owner) {
+		if len(minutes) == 0 || d.At.After(minutes[len(minutes)-1].At.Add(sampleInterval)) {
+			out = append(out, d)
+		}
+	}
+	return out, err
 }
 
 // pace is how many results a second a batch has got of late. Before that is known it
 // is the mean since the batch was created.
 func (s *sampler) pace(b postgres.Batch, now time.Time) float64 {
 	s.mu.Lock()
-	p, known := s.batches[b.ID]
+	pace, known := s.paces[b.ID]
 	s.mu.Unlock()
-	if known && p.pace >= 0 {
-		return p.pace
+	if known && pace >= 0 {
+		return pace
 	}
 	if age := now.Sub(b.CreatedAt).Seconds(); age > 0 {
 		return float64(b.Counts.Done()) / age
