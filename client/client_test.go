@@ -271,6 +271,29 @@ func TestWatchGoesOn(t *testing.T) {
 	}
 }
 
+// A server that says at first that it cannot reach its database is asked again.
+func TestWatchBeginsInAnOutage(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	c := newClient(t, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if strings.HasSuffix(r.URL.Path, "/events") && asked.Add(1) <= 20 {
+			http.Error(w, "away", http.StatusServiceUnavailable)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	id := begin(t, c, upload(t, c, lines(3)).ID).ID
+	troubles := 0
+	last, err := c.Watch(t.Context(), id, func(client.Batch) {
+		if _, err := c.CancelBatch(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	}, func(error) { troubles++ })
+	if err != nil || !last.Ended() || troubles == 0 {
+		t.Errorf("ended as %s after %d troubles, %v", last.JSON, troubles, err)
+	}
+}
+
 // What cannot be watched from the beginning is an error at once, and so is a
 // batch that is gone.
 func TestWatchRefused(t *testing.T) {

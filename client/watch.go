@@ -38,7 +38,7 @@ func (c *Client) Watch(ctx context.Context, id string, each func(Batch), broken 
 			return last, nil
 		case ctx.Err() != nil:
 			return last, context.Cause(ctx)
-		case !heard || Refused(err):
+		case Refused(err), !heard && !HasStatus(err, http.StatusServiceUnavailable):
 			return last, err
 		}
 		broken(err)

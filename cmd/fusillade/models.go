@@ -130,7 +130,7 @@ func (c *modelsLiftCmd) Run(ctx context.Context, t *cli.Terminal, models *models
 	return models.with(func(api *client.Client) error {
 		n, err := api.LiftHolds(ctx, c.Model, c.Batch)
 		if err == nil {
-			t.Notef("%d holds of %s are lifted", n, cli.Plain(c.Model))
+			t.Notef("holds of %s that are lifted: %d", cli.Plain(c.Model), n)
 		}
 		return err
 	})

@@ -16,6 +16,7 @@ type WaitCode string
 
 // What keeps requests of a batch from being called.
 const (
+	WaitNoBroker   WaitCode = "no_broker"       // NATS cannot be reached
 	WaitNoConsumer WaitCode = "no_consumer"     // no process that makes calls is alive
 	WaitHeld       WaitCode = "held"            // the endpoint refuses every call
 	WaitAsked      WaitCode = "asked"           // the endpoint asked for a pause
@@ -103,9 +104,13 @@ func (c *Controller) Waiting(ctx context.Context, b postgres.Batch) (*Waiting, e
 		}
 	}
 	switch young := time.Since(b.CreatedAt) < grace; {
+	case !c.cfg.Conn.IsConnected():
+		w.Code = WaitNoBroker
 	case alive == 0 && !young:
 		w.Code = WaitNoConsumer
-	case of(WaitHeld, held(true)), of(WaitPaused, func(m batch.Model) bool { return settings[m].Paused }), of(WaitAsked, held(false)):
+	case of(WaitPaused, func(m batch.Model) bool { return settings[m].Paused }), of(WaitHeld, held(true)), of(WaitAsked, held(false)):
+		// A pause comes first: while it lasts no probe is made, so that mending what is
+		// held would not be noticed.
 	case work.Failed != nil && (!work.Processing || b.Counts.Completed == 0):
 		w.Code, w.Model = WaitRetrying, work.Failed.Model
 	case !work.Processing && !young:
