@@ -62,7 +62,10 @@ type liftedObject struct {
 	Lifted int    `json:"lifted"`
 }
 
-func (s *Server) liftHolds(ctx context.Context, _ caller, p liftParams) (liftedObject, error) {
+func (s *Server) liftHolds(ctx context.Context, who caller, p liftParams) (liftedObject, error) {
 	n, err := s.cfg.Controller.LiftHolds(ctx, batch.Model(p.model), p.batch)
+	if err == nil {
+		s.Audit(s.public(who), "holds of a model lifted", "model", p.model, "holds", n)
+	}
 	return liftedObject{Object: "admin.holds", Lifted: n}, err
 }

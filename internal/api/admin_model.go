@@ -145,6 +145,23 @@ type modelChange struct {
 	endpointChange
 }
 
+// attrs are what is changed, for the log.
+func (c *modelChange) attrs() (attrs []any) {
+	add := func(name string, given bool, value func() any) {
+		if given {
+			attrs = append(attrs, name, value())
+		}
+	}
+	add("limit", c.Limit != nil, func() any { return c.Limit.text })
+	add("paused", c.Paused != nil, func() any { return *c.Paused })
+	add("escalates_to", c.EscalatesTo != nil, func() any { return *c.EscalatesTo })
+	add("escalates_before_seconds", c.EscalatesBefore != nil, func() any { return *c.EscalatesBefore })
+	add("default_escalation", c.DefaultEscalation, func() any { return true })
+	add("requests_per_minute", c.RequestsPerMinute != nil, func() any { return *c.RequestsPerMinute })
+	add("tokens_per_minute", c.TokensPerMinute != nil, func() any { return *c.TokensPerMinute })
+	return attrs
+}
+
 // limitChange is a number, or auto with or without bounds.
 type limitChange struct{ text string }
 
@@ -193,7 +210,7 @@ func (p *modelChangeParams) read(in *input) {
 	}
 }
 
-func (s *Server) changeModel(ctx context.Context, _ caller, p modelChangeParams) (modelStatusObject, error) {
+func (s *Server) changeModel(ctx context.Context, who caller, p modelChangeParams) (modelStatusObject, error) {
 	change := postgres.ModelChange{
 		Paused:     p.body.Paused,
 		EscalateTo: (*batch.Model)(p.body.EscalatesTo), DefaultEscalation: p.body.DefaultEscalation,
@@ -220,6 +237,7 @@ func (s *Server) changeModel(ctx context.Context, _ caller, p modelChangeParams)
 			return modelStatusObject{}, err
 		}
 	}
+	s.Audit(s.public(who), "model changed", append([]any{"model", p.name}, p.body.attrs()...)...)
 	models, err := s.cfg.Controller.Models(ctx)
 	for _, m := range models {
 		if m.Model == batch.Model(p.name) {

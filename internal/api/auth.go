@@ -17,6 +17,17 @@ type caller struct {
 	owner     string
 	allowance batch.Allowance
 	admin     bool // an operator
+	// everybody: the route is one of operators, who change everybody's batches.
+	everybody bool
+	key       string // id of the API key; empty: none is asked for
+}
+
+// scope is whose batches the caller may change; nil: everybody's.
+func (c caller) scope() *string {
+	if c.everybody {
+		return nil
+	}
+	return &c.owner
 }
 
 const (
@@ -51,7 +62,7 @@ func (s *Server) authenticate(r *http.Request) (caller, error) {
 	if n := key.Allowance.QueuedRequests; n > 0 {
 		allowance.QueuedRequests = n
 	}
-	return caller{owner: key.Owner, allowance: allowance, admin: key.Admin}, nil
+	return caller{owner: key.Owner, allowance: allowance, admin: key.Admin, key: key.ID}, nil
 }
 
 var (

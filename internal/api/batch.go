@@ -146,9 +146,12 @@ func (s *Server) listBatches(ctx context.Context, who caller, p batchListParams)
 // deleteBatch cancels the batch if it has not finished, and hides it with its
 // results.
 func (s *Server) deleteBatch(ctx context.Context, who caller, p batchParams) (deletedObject, error) {
-	b, err := s.cfg.Store.GetBatch(ctx, p.id, &who.owner)
+	b, err := s.cfg.Store.GetBatch(ctx, p.id, who.scope())
 	if err == nil {
 		err = s.cfg.Controller.DeleteBatch(ctx, b.ID)
+	}
+	if err == nil {
+		s.changed(who, "batch deleted", b)
 	}
 	return deletedObject{ID: p.id.String(), Object: "batch", Deleted: true}, err
 }

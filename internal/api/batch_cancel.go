@@ -25,12 +25,16 @@ func (p *batchCancelParams) read(in *input) {
 // cancelBatch cancels the batch at once, so that the answer shows it cancelled
 // already, or single requests of it. Asked again it shows the same.
 func (s *Server) cancelBatch(ctx context.Context, who caller, p batchCancelParams) (batchOrLines, error) {
-	b, err := s.cfg.Store.GetBatch(ctx, p.id, &who.owner)
+	b, err := s.cfg.Store.GetBatch(ctx, p.id, who.scope())
 	if err != nil {
 		return batchOrLines{}, err
 	}
 	if p.body.Lines != nil {
-		return linesChanged(ctx, b.ID, p.body.Lines, s.cfg.Controller.CancelRequests)
+		out, err := linesChanged(ctx, b.ID, p.body.Lines, s.cfg.Controller.CancelRequests)
+		if err == nil {
+			s.changed(who, "requests of a batch canceled", b, "requests", len(out.lines.Changed))
+		}
+		return out, err
 	}
 	_, err = s.cfg.Controller.Cancel(ctx, b.ID)
 	var finished *batch.BatchFinishedError
@@ -39,6 +43,9 @@ func (s *Server) cancelBatch(ctx context.Context, who caller, p batchCancelParam
 	}
 	if err != nil {
 		return batchOrLines{}, err
+	}
+	if finished == nil {
+		s.changed(who, "batch canceled", b)
 	}
 	return s.batchChanged(ctx, who, b.ID)
 }

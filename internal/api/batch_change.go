@@ -51,5 +51,11 @@ func (s *Server) changeBatch(ctx context.Context, who caller, p batchChangeParam
 	if spent {
 		s.cfg.Wake() // the leader ends what is left; without the hint it does so a little later
 	}
+	if change.Priority != nil {
+		s.changed(who, "priority of a batch changed", b, "priority", *change.Priority)
+	}
+	if change.Budget != nil {
+		s.changed(who, "budget of a batch changed", b)
+	}
 	return s.batchChanged(ctx, who, b.ID)
 }

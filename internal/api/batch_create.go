@@ -106,6 +106,9 @@ func (s *Server) createBatch(ctx context.Context, who caller, p newBatchParams) 
 	}
 	s.cfg.Wake() // a crash before it costs one claim interval
 	b, err := s.cfg.Store.GetBatch(ctx, id, &who.owner)
+	if err == nil {
+		s.changed(who, "batch created", b, "file_id", b.File, "requests", b.Counts.Total, "deadline", b.ExpiresAt.UTC())
+	}
 	return asBatch(b), err
 }
 

@@ -60,6 +60,6 @@ func linesChanged(ctx context.Context, id batch.ID, lines []int32, change func(c
 
 // batchChanged shows the batch after a change.
 func (s *Server) batchChanged(ctx context.Context, who caller, id batch.ID) (batchOrLines, error) {
-	b, err := s.cfg.Store.GetBatch(ctx, id, &who.owner)
+	b, err := s.cfg.Store.GetBatch(ctx, id, who.scope())
 	return batchOrLines{batch: asBatch(b)}, err
 }

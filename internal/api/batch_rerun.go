@@ -44,9 +44,12 @@ func (p *batchRerunParams) read(in *input) {
 // rerunBatch begins requests anew that did not complete. Their lines leave the
 // error file.
 func (s *Server) rerunBatch(ctx context.Context, who caller, p batchRerunParams) (batchOrLines, error) {
-	b, err := s.cfg.Store.GetBatch(ctx, p.id, &who.owner)
+	b, err := s.cfg.Store.GetBatch(ctx, p.id, who.scope())
 	if err != nil {
 		return batchOrLines{}, err
+	}
+	if b.CreatedBy != who.owner {
+		who.allowance = s.cfg.Allowance // what the owner's key says is not known
 	}
 	if err := s.renewKey(ctx, b, p.upstreamKey); err != nil {
 		return batchOrLines{}, err
@@ -57,6 +60,8 @@ func (s *Server) rerunBatch(ctx context.Context, who caller, p batchRerunParams)
 		})
 		if err != nil || len(out.lines.Changed) == 0 {
 			s.dropKey(ctx, b)
+		} else {
+			s.changed(who, "requests of a batch rerun", b, "requests", len(out.lines.Changed))
 		}
 		return out, err
 	}
@@ -70,6 +75,7 @@ func (s *Server) rerunBatch(ctx context.Context, who caller, p batchRerunParams)
 	case n == 0:
 		return batchOrLines{}, conflict("nothing_to_retry", "The batch has no request in these states: %s. There is nothing to rerun.", joinStates(p.body.Statuses))
 	}
+	s.changed(who, "batch rerun", b, "requests", n)
 	return s.batchChanged(ctx, who, b.ID)
 }
 

@@ -79,6 +79,8 @@ func asWaiting(w *control.Waiting) *statusObject {
 		subject += fmt.Sprintf(" and of %d more", w.Others)
 	}
 	switch w.Code {
+	case control.WaitNoBroker:
+		o.Message, o.Action = "NATS, the broker, cannot be reached, so nothing is dispatched.", optional("Have it started; the batch then goes on by itself.")
 	case control.WaitNoConsumer:
 		o.Message, o.Action = "No consumer is alive, so nothing is called.", optional("Start a consumer.")
 	case control.WaitHeld:

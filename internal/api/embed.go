@@ -16,13 +16,18 @@ type Caller struct {
 	Admin bool // an operator
 	// Keyless: no API key is asked for, so there is nobody to sign in.
 	Keyless bool
+	Key     string // id of the API key; empty: there is none
 }
 
 // Caller finds out who a request acts for, by its API key or session. Failure
 // tells what its error says to people.
 func (s *Server) Caller(r *http.Request) (Caller, error) {
 	who, err := s.authenticate(r)
-	return Caller{Owner: who.owner, Admin: who.admin, Keyless: s.cfg.Owner != ""}, err
+	return s.public(who), err
+}
+
+func (s *Server) public(who caller) Caller {
+	return Caller{Owner: who.owner, Admin: who.admin, Keyless: s.cfg.Owner != "", Key: who.key}
 }
 
 // Handle has the server answer a pattern of http.ServeMux with a handler of another

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
@@ -157,16 +158,19 @@ func (s *Server) translate(err error) (*apiError, bool) {
 			return s.refusal(err, r.err, r.status, r.code, r.message), true
 		}
 	}
-	if errors.Is(err, control.ErrBrokerUnavailable) || postgres.Transient(err) {
-		return unavailable(s.cfg.RetryAfter), false
+	switch {
+	case errors.Is(err, control.ErrBrokerUnavailable):
+		return unavailable(s.cfg.RetryAfter, "The server cannot reach NATS, its broker, just now."), false
+	case postgres.Transient(err):
+		return unavailable(s.cfg.RetryAfter, "The server cannot reach Postgres, its database, just now."), false
 	}
 	return &apiError{status: http.StatusInternalServerError, kind: serverError, code: "internal_error",
 		message: "The server had an error while processing your request. Please try again."}, false
 }
 
-func unavailable(retryAfter time.Duration) *apiError {
+func unavailable(retryAfter time.Duration, what string) *apiError {
 	return &apiError{status: http.StatusServiceUnavailable, kind: serverError, code: "unavailable", retryAfter: retryAfter,
-		message: "The server cannot reach its database or its broker. Please try again."}
+		message: what + " Batches go on by themselves when it is back. Please try again; if it lasts, its operators have to start it."}
 }
 
 // Unavailable answers everything with 503, for a process whose database or broker
@@ -175,7 +179,7 @@ func Unavailable(retryAfter time.Duration) http.Handler {
 	s := &Server{cfg: Config{ClientTimeout: idleTimeout}}
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "close") // the next request may find the API
-		s.refuse(w, unavailable(retryAfter))
+		s.refuse(w, unavailable(retryAfter, "The server starts, and cannot reach its database or its broker yet."))
 	})
 }
 
@@ -250,12 +254,23 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	answer, theirs := s.translate(err)
 	if !theirs {
-		s.cfg.Log.Error("request failed", "request_id", w.Header().Get(headerRequestID), "method", r.Method, "route", r.Pattern, "err", err)
+		s.logFailure(w, r, answer, err)
 	}
 	if answer.status == http.StatusRequestEntityTooLarge {
 		s.drain(w, r)
 	}
 	s.refuse(w, answer)
+}
+
+// logFailure logs what is our fault. While Postgres or NATS is away everything fails,
+// so that is counted.
+func (s *Server) logFailure(w http.ResponseWriter, r *http.Request, answer *apiError, err error) {
+	id := w.Header().Get(headerRequestID)
+	if answer.status == http.StatusServiceUnavailable {
+		s.often.Add(slog.LevelError, "request failed: Postgres or NATS is away", nil, "request_id", id, "method", r.Method, "route", r.Pattern, "err", err)
+		return
+	}
+	s.cfg.Log.Error("request failed", "request_id", id, "method", r.Method, "route", r.Pattern, "err", err)
 }
 
 func (s *Server) refuse(w http.ResponseWriter, answer *apiError) {

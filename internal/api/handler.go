@@ -74,6 +74,14 @@ func operators(serve endpoint) endpoint {
 	}
 }
 
+// everybodys makes an endpoint of operators change batches of every owner.
+func everybodys(serve endpoint) endpoint {
+	return operators(func(c *call) error {
+		c.everybody = true
+		return serve(c)
+	})
+}
+
 // authenticated serves an endpoint to callers with a valid key, and answers its
 // errors.
 func (s *Server) authenticated(serve endpoint) http.Handler {

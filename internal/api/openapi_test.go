@@ -113,6 +113,10 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 	d.send(operator, http.MethodGet, "/admin/v1/demand/{id}", "/admin/v1/demand/paused%2Fmodel", nil)
+	d.send(operator, http.MethodPost, "/admin/v1/batches/{id}/cancel", "/admin/v1/batches/"+waiting+"/cancel", nil)
+	d.send(operator, http.MethodPost, "/admin/v1/batches/{id}/rerun", "/admin/v1/batches/"+waiting+"/rerun", map[string]any{"statuses": []string{"canceled"}})
+	gone := c.batch(c.file(requests(1, model)))
+	d.send(operator, http.MethodDelete, "/admin/v1/batches/{id}", "/admin/v1/batches/"+gone, nil)
 	d.send(c, http.MethodPost, "/v1/batches/{id}/cancel", "/batches/"+waiting+"/cancel", nil)
 	d.send(c, http.MethodDelete, "/v1/batches/{id}", "/batches/"+waiting, nil)
 	d.send(c, http.MethodDelete, "/v1/files/{id}", "/files/"+file, nil)

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"fusillade/internal/tally"
 )
 
 const (
@@ -30,6 +32,7 @@ type Server struct {
 	endStreams context.CancelFunc
 	// background runs beside the server.
 	background []func(context.Context)
+	often      *tally.Log // of failures that many requests share
 	// working is held for reading by every handler at work, also by those whose
 	// connections are closed.
 	working sync.RWMutex
@@ -45,6 +48,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, mux: http.NewServeMux(), uploads: newGate(cfg.MaxUploads, cfg.MaxUploadsPerOwner),
 		downloads: newGate(maxDownloads, cfg.MaxDownloadsPerOwner), watchers: newGate(maxWatchers, cfg.MaxWatchersPerOwner),
+		often: tally.New(cfg.Log, 0),
 	}
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	for _, route := range s.routes() {
@@ -99,6 +103,9 @@ func (s *Server) endpoints() []endpointRoute {
 		{"GET /v1/models/{id...}", handle(s, s.getModel)},
 		{"GET /admin/v1/models", operators(handle(s, s.listModelStatuses))},
 		{"PATCH /admin/v1/models/{id...}", operators(handle(s, s.changeModel))},
+		{"POST /admin/v1/batches/{id}/cancel", everybodys(handle(s, s.cancelBatch))},
+		{"POST /admin/v1/batches/{id}/rerun", everybodys(handle(s, s.rerunBatch))},
+		{"DELETE /admin/v1/batches/{id}", everybodys(handle(s, s.deleteBatch))},
 		{"DELETE /admin/v1/holds", operators(handle(s, s.liftHolds))},
 		{"GET /admin/v1/daemons", operators(handle(s, s.listDaemons))},
 		{"GET /admin/v1/demand", operators(handle(s, s.listDemand))},
@@ -122,6 +129,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	defer beside.Wait()
 	besides, endBesides := context.WithCancel(requests)
 	defer endBesides()
+	beside.Go(func() { s.often.Run(besides) })
 	for _, f := range s.background {
 		beside.Go(func() { f(besides) })
 	}

@@ -217,7 +217,8 @@ func TestOutages(t *testing.T) {
 	}
 	s.broker.Cut()
 	away(admin.get("/models"))
-	c.batch(file) // needs no broker
+	waits := c.batch(file) // needs no broker
+	until(t, "the batch says that the broker is away", func() bool { return strings.Contains(string(c.get("/batches/"+waits).body), `"code":"no_broker"`) })
 	s.broker.Restore()
 	s.database.Cut()
 	away(c.get("/batches"))

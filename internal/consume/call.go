@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -53,7 +54,24 @@ func (c *Consumer) call(t *task) (d decision, healthy bool) {
 		}
 	}
 	t.pool.metrics.called(outcome, d)
+	c.logFailure(t, &outcome, d)
 	return d, outcome.Refusal == nil && outcome.Response.StatusCode > 0 && outcome.Response.StatusCode < 500 && outcome.Response.StatusCode != http.StatusTooManyRequests
+}
+
+// logFailure logs the first call to a model that fails in some way, and then how many
+// do: a line for each would bury what matters. Who asks for the others finds them in
+// results.
+func (c *Consumer) logFailure(t *task, o *upstream.Outcome, d decision) {
+	if o.Reason == "" || o.Reason == batch.TaskTerminated || d.kind == abandon {
+		return
+	}
+	level, again := slog.LevelWarn, d.kind != fail
+	if o.Reason == batch.NonRetriableHTTPStatus && o.Refusal == nil {
+		level = slog.LevelInfo // most likely for what the request is
+	}
+	c.often.Add(level, "a call failed; more like it are counted", []any{
+		"model", t.pool.account.Model(), "reason", o.Reason, "status", o.Response.StatusCode, "called_again", again,
+	}, "batch_id", t.delivery.ID.Batch, "detail", o.Detail)
 }
 
 // statusOverloaded is what some endpoints answer where others answer 503.

@@ -17,6 +17,7 @@ import (
 	"fusillade/internal/notify"
 	"fusillade/internal/rate"
 	"fusillade/internal/slots"
+	"fusillade/internal/tally"
 	"fusillade/internal/telemetry"
 )
 
@@ -86,6 +87,7 @@ type Consumer struct {
 	lastError atomic.Pointer[LastError]
 	refusals  refusals
 	answers   answers
+	often     *tally.Log // of what may happen to many requests
 
 	// Counted where it is done, and read by Stats and the status log.
 	completed, failed, retried, fenced, aborted atomic.Int64
@@ -114,6 +116,7 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 		capacity: capacity{places: int64(cfg.MaxInFlight), maxResults: maxResults}, places: newPlaces(), unstored: unstored{added: notify.New()},
 		starting:  incident{what: "starting requests", log: cfg.Log},
 		finishing: incident{what: "writing results", log: cfg.Log},
+		often:     tally.New(cfg.Log, 0),
 	}
 	c.cfg.Store = measuredStore{cfg.Store, c.metrics}
 	c.starts = newBatcher(startBatch, flushWorkers, startLinger, c.flushStarts)
@@ -210,6 +213,7 @@ func (c *Consumer) Run(taking, doing context.Context) error {
 	background.Go(func() error { return c.renewLeases(keeping) })
 	background.Go(func() error { return c.renewStarts(keeping) })
 	background.Go(func() error { return c.logStatus(keeping) })
+	background.Go(func() error { c.often.Run(keeping); return nil })
 	background.Go(func() error { return c.hintCallTimes(keeping) })
 	background.Go(func() error { return c.watchCancels(keeping) })
 	select {

@@ -2,6 +2,7 @@ package consume
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"fusillade/internal/batch"
@@ -192,7 +193,7 @@ func (c *Consumer) answer(d *decision, written bool) {
 		// A newer owner has it, or an earlier try of this write landed. The
 		// message is left to its lease: the next start finds out which.
 		c.fenced.Add(1)
-		c.cfg.Log.Warn("write was fenced", "request_id", d.task.delivery.ID)
+		c.often.Add(slog.LevelWarn, "write was fenced", []any{"model", d.task.pool.account.Model()}, "request_id", d.task.delivery.ID)
 		return
 	}
 	switch d.kind {

@@ -2,6 +2,7 @@ package consume
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"fusillade/internal/batch"
@@ -74,7 +75,7 @@ func (c *Consumer) writeStarts(ctx context.Context, tasks []*task) (again []*tas
 // number, so the cause is no content of its own, and may pass.
 func (c *Consumer) setStartApart(t *task, _ postgres.Class, err error) {
 	c.metrics.dropped(telemetry.DroppedStart, 1)
-	c.cfg.Log.Error("request could not be started and is tried again later", "request_id", t.delivery.ID, "err", err)
+	c.often.Add(slog.LevelError, "request could not be started and is tried again later", []any{"model", t.pool.account.Model()}, "request_id", t.delivery.ID, "err", err)
 	t.trace.outcome(outcomeReleased)
 	c.remove(t)
 	t.pool.leftStart()

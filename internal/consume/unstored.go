@@ -1,6 +1,7 @@
 package consume
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 
@@ -101,7 +102,7 @@ func (c *Consumer) writeUnstored() {
 		class := postgres.Classify(err)
 		switch {
 		case err == nil:
-			c.cfg.Log.Info("result that was refused is written", "request_id", item.decision.task.delivery.ID)
+			c.often.Add(slog.LevelInfo, "result that was refused is written", nil, "request_id", item.decision.task.delivery.ID)
 		case class == postgres.Content:
 			c.setApart(items[0], class, err)
 		default:
@@ -129,7 +130,7 @@ func (c *Consumer) setApart(d decision, class postgres.Class, err error) {
 	bare := d.completion.Body == nil && d.completion.RequestID == "" && d.completion.AnsweredModel == ""
 	if class == postgres.Content && (d.kind == complete || d.kind == fail) && !bare {
 		c.metrics.dropped(telemetry.DroppedResponse, 1)
-		c.cfg.Log.Error("response could not be stored", "request_id", d.task.delivery.ID, "err", err)
+		c.often.Add(slog.LevelError, "response could not be stored", []any{"model", d.task.pool.account.Model()}, "request_id", d.task.delivery.ID, "err", err)
 		d = decision{kind: fail, task: d.task, completion: postgres.Completion{
 			Delivery: d.completion.Delivery, State: batch.Failed, Reason: batch.ResponseUnstorable,
 			Attempts: d.completion.Attempts, StatusCode: d.completion.StatusCode, Usage: d.completion.Usage,
@@ -138,7 +139,7 @@ func (c *Consumer) setApart(d decision, class postgres.Class, err error) {
 		c.finishFlusher().flush(c.writing, []decision{d})
 		return
 	}
-	c.cfg.Log.Error("result was refused; it is kept and tried again alone", "request_id", d.task.delivery.ID,
-		"class", class.String(), "err", err)
+	c.often.Add(slog.LevelError, "result was refused; it is kept and tried again alone", []any{"class", class.String()},
+		"request_id", d.task.delivery.ID, "err", err)
 	c.unstored.add(unstoredItem{decision: d, pause: backoff.New(minUnstoredPause, maxUnstoredPause)})
 }

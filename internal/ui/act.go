@@ -25,17 +25,16 @@ type action struct {
 }
 
 func (u *UI) actions() map[string]action {
-	post := func(format string, body any) func(*http.Request, api.Caller, string) (string, error) {
-		return func(r *http.Request, _ api.Caller, id string) (string, error) {
-			_, err := u.cfg.API.Do(r, http.MethodPost, fmt.Sprintf(format, url.PathEscape(id)), body)
+	// Operators change everybody's batches, by routes of their own.
+	changeBatch := func(method, suffix string, body any) func(*http.Request, api.Caller, string) (string, error) {
+		return func(r *http.Request, who api.Caller, id string) (string, error) {
+			_, err := u.cfg.API.Do(r, method, batchRoute(who, id)+suffix, body)
 			return "", err
 		}
 	}
-	remove := func(format string) func(*http.Request, api.Caller, string) (string, error) {
-		return func(r *http.Request, _ api.Caller, id string) (string, error) {
-			_, err := u.cfg.API.Do(r, http.MethodDelete, fmt.Sprintf(format, url.PathEscape(id)), nil)
-			return "", err
-		}
+	removeFile := func(r *http.Request, _ api.Caller, id string) (string, error) {
+		_, err := u.cfg.API.Do(r, http.MethodDelete, "/v1/files/"+url.PathEscape(id), nil)
+		return "", err
 	}
 	model := func(change func(r *http.Request) (map[string]any, error)) func(*http.Request, api.Caller, string) (string, error) {
 		return func(r *http.Request, _ api.Caller, id string) (string, error) {
@@ -50,13 +49,13 @@ func (u *UI) actions() map[string]action {
 		return func(*http.Request) (map[string]any, error) { return map[string]any{"paused": paused}, nil }
 	}
 	return map[string]action{
-		"cancel-batches": {question: "Cancel %s? Requests in flight end, and the others are not called. What has a result keeps it.", verb: "Cancel", do: post("/v1/batches/%s/cancel", nil)},
+		"cancel-batches": {question: "Cancel %s? Requests in flight end, and the others are not called. What has a result keeps it.", verb: "Cancel", do: changeBatch(http.MethodPost, "/cancel", nil)},
 		"rerun-batches": {question: "Rerun what did not complete in %s? These requests are called again.", verb: "Rerun",
-			do: post("/v1/batches/%s/rerun", map[string]any{"statuses": []string{"failed", "expired", "canceled"}})},
-		"delete-batches": {question: "Delete %s with all results? A batch in progress is canceled first. This cannot be undone.", verb: "Delete", do: remove("/v1/batches/%s")},
+			do: changeBatch(http.MethodPost, "/rerun", map[string]any{"statuses": []string{"failed", "expired", "canceled"}})},
+		"delete-batches": {question: "Delete %s with all results? A batch in progress is canceled first. This cannot be undone.", verb: "Delete", do: changeBatch(http.MethodDelete, "", nil)},
 		"rerun-group":    {question: "Rerun the requests of %s that failed this way? They are called again.", verb: "Rerun", do: u.rerunGroup},
 		"create-batch":   {do: u.createBatch, verb: "Create"},
-		"delete-files":   {question: "Delete %s? Batches of it that are in progress are canceled, and their requests cannot be rerun. This cannot be undone.", verb: "Delete", do: remove("/v1/files/%s")},
+		"delete-files":   {question: "Delete %s? Batches of it that are in progress are canceled, and their requests cannot be rerun. This cannot be undone.", verb: "Delete", do: removeFile},
 		"pause-model":    {question: "Pause %s? Calls in flight end, and no new one begins until it is resumed.", verb: "Pause", operators: true, do: model(paused(true))},
 		"resume-model":   {verb: "Resume", operators: true, do: model(paused(false))},
 		"limit-model":    {verb: "Set", operators: true, do: model(modelLimits)},
@@ -74,6 +73,14 @@ func (u *UI) actions() map[string]action {
 		"resend-delivery": {verb: "Send", operators: true, do: u.resendDelivery},
 		"weigh-owner":     {verb: "Set", operators: true, do: u.weighOwner},
 	}
+}
+
+// batchRoute is where someone changes a batch.
+func batchRoute(who api.Caller, id string) string {
+	if who.Admin {
+		return "/admin/v1/batches/" + url.PathEscape(id)
+	}
+	return "/v1/batches/" + url.PathEscape(id)
 }
 
 // questionData is what the page of a question shows.
@@ -221,7 +228,11 @@ func (u *UI) rerunGroup(r *http.Request, who api.Caller, id string) (string, err
 	if err != nil {
 		return "", batch.ErrNotFound
 	}
-	b, err := u.cfg.Store.GetBatch(r.Context(), batchID, &who.Owner)
+	owner := &who.Owner
+	if who.Admin {
+		owner = nil
+	}
+	b, err := u.cfg.Store.GetBatch(r.Context(), batchID, owner)
 	if err != nil {
 		return "", err
 	}
@@ -233,7 +244,7 @@ func (u *UI) rerunGroup(r *http.Request, who api.Caller, id string) (string, err
 	if len(lines) == 0 {
 		return "", api.Invalid("No request of the batch failed this way any more.")
 	}
-	_, err = u.cfg.API.Do(r, http.MethodPost, "/v1/batches/"+id+"/rerun", map[string]any{"lines": lines})
+	_, err = u.cfg.API.Do(r, http.MethodPost, batchRoute(who, id)+"/rerun", map[string]any{"lines": lines})
 	return "", err
 }
 

@@ -171,7 +171,7 @@ func TestOwners(t *testing.T) {
 	}
 	root.get("/ui/batches").has(t, id, "alice")
 	root.get("/ui/batches?owner=alice").has(t, id)
-	root.get("/ui/batches/"+id).has(t, "for its owner alone")
+	root.get("/ui/batches/"+id).has(t, "for its owner alone", "Delete")
 	if a := root.get("/ui/batches/" + id + "/requests/1"); a.status != http.StatusNotFound {
 		t.Errorf("an operator sees a request of an owner: %d", a.status)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,7 @@ import (
 	"fusillade/internal/backoff"
 	"fusillade/internal/postgres"
 	"fusillade/internal/seal"
+	"fusillade/internal/tally"
 	"fusillade/internal/telemetry"
 )
 
@@ -64,6 +66,7 @@ type Sender struct {
 	cfg      Config
 	client   *http.Client
 	outcomes *prometheus.CounterVec
+	often    *tally.Log // of deliveries
 }
 
 // New returns a sender that is yet to run.
@@ -72,13 +75,18 @@ func New(cfg Config) (*Sender, error) {
 		return nil, errors.New("webhook: Store and Log are required")
 	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
-	return &Sender{cfg: cfg, client: newClient(cfg.AllowPrivate), outcomes: telemetry.Counters(cfg.Metrics, "webhook_deliveries_total",
+	return &Sender{cfg: cfg, client: newClient(cfg.AllowPrivate), often: tally.New(cfg.Log, 0), outcomes: telemetry.Counters(cfg.Metrics, "webhook_deliveries_total",
 		"Attempts to deliver a webhook: delivered, retried later, or given_up.", "outcome")}, nil
 }
 
 // Run delivers until ctx ends, and returns when all attempts have. Any number
 // may run at once.
 func (s *Sender) Run(ctx context.Context) {
+	counting, stopCounting := context.WithCancel(context.WithoutCancel(ctx))
+	var counted sync.WaitGroup
+	counted.Go(func() { s.often.Run(counting) })
+	defer counted.Wait()
+	defer stopCounting()
 	inFlight, busy, owners := 0, make(map[[16]byte]int), make(map[string]int)
 	ended := make(chan postgres.WebhookDelivery, concurrency)
 	end := func(d postgres.WebhookDelivery) {
@@ -111,7 +119,7 @@ func (s *Sender) Run(ctx context.Context) {
 		} else if free := concurrency - inFlight; free > 0 {
 			due, err := s.cfg.Store.ClaimDeliveries(ctx, places(free, busy, owners), s.cfg.Timeout+leaseMargin)
 			if err != nil && ctx.Err() == nil {
-				s.cfg.Log.Warn("due webhook deliveries could not be claimed", "err", err)
+				s.often.Add(slog.LevelWarn, "due webhook deliveries could not be claimed", nil, "err", err)
 			}
 			for _, d := range due {
 				inFlight++
@@ -178,13 +186,13 @@ func (s *Sender) deliver(ctx context.Context, d postgres.WebhookDelivery) {
 		if outcome = "retried"; o.Retry == 0 {
 			outcome = "given_up"
 		}
-		s.cfg.Log.Warn("a webhook was not delivered", "webhook_id", d.Webhook.ID, "event_id", eventID(d), "batch_id", d.Batch,
-			"attempt", d.Attempt, "retry_in", o.Retry, "err", err)
+		s.often.Add(slog.LevelWarn, "a webhook was not delivered", []any{"webhook_id", d.Webhook.ID, "outcome", outcome, "err", err},
+			"event_id", eventID(d), "batch_id", d.Batch, "attempt", d.Attempt, "retry_in", o.Retry)
 	}
 	recording, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin/3)
 	defer cancel()
 	if err := s.cfg.Store.RecordDelivery(recording, d, o); err != nil {
-		s.cfg.Log.Warn("a webhook delivery could not be recorded; it is made again", "event_id", eventID(d), "err", err)
+		s.often.Add(slog.LevelWarn, "a webhook delivery could not be recorded; it is made again", nil, "event_id", eventID(d), "err", err)
 		return
 	}
 	s.outcomes.WithLabelValues(outcome).Inc()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -211,6 +212,24 @@ func TestFailures(t *testing.T) {
 			t.Error("a request arrived that should not have")
 		}
 	})
+}
+
+// An endpoint that is down is a line, and later a count, not a line for each event.
+func TestDownIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	f := newFixture(t)
+	f.event(closed.URL)
+	f.Exec(`INSERT INTO webhook_deliveries (event_id, webhook_id, type, batch_id)
+	        SELECT gen_random_uuid(), id, 'batch.completed', gen_random_uuid() FROM webhooks, generate_series(1, 40)`)
+	var log strings.Builder // written under the handler's lock
+	stop := f.run(func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	f.until("all attempts have failed", `attempts = 1 AND last_error IS NOT NULL`)
+	stop()
+	if lines := strings.Count(log.String(), "a webhook was not delivered"); lines != 2 || !strings.Contains(log.String(), "count=40") {
+		t.Errorf("%d lines, want one for the first and one with the count of the others:\n%s", lines, log.String())
+	}
 }
 
 // Endpoints of some owners that hang, however many, leave places for others' events.
