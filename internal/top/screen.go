@@ -224,17 +224,24 @@ const (
 	plain   = "\x1b[0m"
 )
 
+// roomy is the least height at which what needs a hand may take two lines each.
+const roomy = 20
+
 var keysOf = [tabs]string{"p pause  r resume  l lift  ", "c cancel  ", ""}
 
 // View draws the screen: the head, the list, and a line of keys at the bottom.
 func (s *screen) View() tea.View {
 	var lines []string
 	for i, line := range head(s.now, s.rates(), s.cfg.Server) {
-		line = fit(cli.Plain(line), s.width)
-		if i == 0 {
-			line = bold + line + plain
+		line = cli.Plain(line)
+		switch {
+		case i == 0:
+			lines = append(lines, bold+fit(line, s.width)+plain)
+		case s.height < roomy:
+			lines = append(lines, fit(line, s.width))
+		default:
+			lines = append(lines, wrap(line, s.width)...)
 		}
-		lines = append(lines, line)
 	}
 	names := make([]string, tabs)
 	for i, name := range tabNames {

@@ -54,7 +54,10 @@ func Once(ctx context.Context, cfg Config, out io.Writer) error {
 		return err
 	}
 	s := screen{cfg: cfg, before: before, now: after, width: cfg.Width, height: onceHeight}
-	lines := head(after, rate(before, after), cfg.Server)
+	var lines []string
+	for _, line := range head(after, rate(before, after), cfg.Server) {
+		lines = append(lines, wrap(cli.Plain(line), cfg.Width)...)
+	}
 	for s.tab = range tabs {
 		if rows := s.rows(); len(rows) > 1 {
 			lines = append(lines, "", tabNames[s.tab])

@@ -65,9 +65,37 @@ func TestTroubles(t *testing.T) {
 	if strings.Contains(text, "idle") || strings.Contains(text, "long/") {
 		t.Errorf("names what needs no hand:\n%s", text)
 	}
+	s.Models[2].Holds[0].Action = "Correct the API key."
+	s.Batches[0].Waiting.Code = "held"
+	text = strings.Join(troubles(s), "\n")
+	if !strings.Contains(text, "Incorrect API key provided. Correct the API key.") || strings.Contains(text, "Do this.") {
+		t.Errorf("a hold is told once, with what to do, and not of each batch:\n%s", text)
+	}
+	s.Daemons[0].Role = "dispatcher"
+	if lines := troubles(s); !strings.Contains(lines[0], "No consumer is alive") {
+		t.Errorf("without a consumer: %q", lines)
+	}
 	s.Daemons = nil
 	if lines := troubles(s); !strings.Contains(lines[0], "No daemon is alive") || len(lines) > maxTroubles {
 		t.Errorf("without daemons: %q", lines)
+	}
+}
+
+// What needs a hand is whole in two lines where one is too short.
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	line := "! gpt-4o-mini is held for 9s: model_not_found: status 404. Correct the model's name, or deploy it."
+	for width, want := range map[int]string{
+		0: line, 120: line, 80: "! gpt-4o-mini is held for 9s: model_not_found: status 404. Correct the model's\n  name, or deploy it.",
+	} {
+		if got := strings.Join(wrap(line, width), "\n"); got != want {
+			t.Errorf("at %d columns:\n%s\nwant:\n%s", width, got, want)
+		}
+	}
+	for _, part := range wrap(strings.Repeat("é ", 200), 40) {
+		if n := utf8.RuneCountInString(part); n > 40 {
+			t.Errorf("%d columns: %q", n, part)
+		}
 	}
 }
 

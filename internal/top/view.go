@@ -92,20 +92,32 @@ func head(s Snapshot, r rates, server string) []string {
 // maxTroubles bounds the lines about what needs a hand.
 const maxTroubles = 4
 
+// ofModel are the codes of what an operator is told of the model, and need not be told
+// of each of its batches.
+var ofModel = map[string]bool{"no_consumer": true, "held": true, "paused": true, "asked": true}
+
 // troubles says what does not go on by itself: a model that is paused or held with
 // work to do, and what holds batches up.
 func troubles(s Snapshot) (lines []string) {
-	if s.Operator && len(s.Daemons) == 0 {
-		lines = append(lines, "! No daemon is alive: nothing is called.")
+	switch calls := func(d client.Daemon) bool { return d.Role != "dispatcher" }; {
+	case !s.Operator:
+	case len(s.Daemons) == 0:
+		lines = append(lines, "! No daemon is alive: nothing is called. Start a dispatcher and a consumer.")
+	case !slices.ContainsFunc(s.Daemons, calls):
+		lines = append(lines, "! No consumer is alive: nothing is called. Start one.")
 	}
 	for _, m := range s.Models {
 		waits := m.Pending+m.Queued+m.Taken > 0
 		if state := stateText(m); state != "" && (waits || len(m.Holds) > 0) {
-			lines = append(lines, fmt.Sprintf("! %s is %s", m.ID, state))
+			text := fmt.Sprintf("! %s is %s", m.ID, state)
+			if len(m.Holds) > 0 && m.Holds[0].Action != "" && !m.Paused {
+				text = strings.TrimSuffix(text, ".") + ". " + m.Holds[0].Action
+			}
+			lines = append(lines, text)
 		}
 	}
 	for _, b := range s.Batches {
-		if text := b.Waiting.String(); text != "" && !b.Ended() {
+		if text := b.Waiting.String(); text != "" && !b.Ended() && !(s.Operator && ofModel[b.Waiting.Code]) {
 			lines = append(lines, fmt.Sprintf("! %s: %s", b.ID, text))
 		}
 	}
@@ -160,6 +172,18 @@ func table[T any](rows []T, r rates, columns []column[T], width int) []string {
 		lines[n] = fit(b.String(), width)
 	}
 	return lines
+}
+
+// wrap is a line, or two if one is too short for it.
+func wrap(line string, width int) []string {
+	if width < 1 || utf8.RuneCountInString(line) <= width {
+		return []string{line}
+	}
+	at := strings.LastIndexByte(fit(line, width), ' ')
+	if at < width/2 {
+		return []string{fit(line, width)}
+	}
+	return []string{line[:at], fit("  "+line[at+1:], width)}
 }
 
 // fit is at most so many characters of a line.
