@@ -16,9 +16,8 @@ import (
 	"time"
 
 	"fusillade/client"
-	"fusillade/internal/app"
-	"fusillade/internal/config"
 	"fusillade/internal/testenv"
+	"fusillade/internal/testenv/testapi"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -30,22 +29,7 @@ type between func(w http.ResponseWriter, r *http.Request, next http.Handler)
 // nothing.
 func newClient(t *testing.T, meddle between) *client.Client {
 	t.Helper()
-	var cfg config.Standalone
-	if err := config.Load(&cfg); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(cfg.Postgres.URL.Set(testenv.DatabaseURL(t)), cfg.NATS.URL.Set(testenv.NATS(t).URL())); err != nil {
-		t.Fatal(err)
-	}
-	r, err := app.Connect(t.Context(), "standalone", &cfg.Process, &cfg.Daemon, testenv.Logger(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.Close)
-	handler, err := app.NewAPI(r, cfg.API())
-	if err != nil {
-		t.Fatal(err)
-	}
+	handler := testapi.New(t, nil).NewAPI()
 	if meddle == nil {
 		meddle = func(w http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(w, r) }
 	}

@@ -36,17 +36,17 @@ func TestOperatorsChangeBatches(t *testing.T) {
 	t.Parallel()
 	var log written
 	s := newService(t, func(cfg *api.Config) { cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-	if _, err := s.db.Exec(t.Context(), `INSERT INTO models (model, paused) VALUES ('m', true)`); err != nil {
+	if _, err := s.DB.Exec(t.Context(), `INSERT INTO models (model, paused) VALUES ('m', true)`); err != nil {
 		t.Fatal(err)
 	}
 	alice, bob := s.client("alice"), s.client("bob")
 	root := strings.TrimSuffix(s.url, "/v1")
 	token, hint, hash := api.NewToken()
-	keyID, err := s.store.CreateAPIKey(t.Context(), postgres.APIKey{Owner: "root", Hint: hint, Admin: true}, hash)
+	keyID, err := s.Store.CreateAPIKey(t.Context(), postgres.APIKey{Owner: "root", Hint: hint, Admin: true}, hash)
 	if err != nil {
 		t.Fatal(err)
 	}
-	operator := &client{service: &service{t: t, url: root}, key: token}
+	operator := &client{service: &service{System: s.System, url: root}, key: token}
 	id := alice.batch(alice.file(requests(3, "m")))
 	cancel, rerun, one := "/admin/v1/batches/"+id+"/cancel", "/admin/v1/batches/"+id+"/rerun", "/admin/v1/batches/"+id
 

@@ -71,36 +71,36 @@ func newKeyring(t testing.TB, fill byte) *seal.Keyring {
 
 // dump is all that the tables, the streams and the buckets hold.
 func (s *service) dump() string {
-	s.t.Helper()
+	s.T.Helper()
 	var out strings.Builder
-	rows, err := s.db.Query(s.t.Context(), `SELECT query_to_xml('SELECT * FROM ' || quote_ident(tablename), true, false, '')::text
+	rows, err := s.DB.Query(s.T.Context(), `SELECT query_to_xml('SELECT * FROM ' || quote_ident(tablename), true, false, '')::text
   FROM pg_tables WHERE schemaname = 'public'`)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	for rows.Next() {
 		var text string
 		if err := rows.Scan(&text); err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 		out.WriteString(text)
 	}
 	if err := rows.Err(); err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	js, err := jetstream.New(s.resources.Conn)
+	js, err := jetstream.New(s.Resources.Conn)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	names := js.StreamNames(s.t.Context())
+	names := js.StreamNames(s.T.Context())
 	for name := range names.Name() {
-		stream, err := js.Stream(s.t.Context(), name)
+		stream, err := js.Stream(s.T.Context(), name)
 		if err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 		info := stream.CachedInfo().State
 		for seq := info.FirstSeq; seq <= info.LastSeq; seq++ {
-			if msg, err := stream.GetMsg(s.t.Context(), seq); err == nil { // else it is gone
+			if msg, err := stream.GetMsg(s.T.Context(), seq); err == nil { // else it is gone
 				fmt.Fprintln(&out, msg.Subject, msg.Header, string(msg.Data))
 			}
 		}
@@ -117,13 +117,13 @@ func TestBatchHasItsOwnKey(t *testing.T) {
 	logger := slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	keyring := newKeyring(t, 7)
 	s := newService(t, func(c *api.Config) { c.Keyring, c.Log = keyring, logger })
-	s.resources.Keyring = keyring
-	s.set(&s.settings.Upstream.APIKey, "sk-of-the-environment")
-	s.resources.Log = logger
+	s.Resources.Keyring = keyring
+	s.Set(&s.Settings.Upstream.APIKey, "sk-of-the-environment")
+	s.Resources.Log = logger
 	endpoint := &keyed{open: make(chan struct{})}
 	server := httptest.NewServer(endpoint)
 	t.Cleanup(server.Close)
-	s.workAt(server.URL)
+	s.WorkAt(server.URL)
 	c := s.client("alice")
 	file := c.file(requests(3, "m"))
 	endpoint.take(true)
@@ -179,7 +179,7 @@ func TestBatchHasItsOwnKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.store.RerunRequests(t.Context(), batchID, batch.Allowance{}, batch.Failed); err == nil || !strings.Contains(err.Error(), "API key") {
+	if _, err := s.Store.RerunRequests(t.Context(), batchID, batch.Allowance{}, batch.Failed); err == nil || !strings.Contains(err.Error(), "API key") {
 		t.Errorf("retried without a key: %v", err)
 	}
 	c.post(rerun, map[string]any{"statuses": []string{"expired"}}, upstreamKey, second).wantError(t, http.StatusConflict, "nothing_to_retry")
@@ -193,7 +193,7 @@ func TestBatchHasItsOwnKey(t *testing.T) {
 	if n := s.count(`SELECT count(*) FROM batch_keys`); n != 0 {
 		t.Error("a key was kept though no line was retried")
 	}
-	if _, err := s.store.RerunLines(t.Context(), batchID, batch.Allowance{}, []int32{1}); err == nil || !strings.Contains(err.Error(), "API key") {
+	if _, err := s.Store.RerunLines(t.Context(), batchID, batch.Allowance{}, []int32{1}); err == nil || !strings.Contains(err.Error(), "API key") {
 		t.Errorf("a line was retried without a key: %v", err)
 	}
 	c.post(rerun, lines, upstreamKey, second).want(t, http.StatusOK)
@@ -242,12 +242,12 @@ func TestKeyOfAnotherConsumer(t *testing.T) {
 	t.Parallel()
 	keyring := newKeyring(t, 7)
 	s := newService(t, func(c *api.Config) { c.Keyring = keyring })
-	s.resources.Keyring = newKeyring(t, 8)
+	s.Resources.Keyring = newKeyring(t, 8)
 	endpoint := &keyed{open: make(chan struct{})}
 	close(endpoint.open)
 	server := httptest.NewServer(endpoint)
 	t.Cleanup(server.Close)
-	work := s.worker(server.URL)
+	work := s.Worker(server.URL)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- work(ctx) }()
@@ -263,8 +263,8 @@ func TestKeyOfAnotherConsumer(t *testing.T) {
 	if keys := endpoint.take(false); len(keys) > 0 {
 		t.Errorf("calls were made with %q", keys)
 	}
-	s.resources.Keyring = keyring
-	s.workAt(server.URL)
+	s.Resources.Keyring = keyring
+	s.WorkAt(server.URL)
 	if status := c.awaitEnd(id).text("status"); status != "completed" {
 		t.Errorf("status %s", status)
 	}

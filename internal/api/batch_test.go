@@ -204,7 +204,7 @@ func TestIdempotencyKeyWithUpstreamKey(t *testing.T) {
 	t.Parallel()
 	keyring := newKeyring(t, 7)
 	s := newService(t, func(c *api.Config) { c.Keyring = keyring })
-	s.resources.Keyring = keyring
+	s.Resources.Keyring = keyring
 	c := s.client("alice")
 	file := c.file(requests(2, "m"))
 	create := func(key string) answer {
@@ -220,7 +220,7 @@ func TestIdempotencyKeyWithUpstreamKey(t *testing.T) {
 		}
 	}
 	again()
-	s.work(mock.Settings{})
+	s.Work(mock.Settings{})
 	c.awaitEnd(id)
 	if n := s.count(`SELECT count(*) FROM batch_keys`); n > 0 {
 		t.Fatal("the key is still there")
@@ -241,7 +241,7 @@ func TestStatusesAreOpenAIs(t *testing.T) {
 			t.Errorf("batch %s", a.body)
 		}
 	}
-	s.work(mock.Settings{Errors: "400=1"})
+	s.Work(mock.Settings{Errors: "400=1"})
 	id := c.batch(file)
 	a := c.awaitEnd(id)
 	if a.text("status") != "completed" || a.value("request_counts", "failed") != 3.0 || a.value("failed_at") != nil ||
@@ -293,7 +293,7 @@ func TestAllowance(t *testing.T) {
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	s := newService(t, nil)
-	s.work(mock.Settings{Latency: "30ms"})
+	s.Work(mock.Settings{Latency: "30ms"})
 	c := s.client("alice")
 	id := c.batch(c.file(requests(100, "m")))
 	a := c.get("/batches/"+id+"/events").want(t, http.StatusOK)
@@ -324,7 +324,7 @@ func TestEvents(t *testing.T) {
 func TestRetryAndDelete(t *testing.T) {
 	t.Parallel()
 	s := newService(t, nil)
-	s.work(mock.Settings{Errors: "400=0.3"})
+	s.Work(mock.Settings{Errors: "400=0.3"})
 	c := s.client("alice")
 	const n = 50
 	id := c.batch(c.file(requests(n, "m")))
@@ -336,7 +336,7 @@ func TestRetryAndDelete(t *testing.T) {
 	rerun := "/batches/" + id + "/rerun"
 	c.post(rerun, map[string]any{"statuses": []string{"completed"}}).wantError(t, http.StatusBadRequest, "invalid_value")
 	c.post(rerun, map[string]any{"statuses": []string{"expired"}}).wantError(t, http.StatusConflict, "nothing_to_retry")
-	if err := s.endpoint.Configure(mock.Settings{}); err != nil {
+	if err := s.Endpoint.Configure(mock.Settings{}); err != nil {
 		t.Fatal(err)
 	}
 	if b := c.do(http.MethodPost, rerun, "", nil).want(t, http.StatusOK); b.value("error_file_id") != nil || b.value("completed_at") != nil && b.text("status") != "completed" {

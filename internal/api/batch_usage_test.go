@@ -17,7 +17,7 @@ func TestUsage(t *testing.T) {
 		_, _ = io.WriteString(w, `{"choices":[{"index":0,"message":{"role":"assistant","content":"yes"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":3},"completion_tokens_details":{"reasoning_tokens":2}}}`)
 	}))
 	t.Cleanup(server.Close)
-	s.workAt(server.URL)
+	s.WorkAt(server.URL)
 	c := s.client("alice")
 	id := c.batch(c.file(requests(2, "a") + request("other", "b")))
 	want := func(times float64) map[string]any {

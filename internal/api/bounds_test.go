@@ -20,7 +20,7 @@ import (
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	s := newService(t, func(cfg *api.Config) { cfg.Owner = "local" })
-	c := &client{service: &service{t: t, url: strings.TrimSuffix(s.url, "/v1")}}
+	c := &client{service: &service{System: s.System, url: strings.TrimSuffix(s.url, "/v1")}}
 	doc, err := openapi3.NewLoader().LoadFromData(c.get("/openapi.json").want(t, http.StatusOK).body)
 	if err != nil {
 		t.Fatal(err)
@@ -280,7 +280,7 @@ func (o operation) check(a answer, param string, bad any, statuses ...int) {
 func TestAtTheBounds(t *testing.T) {
 	t.Parallel()
 	s := newService(t, func(cfg *api.Config) { cfg.Owner = "local" })
-	c := &client{service: &service{t: t, url: strings.TrimSuffix(s.url, "/v1")}}
+	c := &client{service: &service{System: s.System, url: strings.TrimSuffix(s.url, "/v1")}}
 	doc, err := openapi3.NewLoader().LoadFromData(c.get("/openapi.json").want(t, http.StatusOK).body)
 	if err != nil {
 		t.Fatal(err)

@@ -83,9 +83,9 @@ func TestBudget(t *testing.T) {
 }
 
 func (c *client) awaitStatus(id, want string) (a answer) {
-	c.t.Helper()
-	until(c.t, "the batch is "+want, func() bool {
-		a = c.get("/batches/"+id).want(c.t, http.StatusOK)
+	c.T.Helper()
+	until(c.T, "the batch is "+want, func() bool {
+		a = c.get("/batches/"+id).want(c.T, http.StatusOK)
 		return a.text("status") == want
 	})
 	return a
@@ -96,7 +96,7 @@ func (c *client) awaitStatus(id, want string) (a answer) {
 func TestBudgetIsSpentAndRaised(t *testing.T) {
 	t.Parallel()
 	s := newService(t, withPrices)
-	s.work(mock.Settings{Latency: "200ms"})
+	s.Work(mock.Settings{Latency: "200ms"})
 	c := s.client("alice")
 	body := newBatch(c.file(requests(100, "m")))
 	body["budget"] = map[string]any{"tokens": 1}

@@ -58,7 +58,7 @@ func TestInputContent(t *testing.T) {
 func TestContentWhileTheBatchRuns(t *testing.T) {
 	t.Parallel()
 	s := newService(t, nil)
-	s.work(mock.Settings{Latency: "uniform:1ms-20ms", Errors: "400=0.3"})
+	s.Work(mock.Settings{Latency: "uniform:1ms-20ms", Errors: "400=0.3"})
 	c := s.client("alice")
 	id := c.batch(c.file(requests(400, "m")))
 	digits := strings.TrimPrefix(id, "batch_")
@@ -117,7 +117,7 @@ func TestErrorFileOfCancelledBatch(t *testing.T) {
 func TestResults(t *testing.T) {
 	t.Parallel()
 	s := newService(t, nil)
-	s.work(mock.Settings{Errors: "400=0.2"})
+	s.Work(mock.Settings{Errors: "400=0.2"})
 	c := s.client("alice")
 	const n = 1500
 	file := c.file(requests(n, "m"))
@@ -189,7 +189,7 @@ func TestResults(t *testing.T) {
 		c.get("/batches/"+id+"/results?"+query).wantError(t, http.StatusBadRequest, "")
 	}
 
-	waiting := &client{s, s.key("bob")}
+	waiting := &client{s, s.Key("bob", false)}
 	id = waiting.batch(waiting.file(requests(3, "m")))
 	waiting.do(http.MethodPost, "/batches/"+id+"/cancel", "", nil)
 	c = waiting

@@ -79,12 +79,12 @@ func TestUploadForms(t *testing.T) {
 
 // wantFiles checks that there are as many files, and no line of another.
 func (s *service) wantFiles(n int) {
-	s.t.Helper()
+	s.T.Helper()
 	if got := s.count(`SELECT count(*) FROM files`); got != n {
-		s.t.Errorf("%d files, want %d", got, n)
+		s.T.Errorf("%d files, want %d", got, n)
 	}
 	if got := s.count(`SELECT count(*) FROM templates t WHERE NOT EXISTS (SELECT FROM files WHERE id = t.file_id)`); got > 0 {
-		s.t.Errorf("%d lines of files that are not there", got)
+		s.T.Errorf("%d lines of files that are not there", got)
 	}
 }
 
@@ -158,21 +158,21 @@ func TestFilenames(t *testing.T) {
 // rawUpload begins an upload on a bare connection, of which the caller sends
 // the rest.
 func (c *client) rawUpload() net.Conn {
-	c.t.Helper()
+	c.T.Helper()
 	u, err := url.Parse(c.url)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	conn, err := net.Dial("tcp", u.Host)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	c.t.Cleanup(func() { _ = conn.Close() })
+	c.T.Cleanup(func() { _ = conn.Close() })
 	contentType, body := form(field{"purpose", "", "batch"}, field{"file", "a.jsonl", ""})
 	_, err = fmt.Fprintf(conn, "POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: 1000000000\r\n\r\n%s",
 		c.key, contentType, body[:strings.LastIndex(body, "\r\n--")])
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return conn
 }

@@ -27,7 +27,7 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	c.get("/files").want(t, http.StatusOK)
-	keys, err := s.store.APIKeys(t.Context())
+	keys, err := s.Store.APIKeys(t.Context())
 	if err != nil || len(keys) != 1 || !keys[0].RevokedAt.IsZero() || keys[0].Owner != "alice" {
 		t.Fatalf("keys %+v, %v", keys, err)
 	}
@@ -37,12 +37,12 @@ func TestKeys(t *testing.T) {
 	second := s.client("alice")
 	file := c.file(request("a", "m"))
 	second.get("/files/"+file).want(t, http.StatusOK) // one owner, two keys
-	if err := s.store.RevokeAPIKey(t.Context(), keys[0].ID); err != nil {
+	if err := s.Store.RevokeAPIKey(t.Context(), keys[0].ID); err != nil {
 		t.Fatal(err)
 	}
 	c.get("/files").wantError(t, http.StatusUnauthorized, "invalid_api_key")
 	second.get("/files/"+file).want(t, http.StatusOK)
-	if err := s.store.RevokeAPIKey(t.Context(), keys[0].ID); err == nil {
+	if err := s.Store.RevokeAPIKey(t.Context(), keys[0].ID); err == nil {
 		t.Error("a key can be revoked twice")
 	}
 }
@@ -75,14 +75,14 @@ func TestNoKeys(t *testing.T) {
 
 // statusFor asks for the files under a Host header, which is sent as it is.
 func (c *client) statusFor(host string) int {
-	c.t.Helper()
+	c.T.Helper()
 	conn := c.dial()
 	if _, err := fmt.Fprintf(conn, "GET /v1/files HTTP/1.1\r\nHost: %s\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\n\r\n", host); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	_ = resp.Body.Close()
 	return resp.StatusCode

@@ -2,28 +2,21 @@ package api_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"mime/multipart"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"fusillade/internal/api"
 	"fusillade/internal/app"
 	"fusillade/internal/checker"
-	"fusillade/internal/config"
-	"fusillade/internal/mock"
-	"fusillade/internal/postgres"
 	"fusillade/internal/testenv"
 	"fusillade/internal/testenv/proxy"
+	"fusillade/internal/testenv/testapi"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -39,43 +32,25 @@ func until(t testing.TB, what string, holds func() bool) {
 
 // service is the API on a database of its own.
 type service struct {
-	t         testing.TB
-	url       string       // with /v1
-	database  *proxy.Proxy // between the API and Postgres
-	broker    *proxy.Proxy // between the API and NATS
-	store     *postgres.Store
-	db        *pgxpool.Pool // to look at the tables themselves
-	endpoint  *mock.Server
-	resources app.Resources
-	settings  config.Standalone
+	*testapi.System
+	url      string       // with /v1
+	database *proxy.Proxy // between the API and Postgres
+	broker   *proxy.Proxy // between the API and NATS
 }
 
 // newService serves the API; with keys, unless change says otherwise.
 func newService(t testing.TB, change func(*api.Config)) *service {
 	t.Helper()
-	s := &service{t: t}
-	if err := config.Load(&s.settings); err != nil {
-		t.Fatal(err)
-	}
-	direct := testenv.DatabaseURL(t)
-	var databaseURL, brokerURL string
-	s.database, databaseURL = proxy.Postgres(t, direct)
-	s.broker, brokerURL = proxy.NATS(t, testenv.NATS(t).URL())
-	s.set(&s.settings.Postgres.URL, databaseURL)
-	s.set(&s.settings.NATS.URL, brokerURL)
-	var err error
-	s.resources, err = app.Connect(t.Context(), "standalone", &s.settings.Process, &s.settings.Daemon, testenv.Logger(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.resources.Close)
-	s.store = s.resources.Store
-	if s.db, err = pgxpool.New(t.Context(), direct); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.db.Close)
-	checker.AtEnd(t, s.db)
-	cfg, err := app.APIConfig(s.resources, s.settings.API())
+	s := new(service)
+	s.System = testapi.New(t, func(system *testapi.System) {
+		var databaseURL, brokerURL string
+		s.database, databaseURL = proxy.Postgres(t, system.DatabaseURL)
+		s.broker, brokerURL = proxy.NATS(t, system.BrokerURL)
+		system.Set(&system.Settings.Postgres.URL, databaseURL)
+		system.Set(&system.Settings.NATS.URL, brokerURL)
+	})
+	checker.AtEnd(t, s.DB)
+	cfg, err := app.APIConfig(s.Resources, s.Settings.API())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,71 +62,15 @@ func newService(t testing.TB, change func(*api.Config)) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.url = "http://" + listener.Addr().String() + "/v1"
-	s.run(func(taking context.Context) error { return server.Run(taking, listener) })
+	s.url = s.Serve(server) + "/v1"
 	return s
-}
-
-// run runs something until the end of the test.
-func (s *service) run(f func(context.Context) error) { testenv.Run(s.t, f) }
-
-// work starts a dispatcher and a consumer that call a mock endpoint.
-func (s *service) work(answers mock.Settings) {
-	s.t.Helper()
-	var err error
-	if s.endpoint, err = mock.New(mock.Config{Settings: answers, Seed: 1}); err != nil {
-		s.t.Fatal(err)
-	}
-	server := httptest.NewServer(s.endpoint)
-	s.t.Cleanup(server.Close)
-	s.workAt(server.URL)
-}
-
-// workAt starts a dispatcher and a consumer that call an endpoint.
-func (s *service) workAt(url string) {
-	s.t.Helper()
-	s.run(s.worker(url))
-}
-
-// worker is a dispatcher and a consumer with the settings as they are now.
-func (s *service) worker(url string) func(context.Context) error {
-	s.t.Helper()
-	s.set(&s.settings.Upstream.URL, url)
-	s.settings.Backoff, s.settings.MaxBackoff = config.Milliseconds(20*time.Millisecond), config.Milliseconds(200*time.Millisecond)
-	settings := s.settings
-	settings.DrainTimeout = config.Milliseconds(100 * time.Millisecond) // some endpoints hang
-	resources := s.resources
-	return func(taking context.Context) error {
-		return app.Standalone(taking, context.Background(), resources, &settings, nil)
-	}
-}
-
-func (s *service) set(setting interface{ Set(string) error }, value string) {
-	s.t.Helper()
-	if err := setting.Set(value); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// key makes a key of an owner.
-func (s *service) key(owner string) string {
-	s.t.Helper()
-	token, hint, hash := api.NewToken()
-	if _, err := s.store.CreateAPIKey(s.t.Context(), postgres.APIKey{Owner: owner, Hint: hint}, hash); err != nil {
-		s.t.Fatal(err)
-	}
-	return token
 }
 
 // count is a number in the database.
 func (s *service) count(sql string, args ...any) (n int) {
-	s.t.Helper()
-	if err := s.db.QueryRow(s.t.Context(), sql, args...).Scan(&n); err != nil {
-		s.t.Fatal(err)
+	s.T.Helper()
+	if err := s.DB.QueryRow(s.T.Context(), sql, args...).Scan(&n); err != nil {
+		s.T.Fatal(err)
 	}
 	return n
 }
@@ -162,7 +81,7 @@ type client struct {
 	key string
 }
 
-func (s *service) client(owner string) *client { return &client{s, s.key(owner)} }
+func (s *service) client(owner string) *client { return &client{s, s.Key(owner, false)} }
 
 // answer is a response that was read to its end.
 type answer struct {
@@ -172,19 +91,19 @@ type answer struct {
 }
 
 func (c *client) do(method, path, contentType string, body io.Reader, headers ...string) answer {
-	c.t.Helper()
+	c.T.Helper()
 	a, err := c.try(method, path, contentType, body, headers...)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return a
 }
 
 func (c *client) try(method, path, contentType string, body io.Reader, headers ...string) (answer, error) {
-	c.t.Helper()
-	r, err := http.NewRequestWithContext(c.t.Context(), method, c.url+path, body)
+	c.T.Helper()
+	r, err := http.NewRequestWithContext(c.T.Context(), method, c.url+path, body)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	if c.key != "" {
 		r.Header.Set("Authorization", "Bearer "+c.key)
@@ -205,13 +124,13 @@ func (c *client) try(method, path, contentType string, body io.Reader, headers .
 	return answer{resp.StatusCode, resp.Header, raw}, err
 }
 
-func (c *client) get(path string) answer { c.t.Helper(); return c.do(http.MethodGet, path, "", nil) }
+func (c *client) get(path string) answer { c.T.Helper(); return c.do(http.MethodGet, path, "", nil) }
 
 func (c *client) post(path string, body any, headers ...string) answer {
-	c.t.Helper()
+	c.T.Helper()
 	raw, err := json.Marshal(body)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return c.do(http.MethodPost, path, "application/json", bytes.NewReader(raw), headers...)
 }
@@ -236,21 +155,21 @@ func form(fields ...field) (contentType, body string) {
 }
 
 func (c *client) upload(fields ...field) answer {
-	c.t.Helper()
+	c.T.Helper()
 	contentType, body := form(fields...)
 	return c.do(http.MethodPost, "/files", contentType, strings.NewReader(body))
 }
 
 // file uploads a file that must be taken, and returns its id.
 func (c *client) file(content string) string {
-	c.t.Helper()
+	c.T.Helper()
 	a := c.upload(field{"purpose", "", "batch"}, field{"file", "requests.jsonl", content})
-	return a.want(c.t, http.StatusOK).text("id")
+	return a.want(c.T, http.StatusOK).text("id")
 }
 
 func (c *client) batch(file string) string {
-	c.t.Helper()
-	return c.post("/batches", newBatch(file)).want(c.t, http.StatusOK).text("id")
+	c.T.Helper()
+	return c.post("/batches", newBatch(file)).want(c.T, http.StatusOK).text("id")
 }
 
 func newBatch(file string) map[string]any {
@@ -259,10 +178,10 @@ func newBatch(file string) map[string]any {
 
 // awaitEnd waits until the batch has ended.
 func (c *client) awaitEnd(id string) answer {
-	c.t.Helper()
+	c.T.Helper()
 	var a answer
-	until(c.t, "the batch has ended", func() bool {
-		a = c.get("/batches/"+id).want(c.t, http.StatusOK)
+	until(c.T, "the batch has ended", func() bool {
+		a = c.get("/batches/"+id).want(c.T, http.StatusOK)
 		return a.text("status") != "in_progress"
 	})
 	return a

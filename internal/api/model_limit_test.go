@@ -22,15 +22,15 @@ func named(models ...string) string {
 }
 
 func (c *client) uploadContent(content string) answer {
-	c.t.Helper()
+	c.T.Helper()
 	return c.upload(field{"purpose", "", "batch"}, field{"file", "a.jsonl", content})
 }
 
 // uploadInParts uploads the content as one part.
 func (c *client) uploadInParts(content string) answer {
-	c.t.Helper()
+	c.T.Helper()
 	upload := c.uploading(len(content))
-	part := c.part(upload, content).want(c.t, http.StatusOK).text("id")
+	part := c.part(upload, content).want(c.T, http.StatusOK).text("id")
 	return c.post("/uploads/"+upload+"/complete", map[string]any{"part_ids": []string{part}})
 }
 

@@ -19,20 +19,20 @@ import (
 
 // part uploads a part.
 func (c *client) part(upload, data string) answer {
-	c.t.Helper()
+	c.T.Helper()
 	contentType, body := form(field{"data", "blob", data})
 	return c.do(http.MethodPost, "/uploads/"+upload+"/parts", contentType, strings.NewReader(body))
 }
 
 // uploading begins an upload of this many bytes.
 func (c *client) uploading(bytes int) string {
-	c.t.Helper()
+	c.T.Helper()
 	return c.post("/uploads", map[string]any{"filename": "dir/in.jsonl", "purpose": "batch", "bytes": bytes, "mime_type": "application/jsonl"}).
-		want(c.t, http.StatusOK).text("id")
+		want(c.T, http.StatusOK).text("id")
 }
 
 func (c *client) complete(upload string, parts []string, md5 string) answer {
-	c.t.Helper()
+	c.T.Helper()
 	body := map[string]any{"part_ids": parts}
 	if md5 != "" {
 		body["md5"] = md5
@@ -159,7 +159,7 @@ func TestUploadsArePurged(t *testing.T) {
 	c.do(http.MethodPost, "/uploads/"+cancelled+"/cancel", "", nil).want(t, http.StatusOK)
 	back := func(upload, age string) {
 		t.Helper()
-		if _, err := s.db.Exec(t.Context(), `UPDATE uploads SET expires_at = now() - $2::interval WHERE id = $1::uuid`, strings.TrimPrefix(upload, "upload_"), age); err != nil {
+		if _, err := s.DB.Exec(t.Context(), `UPDATE uploads SET expires_at = now() - $2::interval WHERE id = $1::uuid`, strings.TrimPrefix(upload, "upload_"), age); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -172,7 +172,7 @@ func TestUploadsArePurged(t *testing.T) {
 	if got, want := counts(), "4 2 2"; got != want {
 		t.Errorf("uploads, parts and chunks are %s, want %s: those of the expired and of the pending one", got, want)
 	}
-	if ids, err := s.store.EndedUploads(t.Context(), 100); err != nil || len(ids) > 0 {
+	if ids, err := s.Store.EndedUploads(t.Context(), 100); err != nil || len(ids) > 0 {
 		t.Errorf("%d uploads are purged again and again, %v", len(ids), err)
 	}
 	for _, upload := range []string{completed, cancelled, expired} {
@@ -185,15 +185,15 @@ func TestUploadsArePurged(t *testing.T) {
 }
 
 func (s *service) purgeUploads() {
-	s.t.Helper()
-	ids, err := s.store.EndedUploads(s.t.Context(), 100)
+	s.T.Helper()
+	ids, err := s.Store.EndedUploads(s.T.Context(), 100)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	for _, id := range ids {
 		for n := 1; n > 0; {
-			if n, err = s.store.PurgeUpload(s.t.Context(), id, 1000); err != nil {
-				s.t.Fatal(err)
+			if n, err = s.Store.PurgeUpload(s.T.Context(), id, 1000); err != nil {
+				s.T.Fatal(err)
 			}
 		}
 	}
@@ -205,9 +205,9 @@ func (c *client) tried(path, contentType string, body io.Reader) <-chan func() a
 	go func() {
 		a, err := c.try(http.MethodPost, path, contentType, body)
 		done <- func() answer {
-			c.t.Helper()
+			c.T.Helper()
 			if err != nil {
-				c.t.Fatal(err)
+				c.T.Fatal(err)
 			}
 			return a
 		}
@@ -244,7 +244,7 @@ func TestUploadIsPurgedMeanwhile(t *testing.T) {
 
 	upload = c.uploading(5)
 	id := c.part(upload, "12345").want(t, http.StatusOK).text("id")
-	tx, err := s.db.Begin(t.Context())
+	tx, err := s.DB.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestSDKUpload(t *testing.T) {
 	s := newService(t, nil)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	c := openai.NewClient(option.WithBaseURL(s.url), option.WithAPIKey(s.key("alice")), option.WithHTTPClient(&http.Client{Transport: transport}))
+	c := openai.NewClient(option.WithBaseURL(s.url), option.WithAPIKey(s.Key("alice", false)), option.WithHTTPClient(&http.Client{Transport: transport}))
 	content := requests(50, "m")
 	upload, err := c.Uploads.New(t.Context(), openai.UploadNewParams{
 		Bytes: int64(len(content)), Filename: "in.jsonl", MimeType: "application/jsonl", Purpose: openai.FilePurposeBatch,

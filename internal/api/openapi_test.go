@@ -35,10 +35,10 @@ func TestOpenAPI(t *testing.T) {
 		}
 		patterns = server.Patterns()
 	})
-	s.work(mock.Settings{Errors: "400=0.4"})
+	s.Work(mock.Settings{Errors: "400=0.4"})
 	c := s.client("alice")
 	root := strings.TrimSuffix(s.url, "/v1")
-	anonymous := &client{service: &service{t: t, url: root}}
+	anonymous := &client{service: &service{System: s.System, url: root}}
 	answer := anonymous.get("/openapi.json").want(t, http.StatusOK)
 	doc, err := openapi3.NewLoader().LoadFromData(answer.body)
 	if err != nil {
@@ -55,7 +55,7 @@ func TestOpenAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operator := &client{service: &service{t: t, url: root}, key: key}
+	operator := &client{service: &service{System: s.System, url: root}, key: key}
 
 	upload := c.upload(field{"purpose", "", "batch"}, field{"file", "a.jsonl", requests(30, "org/m")})
 	d.see(http.MethodPost, "/v1/files", upload)
@@ -132,7 +132,7 @@ func TestOpenAPI(t *testing.T) {
 // operatorKey makes a key for the admin routes.
 func (s *service) operatorKey() (string, error) {
 	token, hint, hash := api.NewToken()
-	_, err := s.store.CreateAPIKey(s.t.Context(), postgres.APIKey{Owner: "operator", Hint: hint, Admin: true}, hash)
+	_, err := s.Store.CreateAPIKey(s.T.Context(), postgres.APIKey{Owner: "operator", Hint: hint, Admin: true}, hash)
 	return token, err
 }
 
@@ -257,7 +257,7 @@ func TestAdminRoutes(t *testing.T) {
 	}
 	s := newService(t, nil)
 	root := strings.TrimSuffix(s.url, "/v1")
-	at := func(url, key string) *client { return &client{service: &service{t: t, url: url}, key: key} }
+	at := func(url, key string) *client { return &client{service: &service{System: s.System, url: url}, key: key} }
 	key, err := s.operatorKey()
 	if err != nil {
 		t.Fatal(err)
@@ -268,7 +268,7 @@ func TestAdminRoutes(t *testing.T) {
 		}
 		return c.do(method, path, "", nil)
 	}
-	ordinary := s.key("alice")
+	ordinary := s.Key("alice", false)
 	for _, r := range routes {
 		call(at(root, ordinary), r.method, r.path).wantError(t, http.StatusForbidden, "operators_only")
 		call(at(root, ""), r.method, r.path).wantError(t, http.StatusUnauthorized, "invalid_api_key")
@@ -362,7 +362,7 @@ func TestDemand(t *testing.T) {
 	c.do(http.MethodPost, "/batches/"+done+"/cancel", "", nil).want(t, http.StatusOK)
 	// One that is retried by hand waits for a claim with a row of its own.
 	c.post("/batches/"+done+"/rerun", map[string]any{"lines": []int{4}}).want(t, http.StatusOK)
-	demand, err := s.store.Demand(t.Context())
+	demand, err := s.Store.Demand(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -379,7 +379,7 @@ func TestDemand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operator := &client{service: &service{t: t, url: strings.TrimSuffix(s.url, "/v1")}, key: key}
+	operator := &client{service: &service{System: s.System, url: strings.TrimSuffix(s.url, "/v1")}, key: key}
 	for model, want := range map[string]float64{"a": 21, "b": 12, "unheard/of": 0} {
 		a := operator.get("/admin/v1/demand/"+model).want(t, http.StatusOK)
 		if a.value("pending") != want || a.value("total") != want || a.value("model") != model {

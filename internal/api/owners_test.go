@@ -13,7 +13,7 @@ import (
 func TestOtherOwnersSeeNothing(t *testing.T) {
 	t.Parallel()
 	s := newService(t, nil)
-	s.work(mock.Settings{Errors: "400=0.5"})
+	s.Work(mock.Settings{Errors: "400=0.5"})
 	alice, bob := s.client("alice"), s.client("bob")
 	file := alice.file(requests(20, "secret-model"))
 	ended := alice.awaitEnd(alice.batch(file))

@@ -18,11 +18,11 @@ func TestPlaceOfABatch(t *testing.T) {
 	second := c.batch(c.file(requests(1, "m")))
 	other := s.client("bob")
 	alone := other.batch(other.file(requests(1, "m")))
-	if _, err := s.db.Exec(t.Context(), `UPDATE batches SET created_at = now() - interval '1 min', expires_at = expires_at - CASE WHEN total = 7 THEN interval '1 h' ELSE '0' END`); err != nil {
+	if _, err := s.DB.Exec(t.Context(), `UPDATE batches SET created_at = now() - interval '1 min', expires_at = expires_at - CASE WHEN total = 7 THEN interval '1 h' ELSE '0' END`); err != nil {
 		t.Fatal(err)
 	}
 	consumer := postgres.Daemon{ID: postgres.NewDaemonID(), Role: "consumer", Hostname: "host", PID: 1, Version: "test"}
-	if err := errors.Join(s.resources.Store.RegisterDaemon(t.Context(), consumer), s.resources.Store.Heartbeat(t.Context(), consumer.ID, postgres.Progress{})); err != nil {
+	if err := errors.Join(s.Resources.Store.RegisterDaemon(t.Context(), consumer), s.Resources.Store.Heartbeat(t.Context(), consumer.ID, postgres.Progress{})); err != nil {
 		t.Fatal(err)
 	}
 	for id, ahead := range map[string]float64{first: 0, second: 7} {

@@ -118,16 +118,16 @@ func TestUnknownErrorsLeakNothing(t *testing.T) {
 
 // dial opens a bare connection to the API.
 func (s *service) dial() net.Conn {
-	s.t.Helper()
+	s.T.Helper()
 	u, err := url.Parse(s.url)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	conn, err := net.Dial("tcp", u.Host)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	s.t.Cleanup(func() { _ = conn.Close() })
+	s.T.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
 
@@ -206,7 +206,7 @@ func TestOutages(t *testing.T) {
 	t.Parallel()
 	s := newService(t, func(cfg *api.Config) { cfg.Owner = "local" })
 	c := &client{service: s}
-	admin := &client{service: &service{t: t, url: strings.TrimSuffix(s.url, "/v1") + "/admin/v1"}}
+	admin := &client{service: &service{System: s.System, url: strings.TrimSuffix(s.url, "/v1") + "/admin/v1"}}
 	file := c.file(requests(1, "m"))
 	admin.get("/models").want(t, http.StatusOK)
 	away := func(a answer) {

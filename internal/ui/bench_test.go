@@ -20,7 +20,7 @@ func BenchmarkPages(b *testing.B) {
 	w := connect(b, func(s *config.Standalone) { s.Server.Auth = config.AuthKeys })
 	w.url = w.serve()
 	last := w.fill(*benchBatches)
-	key := func(owner string, admin bool) *client { return w.signedIn(w.key(owner, admin)) }
+	key := func(owner string, admin bool) *client { return w.signedIn(w.Key(owner, admin)) }
 	clients := map[string]*client{"owner": key("owner-3", false), "operator": key("root", true)}
 	for _, page := range []struct{ who, name, path string }{
 		{"operator", "overview", "/ui/"}, {"owner", "overview", "/ui/"},
@@ -52,7 +52,7 @@ func BenchmarkPages(b *testing.B) {
 // fill writes n batches of 50 requests of one file, of 20 owners, of which the newest
 // 200 are in progress, and returns the id of one of owner-3's.
 func (w *world) fill(n int) string {
-	w.t.Helper()
+	w.T.Helper()
 	for _, sql := range []string{
 		`INSERT INTO files (id, status, filename, endpoint, bytes, requests, created_by)
 		 SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(o), 12, '0'))::uuid, 'ready', 'requests.jsonl', '/v1/chat/completions', 5000, 50, 'owner-' || o FROM generate_series(0, 19) o`,
@@ -77,14 +77,14 @@ func (w *world) fill(n int) string {
 		if !slices.Contains([]byte(sql), '$') {
 			args = nil
 		}
-		if _, err := w.db.Exec(w.t.Context(), sql, args...); err != nil {
-			w.t.Fatalf("%v: %s", err, sql)
+		if _, err := w.DB.Exec(w.T.Context(), sql, args...); err != nil {
+			w.T.Fatalf("%v: %s", err, sql)
 		}
 	}
 	w.exec(`VACUUM ANALYZE`)
-	found, err := w.store.FindBatches(w.t.Context(), postgres.BatchSearch{Owner: "owner-3", Status: "completed", Limit: 1})
+	found, err := w.Store.FindBatches(w.T.Context(), postgres.BatchSearch{Owner: "owner-3", Status: "completed", Limit: 1})
 	if err != nil || len(found.Batches) == 0 {
-		w.t.Fatalf("no batch was written: %v", err)
+		w.T.Fatalf("no batch was written: %v", err)
 	}
 	return found.Batches[0].ID.String()
 }

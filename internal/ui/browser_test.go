@@ -130,62 +130,62 @@ func (b *browser) expect(part string) {
 }
 
 func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
-	b.t.Helper()
+	b.T.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, testenv.Patience)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
-		b.t.Fatalf("%v\nthe page is: %s", err, evaluate[string](b, `location.href + "\n" + document.body.innerText`))
+		b.T.Fatalf("%v\nthe page is: %s", err, evaluate[string](b, `location.href + "\n" + document.body.innerText`))
 	}
 }
 
 // evaluate returns the value of an expression.
 func evaluate[T any](b *browser, expression string, options ...chromedp.EvaluateOption) T {
-	b.t.Helper()
+	b.T.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, testenv.Patience)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, options...))
 	if err != nil {
-		b.t.Fatalf("%.200s: %v", expression, err)
+		b.T.Fatalf("%.200s: %v", expression, err)
 	}
 	return value
 }
 
 func (b *browser) open(path string) {
-	b.t.Helper()
+	b.T.Helper()
 	b.do(chromedp.Navigate(b.url+path), chromedp.WaitReady(chromedp.CSS("main")))
 }
 
 // text is what the page shows.
 func (b *browser) text() string {
-	b.t.Helper()
+	b.T.Helper()
 	return evaluate[string](b, `document.body ? document.body.innerText : ""`)
 }
 
 // shows waits until the page shows some texts.
 func (b *browser) shows(texts ...string) {
-	b.t.Helper()
+	b.T.Helper()
 	for _, text := range texts {
-		until(b.t, fmt.Sprintf("the page shows %q", text), func() bool { return strings.Contains(b.text(), text) })
+		until(b.T, fmt.Sprintf("the page shows %q", text), func() bool { return strings.Contains(b.text(), text) })
 	}
 }
 
 // click clicks on what has this text: a button or a link.
 func (b *browser) click(text string) {
-	b.t.Helper()
+	b.T.Helper()
 	what := chromedp.Search(fmt.Sprintf(`//main//*[self::button or self::a][normalize-space()=%q] | //header//*[self::button or self::a][normalize-space()=%q]`, text, text))
-	until(b.t, fmt.Sprintf("%q is clicked", text), func() bool {
+	until(b.T, fmt.Sprintf("%q is clicked", text), func() bool {
 		ctx, cancel := context.WithTimeout(b.ctx, testenv.Patience)
 		defer cancel()
 		err := chromedp.Do(ctx, chromedp.Click(what))
 		if err != nil && !strings.Contains(err.Error(), "(-32000)") { // that is: it was replaced meanwhile
-			b.t.Fatalf("clicking on %q: %v", text, err)
+			b.T.Fatalf("clicking on %q: %v", text, err)
 		}
 		return err == nil
 	})
 }
 
 func (b *browser) signIn(key string) {
-	b.t.Helper()
+	b.T.Helper()
 	b.open("/ui/sign-in")
 	b.do(chromedp.SendKeys(chromedp.CSS("#key"), key))
 	b.click("Sign in")
@@ -203,7 +203,7 @@ var axe = sync.OnceValue(func() string {
 // accessible checks the page as it is against axe-core's rules, and that nothing
 // reaches beyond its width.
 func (b *browser) accessible(what string) {
-	b.t.Helper()
+	b.T.Helper()
 	evaluate[int](b, axe()+";0")
 	raw := evaluate[string](b, `axe.run(document, {resultTypes: ["violations"]}).then((r) => JSON.stringify(r.violations.map((v) => ({id: v.id, impact: v.impact, help: v.help, at: v.nodes.map((n) => n.html.slice(0, 200) + " " + n.failureSummary)}))))`,
 		chromedp.EvalAwaitPromise)
@@ -213,17 +213,17 @@ func (b *browser) accessible(what string) {
 		At               []string
 	}
 	if err := json.Unmarshal([]byte(raw), &violations); err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
 	for _, v := range violations {
 		if v.Impact == "serious" || v.Impact == "critical" {
-			b.t.Errorf("%s: axe finds %s, %s: %s\n%s", what, v.Impact, v.ID, v.Help, strings.Join(v.At, "\n"))
+			b.T.Errorf("%s: axe finds %s, %s: %s\n%s", what, v.Impact, v.ID, v.Help, strings.Join(v.At, "\n"))
 		} else {
-			b.t.Logf("%s: axe finds %s, %s: %s", what, v.Impact, v.ID, v.Help)
+			b.T.Logf("%s: axe finds %s, %s: %s", what, v.Impact, v.ID, v.Help)
 		}
 	}
 	if wide {
-		b.t.Errorf("%s is wider than the screen", what)
+		b.T.Errorf("%s is wider than the screen", what)
 	}
 }
 
@@ -236,14 +236,14 @@ var looks = []struct {
 
 // look has the page looked at on a screen of this size, in this scheme of colors.
 func (b *browser) look(width, height int64, scheme string) {
-	b.t.Helper()
+	b.T.Helper()
 	b.do(command(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 500}),
 		command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}))
 }
 
 // everyLook checks a page in each look.
 func (b *browser) everyLook(path string) {
-	b.t.Helper()
+	b.T.Helper()
 	for _, look := range looks {
 		b.look(look.width, look.height, look.scheme)
 		b.open(path)
@@ -254,21 +254,21 @@ func (b *browser) everyLook(path string) {
 
 // picture writes a picture of the page, if asked to.
 func (b *browser) picture(name, path string, width int64, scheme string) {
-	b.t.Helper()
+	b.T.Helper()
 	if *screenshots == "" {
 		return
 	}
 	b.look(width, 800, scheme)
 	b.open(path)
-	until(b.t, "the plots are drawn", func() bool {
+	until(b.T, "the plots are drawn", func() bool {
 		return evaluate[bool](b, `Array.from(document.querySelectorAll(".canvas")).every((c) => c.textContent !== "")`)
 	})
 	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	if err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
 	b.look(1280, 900, "light")
-	if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), smaller(b.t, png), 0o644); err != nil {
-		b.t.Fatal(err)
+	if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), smaller(b.T, png), 0o644); err != nil {
+		b.T.Fatal(err)
 	}
 }

@@ -30,7 +30,7 @@ type answer struct {
 func (w *world) client() *client {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return &client{world: w, base: w.url, http: &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
@@ -38,19 +38,19 @@ func (w *world) client() *client {
 
 // signedIn is a client of an owner.
 func (w *world) signedIn(key string) *client {
-	w.t.Helper()
+	w.T.Helper()
 	c := w.client()
 	if a := c.post("/ui/sign-in", url.Values{"key": {key}}); a.status != http.StatusSeeOther {
-		w.t.Fatalf("signing in was answered with %d: %s", a.status, a.body)
+		w.T.Fatalf("signing in was answered with %d: %s", a.status, a.body)
 	}
 	return c
 }
 
 func (c *client) do(method, path, contentType string, body io.Reader, headers ...string) answer {
-	c.t.Helper()
-	r, err := http.NewRequestWithContext(c.t.Context(), method, c.base+path, body)
+	c.T.Helper()
+	r, err := http.NewRequestWithContext(c.T.Context(), method, c.base+path, body)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
@@ -63,29 +63,29 @@ func (c *client) do(method, path, contentType string, body io.Reader, headers ..
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return answer{resp.StatusCode, resp.Header, string(raw), resp.Header.Get("Location")}
 }
 
 func (c *client) get(path string, headers ...string) answer {
-	c.t.Helper()
+	c.T.Helper()
 	return c.do(http.MethodGet, path, "", nil, headers...)
 }
 
 func (c *client) post(path string, form url.Values, headers ...string) answer {
-	c.t.Helper()
+	c.T.Helper()
 	return c.do(http.MethodPost, path, "application/x-www-form-urlencoded", strings.NewReader(form.Encode()), headers...)
 }
 
 // upload uploads a file, and returns its id.
 func (c *client) upload(content string) string {
-	c.t.Helper()
+	c.T.Helper()
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	_ = form.WriteField("purpose", "batch")
@@ -97,19 +97,19 @@ func (c *client) upload(content string) string {
 
 // batch begins a batch of a file's content, and returns its id.
 func (c *client) batch(content string, metadata map[string]string) string {
-	c.t.Helper()
+	c.T.Helper()
 	body, err := json.Marshal(map[string]any{"input_file_id": c.upload(content), "endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": metadata})
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return c.id(c.do(http.MethodPost, "/v1/batches", "application/json", bytes.NewReader(body)))
 }
 
 func (c *client) id(a answer) string {
-	c.t.Helper()
+	c.T.Helper()
 	var object struct{ ID string }
 	if err := json.Unmarshal([]byte(a.body), &object); err != nil || a.status != http.StatusOK {
-		c.t.Fatalf("answered with %d: %s", a.status, a.body)
+		c.T.Fatalf("answered with %d: %s", a.status, a.body)
 	}
 	return object.ID
 }

@@ -19,7 +19,7 @@ import (
 
 // confirm answers a question with yes, which the page must ask in these words.
 func (b *browser) confirm(question, verb string) {
-	b.t.Helper()
+	b.T.Helper()
 	b.shows("Please confirm", question)
 	b.accessible("the question: " + question)
 	b.click(verb)
@@ -27,7 +27,7 @@ func (b *browser) confirm(question, verb string) {
 
 // fill writes into a field, which it empties first.
 func (b *browser) fill(selector, text string) {
-	b.t.Helper()
+	b.T.Helper()
 	b.do(chromedp.SetValue(chromedp.CSS(selector), text))
 }
 
@@ -36,11 +36,11 @@ func (b *browser) fill(selector, text string) {
 func TestModelsStory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.work(mock.Settings{})
-	alice := w.signedIn(w.key("alice", false))
+	w.Work(mock.Settings{})
+	alice := w.signedIn(w.Key("alice", false))
 	w.finished(alice.batch(lines(3, "gpt", "hello"), nil))
 	b := newBrowser(t, w)
-	b.signIn(w.key("root", true))
+	b.signIn(w.Key("root", true))
 
 	b.click("Models")
 	b.shows("gpt", "open")
@@ -93,13 +93,13 @@ func TestModelsStory(t *testing.T) {
 func TestBulkStory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.work(mock.Settings{})
+	w.Work(mock.Settings{})
 	w.exec(`INSERT INTO models (model, paused) VALUES ('slow', true)`)
-	alice, bob := w.signedIn(w.key("alice", false)), w.signedIn(w.key("bob", false))
+	alice, bob := w.signedIn(w.Key("alice", false)), w.signedIn(w.Key("bob", false))
 	alice.batch(lines(5, "slow", "hello"), nil)
 	bob.batch(lines(6, "slow", "hello"), nil)
 	b := newBrowser(t, w)
-	b.signIn(w.key("root", true))
+	b.signIn(w.Key("root", true))
 	b.click("Batches")
 	b.shows("alice", "bob")
 	is := func(status string) {
@@ -141,8 +141,8 @@ func TestBulkStory(t *testing.T) {
 func TestFailuresStory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.work(mock.Settings{})
-	key := w.key("alice", false)
+	w.Work(mock.Settings{})
+	key := w.Key("alice", false)
 	alice := w.signedIn(key)
 	input := lines(4, "gpt", "hello") + strings.ReplaceAll(lines(3, "gpt", "mock:bad-request"), "request-", "odd-")
 	id := alice.batch(input, nil)
@@ -190,14 +190,14 @@ func TestFailuresStory(t *testing.T) {
 func TestOperatorsStory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.work(mock.Settings{})
-	alice := w.signedIn(w.key("alice", false))
+	w.Work(mock.Settings{})
+	alice := w.signedIn(w.Key("alice", false))
 	w.finished(alice.batch(lines(1, "gpt", "hello"), nil))
 	w.exec(`INSERT INTO webhooks (id, owner, url, secret) VALUES ('00000000-0000-0000-0000-000000000001', 'alice', 'https://hooks.example.com/fusillade', '\x01')`)
 	w.exec(`INSERT INTO webhook_deliveries (event_id, webhook_id, type, batch_id, attempts, next_attempt_at, last_status, last_error)
 	        SELECT gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'batch.completed', id, 9, NULL, 503, 'it answered with status 503' FROM batches`)
 	b := newBrowser(t, w)
-	b.signIn(w.key("root", true))
+	b.signIn(w.Key("root", true))
 
 	b.click("Keys")
 	b.fill("#id", "carol")
@@ -253,7 +253,7 @@ func TestDropStory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	b := newBrowser(t, w)
-	b.signIn(w.key("alice", false))
+	b.signIn(w.Key("alice", false))
 	b.click("Files")
 	b.shows("Upload a file")
 	dir := t.TempDir()

@@ -22,7 +22,7 @@ var batchID = regexp.MustCompile(`batch_[0-9a-f]{32}`)
 func TestStory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.work(mock.Settings{})
+	w.Work(mock.Settings{})
 	b := newBrowser(t, w)
 	b.expect("status of 401")
 	b.expect("status of 400")
@@ -32,7 +32,7 @@ func TestStory(t *testing.T) {
 	b.do(chromedp.SendKeys(chromedp.CSS("#key"), "fsl-wrong"))
 	b.click("Sign in")
 	b.shows("Incorrect API key")
-	b.do(chromedp.SendKeys(chromedp.CSS("#key"), w.key("alice", false)+kb.Enter))
+	b.do(chromedp.SendKeys(chromedp.CSS("#key"), w.Key("alice", false)+kb.Enter))
 	b.shows("Overview", "Nothing: what is to be called")
 
 	dir := t.TempDir()
@@ -65,7 +65,7 @@ func TestStory(t *testing.T) {
 	b.shows("Input", "hello", "Outcome", "choices")
 
 	// A batch that goes on: it moves on the page, and is canceled after a question.
-	slow := w.signedIn(w.key("alice", false))
+	slow := w.signedIn(w.Key("alice", false))
 	w.exec(`INSERT INTO models (model, paused) VALUES ('slow', true) ON CONFLICT (model) DO UPDATE SET paused = true`)
 	other := slow.batch(lines(50, "slow", "hello"), nil)
 	b.click("Batches")
@@ -100,14 +100,14 @@ func TestLive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	b := newBrowser(t, w)
-	key := w.key("alice", false)
+	key := w.Key("alice", false)
 	b.signIn(key)
 	c := w.signedIn(key)
 	id := c.batch(lines(5, "gpt", "hello"), nil)
 	b.shows(id)
 	b.click(id)
 	b.shows("in_progress", "5")
-	w.work(mock.Settings{})
+	w.Work(mock.Settings{})
 	b.shows("completed", "Download output")
 }
 
@@ -115,9 +115,9 @@ func TestLive(t *testing.T) {
 func TestHostile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.work(mock.Settings{})
+	w.Work(mock.Settings{})
 	const evil = `"><img src=x onerror=alert(1)><script>alert(2)</script>{{.}}${7*7}' onmouseover='alert(3)`
-	key := w.key(`al<b>"ice`, true)
+	key := w.Key(`al<b>"ice`, true)
 	c := w.signedIn(key)
 	line := fmt.Sprintf(`{"custom_id":%q,"method":"POST","url":"/v1/chat/completions","body":{"model":%q,"messages":[{"role":"user","content":%q}]}}`+"\n", evil, evil, evil)
 	id := c.batch(line, map[string]string{"name": evil, "x" + evil[:40]: evil})
@@ -151,10 +151,10 @@ func TestEveryPage(t *testing.T) {
 	if *screenshots != "" {
 		answers.Latency = "uniform:100ms-500ms"
 	}
-	w.work(answers)
-	key := w.key("research", true)
+	w.Work(answers)
+	key := w.Key("research", true)
 	c := w.signedIn(key)
-	w.key("support", false)
+	w.Key("support", false)
 	done := c.batch(lines(400, "llama-3.3-70b", "Classify this ticket.")+strings.ReplaceAll(lines(12, "llama-3.3-70b", "mock:400"), "request-", "odd-"), map[string]string{"name": "tickets, November"})
 	w.finished(done)
 	w.exec(`UPDATE results SET finished_at = now() - interval '40 min' + seq * interval '5 s' + (seq % 37) * interval '0.6 s' WHERE batch_id = (SELECT id FROM batches WHERE metadata ->> 'name' = 'tickets, November')`)

@@ -15,7 +15,7 @@ import (
 func TestSessions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	key := w.key("alice", false)
+	key := w.Key("alice", false)
 	c := w.client()
 
 	if a := c.get("/ui/batches?status=failed"); a.status != http.StatusSeeOther || a.location != "/ui/sign-in?next="+url.QueryEscape("/ui/batches?status=failed") {
@@ -74,7 +74,7 @@ func TestSessions(t *testing.T) {
 	// A copy of the cookie is of no use after the session has ended, and none is
 	// when its key was revoked.
 	again := w.signedIn(key)
-	if _, err := w.db.Exec(t.Context(), `UPDATE api_keys SET revoked_at = now() WHERE owner = 'alice'`); err != nil {
+	if _, err := w.DB.Exec(t.Context(), `UPDATE api_keys SET revoked_at = now() WHERE owner = 'alice'`); err != nil {
 		t.Fatal(err)
 	}
 	if a := again.get("/v1/batches"); a.status != http.StatusUnauthorized {
@@ -86,7 +86,7 @@ func TestSessions(t *testing.T) {
 func TestSessionsEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	key := w.key("alice", false)
+	key := w.Key("alice", false)
 	c := w.signedIn(key)
 	if a := c.get("/ui/"); a.header.Get("Set-Cookie") != "" {
 		t.Error("a young session is renewed")
@@ -115,16 +115,16 @@ func TestSessionsEnd(t *testing.T) {
 }
 
 func (w *world) exec(sql string, args ...any) {
-	w.t.Helper()
-	if _, err := w.db.Exec(w.t.Context(), sql, args...); err != nil {
-		w.t.Fatal(err)
+	w.T.Helper()
+	if _, err := w.DB.Exec(w.T.Context(), sql, args...); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
 func (w *world) count(sql string) (n int) {
-	w.t.Helper()
-	if err := w.db.QueryRow(w.t.Context(), sql).Scan(&n); err != nil {
-		w.t.Fatal(err)
+	w.T.Helper()
+	if err := w.DB.QueryRow(w.T.Context(), sql).Scan(&n); err != nil {
+		w.T.Fatal(err)
 	}
 	return n
 }
@@ -136,8 +136,8 @@ func TestOwners(t *testing.T) {
 	w := newWorld(t, func(s *config.Standalone) {
 		s.ModelPrices = config.ModelPrices{"gpt": {Prompt: 1_000_000, Completion: 2_000_000}}
 	})
-	w.work(mock.Settings{})
-	alice, bob, root := w.signedIn(w.key("alice", false)), w.signedIn(w.key("bob", false)), w.signedIn(w.key("root", true))
+	w.Work(mock.Settings{})
+	alice, bob, root := w.signedIn(w.Key("alice", false)), w.signedIn(w.Key("bob", false)), w.signedIn(w.Key("root", true))
 	id := alice.batch(lines(3, "gpt", "alice's secret"), map[string]string{"name": "nightly"})
 	w.finished(id)
 
@@ -232,8 +232,8 @@ func TestSwitchedOff(t *testing.T) {
 func TestBudgetIsShown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(s *config.Standalone) { s.ModelPrices = config.ModelPrices{"gpt": {Prompt: 1_000_000}} })
-	w.work(mock.Settings{Latency: "200ms"})
-	alice := w.signedIn(w.key("alice", false))
+	w.Work(mock.Settings{Latency: "200ms"})
+	alice := w.signedIn(w.Key("alice", false))
 	id := alice.batch(lines(60, "gpt", "hello"), map[string]string{"fusillade-budget-tokens": "1", "fusillade-budget-cost": "5"})
 	w.finished(id)
 	alice.get("/ui/batches/"+id).has(t, "Budget, tokens", "of 1<", "Budget, cost", "of 5.00<", "budget spent", "Canceled")
