@@ -25,7 +25,8 @@ PACKAGES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # A test process is short: it may use memory rather than collect it.
 GOGC ?= 400
 # What one goroutine computes for long, the race detector only slows down: these
-# packages run a second time without it, and play more cases.
+# packages run a second time without it, and play more cases. Without C too, as the
+# commands are built: what e2e builds is compiled for both.
 UNRACED := ./internal/adaptive ./internal/mock ./internal/protocol ./internal/rate
 TEST := $(GO) test -json $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
 # Of each skipped test a line is printed at the end. SKIPS=-refuse: to skip another than
@@ -60,7 +61,7 @@ test: ## Run all tests, with the race detector, on real Postgres and NATS
 	@mkdir -p build
 	$(GO) build $(RACE) -o build/ ./internal/testenv/withpostgres ./internal/testenv/listskipped
 	GOGC=$(GOGC) build/withpostgres $(LISTSKIPPED) $(TEST) ./...
-	$(GO) test -short -vet=off -shuffle=on $(UNRACED)
+	CGO_ENABLED=0 $(GO) test -short -vet=off -shuffle=on $(UNRACED)
 
 check: lint ## Run what each commit should pass: linters, and the tests that need no Postgres
 	$(GO) vet -tags chaos,neighbours,rates,scaling,upgrade ./e2e/...

@@ -334,7 +334,8 @@ func TestOutsideModule(t *testing.T) {
 	defer upstream.Close()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", "nightly", ".")
 	build.Dir = dir
-	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off") // what this module has is enough
+	// What this module has is enough, and what the commands are compiled of.
+	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod -trimpath", "GOPROXY=off", "GOWORK=off", "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 	dir, err := filepath.Abs(filepath.Join("..", "..", "build", "embed"))
 	if err == nil {
 		build := exec.Command("go", "build", "-tags", "failpoint", "-buildvcs=false", "-o", filepath.Join(dir, "program"), "./program")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as the commands are built, whose dependencies it shares
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
 		err = build.Run()
 	}
