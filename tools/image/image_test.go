@@ -127,7 +127,7 @@ func TestLayout(t *testing.T) {
 	}
 	for i, arch := range []string{"amd64", "arm64"} {
 		of := images.Manifests[i]
-		if of.Platform.String() != "linux/"+arch || refers[of.Digest] != len(programs) {
+		if of.Platform.String() != "linux/"+arch || of.ArtifactType != "" || refers[of.Digest] != len(programs) {
 			t.Errorf("%v has %d lists of modules, want linux/%s and %d", of.Platform, refers[of.Digest], arch, len(programs))
 		}
 		image, err := index.Image(of.Digest)

@@ -16,6 +16,11 @@ import (
 // refName is the annotation by which tools know an image of a layout.
 const refName = "org.opencontainers.image.ref.name"
 
+// plain is an image and no artifact, which is what an index else says of OCI images.
+type plain struct{ v1.Image }
+
+func (plain) ArtifactType() (string, error) { return "", nil }
+
 // write replaces the layout at out, and returns the digest of the image index.
 func write(out, dist string, arches []string, version string) (v1.Hash, error) {
 	if len(arches) == 0 {
@@ -29,12 +34,12 @@ func write(out, dist string, arches []string, version string) (v1.Hash, error) {
 		if err != nil {
 			return v1.Hash{}, fmt.Errorf("image for %s: %w", arch, err)
 		}
-		described, err := partial.Descriptor(image)
+		described, err := partial.Descriptor(plain{image})
 		if err != nil {
 			return v1.Hash{}, err
 		}
 		described.Platform = &v1.Platform{OS: "linux", Architecture: arch}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: *described})
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: plain{image}, Descriptor: *described})
 		bom, err := bomOf(dir, *described)
 		if err != nil {
 			return v1.Hash{}, fmt.Errorf("list of modules for %s: %w", arch, err)
