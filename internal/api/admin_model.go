@@ -159,7 +159,7 @@ func (c *modelChange) attrs() (attrs []any) {
 	add("default_escalation", c.DefaultEscalation, func() any { return true })
 	add("requests_per_minute", c.RequestsPerMinute != nil, func() any { return *c.RequestsPerMinute })
 	add("tokens_per_minute", c.TokensPerMinute != nil, func() any { return *c.TokensPerMinute })
-	return attrs
+	return append(attrs, c.endpointChange.attrs()...)
 }
 
 // limitChange is a number, or auto with or without bounds.
