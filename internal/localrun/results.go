@@ -17,12 +17,10 @@ const resultsPage = 1000
 // order.
 func WriteResults(ctx context.Context, store *postgres.Store, id batch.ID, o *cli.Outputs) error {
 	return o.Fill(func(results, failures io.Writer) (failed bool, err error) {
+		pages := readPages(ctx, store, id)
+		defer pages.stop()
 		var line []byte
-		for next := int64(0); ; {
-			page, err := store.Results(ctx, id, next, resultsPage)
-			if err != nil || len(page) == 0 {
-				return failed, err
-			}
+		for page := range pages.read {
 			for _, r := range page {
 				w := results
 				if r.State == batch.Completed {
@@ -33,10 +31,49 @@ func WriteResults(ctx context.Context, store *postgres.Store, id batch.ID, o *cl
 				if _, err := w.Write(line); err != nil {
 					return failed, fmt.Errorf("writing results: %w", err)
 				}
-				next = r.Seq + 1
 			}
 		}
+		return failed, pages.stop()
 	})
+}
+
+// resultPages are read one ahead of those that are written: Postgres fetches while
+// lines are formatted.
+type resultPages struct {
+	read   chan []batch.Result
+	cancel context.CancelFunc
+	err    error // once read is closed
+}
+
+func readPages(ctx context.Context, store *postgres.Store, id batch.ID) *resultPages {
+	p := &resultPages{read: make(chan []batch.Result)}
+	ctx, p.cancel = context.WithCancel(ctx)
+	go func() {
+		defer close(p.read)
+		for next := int64(0); ; {
+			page, err := store.Results(ctx, id, next, resultsPage)
+			if err != nil || len(page) == 0 {
+				p.err = err
+				return
+			}
+			next = page[len(page)-1].Seq + 1
+			select {
+			case p.read <- page:
+			case <-ctx.Done():
+				p.err = ctx.Err()
+				return
+			}
+		}
+	}()
+	return p
+}
+
+// stop ends the reading, waits for its end, and returns its error.
+func (p *resultPages) stop() error {
+	p.cancel()
+	for range p.read { // one page may be on its way
+	}
+	return p.err
 }
 
 // writePartial writes the results that an unfinished batch has. A run that goes

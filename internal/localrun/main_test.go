@@ -1,0 +1,9 @@
+package localrun
+
+import (
+	"testing"
+
+	"fusillade/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
