@@ -66,6 +66,11 @@ type report struct {
 	CPUSeconds      float64 `json:"cpu_seconds_per_request,omitempty"`
 	DatabaseCPU     float64 `json:"database_cpu_seconds_per_request,omitempty"` // Postgres's part of it
 
+	// Of a run with calls of waitingLatency or more, while all of them wait: memory of
+	// this process for each, and cores that it uses.
+	WaitingBytes float64 `json:"waiting_bytes_per_call,omitempty"`
+	WaitingCores float64 `json:"waiting_cores,omitempty"`
+
 	Replicas        int     `json:"replicas,omitempty"`                          // of streams and buckets, in the run of the figures above
 	SinglePerSecond float64 `json:"single_server_requests_per_second,omitempty"` // the same with one NATS server
 	ReplicasRatio   float64 `json:"replicas_ratio,omitempty"`                    // of the two
@@ -166,6 +171,9 @@ func (r *report) print(t *cli.Terminal, o *Options) error {
 	if r.CPUSeconds > 0 {
 		fmt.Fprintf(w, "CPU\t%.0f µs/request, of which Postgres %.0f\n", 1e6*r.CPUSeconds, 1e6*r.DatabaseCPU)
 	}
+	if r.WaitingBytes > 0 {
+		fmt.Fprintf(w, "while all wait\t%.0f bytes/call, %.1f %% of a core\n", r.WaitingBytes, 100*r.WaitingCores)
+	}
 	return w.Flush()
 }
 
@@ -184,6 +192,8 @@ func medians(reports []report) report {
 		func(r *report) *float64 { return &r.WALBytes },
 		func(r *report) *float64 { return &r.CPUSeconds },
 		func(r *report) *float64 { return &r.DatabaseCPU },
+		func(r *report) *float64 { return &r.WaitingBytes },
+		func(r *report) *float64 { return &r.WaitingCores },
 		func(r *report) *float64 { return &r.SinglePerSecond },
 		func(r *report) *float64 { return &r.ReplicasRatio },
 	} {

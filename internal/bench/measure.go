@@ -43,7 +43,10 @@ type measurement struct {
 }
 
 // spending is what a process has used since it began.
-type spending struct{ cpu, databaseCPU, calls time.Duration }
+type spending struct {
+	cpu, databaseCPU, calls time.Duration
+	inFlight                int // calls, now
+}
 
 const (
 	owner        = "fusillade bench"
@@ -124,16 +127,18 @@ func (m *measurement) pipeline(ctx context.Context, file batch.FileID, r *report
 	if m.spent != nil {
 		before = m.spent()
 	}
+	calls := newWaiting(m)
 	began := time.Now()
 	id, err := m.create(ctx, file)
 	if err != nil {
 		return err
 	}
 	r.CreateBatchMS = ms(time.Since(began))
-	b, err := m.wait(ctx, id)
+	b, err := m.waitFor(ctx, id, calls)
 	if err != nil {
 		return err
 	}
+	calls.report(r)
 	if b.Counts.Completed != b.Counts.Total {
 		return fmt.Errorf("%d of %d requests completed: see the log", b.Counts.Completed, b.Counts.Total)
 	}
@@ -148,6 +153,14 @@ func (m *measurement) pipeline(ctx context.Context, file batch.FileID, r *report
 	end, err := m.store.WALBytes(ctx)
 	r.WALBytes = float64(end-wal) / n
 	return err
+}
+
+// waitFor waits for the end of a batch, and looks at its calls meanwhile.
+func (m *measurement) waitFor(ctx context.Context, id batch.ID, calls *waiting) (postgres.Batch, error) {
+	if calls == nil {
+		return m.wait(ctx, id)
+	}
+	return m.watch(ctx, id, calls.look)
 }
 
 func profile(path string) (stop func(), err error) {

@@ -104,7 +104,8 @@ func (m *measurement) begin(s cli.Signals, st *setup) (stop func() error) {
 		self, database := cpu.used()
 		used := spending{cpu: self, databaseCPU: database}
 		if c := consumer.Load(); c != nil {
-			used.calls = c.Stats().CallTime
+			stats := c.Stats()
+			used.calls, used.inFlight = stats.CallTime, stats.InFlight
 		}
 		return used
 	}
