@@ -238,7 +238,7 @@ func (o operation) body() map[string]any {
 		"completeUpload": {"part_ids": []string{"part_" + digits}},
 		"changeModel":    {"limit": 1},
 		"changeBatch":    {"priority": 1},
-		"cancelBatch":    {}, "rerunBatch": {}, "retryBatch": {}, "rerunAnyBatch": {},
+		"cancelBatch":    {}, "rerunBatch": {}, "retryBatch": {}, "cancelAnyBatch": {}, "rerunAnyBatch": {},
 	}[o.op.OperationID]
 }
 
