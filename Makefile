@@ -10,9 +10,11 @@ FUZZTIME ?= 20s
 # others, and 'make build', the linters and the tests share it.
 export GOFLAGS := $(strip $(filter-out -trimpath,$(GOFLAGS)) -trimpath)
 
+MODULE  := $(shell sed -n 's/^module //p' go.mod)
+
 # The version is stamped by the linker, so the build needs no version control.
 BUILD := CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath \
-	-ldflags '-s -w -X fusillade/internal/daemon.Version=$(VERSION)'
+	-ldflags '-s -w -X $(MODULE)/internal/daemon.Version=$(VERSION)'
 
 # The race detector needs a C compiler.
 RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
@@ -36,7 +38,7 @@ LISTSKIPPED := build/listskipped $(SKIPS) -allowed internal/testenv/listskipped/
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare bench-others scaling upgrade postgres-versions fuzz lint readme charts compose dashboards vulncheck sbom reproducible dist image images images-layout boms clean
+.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare bench-others bench-submit scaling upgrade postgres-versions fuzz lint readme charts compose dashboards vulncheck sbom reproducible dist image images images-layout boms module-path clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +99,13 @@ bench-compare: ## Measure revision BASE and this checkout in turn, and compare t
 
 bench-others: build ## Measure what people use instead on the same mock endpoint, in turn
 	python3 bench/others.py --rounds $(RUNS) $(ARGS)
+
+# River's table is in an empty database of its own, DATABASE.
+bench-submit: ## Measure submits in transactions, and River's inserts into the empty database DATABASE
+	@test -n "$(DATABASE)" || { echo 'say where River inserts: make bench-submit DATABASE=postgres://…'; exit 2; }
+	$(GO) test -run '^$$' -bench 'SubmitTx' -benchtime 1500x .
+	$(GO) run -C bench/river . -database '$(DATABASE)' -inserts 1500 -clients 1
+	$(GO) run -C bench/river . -database '$(DATABASE)' -inserts 1500 -clients 8
 
 # UPDATE=1 keeps costs and runs for `go run ./bench/scaling` and, by `make readme`, docs/scaling.md.
 scaling: ## Measure what a request costs each process, and hold predictions to it
@@ -192,6 +201,12 @@ images-layout:
 image: ## Build the container image fusillade:dev, by Docker
 	$(MAKE) dist ARCHS=$$($(GO) env GOARCH)
 	docker build --build-arg DIST=build/linux-$$($(GO) env GOARCH) --tag $(IMAGE) .
+
+# PATH would be that of the shell, in every recipe.
+module-path: ## Give the module another path: TO=example.com/you/fusillade
+	@test -n "$(TO)" || { echo 'say the new path: make module-path TO=example.com/you/fusillade'; exit 2; }
+	$(GO) run -C tools/modulepath . -root '$(CURDIR)' '$(TO)'
+	gofmt -l -w $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')
 
 clean: ## Remove build/
 	rm -rf build

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -213,6 +214,25 @@ func TestSubmitTx(t *testing.T) {
 	}
 }
 
+// As many requests as are not sent in one round trip.
+func TestSubmitTxOfMany(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, mock.Settings{}, nil)
+	p.run()
+	const n = 250
+	var id fusillade.BatchID
+	err := pgx.BeginFunc(t.Context(), p.db, func(tx pgx.Tx) (err error) {
+		id, err = p.SubmitTx(t.Context(), tx, requests(n), fusillade.SubmitOptions{IdempotencyKey: "once"})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := p.wait(id); b.Completed != n {
+		t.Errorf("%+v", b)
+	}
+}
+
 // The notification of the commit wakes the dispatcher, long before its poll.
 func TestSubmitTxWakes(t *testing.T) {
 	t.Parallel()
@@ -316,11 +336,12 @@ func TestOutsideModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	module := strings.Fields(string(mod))[1]
 	_, requirements, _ := strings.Cut(string(mod), "\nrequire")
 	for name, content := range map[string]string{
-		"go.mod":  "module example.com/nightly\n\ngo 1.26\n\nrequire fusillade v0.0.0\n\nreplace fusillade => " + root + "\n\nrequire" + requirements,
+		"go.mod":  "module example.com/nightly\n\ngo 1.26\n\nrequire " + module + " v0.0.0\n\nreplace " + module + " => " + root + "\n\nrequire" + requirements,
 		"go.sum":  string(sums),
-		"main.go": outsideProgram,
+		"main.go": strings.Replace(outsideProgram, `"fusillade"`, strconv.Quote(module), 1),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)

@@ -138,6 +138,13 @@ type roundTripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+func answer(r *http.Request) *http.Response {
+	return &http.Response{
+		StatusCode: 200, Request: r, ProtoMajor: 1, ProtoMinor: 1, ContentLength: -1,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader([]byte(testenv.ChatAnswer("hello")))),
+	}
+}
+
 // Calls go through the program's transport, errors included, and no other way.
 func TestTransport(t *testing.T) {
 	t.Parallel()
@@ -151,10 +158,7 @@ func TestTransport(t *testing.T) {
 			if r.Header.Get("Authorization") != "Bearer sk-1" || r.URL.Host != "nowhere.invalid" {
 				t.Errorf("%s with %v", r.URL, r.Header)
 			}
-			return &http.Response{
-				StatusCode: 200, Request: r, ProtoMajor: 1, ProtoMinor: 1, ContentLength: -1,
-				Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader([]byte(testenv.ChatAnswer("hello")))),
-			}, nil
+			return answer(r), nil
 		})
 	})
 	p.run()

@@ -131,17 +131,11 @@ func (n *NewBatch) look(ctx context.Context, tx pgx.Tx) (found standing, err err
 }
 
 func (n *NewBatch) insert(ctx context.Context, tx pgx.Tx, id batch.ID) error {
-	metadata := n.Metadata
-	if metadata == nil {
-		metadata = map[string]string{}
-	}
-	encoded, err := json.Marshal(metadata)
+	args, err := n.args(id)
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, createBatchSQL, [16]byte(id), [16]byte(n.File), n.Endpoint, n.WindowText, n.CompletionWindow, encoded,
-		n.CreatedBy, n.IdempotencyKey, n.OutputExpiry, n.Priority, n.TraceContext,
-		n.Budget.Tokens, int64(n.Budget.Cost), pricesOf(n.Budget))
+	_, err = tx.Exec(ctx, createBatchSQL, args...)
 	if err == nil && n.Job != nil {
 		_, err = tx.Exec(ctx, newJobSQL, [16]byte(id), n.Job.Input, n.Job.Endpoint)
 	}
@@ -149,6 +143,21 @@ func (n *NewBatch) insert(ctx context.Context, tx pgx.Tx, id batch.ID) error {
 		return err
 	}
 	return storeOwnKey(ctx, tx, id, n.EncryptKey)
+}
+
+// args are those of createBatchSQL.
+func (n *NewBatch) args(id batch.ID) ([]any, error) {
+	metadata := n.Metadata
+	if metadata == nil {
+		metadata = map[string]string{}
+	}
+	encoded, err := json.Marshal(metadata)
+	if err != nil {
+		return nil, err
+	}
+	return []any{[16]byte(id), [16]byte(n.File), n.Endpoint, n.WindowText, n.CompletionWindow, encoded,
+		n.CreatedBy, n.IdempotencyKey, n.OutputExpiry, n.Priority, n.TraceContext,
+		n.Budget.Tokens, int64(n.Budget.Cost), pricesOf(n.Budget)}, nil
 }
 
 // As many rows as the owner has batches in progress.

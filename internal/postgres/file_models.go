@@ -38,11 +38,7 @@ SELECT n.model FROM unnest($2::text[]) AS n (model)
 // them. It returns a *batch.ModelLimitError if a name that is new is one too
 // many; names that other files have are never refused.
 func storeFileModels(ctx context.Context, tx pgx.Tx, id batch.FileID, owner string, f batch.FileSummary) error {
-	n := len(f.Models)
-	models, requests, bytes := make([]string, n), make([]int32, n), make([]int64, n)
-	for i, m := range f.Models {
-		models[i], requests[i], bytes[i] = string(m.Model), int32(m.Requests), m.Bytes
-	}
+	models, requests, bytes := modelArrays(f)
 	limited := f.ModelLimits != batch.ModelLimits{}
 	if limited {
 		if _, err := tx.Exec(ctx, lockOwnerModelsSQL, owner); err != nil {
@@ -70,6 +66,19 @@ func storeFileModels(ctx context.Context, tx pgx.Tx, id batch.FileID, owner stri
 		return checkTotal(ctx, tx, owner, added, limit)
 	}
 	return nil
+}
+
+// queueFileModels stores the models of a file without limits.
+func queueFileModels(b *pgx.Batch, id batch.FileID, f batch.FileSummary) {
+	models, requests, bytes := modelArrays(f)
+	b.Queue(finishFileModelsSQL, [16]byte(id), models, requests, bytes)
+}
+
+func modelArrays(f batch.FileSummary) (models []string, requests []int32, bytes []int64) {
+	for _, m := range f.Models {
+		models, requests, bytes = append(models, string(m.Model)), append(requests, int32(m.Requests)), append(bytes, m.Bytes)
+	}
+	return models, requests, bytes
 }
 
 func checkTotal(ctx context.Context, tx pgx.Tx, owner string, added []string, limit int) error {

@@ -32,25 +32,49 @@ func SubmitTx(ctx context.Context, tx pgx.Tx, filename string, templates []batch
 			return id, false, err
 		}
 	}
-	n.File = batch.FileID(newID())
-	if _, err := tx.Exec(ctx, createFileSQL, [16]byte(n.File), filename, n.CreatedBy); err != nil {
-		return id, false, fmt.Errorf("submitting: creating file: %w", err)
-	}
-	_, err = tx.CopyFrom(ctx, pgx.Identifier{"templates"}, templateColumns, &templateRows{file: [16]byte(n.File), templates: templates})
+	n.File, id = batch.FileID(newID()), newID()
+	args, err := n.args(id)
 	if err != nil {
-		return id, false, fmt.Errorf("submitting: storing templates: %w", err)
+		return batch.ID{}, false, fmt.Errorf("submitting: %w", err)
 	}
-	if err := finishFile(ctx, tx, n.File, summary); err != nil {
-		return id, false, fmt.Errorf("submitting: %w", err)
+	// No statement looks at the answer of another, so all are sent at once.
+	var b pgx.Batch
+	b.Queue(readyFileSQL, [16]byte(n.File), filename, n.CreatedBy, summary.Bytes, summary.Requests, summary.SHA256[:], summary.Endpoint)
+	if len(templates) <= inlineTemplates {
+		queueTemplates(&b, n.File, templates)
+	} else if _, err := tx.CopyFrom(ctx, pgx.Identifier{"templates"}, templateColumns, &templateRows{file: [16]byte(n.File), templates: templates}); err != nil {
+		return batch.ID{}, false, fmt.Errorf("submitting: storing templates: %w", err)
 	}
-	id = newID()
-	if err := n.insert(ctx, tx, id); err != nil {
-		return batch.ID{}, false, fmt.Errorf("submitting: creating batch: %w", err)
-	}
-	if _, err := tx.Exec(ctx, `SELECT pg_notify($1, '')`, workChannel); err != nil {
+	queueFileModels(&b, n.File, summary)
+	b.Queue(createBatchSQL, args...)
+	b.Queue(`SELECT pg_notify($1, '')`, workChannel)
+	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return batch.ID{}, false, fmt.Errorf("submitting: %w", err)
 	}
 	return id, true, nil
+}
+
+// inlineTemplates is up to how many are inserted in the same round trip as all else.
+const inlineTemplates = 100
+
+const (
+	readyFileSQL = `
+INSERT INTO files (id, status, filename, created_by, bytes, requests, sha256, endpoint, expires_at)
+VALUES ($1, 'ready', $2, $3, $4, $5, $6, $7, now() + interval '30 days')`
+
+	insertTemplatesSQL = `
+INSERT INTO templates (file_id, line, model, custom_id, method, path, body)
+SELECT $1, * FROM unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[])`
+)
+
+func queueTemplates(b *pgx.Batch, file batch.FileID, templates []batch.Template) {
+	n := len(templates)
+	lines, bodies := make([]int32, n), make([][]byte, n)
+	models, customs, methods, paths := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	for i, t := range templates {
+		lines[i], models[i], customs[i], methods[i], paths[i], bodies[i] = t.Line, string(t.Model), t.CustomID, t.Method, t.Path, t.Body
+	}
+	b.Queue(insertTemplatesSQL, [16]byte(file), lines, models, customs, methods, paths, bodies)
 }
 
 // ListenForWork calls work whenever a transaction with SubmitTx has committed, and

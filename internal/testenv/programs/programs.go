@@ -41,7 +41,8 @@ func Build(top, name string, flags ...string) (Dir, error) {
 		args = append(args, "-buildvcs=false", "-trimpath", "-ldflags=-s -w")
 		env = append(env, "CGO_ENABLED=0")
 	}
-	cmd := exec.CommandContext(ctx, "go", append(append(args, flags...), "fusillade/cmd/...")...)
+	cmd := exec.CommandContext(ctx, "go", append(append(args, flags...), "./cmd/...")...)
+	cmd.Dir = top
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("building the programs: %w", err)
