@@ -16,12 +16,12 @@ var errDatabaseEnded = errors.New("postgres has ended; see the log in the data d
 
 // Watch reads the batch's counters until it has ended, or ctx does. finished is
 // the end of the daemon that works on it; each is called with what was read,
-// and its error ends the watch.
+// which has no usage, and its error ends the watch.
 func Watch(ctx context.Context, local *app.Local, id batch.ID, finished <-chan error, each func(postgres.Batch) error) (b postgres.Batch, err error) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
-		latest, getErr := local.Store.GetBatch(ctx, id, nil)
+		latest, getErr := local.Store.GetProgress(ctx, id)
 		if getErr == nil {
 			b = latest
 		} else if ctx.Err() == nil && !postgres.Transient(getErr) {

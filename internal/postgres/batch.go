@@ -57,9 +57,13 @@ func (b *Batch) Bill() *batch.Bill {
 
 // One snapshot, in time proportional to the number of the batch's models: what
 // the cursors have claimed and what has a result are counted in their rows.
-const batchesSQL = `
+const (
+	batchesSQL = batchesHeadSQL + usageSQL + batchesTailSQL
+
+	batchesHeadSQL = `
 SELECT id, file_id, endpoint, completion_window, metadata, created_by, status, created_at, expires_at, finished_at, cancelling_at,
-       total, completed, failed, canceled, expired, c.claimed, ` + usageSQL + `,
+       total, completed, failed, canceled, expired, c.claimed, `
+	batchesTailSQL = `,
        COALESCE(output_expires_after, '0'), finished_at + output_expires_after,
        output_deleted_at IS NOT NULL OR (finished_at + output_expires_after <= now()) IS true,
        error_deleted_at IS NOT NULL OR (finished_at + output_expires_after <= now()) IS true,
@@ -68,6 +72,7 @@ SELECT id, file_id, endpoint, completion_window, metadata, created_by, status, c
   FROM batches
  CROSS JOIN LATERAL (SELECT COALESCE(sum(claimed + skipped), 0)::bigint AS claimed FROM cursors WHERE batch_id = batches.id) c
  WHERE deleted_at IS NULL`
+)
 
 func scanBatch(row pgx.CollectableRow) (b Batch, err error) {
 	var claimed int64
@@ -85,14 +90,25 @@ func scanBatch(row pgx.CollectableRow) (b Batch, err error) {
 }
 
 const (
-	batchSQL  = batchesSQL + ` AND id = $1 AND created_by = COALESCE($2, created_by)`
-	ownersSQL = batchesSQL + ` AND created_by = $1 AND id < $2 ORDER BY id DESC LIMIT $3`
+	batchSQL    = batchesSQL + ` AND id = $1 AND created_by = COALESCE($2, created_by)`
+	progressSQL = batchesHeadSQL + `NULL::jsonb` + batchesTailSQL + ` AND id = $1`
+	ownersSQL   = batchesSQL + ` AND created_by = $1 AND id < $2 ORDER BY id DESC LIMIT $3`
 )
 
 // GetBatch returns a batch, or batch.ErrNotFound; also if there is an owner and
 // the batch belongs to another. A nil owner is any.
 func (s *Store) GetBatch(ctx context.Context, id batch.ID, owner *string) (Batch, error) {
-	found, err := collect(ctx, s, scanBatch, batchSQL, [16]byte(id), owner)
+	return s.oneBatch(ctx, batchSQL, [16]byte(id), owner)
+}
+
+// GetProgress is GetBatch without Usage, which costs more the more models there are:
+// for who reads it again and again.
+func (s *Store) GetProgress(ctx context.Context, id batch.ID) (Batch, error) {
+	return s.oneBatch(ctx, progressSQL, [16]byte(id))
+}
+
+func (s *Store) oneBatch(ctx context.Context, sql string, args ...any) (Batch, error) {
+	found, err := collect(ctx, s, scanBatch, sql, args...)
 	if err == nil && len(found) == 0 {
 		err = batch.ErrNotFound
 	}

@@ -30,6 +30,11 @@ func TestUsage(t *testing.T) {
 		if diff := cmp.Diff(want, b.Usage); diff != "" {
 			t.Errorf("usage (-want +got):\n%s", diff)
 		}
+		b.Usage = nil
+		progress, err := s.GetProgress(t.Context(), id)
+		if diff := cmp.Diff(b, progress); diff != "" || err != nil {
+			t.Errorf("progress (-batch +progress): %v\n%s", err, diff)
+		}
 		check(t, s)
 	}
 	want(id)
