@@ -157,7 +157,7 @@ func uploaded(t *testing.T, api string, n int, model string) batch.ID {
 
 func post(t *testing.T, url, contentType string, body io.Reader) string {
 	t.Helper()
-	resp, err := http.Post(url, contentType, body)
+	resp, err := fresh.Post(url, contentType, body)
 	if err != nil {
 		t.Fatal(err)
 	}

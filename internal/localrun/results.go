@@ -33,7 +33,7 @@ func WriteResults(ctx context.Context, store *postgres.Store, id batch.ID, o *cl
 				}
 			}
 		}
-		return failed, pages.stop()
+		return failed, pages.err
 	})
 }
 
@@ -68,12 +68,11 @@ func readPages(ctx context.Context, store *postgres.Store, id batch.ID) *resultP
 	return p
 }
 
-// stop ends the reading, waits for its end, and returns its error.
-func (p *resultPages) stop() error {
+// stop ends the reading, and waits for its end.
+func (p *resultPages) stop() {
 	p.cancel()
 	for range p.read { // one page may be on its way
 	}
-	return p.err
 }
 
 // writePartial writes the results that an unfinished batch has. A run that goes

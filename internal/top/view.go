@@ -117,7 +117,7 @@ func troubles(s Snapshot) (lines []string) {
 		}
 	}
 	for _, b := range s.Batches {
-		if text := b.Waiting.String(); text != "" && !b.Ended() && !(s.Operator && ofModel[b.Waiting.Code]) {
+		if text := b.Waiting.String(); text != "" && !b.Ended() && (!s.Operator || !ofModel[b.Waiting.Code]) {
 			lines = append(lines, fmt.Sprintf("! %s: %s", b.ID, text))
 		}
 	}

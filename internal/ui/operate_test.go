@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"fusillade/internal/mock"
+	"fusillade/internal/testenv"
 )
 
 // confirm answers a question with yes, which the page must ask in these words.
@@ -205,7 +206,7 @@ func TestOperatorsStory(t *testing.T) {
 	b.click("Create")
 	b.shows("The new key, which is shown this once: fsl-")
 	b.accessible("the new key")
-	carol := &client{world: w, http: http.DefaultClient, base: w.url, key: regexp.MustCompile(`fsl-[\w-]{43}`).FindString(b.text())}
+	carol := &client{world: w, http: &http.Client{Timeout: testenv.Patience}, base: w.url, key: regexp.MustCompile(`fsl-[\w-]{43}`).FindString(b.text())}
 	if a := carol.get("/v1/batches"); a.status != http.StatusOK {
 		t.Errorf("the new key is answered with %d", a.status)
 	}

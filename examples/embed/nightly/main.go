@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -23,7 +24,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, dataDir, upstream, file string) error {
+func run(ctx context.Context, dataDir, upstream, file string) (err error) {
 	cfg := fusillade.DefaultConfig()
 	cfg.DataDir, cfg.Upstream, cfg.UpstreamKey = dataDir, upstream, os.Getenv("API_KEY")
 	f, err := fusillade.New(ctx, cfg)
@@ -36,7 +37,7 @@ func run(ctx context.Context, dataDir, upstream, file string) error {
 	go func() { ended <- f.Run(working) }()
 	defer func() {
 		stop()
-		<-ended
+		err = errors.Join(err, <-ended)
 	}()
 	input, err := os.Open(file)
 	if err != nil {

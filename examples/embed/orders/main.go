@@ -32,7 +32,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, database, broker, upstream string, customers []string) error {
+func run(ctx context.Context, database, broker, upstream string, customers []string) (err error) {
 	pc, err := pgxpool.ParseConfig(database)
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func run(ctx context.Context, database, broker, upstream string, customers []str
 	go func() { ended <- f.Run(working) }()
 	defer func() {
 		stop()
-		<-ended
+		err = errors.Join(err, <-ended)
 	}()
 	for _, customer := range customers {
 		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return order(ctx, f, tx, customer) })
