@@ -113,7 +113,8 @@ func (s *Server) createBatch(ctx context.Context, who caller, p newBatchParams) 
 }
 
 // createdBefore shows a batch that was created under the same idempotency key,
-// if it was with the same parameters.
+// if it was with the same parameters; of those that can be changed since, priority
+// and budget, it says nothing.
 func (s *Server) createdBefore(ctx context.Context, who caller, p newBatchParams, id batch.ID) (batchObject, error) {
 	b, err := s.cfg.Store.GetBatch(ctx, id, &who.owner)
 	if errors.Is(err, batch.ErrNotFound) {
