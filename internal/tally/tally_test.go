@@ -5,17 +5,38 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
+
+// lines is what was logged, by several goroutines.
+type lines struct {
+	mu  sync.Mutex
+	out strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(p)
+}
+
+// take returns what was logged since it was called last.
+func (l *lines) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.out.Reset()
+	return l.out.String()
+}
 
 // The first of a kind is logged at once, the others as counts, and at the end what
 // was counted since.
 func TestCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var out strings.Builder
+		var out lines
 		l := New(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.Attr{}
@@ -28,10 +49,9 @@ func TestCounts(t *testing.T) {
 		want := func(lines ...string) {
 			t.Helper()
 			synctest.Wait()
-			if got := strings.TrimSpace(out.String()); got != strings.Join(lines, "\n") {
+			if got := strings.TrimSpace(out.take()); got != strings.Join(lines, "\n") {
 				t.Errorf("logged:\n%s\nwant:\n%s", got, strings.Join(lines, "\n"))
 			}
-			out.Reset()
 		}
 		down := func(model string, n int) {
 			for i := range n {
