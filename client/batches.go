@@ -206,9 +206,16 @@ func (c *Client) BatchErrors(ctx context.Context, id string) (groups []ErrorGrou
 	return groups, list.Partial, nil
 }
 
-// Batches walks the batches, newest first, up to n of them; 0: all.
-func (c *Client) Batches(ctx context.Context, n int) iter.Seq2[Batch, error] {
-	return pages[Batch](ctx, c, "/v1/batches", n)
+// Batches walks the batches, newest first, up to n of them; 0: all. With statuses
+// (in_progress, cancelling, completed, failed, expired, cancelled) it walks those that
+// have one of them. A batch that has failures alone is completed, as OpenAI has it, and
+// found as failed too.
+func (c *Client) Batches(ctx context.Context, n int, statuses ...string) iter.Seq2[Batch, error] {
+	query := make(url.Values)
+	if len(statuses) > 0 {
+		query.Set("status", strings.Join(statuses, ","))
+	}
+	return pages[Batch](ctx, c, "/v1/batches", query, n)
 }
 
 // SetBatchPriority changes the priority of a batch that has not ended.

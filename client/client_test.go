@@ -111,6 +111,24 @@ func TestFilesAndLists(t *testing.T) {
 			t.Errorf("limit %d: %d batches, or others", limit, len(got))
 		}
 	}
+	live := 0
+	for b, err := range c.Batches(t.Context(), 0, "in_progress", "expired") {
+		if err != nil || b.Status != "in_progress" {
+			t.Fatalf("a batch in progress: %v, %v", b.Status, err)
+		}
+		live++
+	}
+	for b := range c.Batches(t.Context(), 0, "cancelled", "completed") {
+		t.Errorf("%s is listed as ended", b.ID)
+	}
+	if live != n {
+		t.Errorf("%d batches in progress, want %d", live, n)
+	}
+	for _, err := range c.Batches(t.Context(), 0, "done") {
+		if !client.Refused(err) {
+			t.Errorf("an unknown status: %v", err)
+		}
+	}
 	if err := c.DeleteFile(t.Context(), piped.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -428,5 +446,28 @@ func TestWaitingInWords(t *testing.T) {
 		if got := w.String(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// Where few batches fit a filter, the server answers with pages that have none.
+func TestListGoesOnBehindEmptyPages(t *testing.T) {
+	var asked []string
+	c := clientOf(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Query().Get("status")+" after "+r.URL.Query().Get("after"))
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, []string{
+			`{"data":[],"last_id":"a","has_more":true}`, `{"data":[{"id":"x"}],"last_id":"b","has_more":true}`, `{"data":[{"id":"y"}],"last_id":"b","has_more":true}`,
+		}[len(asked)-1])
+	}))
+	var got []string
+	for b, err := range c.Batches(t.Context(), 0, "expired", "failed") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, b.ID)
+	}
+	// The last page does not say where to go on.
+	if want := []string{"expired,failed after ", "expired,failed after a", "expired,failed after b"}; !slices.Equal(asked, want) || !slices.Equal(got, []string{"x", "y"}) {
+		t.Errorf("asked for %q and got %q", asked, got)
 	}
 }

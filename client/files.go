@@ -79,7 +79,7 @@ func (c *Client) File(ctx context.Context, id string) (File, error) {
 
 // Files walks the files, newest first, up to n of them; 0: all.
 func (c *Client) Files(ctx context.Context, n int) iter.Seq2[File, error] {
-	return pages[File](ctx, c, "/v1/files", n)
+	return pages[File](ctx, c, "/v1/files", make(url.Values), n)
 }
 
 // DeleteFile deletes a file. Batches of it that are in progress are cancelled.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -67,11 +68,12 @@ func list[T any, P object[T]](ctx context.Context, c *Client, path string, query
 }
 
 // pages walks a list page by page, to its end or to the n-th object; 0: no
-// limit. After an error it ends.
-func pages[T any, P object[T]](ctx context.Context, c *Client, path string, n int) iter.Seq2[T, error] {
+// limit. After an error it ends. A page may be empty and others follow: where few fit
+// a filter the server looks at so many at a time.
+func pages[T any, P object[T]](ctx context.Context, c *Client, path string, filter url.Values, n int) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		query := make(url.Values)
-		for left := n; n == 0 || left > 0; left -= pageSize {
+		query := maps.Clone(filter)
+		for left := n; n == 0 || left > 0; {
 			size := pageSize
 			if n > 0 {
 				size = min(size, left)
@@ -83,9 +85,10 @@ func pages[T any, P object[T]](ctx context.Context, c *Client, path string, n in
 				yield(none, err)
 				return
 			}
-			if !each[T, P](p, yield) || !p.HasMore || len(p.Data) == 0 {
+			if !each[T, P](p, yield) || !p.HasMore || p.LastID == query.Get("after") {
 				return
 			}
+			left -= len(p.Data)
 			query.Set("after", p.LastID)
 		}
 	}

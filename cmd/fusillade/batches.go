@@ -142,14 +142,17 @@ func (c *batchesCreateCmd) create(ctx context.Context, api *client.Client, budge
 	})
 }
 
-type batchesLsCmd struct{ listFlags }
+type batchesLsCmd struct {
+	Status []string `enum:"in_progress,cancelling,completed,failed,expired,cancelled" placeholder:"STATUS" help:"Only batches with this status: in_progress, cancelling, completed, failed (every request failed; shown as completed, as OpenAI has it), expired or cancelled. Several with commas between, or the flag repeated."`
+	listFlags
+}
 
 func (c *batchesLsCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
 	if err := c.check(); err != nil {
 		return err
 	}
 	return batches.with(func(api *client.Client) error {
-		return cli.PrintList(t, c.format(), api.Batches(ctx, c.Limit), rawBatch, batchColumns...)
+		return cli.PrintList(t, c.format(), api.Batches(ctx, c.Limit, c.Status...), rawBatch, batchColumns...)
 	})
 }
 

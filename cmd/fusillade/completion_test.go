@@ -23,6 +23,8 @@ func TestCandidates(t *testing.T) {
 		"in place of a value": {"files --server ", "", "upload"},
 		"after a switch":      {"batches get --json --s", "--server", ""},
 		"an enumeration":      {"completion ", "bash fish zsh", ""},
+		"a list's value":      {"batches ls --status c", "cancelled cancelling completed", "failed"},
+		"a list's next value": {"batches ls --status failed,expired,", "failed,expired,cancelled failed,expired,in_progress", "failed,expired,failed"},
 		"nothing hidden":      {"", "run serve", "complete"},
 		"unknown":             {"batches create no-such", "", "create"},
 	} {

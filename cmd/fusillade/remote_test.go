@@ -147,6 +147,13 @@ func TestBatches(t *testing.T) {
 			}
 		}
 	}
+	for filter, want := range map[string]int{"completed": 3, "failed": 0, "expired,completed": 3, "in_progress,cancelling,cancelled": 0} {
+		list := must(t, "batches", "ls", "--json", "--status", filter) + must(t, "batches", "ls", "--json", "--status=expired", "--status="+filter)
+		if got := strings.Count(list, `"completion_window"`); got != 2*want {
+			t.Errorf("--status %s, and with another, list %d, want %d each", filter, got, want)
+		}
+	}
+	refuses(t, cli.ExitUsage, []string{"--status", `"in_progress"`, `"cancelled"`, `"done"`}, "batches", "ls", "--status", "failed,done")
 	must(t, "batches", "delete", third)
 	refuses(t, cli.ExitFailed, []string{third}, "batches", "watch", third)
 }

@@ -54,7 +54,7 @@ func ShownStatus(b postgres.Batch) string {
 	case b.Status == batch.StatusFailed:
 		return string(batch.StatusCompleted)
 	case !b.Status.Terminal() && !cancelAt(b).IsZero():
-		return "cancelling"
+		return statusCancelling
 	}
 	return string(b.Status)
 }
@@ -115,32 +115,6 @@ func (s *Server) getBatch(ctx context.Context, who caller, p batchParams) (batch
 	out := asBatch(b)
 	out.XStatus = s.waiting(ctx, b)
 	return out, nil
-}
-
-const (
-	defaultListedBatches = 20
-	maxListedBatches     = 100
-)
-
-// batchListParams ask for the batches that follow one, newest first.
-type batchListParams struct {
-	after batch.ID // the zero id: from the first on
-	limit int
-}
-
-func (p *batchListParams) read(in *input) {
-	if after, given := in.text("after", maxIDBytes); given {
-		var ok bool
-		if p.after, ok = parseBatchID(after); !ok {
-			in.fail(invalid("after", codeInvalid, "after must be the id of a batch."))
-		}
-	}
-	p.limit = int(in.number("limit", defaultListedBatches, 1, maxListedBatches))
-}
-
-func (s *Server) listBatches(ctx context.Context, who caller, p batchListParams) (page[batchObject], error) {
-	batches, err := s.cfg.Store.ListBatches(ctx, who.owner, p.after, p.limit+1)
-	return pageOf(batches, p.limit, asBatch), err
 }
 
 // deleteBatch cancels the batch if it has not finished, and hides it with its

@@ -62,6 +62,10 @@ func TestRoutes(t *testing.T) {
 		{http.MethodGet, "/files?purpose=%zz", 400, "invalid_query"},
 		{http.MethodGet, "/batches?limit=101", 400, "invalid_value"},
 		{http.MethodGet, "/batches?after=file-1", 400, "invalid_value"},
+		{http.MethodGet, "/batches?status=", 400, "invalid_value"},
+		{http.MethodGet, "/batches?status=in_progress,", 400, "invalid_value"},
+		{http.MethodGet, "/batches?status=in_progress,done", 400, "invalid_value"},
+		{http.MethodGet, "/batches?status=failed&status=expired", 400, "duplicate_parameter"},
 	} {
 		a := c.do(tt.method, tt.path, "", nil).wantError(t, tt.status, tt.code)
 		if tt.status == 405 && a.header.Get("Allow") == "" {

@@ -69,7 +69,7 @@ func Candidates(node *kong.Node, words []string, named func(placeholder, prefix 
 	}
 	switch {
 	case wants != nil:
-		out = append(wants.EnumSlice(), named(wants.PlaceHolder, last, flags)...)
+		out = append(valuesOf(wants, last), named(wants.PlaceHolder, last, flags)...)
 	case strings.HasPrefix(last, "-"):
 		for _, group := range node.AllFlags(true) {
 			for _, flag := range group {
@@ -93,6 +93,21 @@ func Candidates(node *kong.Node, words []string, named func(placeholder, prefix 
 	out = slices.DeleteFunc(out, func(candidate string) bool { return candidate == "" || !strings.HasPrefix(candidate, last) })
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// valuesOf are what a flag's word may become, of a list what is not in it yet.
+func valuesOf(flag *kong.Flag, word string) []string {
+	values := flag.EnumSlice()
+	end := strings.LastIndex(word, ",") + 1
+	if !flag.IsSlice() || end == 0 {
+		return values
+	}
+	there := strings.Split(word[:end], ",")
+	values = slices.DeleteFunc(values, func(value string) bool { return slices.Contains(there, value) })
+	for i := range values {
+		values[i] = word[:end] + values[i]
+	}
+	return values
 }
 
 func childOf(node *kong.Node, name string) *kong.Node {

@@ -15,9 +15,10 @@ import (
 
 // BatchSearch says which batches to find. Zero fields are no condition.
 type BatchSearch struct {
-	Owner                     string // empty: any
-	Status                    batch.Status
-	Model                     string // that some of its requests name
+	Owner                     string         // empty: any
+	Statuses                  []batch.Status // one of them
+	Cancelling                *bool          // of those in progress: whether they are being cancelled
+	Model                     string         // that some of its requests name
 	MetadataKey, MetadataText string
 	From, To                  time.Time // of creation, To excluded
 	After                     batch.ID  // of an earlier page
@@ -39,7 +40,8 @@ const (
 	searchWindows = 4
 
 	searchConditionsSQL = `
-   AND ($3 = '' OR status = $3)
+   AND (cardinality($3::text[]) = 0 OR status = ANY ($3))
+   AND ($11::bool IS NULL OR status <> 'in_progress' OR (cancelling_at IS NOT NULL OR budget_exceeded_at IS NOT NULL) = $11)
    AND ($4 = '' OR EXISTS (SELECT FROM cursors c WHERE c.batch_id = b.id AND c.model = $4))
    AND ($5 = '' OR metadata ->> $5 = $6)
    AND created_at >= $7 AND created_at < $8`
@@ -71,7 +73,11 @@ func (s *Store) findBatches(ctx context.Context, q BatchSearch) (out FoundBatche
 	if q.Owner != "" {
 		sql, endSQL = searchOwnerSQL, searchOwnerEndSQL
 	}
-	live := q.Status == batch.StatusInProgress
+	statuses := make([]string, len(q.Statuses))
+	for i, status := range q.Statuses {
+		statuses[i] = string(status)
+	}
+	live := slices.Equal(q.Statuses, []batch.Status{batch.StatusInProgress})
 	if live { // an index has them and no others
 		if sql = searchAllLiveSQL; q.Owner != "" {
 			sql = searchOwnerLiveSQL
@@ -98,8 +104,8 @@ func (s *Store) findBatches(ctx context.Context, q BatchSearch) (out FoundBatche
 				return out, err
 			}
 		}
-		page, err := collect(ctx, s, pgx.RowTo[[16]byte], sql, [16]byte(at), end, string(q.Status), q.Model, q.MetadataKey, q.MetadataText,
-			from, to, q.Owner, q.Limit+1-len(ids))
+		page, err := collect(ctx, s, pgx.RowTo[[16]byte], sql, [16]byte(at), end, statuses, q.Model, q.MetadataKey, q.MetadataText,
+			from, to, q.Owner, q.Limit+1-len(ids), q.Cancelling)
 		if err != nil {
 			return out, err
 		}

@@ -60,6 +60,8 @@ func TestFindBatches(t *testing.T) {
 			}
 		}
 	}
+	sqlExec(t, s, `UPDATE batches SET cancelling_at = now() WHERE id = (SELECT id FROM batches WHERE status = 'in_progress' AND created_by = 'owner-7' LIMIT 1)`)
+	yes, no := true, false
 	day := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		query       BatchSearch
@@ -67,9 +69,12 @@ func TestFindBatches(t *testing.T) {
 	}{
 		"an owner's":           {BatchSearch{Owner: "owner-3", Limit: 1000}, n / 10, 6},
 		"of another":           {BatchSearch{Owner: "nobody", Limit: 10}, 0, 1},
-		"all that failed":      {BatchSearch{Status: batch.StatusFailed, Limit: 1000}, n / 100, 4},
-		"in progress":          {BatchSearch{Status: batch.StatusInProgress, Limit: 100}, 30, 1},
-		"an owner's, of those": {BatchSearch{Status: batch.StatusInProgress, Owner: "owner-3", Limit: 2}, 3, 2},
+		"all that failed":      {BatchSearch{Statuses: []batch.Status{batch.StatusFailed}, Limit: 1000}, n / 100, 4},
+		"in progress":          {BatchSearch{Statuses: []batch.Status{batch.StatusInProgress}, Limit: 100}, 30, 1},
+		"an owner's, of those": {BatchSearch{Statuses: []batch.Status{batch.StatusInProgress}, Owner: "owner-3", Limit: 2}, 3, 2},
+		"several":              {BatchSearch{Statuses: []batch.Status{batch.StatusInProgress, batch.StatusFailed}, Owner: "owner-7", Limit: 1000}, n/100 + 3, 1},
+		"being cancelled":      {BatchSearch{Statuses: []batch.Status{batch.StatusInProgress}, Cancelling: &yes, Limit: 100}, 1, 1},
+		"not being cancelled":  {BatchSearch{Statuses: []batch.Status{batch.StatusInProgress, batch.StatusFailed}, Cancelling: &no, Owner: "owner-7", Limit: 1000}, n/100 + 2, 1},
 		"of a model":           {BatchSearch{Model: string(testModel), Limit: 5000}, n / 10, 4},
 		"one by its metadata":  {BatchSearch{MetadataKey: "n", MetadataText: "77", Limit: 50}, 1, 4},
 		"of one hour":          {BatchSearch{Owner: "owner-3", From: day.Add(time.Hour), To: day.Add(2 * time.Hour), Limit: 1000}, 360, 1},
@@ -100,7 +105,7 @@ func TestPlansOfTheDashboard(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		failed, err := s.FindBatches(t.Context(), BatchSearch{Status: batch.StatusCompleted, Limit: 50})
+		failed, err := s.FindBatches(t.Context(), BatchSearch{Statuses: []batch.Status{batch.StatusCompleted}, Limit: 50})
 		if err != nil || len(failed.Batches) != 50 {
 			t.Fatal(err)
 		}
@@ -112,15 +117,17 @@ func TestPlansOfTheDashboard(t *testing.T) {
 			ended = append(ended, [16]byte(b.ID))
 		}
 		search := func(owner string) []any {
-			return []any{[16]byte(lastID), [16]byte{}, "", "", "", "", "-infinity", "infinity", owner, 51}
+			return []any{[16]byte(lastID), [16]byte{}, []string{}, "", "", "", "-infinity", "infinity", owner, 51, nil}
 		}
 		live := search("owner-3")
-		live[2] = "in_progress"
+		live[2] = []string{"in_progress"}
+		several := search("owner-3")
+		several[2], several[10] = []string{"in_progress", "completed"}, false
 		allLive := search("")
-		allLive[2] = "in_progress"
+		allLive[2] = []string{"in_progress"}
 		rows := make(map[string]float64)
 		for _, st := range []statement{
-			{"search", searchAllSQL, search("")}, {"search of an owner", searchOwnerSQL, search("owner-3")},
+			{"search of several statuses", searchOwnerSQL, several}, {"search", searchAllSQL, search("")}, {"search of an owner", searchOwnerSQL, search("owner-3")},
 			{"search of what is in progress", searchAllLiveSQL, allLive}, {"search of an owner's in progress", searchOwnerLiveSQL, live},
 			{"end of a window", searchAllEndSQL, []any{"", [16]byte(lastID), 999}}, {"end of an owner's window", searchOwnerEndSQL, []any{"owner-3", [16]byte(lastID), 99}},
 			{"a page", batchesByIDSQL, []any{ids}},

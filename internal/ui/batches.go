@@ -85,7 +85,7 @@ func (f *batchFilter) search(who api.Caller) postgres.BatchSearch {
 		q.Owner = f.Owner
 	}
 	if f.Status != "" {
-		q.Status = batch.Status(f.Status)
+		api.SearchStatuses(&q, f.Status)
 	}
 	if f.Metadata != "" {
 		var found bool
@@ -116,14 +116,10 @@ func (f *batchFilter) search(who api.Caller) postgres.BatchSearch {
 	return q
 }
 
-var statuses = []string{
-	string(batch.StatusInProgress), string(batch.StatusCompleted), string(batch.StatusFailed), string(batch.StatusCancelled), string(batch.StatusExpired),
-}
-
 func (u *UI) batches(r *http.Request, who api.Caller) (any, error) {
 	ctx := r.Context()
 	f := readFilter(r.URL.Query())
-	d := batchesData{Statuses: statuses, Admin: who.Admin, Now: time.Now()}
+	d := batchesData{Statuses: api.BatchStatuses, Admin: who.Admin, Now: time.Now()}
 	q := f.search(who)
 	var found postgres.FoundBatches
 	var err error

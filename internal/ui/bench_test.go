@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"fusillade/internal/batch"
 	"fusillade/internal/config"
 	"fusillade/internal/postgres"
 )
@@ -82,7 +83,7 @@ func (w *world) fill(n int) string {
 		}
 	}
 	w.exec(`VACUUM ANALYZE`)
-	found, err := w.Store.FindBatches(w.T.Context(), postgres.BatchSearch{Owner: "owner-3", Status: "completed", Limit: 1})
+	found, err := w.Store.FindBatches(w.T.Context(), postgres.BatchSearch{Owner: "owner-3", Statuses: []batch.Status{batch.StatusCompleted}, Limit: 1})
 	if err != nil || len(found.Batches) == 0 {
 		w.T.Fatalf("no batch was written: %v", err)
 	}
