@@ -47,6 +47,9 @@ build: ## Build the commands into build/
 	@mkdir -p build
 	$(BUILD) -o build/ ./cmd/...
 
+# ANSWERS shortens lines of results to the custom id and the answer.
+ANSWERS = sed -E 's/.*"custom_id":"([^"]*)".*"content":"(([^"\\]|\\.)*)".*/    \1: \2/'
+
 # Postgres refuses to run as root. Where we are root it runs as another user,
 # who must be able to enter the data directory, wherever this checkout is.
 demo: build ## Run examples/requests.jsonl against a mock model endpoint
@@ -56,7 +59,7 @@ demo: build ## Run examples/requests.jsonl against a mock model endpoint
 	fi; \
 	set -- build/fusillade run -i examples/requests.jsonl -o build/results.jsonl --mock --again --data-dir "$$data"; \
 	echo "$$*"; "$$@" || exit; \
-	echo; echo "The first lines of build/results.jsonl:"; head -n 3 build/results.jsonl | cut -c 1-200
+	echo; echo "The first answers in build/results.jsonl:"; head -n 3 build/results.jsonl | $(ANSWERS)
 
 test: ## Run all tests, with the race detector, on real Postgres and NATS
 	@test -n "$(RACE)" || echo "no C compiler was found: testing without the race detector"
