@@ -98,6 +98,11 @@ func TestStartInAnyOrder(t *testing.T) {
 		if status, retryAfter, body := get(t.Context(), "http://"+api+"/v1/batches"); status != http.StatusServiceUnavailable || retryAfter == "" || !strings.Contains(body, `"unavailable"`) {
 			t.Errorf("the API answers %d, Retry-After %q: %s", status, retryAfter, body)
 		}
+		for path, want := range map[string]int{"/livez": http.StatusOK, "/healthz": http.StatusOK, "/readyz": http.StatusServiceUnavailable} {
+			if status, _, body := get(t.Context(), "http://"+api+path); status != want || strings.Contains(body, "waiting") {
+				t.Errorf("%s of the API's port: %d %s", path, status, body)
+			}
+		}
 	}
 	each("waiting for Postgres")
 	database.Restore()

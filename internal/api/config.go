@@ -43,6 +43,10 @@ type Config struct {
 	// Wake tells dispatchers that there is work, at best; required.
 	Wake func()
 
+	// Ready says what keeps the server from its work; nil: nothing does. It must
+	// return soon after its context ends.
+	Ready func(context.Context) error
+
 	// Tracer makes spans; nil: there are none.
 	Tracer *tracing.Tracer
 

@@ -173,12 +173,20 @@ func unavailable(retryAfter time.Duration, what string) *apiError {
 		message: what + " Batches go on by themselves when it is back. Please try again; if it lasts, its operators have to start it."}
 }
 
-// Unavailable answers everything with 503, for a process whose database or broker
+// Unavailable answers everything but whether it is alive with 503, for a process whose database or broker
 // is yet to come.
 func Unavailable(retryAfter time.Duration) http.Handler {
 	s := &Server{cfg: Config{ClientTimeout: idleTimeout}}
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close") // the next request may find the API
+		switch r.URL.Path {
+		case "/livez", "/healthz":
+			s.alive(w, r)
+			return
+		case "/readyz":
+			s.health(w, http.StatusServiceUnavailable, "not ready")
+			return
+		}
 		s.refuse(w, unavailable(retryAfter, "The server starts, and cannot reach its database or its broker yet."))
 	})
 }

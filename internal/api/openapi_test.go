@@ -50,6 +50,9 @@ func TestOpenAPI(t *testing.T) {
 	d := &described{t, doc, make(map[string]bool)}
 	d.wantRoutes(patterns)
 	d.see(http.MethodGet, "/openapi.json", answer)
+	for _, path := range []string{"/livez", "/healthz", "/readyz"} {
+		d.see(http.MethodGet, path, anonymous.get(path).want(t, http.StatusOK))
+	}
 
 	key, err := s.operatorKey()
 	if err != nil {

@@ -33,6 +33,7 @@ type Server struct {
 	// background runs beside the server.
 	background []func(context.Context)
 	often      *tally.Log // of failures that many requests share
+	readiness  readiness
 	// working is held for reading by every handler at work, also by those whose
 	// connections are closed.
 	working sync.RWMutex
@@ -48,7 +49,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, mux: http.NewServeMux(), uploads: newGate(cfg.MaxUploads, cfg.MaxUploadsPerOwner),
 		downloads: newGate(maxDownloads, cfg.MaxDownloadsPerOwner), watchers: newGate(maxWatchers, cfg.MaxWatchersPerOwner),
-		often: tally.New(cfg.Log, 0),
+		often: tally.New(cfg.Log, 0), readiness: newReadiness(cfg.Ready),
 	}
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	for _, route := range s.routes() {
@@ -64,7 +65,10 @@ type route struct {
 }
 
 func (s *Server) routes() []route {
-	routes := []route{{"GET /openapi.json", http.HandlerFunc(s.document)}}
+	routes := []route{
+		{"GET /openapi.json", http.HandlerFunc(s.document)},
+		{"GET /livez", http.HandlerFunc(s.alive)}, {"GET /healthz", http.HandlerFunc(s.alive)}, {"GET /readyz", http.HandlerFunc(s.ready)},
+	}
 	for _, e := range s.endpoints() {
 		routes = append(routes, route{e.pattern, s.traced(e.pattern, s.authenticated(e.serve))})
 	}
@@ -76,7 +80,7 @@ type endpointRoute struct {
 	serve   endpoint
 }
 
-// endpoints are all routes but the one that serves everybody.
+// endpoints are all routes but those that serve everybody.
 func (s *Server) endpoints() []endpointRoute {
 	return []endpointRoute{
 		{"POST /v1/files", stream(s.uploadFile)},

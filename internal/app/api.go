@@ -73,6 +73,9 @@ func APIConfig(r Resources, o *config.API, models ...string) (api.Config, error)
 	}
 	return api.Config{
 		Store: r.Store, Controller: controller, Tracer: r.Tracer, Log: r.Log, ParseWindow: config.ParseWindow,
+		Ready: func(ctx context.Context) error {
+			return errors.Join(brokerConnected(ctx, &r), databaseWritable(ctx, &r))
+		},
 		Wake:  func() { _ = r.Conn.Publish(streams.HintWork, nil) }, // a hint that is lost costs one claim interval
 		Owner: owner, Hosts: o.KnownHosts(), Models: models, Keyring: r.Keyring, Prices: batch.Prices(o.ModelPrices),
 		Limits:      jsonl.Limits{MaxRequests: o.MaxFileRequests, MaxRequestBytes: o.MaxRequestBytes, MaxFileBytes: int64(o.MaxFileBytes)},

@@ -130,23 +130,27 @@ func (o *Telemetry) checks(taking context.Context, runsDaemon bool) []health.Che
 			}
 			return nil
 		})},
-		{Name: "nats", Do: o.whenReady(func(_ context.Context, r *Resources) error {
-			if status := r.Conn.Status(); !r.Conn.IsConnected() {
-				return fmt.Errorf("the connection is %s", status)
-			}
-			return nil
-		})},
-		{Name: "postgres", Do: o.whenReady(func(ctx context.Context, r *Resources) error {
-			if err := r.Store.Ping(ctx); err != nil {
-				r.Log.Debug("not ready", "err", err)
-				if errors.Is(err, postgres.ErrReadOnly) {
-					return postgres.ErrReadOnly
-				}
-				return errors.New("no answer") // the cause may name hosts and users
-			}
-			return nil
-		})},
+		{Name: "nats", Do: o.whenReady(brokerConnected)},
+		{Name: "postgres", Do: o.whenReady(databaseWritable)},
 	}
+}
+
+func brokerConnected(_ context.Context, r *Resources) error {
+	if status := r.Conn.Status(); !r.Conn.IsConnected() {
+		return fmt.Errorf("the connection is %s", status)
+	}
+	return nil
+}
+
+func databaseWritable(ctx context.Context, r *Resources) error {
+	if err := r.Store.Ping(ctx); err != nil {
+		r.Log.Debug("not ready", "err", err)
+		if errors.Is(err, postgres.ErrReadOnly) {
+			return postgres.ErrReadOnly
+		}
+		return errors.New("no answer") // the cause may name hosts and users
+	}
+	return nil
 }
 
 func (o *Telemetry) whenReady(check func(context.Context, *Resources) error) func(context.Context) error {
