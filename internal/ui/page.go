@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -170,7 +171,10 @@ func (u *UI) fail(w http.ResponseWriter, r *http.Request, v view, err error) {
 		u.askToSignIn(w, r)
 		return
 	}
-	if status >= http.StatusInternalServerError {
+	switch {
+	case status == http.StatusServiceUnavailable: // while Postgres or NATS is away every page fails
+		u.often.Add(slog.LevelError, "page failed: Postgres or NATS is away", nil, "page", v.Page, "err", err)
+	case status >= http.StatusInternalServerError:
 		u.cfg.Log.Error("page failed", "page", v.Page, "err", err)
 	}
 	v.Data = failure{status, message}

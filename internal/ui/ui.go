@@ -15,6 +15,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/control"
 	"fusillade/internal/postgres"
+	"fusillade/internal/tally"
 )
 
 //go:embed static
@@ -40,6 +41,7 @@ type UI struct {
 	cfg     Config
 	sampler *sampler
 	views   views
+	often   *tally.Log // of failures that many pages share
 }
 
 // New makes the dashboard a part of the API's server, which must not run yet.
@@ -51,12 +53,13 @@ func New(cfg Config) (*UI, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuring the dashboard: %w", err)
 	}
-	u := &UI{cfg: cfg, sampler: newSampler(cfg.Store, cfg.Log), views: views}
+	u := &UI{cfg: cfg, sampler: newSampler(cfg.Store, cfg.Log), views: views, often: tally.New(cfg.Log, 0)}
 	static, err := fs.Sub(staticFiles, "static")
 	if err != nil {
 		return nil, err
 	}
 	cfg.API.Background(u.sampler.run)
+	cfg.API.Background(u.often.Run)
 	cfg.API.Handle("GET /{$}", http.RedirectHandler("/ui/", http.StatusSeeOther))
 	cfg.API.Handle("GET /ui", http.RedirectHandler("/ui/", http.StatusSeeOther))
 	cfg.API.Handle("GET /ui/static/", headers(cached(http.StripPrefix("/ui/static/", http.FileServerFS(static)))))
