@@ -165,7 +165,7 @@ func (c *modelsLsCmd) statuses(ctx context.Context, t *cli.Terminal, api *client
 }
 
 var modelColumns = []cli.Column[client.ModelStatus]{
-	{Name: "MODEL", Flexible: true, Cell: func(m client.ModelStatus) string { return m.ID }},
+	{Name: "MODEL", Flexible: true, Names: true, Cell: func(m client.ModelStatus) string { return m.ID }},
 	{Name: "LIMIT", Cell: modelLimitText},
 	{Name: "SOURCE", Wide: true, Cell: func(m client.ModelStatus) string { return m.LimitSource }},
 	{Name: "HELD", Cell: func(m client.ModelStatus) string { return strconv.Itoa(m.Held) }},
@@ -238,7 +238,7 @@ type modelsDemandCmd struct{ formatFlags }
 func (c *modelsDemandCmd) Run(ctx context.Context, t *cli.Terminal, models *modelsCmd) error {
 	return models.with(func(api *client.Client) error {
 		return cli.PrintList(t, c.format(), api.Demand(ctx), func(d client.Demand) json.RawMessage { return d.JSON },
-			cli.Column[client.Demand]{Name: "MODEL", Flexible: true, Cell: func(d client.Demand) string { return d.Model }},
+			cli.Column[client.Demand]{Name: "MODEL", Flexible: true, Names: true, Cell: func(d client.Demand) string { return d.Model }},
 			cli.Column[client.Demand]{Name: "WINDOW", Cell: func(d client.Demand) string { return d.CompletionWindow }},
 			cli.Column[client.Demand]{Name: "PENDING", Cell: func(d client.Demand) string { return strconv.FormatInt(d.Pending, 10) }},
 			cli.Column[client.Demand]{Name: "EXPIRES", Cell: func(d client.Demand) string { return cli.Age(d.ExpiresAt) }},

@@ -29,8 +29,9 @@ type Column[T any] struct {
 	Cell func(T) string // may return a text of unknown origin
 	// Wide columns are left out of a plain table.
 	Wide bool
-	// Flexible cells are shortened where the table is wider than the terminal.
-	Flexible bool
+	// Flexible cells are shortened where the table is wider than the terminal: at
+	// their end, or in the middle of Names, which often differ at the end alone.
+	Flexible, Names bool
 }
 
 // minFlexible is what is left of a flexible cell.
@@ -71,7 +72,15 @@ func PrintList[T any](t *Terminal, format Format, objects iter.Seq2[T, error], r
 		rows = append(rows, row)
 	}
 	if width := t.outColumns(); format != FormatWide && width > 0 {
-		shortenRows(rows, func(i int) bool { return shown[i].Flexible }, width)
+		shortenRows(rows, func(i int) func(string, int) string {
+			switch {
+			case !shown[i].Flexible:
+				return nil
+			case shown[i].Names:
+				return shortenMiddle
+			}
+			return Shorten
+		}, width)
 	}
 	w := NewTable(t.Out, "")
 	for _, row := range rows {
@@ -80,8 +89,19 @@ func PrintList[T any](t *Terminal, format Format, objects iter.Seq2[T, error], r
 	return w.Flush()
 }
 
-// shortenRows shortens flexible cells until each row fits into so many columns.
-func shortenRows(rows [][]string, flexible func(int) bool, columns int) {
+// shortenMiddle returns at most n characters of a text, from both ends.
+func shortenMiddle(text string, n int) string {
+	runes := []rune(text)
+	if len(runes) <= n || n < 3 {
+		return Shorten(text, n)
+	}
+	end := n / 2
+	return string(runes[:n-1-end]) + "…" + string(runes[len(runes)-end:])
+}
+
+// shortenRows shortens cells of the columns that have a way to until each row fits
+// into so many columns.
+func shortenRows(rows [][]string, shorten func(column int) func(text string, n int) string, columns int) {
 	width := 0
 	widths := make([]int, len(rows[0]))
 	for i := range widths {
@@ -91,13 +111,14 @@ func shortenRows(rows [][]string, flexible func(int) bool, columns int) {
 		width += widths[i] + columnGap
 	}
 	for i := range widths {
-		if !flexible(i) || widths[i] <= minFlexible {
+		cut := shorten(i)
+		if cut == nil || widths[i] <= minFlexible {
 			continue
 		}
 		// Each takes what is left to it after those before it.
 		keep := max(widths[i]-max(width-columnGap-columns, 0), minFlexible)
 		for _, row := range rows {
-			row[i] = Shorten(row[i], keep)
+			row[i] = cut(row[i], keep)
 		}
 		width -= widths[i] - keep
 	}

@@ -53,6 +53,25 @@ func TestListFormats(t *testing.T) {
 	}
 }
 
+// Names that differ at their ends alone are told apart where they are shortened.
+func TestNamesAreShortenedInTheMiddle(t *testing.T) {
+	columns := []Column[row]{{Name: "NAME", Flexible: true, Names: true, Cell: func(r row) string { return r.name }}}
+	for width, want := range map[int]string{
+		80: "NAME\nprovider/family/model-a\nprovider/family/model-ß\n",
+		16: "NAME\nprovide…/model-a\nprovide…/model-ß\n",
+		1:  "NAME\nprovi…odel-a\nprovi…odel-ß\n", // no less than minFlexible
+	} {
+		var out bytes.Buffer
+		rows := All([]row{{name: "provider/family/model-a"}, {name: "provider/family/model-ß"}})
+		if err := PrintList(&Terminal{Out: &out, OutColumns: width}, FormatTable, rows, func(row) json.RawMessage { return nil }, columns...); err != nil {
+			t.Fatal(err)
+		}
+		if out.String() != want {
+			t.Errorf("in %d columns:\n%s\nwant\n%s", width, out.String(), want)
+		}
+	}
+}
+
 func TestAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
