@@ -118,8 +118,8 @@ func TestFilesAndLists(t *testing.T) {
 		}
 		live++
 	}
-	for b := range c.Batches(t.Context(), 0, "cancelled", "completed") {
-		t.Errorf("%s is listed as ended", b.ID)
+	for b, err := range c.Batches(t.Context(), 0, "cancelled", "completed") {
+		t.Errorf("%q is listed as ended, %v", b.ID, err)
 	}
 	if live != n {
 		t.Errorf("%d batches in progress, want %d", live, n)
