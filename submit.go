@@ -16,6 +16,7 @@ import (
 	"fusillade/internal/batch"
 	"fusillade/internal/jsonl"
 	"fusillade/internal/postgres"
+	"fusillade/internal/survey"
 	"fusillade/streams"
 )
 
@@ -119,7 +120,7 @@ func (f *Fusillade) SubmitFile(ctx context.Context, input io.Reader, o SubmitOpt
 			return BatchID(id), err
 		}
 	}
-	reader, err := jsonl.NewReader(input, jsonl.Config{AllowMixedEndpoints: true})
+	reader, err := jsonl.NewReader(input, jsonl.Config{AllowMixedEndpoints: true, Survey: survey.NewCounter()})
 	if err != nil {
 		return BatchID{}, fmt.Errorf("submitting: %w", err)
 	}
@@ -177,7 +178,7 @@ func (f *Fusillade) SubmitTx(ctx context.Context, tx pgx.Tx, requests []Request,
 	if err := encode(&lines, each(requests)); err != nil {
 		return BatchID{}, fmt.Errorf("submitting: %w", err)
 	}
-	reader, err := jsonl.NewReader(&lines, jsonl.Config{AllowMixedEndpoints: true})
+	reader, err := jsonl.NewReader(&lines, jsonl.Config{AllowMixedEndpoints: true, Survey: survey.NewCounter()})
 	if err != nil {
 		return BatchID{}, fmt.Errorf("submitting: %w", err)
 	}

@@ -24,6 +24,9 @@ type File struct {
 	Filename  string `json:"filename"`
 	Purpose   string `json:"purpose"`
 	Status    string `json:"status"`
+	// Survey is nil in lists, of output and error files, and of files that a server
+	// stored which did not survey them yet.
+	Survey *Survey `json:"x_survey"`
 }
 
 // NewFile is a file to upload.

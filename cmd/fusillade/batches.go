@@ -108,6 +108,9 @@ func (c *batchesCreateCmd) Run(ctx context.Context, t *cli.Terminal, batches *ba
 				return err
 			}
 			c.FileID = f.ID
+			if !c.JSON {
+				noteSurvey(t, f)
+			}
 		}
 		b, err := c.create(ctx, api.WithUpstreamKey(key), budget)
 		if err != nil && in != nil {

@@ -39,13 +39,9 @@ func (c *checkCmd) Run(ctx context.Context, t *cli.Terminal) error {
 
 // checkFile prints what a file asks for, or all that is wrong in it.
 func checkFile(ctx context.Context, t *cli.Terminal, cfg *config.Standalone, in *cli.Input, asJSON bool) error {
-	reader, err := jsonl.NewReader(in.Reader(ctx), jsonl.Config{
+	file, err := survey.Read(ctx, in.Reader(ctx), jsonl.Config{
 		AllowMixedEndpoints: true, Models: cfg.ModelsAllowed, Endpoints: cfg.EndpointsAllowed, MaxListed: maxBadLines,
-	})
-	if err != nil {
-		return cli.Usage(err)
-	}
-	file, err := survey.Read(ctx, reader, batch.Prices(cfg.ModelPrices))
+	}, batch.Prices(cfg.ModelPrices))
 	var invalid *jsonl.InvalidFileError
 	switch {
 	case errors.As(err, &invalid):
@@ -97,46 +93,42 @@ func printSurvey(t *cli.Terminal, name string, f survey.File) error {
 		return err
 	}
 	var notes []string
-	unbounded, cost, unpriced := 0, batch.Money(0), 0
-	for _, m := range f.Models {
-		unbounded += m.Unbounded
-		if m.Cost == nil {
-			unpriced++
-		} else {
-			cost += *m.Cost
-		}
-	}
+	total := f.Total()
 	notes = append(notes, "Tokens are estimated: one for four bytes, and for answers the most that a request allows.")
-	if unbounded > 0 {
-		notes = append(notes, fmt.Sprintf("Requests that allow answers of any length (no max_tokens): %d; each counts as 512 tokens.", unbounded))
+	if total.Unbounded > 0 {
+		notes = append(notes, fmt.Sprintf("Requests that allow answers of any length (no max_tokens): %d; each counts as 512 tokens.", total.Unbounded))
 	}
 	if f.Repeated > 0 {
-		notes = append(notes, fmt.Sprintf("Requests that repeat the body of an earlier one: %d; each is called.", f.Repeated))
+		atLeast := ""
+		if f.RepeatedAtLeast {
+			atLeast = "at least "
+		}
+		notes = append(notes, fmt.Sprintf("Requests that repeat the body of an earlier one: %s%d; each is called.", atLeast, f.Repeated))
 	}
 	switch {
-	case unpriced == len(f.Models):
+	case total.Unpriced == len(f.Models):
 		notes = append(notes, "For costs, set FUSILLADE_MODEL_PRICES.")
-	case unpriced > 0:
-		notes = append(notes, fmt.Sprintf("At most %s in all, without the models that have no price in FUSILLADE_MODEL_PRICES: %d.", cost, unpriced))
+	case total.Unpriced > 0:
+		notes = append(notes, fmt.Sprintf("At most %s in all, without the models that have no price in FUSILLADE_MODEL_PRICES: %d.", total.Cost, total.Unpriced))
 	default:
-		notes = append(notes, fmt.Sprintf("At most %s in all.", cost))
+		notes = append(notes, fmt.Sprintf("At most %s in all.", total.Cost))
 	}
 	_, err := fmt.Fprintln(t.Out, strings.Join(notes, "\n"))
 	return err
 }
 
-func rawSurvey(m survey.Model) json.RawMessage {
+func rawSurvey(m batch.ModelSurvey) json.RawMessage {
 	raw, _ := json.Marshal(m) // of texts and numbers
 	return raw
 }
 
-var surveyColumns = []cli.Column[survey.Model]{
-	{Name: "MODEL", Flexible: true, Cell: func(m survey.Model) string { return string(m.Model) }},
-	{Name: "REQUESTS", Cell: func(m survey.Model) string { return strconv.Itoa(m.Requests) }},
-	{Name: "PROMPT", Cell: func(m survey.Model) string { return strconv.FormatInt(m.PromptTokens, 10) }},
-	{Name: "COMPLETION", Cell: func(m survey.Model) string { return strconv.FormatInt(m.CompletionTokens, 10) }},
-	{Name: "LONGEST", Cell: func(m survey.Model) string { return fmt.Sprintf("%d (line %d)", m.LongestPrompt, m.LongestLine) }},
-	{Name: "COST", Cell: func(m survey.Model) string {
+var surveyColumns = []cli.Column[batch.ModelSurvey]{
+	{Name: "MODEL", Flexible: true, Cell: func(m batch.ModelSurvey) string { return string(m.Model) }},
+	{Name: "REQUESTS", Cell: func(m batch.ModelSurvey) string { return strconv.Itoa(m.Requests) }},
+	{Name: "PROMPT", Cell: func(m batch.ModelSurvey) string { return strconv.FormatInt(m.PromptTokens, 10) }},
+	{Name: "COMPLETION", Cell: func(m batch.ModelSurvey) string { return strconv.FormatInt(m.CompletionTokens, 10) }},
+	{Name: "LONGEST", Cell: func(m batch.ModelSurvey) string { return fmt.Sprintf("%d (line %d)", m.LongestPrompt, m.LongestLine) }},
+	{Name: "COST", Cell: func(m batch.ModelSurvey) string {
 		if m.Cost == nil {
 			return "-"
 		}

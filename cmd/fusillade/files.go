@@ -82,8 +82,12 @@ func (c *filesGetCmd) Run(ctx context.Context, t *cli.Terminal, files *filesCmd)
 		if c.JSON {
 			return t.PrintRaw(f.JSON)
 		}
-		return t.PrintMembers(cli.Member{Name: "id", Value: f.ID}, cli.Member{Name: "name", Value: f.Filename}, cli.Member{Name: "purpose", Value: f.Purpose}, cli.Member{Name: "status", Value: f.Status},
-			cli.Member{Name: "bytes", Value: fmt.Sprintf("%d (%s)", f.Bytes, cli.Size(f.Bytes))}, cli.Member{Name: "created", Value: cli.MomentAndAge(f.CreatedAt)}, cli.Member{Name: "expires", Value: cli.MomentAndAge(f.ExpiresAt)})
+		members := []cli.Member{
+			{Name: "id", Value: f.ID}, {Name: "name", Value: f.Filename}, {Name: "purpose", Value: f.Purpose}, {Name: "status", Value: f.Status},
+			{Name: "bytes", Value: fmt.Sprintf("%d (%s)", f.Bytes, cli.Size(f.Bytes))},
+			{Name: "created", Value: cli.MomentAndAge(f.CreatedAt)}, {Name: "expires", Value: cli.MomentAndAge(f.ExpiresAt)},
+		}
+		return t.PrintMembers(append(members, surveyMembers(f.Survey)...)...)
 	})
 }
 
@@ -115,9 +119,40 @@ func (c *filesUploadCmd) Run(ctx context.Context, t *cli.Terminal, files *filesC
 		if c.JSON {
 			return t.PrintRaw(f.JSON)
 		}
+		noteSurvey(t, f)
 		_, err = fmt.Fprintln(t.Out, f.ID)
 		return err
 	})
+}
+
+// noteSurvey says what an uploaded file asks for.
+func noteSurvey(t *cli.Terminal, f client.File) {
+	if f.Survey != nil {
+		t.Notef("%s: %s", cli.Plain(f.Filename), f.Survey)
+	}
+}
+
+// maxModelMembers bounds how many models files get shows; --json has all.
+const maxModelMembers = 20
+
+// surveyMembers are what a file asks for, in all and of each model.
+func surveyMembers(s *client.Survey) []cli.Member {
+	if s == nil {
+		return nil
+	}
+	members := []cli.Member{{Name: "asks for", Value: s.String()}}
+	for i, m := range s.Models {
+		if i == maxModelMembers {
+			return append(members, cli.Member{Name: "models", Value: fmt.Sprintf("%d more; --json has all", len(s.Models)-i)})
+		}
+		text := fmt.Sprintf("%s: requests %d, prompt tokens %d, completion tokens at most %d, longest prompt %d (line %d)",
+			m.Model, m.Requests, m.PromptTokens, m.CompletionTokens, m.LongestPrompt, m.LongestLine)
+		if m.Cost != "" {
+			text += ", cost at most " + m.Cost
+		}
+		members = append(members, cli.Member{Name: "model", Value: text})
+	}
+	return members
 }
 
 // upload sends an input under a name; empty: its own.

@@ -52,6 +52,28 @@ func jsonMember(t *testing.T, raw, name string) any {
 	return object[name]
 }
 
+// Who uploads a file is told what it asks for, beside the id, which scripts read.
+func TestUploadsAreSurveyed(t *testing.T) {
+	t.Setenv("FUSILLADE_MODEL_PRICES", "gpt-*=1/2")
+	newServer(t, nil)
+	in := write(t, "in.jsonl", goodLines(3)+line("x", `{"model":"llama","max_tokens":10,"messages":[]}`))
+	want := []string{"in.jsonl: 4 requests of 2 models, about ", " prompt tokens and at most 1546 for answers, 2 repeated bodies, cost at most 0.00", " without 1 model that has no price\n"}
+	for _, args := range [][]string{{"files", "upload", in}, {"batches", "create", in}} {
+		code, out, errOut := command(t, args...)
+		if code != 0 || strings.Count(out, "\n") != 1 {
+			t.Errorf("%v: exit code %d:\n%s", args, code, out)
+		}
+		for _, text := range want {
+			if !strings.Contains(errOut, text) {
+				t.Errorf("%v: lacks %q:\n%s", args, text, errOut)
+			}
+		}
+		if _, _, errOut := command(t, append(args, "--json")...); errOut != "" {
+			t.Errorf("%v --json: %s", args, errOut)
+		}
+	}
+}
+
 func TestFiles(t *testing.T) {
 	newServer(t, nil)
 	in := write(t, "in.jsonl", goodLines(2500))
@@ -66,6 +88,11 @@ func TestFiles(t *testing.T) {
 	}
 	if got := must(t, "files", "get", first); !strings.Contains(got, first) || !strings.Contains(got, "in.jsonl") {
 		t.Errorf("get shows\n%s", got)
+	}
+	for _, want := range []string{"2500 requests of 1 model", "2499 repeated bodies", "longest prompt"} {
+		if got := must(t, "files", "get", first); !strings.Contains(got, want) {
+			t.Errorf("get lacks %q:\n%s", want, got)
+		}
 	}
 	table := strings.Split(must(t, "files", "ls"), "\n")
 	if len(table) != 3 || !strings.HasPrefix(table[0], "ID") || !strings.HasPrefix(table[2], first) {

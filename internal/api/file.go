@@ -9,15 +9,16 @@ import (
 
 // fileObject is OpenAI's file object.
 type fileObject struct {
-	ID            string  `json:"id"`
-	Object        string  `json:"object"`
-	Bytes         int64   `json:"bytes"` // 0 for output and error files, whose lines are made when they are read
-	CreatedAt     int64   `json:"created_at"`
-	ExpiresAt     *int64  `json:"expires_at"`
-	Filename      string  `json:"filename"`
-	Purpose       string  `json:"purpose"`
-	Status        string  `json:"status"`
-	StatusDetails *string `json:"status_details"`
+	ID            string        `json:"id"`
+	Object        string        `json:"object"`
+	Bytes         int64         `json:"bytes"` // 0 for output and error files, whose lines are made when they are read
+	CreatedAt     int64         `json:"created_at"`
+	ExpiresAt     *int64        `json:"expires_at"`
+	Filename      string        `json:"filename"`
+	Purpose       string        `json:"purpose"`
+	Status        string        `json:"status"`
+	StatusDetails *string       `json:"status_details"`
+	Survey        *surveyObject `json:"x_survey"` // nil: it was not surveyed, or is listed
 }
 
 func (f fileObject) id() string { return f.ID }
@@ -120,7 +121,10 @@ func (s *Server) getFile(ctx context.Context, who caller, p fileParams) (fileObj
 		return resultFile(*p.ref.result, b), err
 	}
 	f, err := s.cfg.Store.GetFile(ctx, who.owner, p.ref.input)
-	return inputFile(f), err
+	if err != nil {
+		return fileObject{}, err
+	}
+	return s.surveyed(ctx, f)
 }
 
 type deletedObject struct {

@@ -50,7 +50,11 @@ func (s *Server) uploadFile(c *call, _ uploadParams) error {
 	if err != nil {
 		return err
 	}
-	s.writeJSON(c.w, http.StatusOK, inputFile(f))
+	object, err := s.surveyed(c.Context(), f)
+	if err != nil {
+		return err
+	}
+	s.writeJSON(c.w, http.StatusOK, object)
 	return nil
 }
 
@@ -92,7 +96,7 @@ func (s *Server) receive(ctx context.Context, c *call) (batch.FileID, error) {
 	if file == nil {
 		return batch.FileID{}, invalid("file", codeMissing, "The form has no file.")
 	}
-	lines, err := jsonl.NewReader(u.content(file), jsonl.Config{Limits: s.cfg.Limits, Models: s.cfg.AllowedModels, Endpoints: s.cfg.AllowedEndpoints})
+	lines, err := jsonl.NewReader(u.content(file), s.fileReader())
 	if err != nil {
 		return batch.FileID{}, err
 	}

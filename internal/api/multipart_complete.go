@@ -70,7 +70,7 @@ func (s *Server) completeUpload(ctx context.Context, who caller, p completeParam
 		return uploadObject{}, err
 	}
 	defer leave()
-	lines, err := jsonl.NewReader(content, jsonl.Config{Limits: s.cfg.Limits, Models: s.cfg.AllowedModels, Endpoints: s.cfg.AllowedEndpoints})
+	lines, err := jsonl.NewReader(content, s.fileReader())
 	if err != nil {
 		return uploadObject{}, err
 	}

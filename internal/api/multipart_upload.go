@@ -77,7 +77,10 @@ func (s *Server) showUpload(ctx context.Context, who caller, id postgres.UploadI
 	if u.File != (batch.FileID{}) {
 		f, err := s.cfg.Store.GetFile(ctx, who.owner, u.File)
 		if err == nil {
-			object := inputFile(f)
+			object, err := s.surveyed(ctx, f)
+			if err != nil {
+				return uploadObject{}, err
+			}
 			out.File = &object
 		} else if !errors.Is(err, batch.ErrNotFound) { // it may have been deleted
 			return uploadObject{}, err

@@ -7,6 +7,7 @@ type FileSummary struct {
 	Endpoint string        // the url of every line; empty: they differ
 	Models   []ModelDemand // by name
 	SHA256   [32]byte      // of the file, byte for byte
+	Survey   *Survey       // nil: its requests were not surveyed
 	// ModelLimits bound what its models may come to with those of other files.
 	ModelLimits ModelLimits
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"fusillade/internal/batch"
 )
 
 // Limits bound what a file may hold. Zero fields take their defaults.
@@ -45,6 +47,19 @@ type Config struct {
 	// AllowMixedEndpoints lets lines of one file have different urls, as long as
 	// Endpoint is empty.
 	AllowMixedEndpoints bool
+	// Survey, if set, counts what the requests ask for; Summary has the result.
+	Survey surveyor
+}
+
+// surveyor adds up requests: a survey.Counter.
+type surveyor interface {
+	// Member is called for each member of a request's body, before Add: its key as
+	// written, without quotes, and its value as written.
+	Member(key, value []byte)
+	// Add counts a request. It must not keep the body. It is not called after the
+	// first bad line, while Member is.
+	Add(batch.Template)
+	Survey() *batch.Survey
 }
 
 // withDefaults returns c completed, or an error that joins one line per bad

@@ -37,10 +37,11 @@ type parser struct {
 	decoder *jsontext.Decoder
 	source  bytes.Buffer // holds line: the decoder reads a bytes.Buffer without copying it
 	line    []byte
+	survey  surveyor // nil: none
 }
 
-func newParser() *parser {
-	p := new(parser)
+func newParser(survey surveyor) *parser {
+	p := &parser{survey: survey}
 	p.decoder = jsontext.NewDecoder(&p.source)
 	return p
 }
@@ -126,6 +127,9 @@ func (p *parser) body(model *member) (member, error) {
 		}
 		if string(name.text()) == "model" {
 			*model = value
+		}
+		if p.survey != nil {
+			p.survey.Member(name.raw[1:len(name.raw)-1], value.raw)
 		}
 	}
 	if _, err := p.decoder.ReadToken(); err != nil {

@@ -48,7 +48,7 @@ func NewReader(file io.Reader, cfg Config) (*Reader, error) {
 			maxFile: cfg.MaxFileBytes,
 			chunk:   chunkBytes,
 		},
-		parser:    newParser(),
+		parser:    newParser(cfg.Survey),
 		customIDs: newCustomIDs(),
 		summary:   counts{models: make(map[batch.Model]*batch.ModelDemand)},
 	}, nil
@@ -85,6 +85,9 @@ func (r *Reader) Next() (batch.Template, error) {
 		case len(bytes.TrimLeft(line, " \t\r")) == 0:
 		default:
 			if template, ok := r.request(line); ok {
+				if r.cfg.Survey != nil {
+					r.cfg.Survey.Add(template)
+				}
 				return template, nil
 			}
 		}
@@ -100,6 +103,9 @@ func (r *Reader) Summary() batch.FileSummary {
 	summary.SHA256 = [sha256.Size]byte(r.source.digest.Sum(nil))
 	if !r.mixed {
 		summary.Endpoint = r.url
+	}
+	if r.cfg.Survey != nil {
+		summary.Survey = r.cfg.Survey.Survey()
 	}
 	return summary
 }

@@ -86,7 +86,7 @@ func (r *templateRows) Values() ([]any, error) {
 
 const (
 	finishFileSQL = `
-UPDATE files SET status = 'ready', bytes = $2, requests = $3, sha256 = $4, endpoint = $5, touched_at = now(),
+UPDATE files SET status = 'ready', bytes = $2, requests = $3, sha256 = $4, endpoint = $5, survey = $6::text::jsonb, touched_at = now(),
        expires_at = COALESCE(expires_at, now() + interval '30 days')
  WHERE id = $1 AND status = 'uploading'
 RETURNING created_by`
@@ -101,7 +101,11 @@ func (s *Store) FinishFile(ctx context.Context, id batch.FileID, f batch.FileSum
 
 func finishFile(ctx context.Context, tx pgx.Tx, id batch.FileID, f batch.FileSummary) error {
 	var owner string
-	err := tx.QueryRow(ctx, finishFileSQL, [16]byte(id), f.Bytes, f.Requests, f.SHA256[:], f.Endpoint).Scan(&owner)
+	survey, err := encodeSurvey(f.Survey)
+	if err != nil {
+		return fmt.Errorf("finishing file: %w", err)
+	}
+	err = tx.QueryRow(ctx, finishFileSQL, [16]byte(id), f.Bytes, f.Requests, f.SHA256[:], f.Endpoint, survey).Scan(&owner)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("finishing file: %s is not being uploaded: %w", id, batch.ErrFileState)
 	}

@@ -37,9 +37,13 @@ func SubmitTx(ctx context.Context, tx pgx.Tx, filename string, templates []batch
 	if err != nil {
 		return batch.ID{}, false, fmt.Errorf("submitting: %w", err)
 	}
+	survey, err := encodeSurvey(summary.Survey)
+	if err != nil {
+		return batch.ID{}, false, fmt.Errorf("submitting: %w", err)
+	}
 	// No statement looks at the answer of another, so all are sent at once.
 	var b pgx.Batch
-	b.Queue(readyFileSQL, [16]byte(n.File), filename, n.CreatedBy, summary.Bytes, summary.Requests, summary.SHA256[:], summary.Endpoint)
+	b.Queue(readyFileSQL, [16]byte(n.File), filename, n.CreatedBy, summary.Bytes, summary.Requests, summary.SHA256[:], summary.Endpoint, survey)
 	if len(templates) <= inlineTemplates {
 		queueTemplates(&b, n.File, templates)
 	} else if _, err := tx.CopyFrom(ctx, pgx.Identifier{"templates"}, templateColumns, &templateRows{file: [16]byte(n.File), templates: templates}); err != nil {
@@ -59,8 +63,8 @@ const inlineTemplates = 100
 
 const (
 	readyFileSQL = `
-INSERT INTO files (id, status, filename, created_by, bytes, requests, sha256, endpoint, expires_at)
-VALUES ($1, 'ready', $2, $3, $4, $5, $6, $7, now() + interval '30 days')`
+INSERT INTO files (id, status, filename, created_by, bytes, requests, sha256, endpoint, survey, expires_at)
+VALUES ($1, 'ready', $2, $3, $4, $5, $6, $7, $8::text::jsonb, now() + interval '30 days')`
 
 	insertTemplatesSQL = `
 INSERT INTO templates (file_id, line, model, custom_id, method, path, body)

@@ -15,77 +15,63 @@ import (
 	"fusillade/internal/upstream"
 )
 
-// File is what a file asks for. Tokens are estimated, as for rate limits.
-type File struct {
-	Requests int    `json:"requests"`
-	Bytes    int64  `json:"bytes"`
-	Endpoint string `json:"endpoint,omitempty"` // of all requests; empty: they have several
-	// Repeated are requests with the same body as an earlier one.
-	Repeated int     `json:"repeated_bodies"`
-	Models   []Model `json:"models"` // by name
+// maxBodies bounds how many bodies are compared, at 8 bytes each.
+const maxBodies = 1 << 20
+
+// Counter adds up requests as a file is read: jsonl.Config.Survey. It holds some
+// 10 MB at most. It is not safe for concurrent use.
+type Counter struct {
+	models    map[batch.Model]*batch.ModelSurvey
+	last      *batch.ModelSurvey // of the latest request
+	seed      maphash.Seed
+	bodies    []uint64 // hashes
+	maxBodies int
+	full      bool             // a body was not compared
+	answers   upstream.Answers // of the body being read
 }
 
-// Model is what a file asks one model for.
-type Model struct {
-	Model        batch.Model `json:"model"`
-	Requests     int         `json:"requests"`
-	PromptTokens int64       `json:"prompt_tokens"`
-	// CompletionTokens are the most that the requests allow. Unbounded ones, which
-	// set no max_tokens or the like, count as 512 tokens each.
-	CompletionTokens int64 `json:"max_completion_tokens"`
-	Unbounded        int   `json:"unbounded_requests"`
-	LongestPrompt    int64 `json:"longest_prompt_tokens"`
-	LongestLine      int32 `json:"longest_prompt_line"`
-	// Cost is what these tokens cost; nil: the model has no price.
-	Cost *batch.Money `json:"cost_millionths,omitempty"`
-}
-
-// Read reads a file to its end. It returns what the reader returns for a file
-// that is not good, a *jsonl.InvalidFileError among them.
-func Read(ctx context.Context, r *jsonl.Reader, prices batch.Prices) (File, error) {
-	models := make(map[batch.Model]*Model)
-	seed := maphash.MakeSeed()
-	bodies := make(map[uint64]struct{})
-	var f File
-	for {
-		template, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return File{}, err
-		}
-		m := models[template.Model]
-		if m == nil {
-			m = &Model{Model: template.Model}
-			models[template.Model] = m
-		}
-		m.add(template)
-		// Two bodies of a million with one hash of 64 bits are as good as impossible.
-		sum := maphash.Bytes(seed, template.Body)
-		if _, found := bodies[sum]; found {
-			f.Repeated++
-		}
-		bodies[sum] = struct{}{}
+// NewCounter returns a Counter of no request.
+func NewCounter() *Counter {
+	return &Counter{
+		models: make(map[batch.Model]*batch.ModelSurvey), seed: maphash.MakeSeed(), maxBodies: maxBodies,
 	}
-	summary := r.Summary()
-	f.Requests, f.Bytes, f.Endpoint = summary.Requests, summary.Bytes, summary.Endpoint
-	for _, m := range models {
-		if price, ok := prices.Of(m.Model); ok {
-			cost := price.Cost(m.PromptTokens, m.CompletionTokens)
-			m.Cost = &cost
-		}
-		f.Models = append(f.Models, *m)
-	}
-	slices.SortFunc(f.Models, func(a, b Model) int { return cmp.Compare(a.Model, b.Model) })
-	return f, nil
 }
 
-func (m *Model) add(t batch.Template) {
-	prompt, completion, bounded := upstream.EstimateUse(t.Path, t.Body)
+// Member reads a member of the next request's body.
+func (c *Counter) Member(key, value []byte) { c.answers.Member(key, value) }
+
+// Add counts a request whose members were read. It keeps nothing of its body.
+func (c *Counter) Add(t batch.Template) {
+	if c.last == nil || c.last.Model != t.Model {
+		if c.last = c.models[t.Model]; c.last == nil {
+			c.last = &batch.ModelSurvey{Model: t.Model}
+			c.models[t.Model] = c.last
+		}
+	}
+	c.count(c.last, t)
+	if len(c.bodies) == c.maxBodies {
+		c.full = true
+		return
+	}
+	// Two bodies of a million with one hash of 64 bits are as good as impossible.
+	c.bodies = append(c.bodies, maphash.Bytes(c.seed, t.Body))
+}
+
+// repeated is how many bodies are those of earlier requests. Sorting them at the end
+// takes half the time and memory of a map.
+func (c *Counter) repeated() (n int) {
+	slices.Sort(c.bodies)
+	for i := 1; i < len(c.bodies); i++ {
+		if c.bodies[i] == c.bodies[i-1] {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *Counter) count(m *batch.ModelSurvey, t batch.Template) {
+	prompt, completion, bounded := c.answers.EstimateUse(t.Path, t.Body)
+	c.answers = upstream.Answers{}
 	m.Requests++
 	m.PromptTokens += prompt
 	m.CompletionTokens += completion
@@ -95,4 +81,42 @@ func (m *Model) add(t batch.Template) {
 	if prompt > m.LongestPrompt {
 		m.LongestPrompt, m.LongestLine = prompt, t.Line
 	}
+}
+
+// Survey is what the requests so far ask for, without costs.
+func (c *Counter) Survey() *batch.Survey {
+	s := &batch.Survey{Repeated: c.repeated(), RepeatedAtLeast: c.full, Models: make([]batch.ModelSurvey, 0, len(c.models))}
+	for _, m := range c.models {
+		s.Models = append(s.Models, *m)
+	}
+	slices.SortFunc(s.Models, func(a, b batch.ModelSurvey) int { return cmp.Compare(a.Model, b.Model) })
+	return s
+}
+
+// File is what a whole file asks for.
+type File struct {
+	Requests int    `json:"requests"`
+	Bytes    int64  `json:"bytes"`
+	Endpoint string `json:"endpoint,omitempty"` // of all requests; empty: they have several
+	batch.Survey
+}
+
+// Read reads a file to its end; cfg's Survey is its own. It returns what the reader
+// returns for a file that is not good, a *jsonl.InvalidFileError among them.
+func Read(ctx context.Context, file io.Reader, cfg jsonl.Config, prices batch.Prices) (File, error) {
+	cfg.Survey = NewCounter()
+	r, err := jsonl.NewReader(file, cfg)
+	if err != nil {
+		return File{}, err
+	}
+	for err == nil {
+		if _, err = r.Next(); err == nil {
+			err = ctx.Err()
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		return File{}, err
+	}
+	s := r.Summary()
+	return File{Requests: s.Requests, Bytes: s.Bytes, Endpoint: s.Endpoint, Survey: s.Survey.WithPrices(prices)}, nil
 }

@@ -25,8 +25,17 @@ func lineOf(text string) int32 {
 const filesShown = 50
 
 type filesData struct {
-	Files []postgres.File
-	Older string
+	Files  []fileRow
+	Older  string
+	Priced bool // a model of theirs has a price
+}
+
+// fileRow is a file and what its requests ask for.
+type fileRow struct {
+	postgres.File
+	Survey *batch.Survey // nil: it was not surveyed
+	Total  batch.SurveyTotal
+	Cost   string // at most, by the prices of now; empty: no model has one
 }
 
 func (filesData) Ended() bool { return true }
@@ -38,9 +47,28 @@ func (u *UI) files(r *http.Request, who api.Caller) (any, error) {
 		q.After = &postgres.ListedFile{File: postgres.File{ID: id}}
 	}
 	list, err := u.cfg.Store.ListFiles(r.Context(), q)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]batch.FileID, min(len(list), filesShown))
+	for i := range ids {
+		ids[i] = list[i].ID
+	}
+	surveys, err := u.cfg.Store.FileSurveys(r.Context(), ids...)
 	var d filesData
-	for _, f := range list[:min(len(list), filesShown)] {
-		d.Files = append(d.Files, f.File)
+	for i, id := range ids {
+		row := fileRow{File: list[i].File}
+		if s, there := surveys[id]; there {
+			s = s.WithPrices(u.cfg.Prices)
+			row.Survey, row.Total = &s, s.Total()
+			if s.Priced() {
+				row.Cost, d.Priced = row.Total.Cost.String(), true
+				if row.Total.Unpriced > 0 {
+					row.Cost += " + ?"
+				}
+			}
+		}
+		d.Files = append(d.Files, row)
 	}
 	if len(list) > filesShown {
 		d.Older = "/ui/files?after=" + d.Files[filesShown-1].ID.String()

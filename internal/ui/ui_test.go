@@ -228,6 +228,25 @@ func TestSwitchedOff(t *testing.T) {
 	}
 }
 
+// Files are listed with what they ask for, and what that costs at most.
+func TestFilesAreSurveyed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(s *config.Standalone) { s.ModelPrices = config.ModelPrices{"gpt": {Completion: 1_000_000_000}} })
+	alice := w.signedIn(w.Key("alice", false))
+	alice.upload(lines(3, "gpt", "hello"))
+	alice.get("/ui/files").has(t, "Prompt tokens", ">≤ 1", "536<", `<td class="n">2</td>`, "≤ 1.536<")
+	alice.upload(lines(1, "other", "hello"))
+	if a := alice.get("/ui/files"); !strings.Contains(a.body, "≤ 512<") || !strings.Contains(a.body, `<td class="n">–</td>`) {
+		t.Errorf("a model without a price: %s", a.body)
+	}
+	if _, err := w.DB.Exec(t.Context(), `UPDATE files SET survey = NULL`); err != nil {
+		t.Fatal(err)
+	}
+	if a := alice.get("/ui/files"); a.status != http.StatusOK || strings.Contains(a.body, "Cost") || !strings.Contains(a.body, "requests.jsonl") {
+		t.Errorf("files of an earlier release: %d %s", a.status, a.body)
+	}
+}
+
 // A batch shows its budget, what of it is spent, and when it was.
 func TestBudgetIsShown(t *testing.T) {
 	t.Parallel()

@@ -32,28 +32,44 @@ func EstimateTokens(path string, body []byte) int64 {
 // max_completion_tokens or max_output_tokens, or, where none of them bounds it,
 // 512. It does not look at prompts but for what is no text in them.
 func EstimateUse(path string, body []byte) (prompt, completion int64, bounded bool) {
-	output, n := int64(0), int64(1)
+	var answers Answers
 	for fields := newFieldScanner(body); ; {
 		key, value, ok := fields.next()
 		if !ok {
-			break
+			return answers.EstimateUse(path, body)
 		}
-		switch string(key) {
-		case "max_tokens", "max_completion_tokens", "max_output_tokens":
-			if most := readCount(value); most > 0 {
-				output, bounded = max(output, most), true
-			}
-		case "n":
-			n = min(max(readCount(value), 1), 1024)
-		}
+		answers.Member(key, value)
 	}
+}
+
+// Answers are how many answers a body asks for and how long they may be, for who
+// walks its members anyway. The zero value is that of a body without members.
+type Answers struct {
+	most int64 // tokens of each; 0: not bounded
+	n    int64 // 0: one
+}
+
+// Member reads a member of the body: its key as written, without quotes, and its
+// value as written.
+func (a *Answers) Member(key, value []byte) {
+	switch string(key) {
+	case "max_tokens", "max_completion_tokens", "max_output_tokens":
+		a.most = max(a.most, readCount(value))
+	case "n":
+		a.n = min(readCount(value), 1024)
+	}
+}
+
+// EstimateUse is EstimateUse of the body whose members were read.
+func (a Answers) EstimateUse(path string, body []byte) (prompt, completion int64, bounded bool) {
+	output, bounded := a.most, a.most > 0
 	switch {
 	case !answersInTokens(path):
 		output, bounded = 0, true
 	case !bounded:
 		output = unboundedOutput
 	}
-	return promptTokens(body), min(output, maxEstimate/1024) * n, bounded
+	return promptTokens(body), min(output, maxEstimate/1024) * max(a.n, 1), bounded
 }
 
 // answersInTokens reports whether the answers of a path are generated.

@@ -1,0 +1,8 @@
+package survey
+
+// NewBoundedCounter compares this many bodies.
+func NewBoundedCounter(bodies int) *Counter {
+	c := NewCounter()
+	c.maxBodies = bodies
+	return c
+}
