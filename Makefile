@@ -75,13 +75,13 @@ check: lint ## Run what each commit should pass: linters, and the tests that nee
 
 # The choices follow CHAOS_SEED, which is printed; RUN=PATTERN plays some faults.
 chaos: ## Break a cluster of real processes in every way, and check it (minutes)
-	CHAOS_BUILD=$(RACE) $(GO) test -tags chaos -count=1 -v -timeout 20m -parallel 3 -run '$(or $(RUN),.)' ./e2e/chaos
+	CHAOS_BUILD=$(RACE) $(GO) test -tags chaos -count=1 -v -timeout 20m -parallel 3 -run '$(or $(value RUN),.)' ./e2e/chaos
 
 rates: ## Hold rate limits to their promise for MINUTES (10), on a cluster of real processes
 	RATES_MINUTES=$(MINUTES) $(GO) test -tags rates -count=1 -v -timeout 75m ./e2e/rates
 
 neighbours: ## Have owners hurt others, on a cluster of real processes, and measure it
-	$(GO) test -tags neighbours -count=1 -v -timeout 20m -run '$(or $(RUN),.)' ./e2e/neighbours
+	$(GO) test -tags neighbours -count=1 -v -timeout 20m -run '$(or $(value RUN),.)' ./e2e/neighbours
 
 mutations: ## Take the fence apart, one condition at a time: a test must fail each time
 	$(GO) test -count=1 -v -timeout 30m -run '^TestMutations$$' ./e2e/mutations -mutate
