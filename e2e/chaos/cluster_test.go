@@ -125,6 +125,7 @@ func newCluster(t *testing.T, o options) *cluster {
 	c.directEnv = append(base, "FUSILLADE_DATABASE_URL="+past, "FUSILLADE_NATS_URL="+brokerURL)
 	t.Cleanup(func() {
 		if t.Failed() {
+			c.describe()
 			for _, p := range c.processes() {
 				t.Logf("%s (pid %d) printed:\n%s", p.Name, p.PID(), p.Tail())
 			}

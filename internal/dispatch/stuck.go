@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"fusillade/internal/batch"
 	"fusillade/streams"
 )
@@ -15,10 +17,18 @@ type progress struct {
 	at        time.Time
 }
 
-// recreateStuckConsumers creates a consumer of the stream anew that is stuck: as
-// many messages are unacked as may be, pulls wait, none was delivered for two
-// leases, in which each must have been renewed, acked or redelivered, and no
-// request of the model is being worked on or waits out its backoff.
+// maxOverlooked is how many consumers are asked about at once that may overlook
+// messages; the others have their turn later.
+const maxOverlooked = 16
+
+// recreateStuckConsumers creates a consumer of the stream anew that is stuck, and
+// has delivered nothing for two leases, in which each message must have been
+// renewed, acked or redelivered. There are two kinds:
+//
+//   - as many messages are unacked as may be, pulls wait, and no request of the model
+//     is being worked on or waits out its backoff;
+//   - the stream has messages of the model, and the consumer knows of none: copies of
+//     a replicated store that were put back may differ from each other for good.
 //
 // A crash in the middle leaves no consumer, which the model's lane creates. The
 // deliveries of the new one are counted from 1, so a message whose request was
@@ -33,29 +43,8 @@ func (t *term) recreateStuckConsumers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	full := make(map[string]bool)
-	var stuck []batch.Model
-	for _, info := range list {
-		model := streams.ConsumerModel(info.Config)
-		if info.Stream != t.shard(model).Stream() || info.Config.MaxAckPending <= 0 || info.NumAckPending < info.Config.MaxAckPending {
-			continue
-		}
-		full[info.Name] = true
-		was, known := t.stood[info.Name]
-		switch {
-		case !known || was.delivered != info.Delivered.Consumer:
-			t.stood[info.Name] = progress{delivered: info.Delivered.Consumer, at: now}
-		case now.Sub(was.at) >= 2*t.cfg.Lease && info.NumWaiting > 0:
-			stuck = append(stuck, model)
-		}
-	}
-	for name := range t.stood {
-		if !full[name] {
-			delete(t.stood, name)
-		}
-	}
-	for _, model := range stuck {
+	full, overlooking := t.unmoved(list)
+	for _, model := range full {
 		working, err := t.cfg.Store.Working(ctx, model, t.cfg.StaleThreshold)
 		if err != nil {
 			return err
@@ -63,12 +52,82 @@ func (t *term) recreateStuckConsumers(ctx context.Context) error {
 		if working {
 			continue
 		}
-		if err := t.recreateConsumer(ctx, model); err != nil {
-			return fmt.Errorf("creating the consumer of model %q anew: %w", model, err)
+		if err := t.recreateStuck(ctx, model); err != nil {
+			return err
 		}
-		delete(t.stood, streams.ConsumerName(model))
-		t.cfg.Log.Error("the consumer of a model was stuck and was created anew", "model", model)
 	}
+	for _, model := range overlooking[:min(len(overlooking), maxOverlooked)] {
+		if queued, err := t.queued(ctx, model); err != nil {
+			return err
+		} else if queued {
+			if err := t.recreateStuck(ctx, model); err != nil {
+				return err
+			}
+			continue
+		}
+		name := streams.ConsumerName(model)
+		t.stood[name] = progress{delivered: t.stood[name].delivered, at: time.Now()}
+	}
+	return nil
+}
+
+// unmoved are the models whose consumers have delivered nothing for two leases: those
+// that are full, and those that may overlook messages, since their streams have more
+// than all of their consumers know of.
+func (t *term) unmoved(list []*jetstream.ConsumerInfo) (full, overlooking []batch.Model) {
+	known := make(map[string]uint64) // messages of each stream
+	for _, info := range list {
+		known[info.Stream] += info.NumPending + uint64(max(info.NumAckPending, 0)) //nolint:gosec // not negative
+	}
+	now := time.Now()
+	still := make(map[string]bool)
+	for _, info := range list {
+		model := streams.ConsumerModel(info.Config)
+		if info.Stream != t.shard(model).Stream() {
+			continue
+		}
+		isFull := info.Config.MaxAckPending > 0 && info.NumAckPending >= info.Config.MaxAckPending
+		stream := t.shards.infos[info.Stream]
+		overlooks := info.NumPending == 0 && info.NumAckPending == 0 && stream != nil && stream.State.Msgs > known[info.Stream]
+		if !isFull && !overlooks {
+			continue
+		}
+		still[info.Name] = true
+		was, seen := t.stood[info.Name]
+		switch {
+		case !seen || was.delivered != info.Delivered.Consumer:
+			t.stood[info.Name] = progress{delivered: info.Delivered.Consumer, at: now}
+		case now.Sub(was.at) < 2*t.cfg.Lease:
+		case overlooks:
+			overlooking = append(overlooking, model)
+		case info.NumWaiting > 0:
+			full = append(full, model)
+		}
+	}
+	for name := range t.stood {
+		if !still[name] {
+			delete(t.stood, name)
+		}
+	}
+	return full, overlooking
+}
+
+// queued reports whether the stream has messages of a model, as its leader knows.
+func (t *term) queued(ctx context.Context, model batch.Model) (bool, error) {
+	filter := t.shard(model).ConsumerConfig(model, 1, t.cfg.Lease).FilterSubject
+	info, err := t.stream(model).Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return false, fmt.Errorf("looking for messages of model %q: %w", model, err)
+	}
+	return len(info.State.Subjects) > 0, nil
+}
+
+func (t *term) recreateStuck(ctx context.Context, model batch.Model) error {
+	if err := t.recreateConsumer(ctx, model); err != nil {
+		return fmt.Errorf("creating the consumer of model %q anew: %w", model, err)
+	}
+	delete(t.stood, streams.ConsumerName(model))
+	t.cfg.Log.Error("the consumer of a model was stuck and was created anew", "model", model)
 	return nil
 }
 

@@ -107,6 +107,67 @@ func TestStuckConsumerIsCreatedAnew(t *testing.T) {
 	}
 }
 
+// So is one that knows of no message while the stream has some, as a copy of its
+// state may that is older, or newer, than the copy of the stream.
+func TestOverlookingConsumerIsCreatedAnew(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.start()
+	c.Begin(lines(4, testModel))
+	c.queued(4)
+	name := streams.ConsumerName(testModel)
+	until(t, "there is a consumer", func() bool { return !c.created().IsZero() })
+	consumer, err := c.Stream.Consumer(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlooks := consumer.CachedInfo().Config
+	overlooks.FilterSubject = streams.Shard(0).ModelSubjects("none")
+	if err := c.Stream.DeleteConsumer(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Stream.CreateConsumer(t.Context(), overlooks); err != nil {
+		t.Fatal(err)
+	}
+	before := c.created()
+	leader := &term{Dispatcher: c.onlooker(100 * time.Millisecond), stood: make(map[string]progress)}
+	until(t, "it is created anew", func() bool {
+		if err := leader.recreateStuckConsumers(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return c.created().After(before)
+	})
+	if n := len(c.take(testModel, 4)); n != 4 {
+		t.Errorf("%d messages are delivered, want 4", n)
+	}
+}
+
+// One that has delivered all there is stays.
+func TestIdleConsumerIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.start()
+	c.Begin(append(lines(3, testModel), lines(3, otherModel)...))
+	c.queued(6)
+	if n := len(c.take(testModel, 3)); n != 3 {
+		t.Fatalf("%d messages are delivered, want 3", n)
+	}
+	// The messages of the other model are known to nobody, so all are asked about.
+	if err := c.Stream.DeleteConsumer(t.Context(), streams.ConsumerName(otherModel)); err != nil {
+		t.Fatal(err)
+	}
+	before := c.created()
+	leader := &term{Dispatcher: c.onlooker(time.Nanosecond), stood: make(map[string]progress)}
+	for range 5 {
+		if err := leader.recreateStuckConsumers(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !c.created().Equal(before) {
+		t.Error("a consumer was created anew that has delivered all there is")
+	}
+}
+
 // A model that is down has its messages in backoff or in flight, and its consumer
 // is left alone; so is one that has not moved for less than two leases.
 func TestBusyConsumerIsLeftAlone(t *testing.T) {
