@@ -101,6 +101,10 @@ DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = silent, pg_catal
 	pool.Reset() // the next sessions begin so; those that there are, do not
 }
 
+// idle is for how long nothing happens before a submit: within it a consumer takes
+// what comes for one of many, and gathers more before it starts any.
+const idle = 100 * time.Millisecond
+
 // Time from the commit to the first call, on an idle system: with Postgres's
 // notification, and with the poll alone.
 func BenchmarkSubmitTxToCall(b *testing.B) {
@@ -145,6 +149,7 @@ func BenchmarkSubmitTxToCall(b *testing.B) {
 			wait(id)
 			var times []time.Duration
 			for b.Loop() {
+				<-time.After(idle)
 				committed, id := submit()
 				times = append(times, (<-called).Sub(committed))
 				wait(id)
