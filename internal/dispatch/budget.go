@@ -43,10 +43,7 @@ func (d *Dispatcher) endOverBudget(ctx context.Context) {
 		ended, err := d.cfg.Store.EndOverBudget(ctx, budgetPage)
 		for _, e := range ended {
 			d.cfg.Log.Info("the budget of a batch is spent: what was not being called is canceled", "batch_id", e.Batch, "requests", e.Requests, "finished", e.Finished)
-			if e.Finished {
-				d.purgeMessages(ctx, e.Batch)
-			}
-			d.hintEnded(e.Batch)
+			d.dropEnded(ctx, e)
 		}
 		d.report(ctx, "what exceeds budgets could not be ended", err)
 		if err != nil || len(ended) < budgetPage {

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
 	"fusillade/streams"
 )
 
@@ -29,11 +30,7 @@ func (d *Dispatcher) expire(ctx context.Context) {
 		for _, e := range expired {
 			d.cfg.Log.Info("batch expired", "batch_id", e.Batch, "requests", e.Requests, "finished", e.Finished)
 			d.traceExpiry(ctx, began, e)
-			// Requests that are being called still need their messages.
-			if e.Finished {
-				d.purgeMessages(ctx, e.Batch)
-			}
-			d.hintEnded(e.Batch)
+			d.dropEnded(ctx, e)
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -45,6 +42,15 @@ func (d *Dispatcher) expire(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// dropEnded takes what ended off the stream, and tells consumers. Requests that are
+// being called still need their messages.
+func (d *Dispatcher) dropEnded(ctx context.Context, e postgres.EndedBatch) {
+	if e.Finished {
+		d.purgeMessages(ctx, e.Batch)
+	}
+	d.hintEnded(e.Batch)
 }
 
 // hintEnded tells consumers that requests of the batch have finished, after the

@@ -86,7 +86,7 @@ func endPublish(span trace.Span, err error) {
 
 // traceExpiry makes the span of a batch of which requests expired, with a link to
 // its creation.
-func (d *Dispatcher) traceExpiry(ctx context.Context, began time.Time, e postgres.Expiry) {
+func (d *Dispatcher) traceExpiry(ctx context.Context, began time.Time, e postgres.EndedBatch) {
 	if d.cfg.Tracer == nil {
 		return
 	}

@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -96,68 +94,15 @@ func setBudget(ctx context.Context, tx pgx.Tx, id batch.ID, budget batch.Budget)
 	return spent, err
 }
 
-// Overspent is a batch of which requests ended because its budget is spent.
-type Overspent struct {
-	Batch    batch.ID
-	Requests int  // that ended now
-	Finished bool // the batch has finished with them; else calls are in flight
-}
-
 // EndOverBudget ends what is left of up to n batches whose budget is spent, but for
 // the requests that are processing: those finish as their calls do. What is released
 // of them, for another attempt or by a consumer that stops, ends at the next call.
 //
-// It returns the batches of which something ended, also with an error: one that
-// fails does not keep it from the others. A batch with very many live requests takes
-// several transactions; after a crash in between the next call goes on.
-func (s *Store) EndOverBudget(ctx context.Context, n int) ([]Overspent, error) {
-	var out []Overspent
-	var failed []error
-	for ctx.Err() == nil {
-		ids, err := s.batchIDs(ctx, exceededSQL, len(failed), n)
-		if err != nil {
-			failed = append(failed, fmt.Errorf("looking for spent budgets: %w", err))
-			break
-		}
-		before := len(failed)
-		for _, id := range ids {
-			e, err := s.endOverBudget(ctx, id)
-			if err != nil && !errors.Is(err, batch.ErrNotFound) { // deleted since
-				failed = append(failed, fmt.Errorf("ending what exceeds the budget of %s: %w", id, err))
-			}
-			if e.Requests > 0 {
-				out = append(out, e)
-			}
-		}
-		if len(ids) < n || len(failed) == before || len(failed) >= maxFailures {
-			break
-		}
-	}
-	return out, errors.Join(failed...)
-}
-
-func (s *Store) endOverBudget(ctx context.Context, id batch.ID) (Overspent, error) {
-	e := Overspent{Batch: id}
-	for more := true; more; {
-		var done slice
-		err := s.inTx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-			done = slice{}
-			if _, err := lockBatch(ctx, tx, id); err != nil {
-				return err
-			}
-			var exceeded bool
-			err := tx.QueryRow(ctx, isExceededSQL, [16]byte(id)).Scan(&exceeded)
-			if err == nil && exceeded {
-				done, err = s.finishSlice(ctx, tx, id, asOverBudget)
-			}
-			return err
-		})
-		if err != nil {
-			return e, err
-		}
-		e.Requests += done.finished
-		e.Finished = done.status.Terminal()
-		more = done.full && !e.Finished
-	}
-	return e, nil
+// It returns the batches of which something ended, also with an error, as endBatches
+// does.
+func (s *Store) EndOverBudget(ctx context.Context, n int) ([]EndedBatch, error) {
+	return s.endBatches(ctx, n, outsidePass{
+		listSQL: exceededSQL, isDueSQL: isExceededSQL, as: asOverBudget,
+		list: "looking for spent budgets", end: "ending what exceeds the budget of",
+	})
 }

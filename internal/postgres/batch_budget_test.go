@@ -57,7 +57,7 @@ func flush(t testing.TB, s *Store, d batch.DaemonID, id batch.ID, completions []
 	return written[batch.RequestID{Batch: id}]
 }
 
-func endOverBudget(t testing.TB, s *Store) []Overspent {
+func endOverBudget(t testing.TB, s *Store) []EndedBatch {
 	t.Helper()
 	ended, err := s.EndOverBudget(t.Context(), 100)
 	if err != nil {
@@ -107,7 +107,7 @@ func TestBudgetSpent(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	check(t, s)
-	if got := endOverBudget(t, s); len(got) != 1 || got[0] != (Overspent{Batch: id, Requests: 32}) {
+	if got := endOverBudget(t, s); len(got) != 1 || got[0] != (EndedBatch{Batch: id, Requests: 32}) {
 		t.Fatalf("ended %+v", got)
 	}
 	check(t, s)
@@ -128,7 +128,7 @@ func TestBudgetSpent(t *testing.T) {
 	if _, err := s.Finish(t.Context(), d, nil, []Release{{Delivery: calls[5], Retry: true, Due: true, Reason: batch.Timeout}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := endOverBudget(t, s); len(got) != 1 || got[0] != (Overspent{Batch: id, Requests: 1}) {
+	if got := endOverBudget(t, s); len(got) != 1 || got[0] != (EndedBatch{Batch: id, Requests: 1}) {
 		t.Errorf("ended %+v of what was released", got)
 	}
 	flush(t, s, d, id, using(100, calls[6], calls[7]))
@@ -304,7 +304,7 @@ func TestBudgetIsTakenUpAfterACrash(t *testing.T) {
 	if c := counts(t, s, id); c.Canceled != 13 || c.Pending != 0 || c.InProgress != 16 {
 		t.Errorf("after a slice: %+v", c)
 	}
-	if got := endOverBudget(t, s); len(got) != 1 || got[0] != (Overspent{Batch: id, Requests: 15}) {
+	if got := endOverBudget(t, s); len(got) != 1 || got[0] != (EndedBatch{Batch: id, Requests: 15}) {
 		t.Errorf("ended %+v", got)
 	}
 	flush(t, s, d, id, using(10, calls[1]))

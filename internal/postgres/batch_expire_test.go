@@ -18,7 +18,7 @@ func overdue(t testing.TB, s *Store, id batch.ID, by time.Duration) {
 }
 
 // expireNow expires a batch whatever its deadline is.
-func expireNow(t testing.TB, s *Store, id batch.ID) []Expiry {
+func expireNow(t testing.TB, s *Store, id batch.ID) []EndedBatch {
 	t.Helper()
 	overdue(t, s, id, time.Second)
 	got, err := s.ExpireBatches(t.Context(), 0, 100)
@@ -42,7 +42,7 @@ func TestExpireBatches(t *testing.T) {
 		t.Fatalf("expired %+v within the grace, %v", got, err)
 	}
 	got, err := s.ExpireBatches(t.Context(), 30*time.Second, 100)
-	if err != nil || len(got) != 1 || got[0] != (Expiry{Batch: id, Requests: 32}) {
+	if err != nil || len(got) != 1 || got[0] != (EndedBatch{Batch: id, Requests: 32}) {
 		t.Fatalf("expired %+v, %v", got, err)
 	}
 	check(t, s)
@@ -60,7 +60,7 @@ func TestExpireBatches(t *testing.T) {
 	if _, err := s.Finish(t.Context(), d, nil, []Release{{Delivery: processing[2]}}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.ExpireBatches(t.Context(), 0, 100); err != nil || len(got) != 1 || got[0] != (Expiry{Batch: id, Requests: 1}) {
+	if got, err := s.ExpireBatches(t.Context(), 0, 100); err != nil || len(got) != 1 || got[0] != (EndedBatch{Batch: id, Requests: 1}) {
 		t.Errorf("expired %+v of what was released, %v", got, err)
 	}
 	finish(t, s, d, endings(completed, processing[3:])...)
@@ -157,7 +157,7 @@ func TestExpireBatchesLooksAgainUnderTheLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	type answer struct {
-		expired []Expiry
+		expired []EndedBatch
 		err     error
 	}
 	answered := make(chan answer, 1)

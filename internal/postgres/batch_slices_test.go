@@ -137,7 +137,7 @@ func TestCancelOfWhatCompletesMeanwhile(t *testing.T) {
 func TestDeleteAndExpireGoInSlices(t *testing.T) {
 	t.Parallel()
 	s, _, id, _ := sliced(t)
-	if got := expireNow(t, s, id); len(got) != 1 || got[0] != (Expiry{Batch: id, Requests: 10}) {
+	if got := expireNow(t, s, id); len(got) != 1 || got[0] != (EndedBatch{Batch: id, Requests: 10}) {
 		t.Errorf("expired %+v", got)
 	}
 	check(t, s)

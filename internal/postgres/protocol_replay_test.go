@@ -200,7 +200,7 @@ func (w *replay) change(c protocol.Statement) error {
 		})
 	case protocol.CallExpireSlice:
 		err = w.sliced(func(ctx context.Context, tx pgx.Tx) error {
-			_, err := s.expireSlice(ctx, tx, id, 0)
+			_, err := s.endSlice(ctx, tx, id, expiryPass(0))
 			return err
 		})
 	case protocol.CallCancelRequests:

@@ -79,11 +79,11 @@ func (w *world) expire(t *rapid.T) {
 	}
 	want += len(w.pending(id))
 	w.skip(id, batch.Expired)
-	var expired Expiry
+	var expired EndedBatch
 	if want > 0 {
-		expired = Expiry{Batch: id, Requests: want, Finished: w.over(id)}
+		expired = EndedBatch{Batch: id, Requests: want, Finished: w.over(id)}
 	}
-	i := slices.IndexFunc(got, func(e Expiry) bool { return e.Batch == id })
+	i := slices.IndexFunc(got, func(e EndedBatch) bool { return e.Batch == id })
 	if i >= 0 != (want > 0) || i >= 0 && got[i] != expired {
 		t.Fatalf("expired %+v, want %+v", got, expired)
 	}
