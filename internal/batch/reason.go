@@ -97,7 +97,7 @@ var Reasons = []ReasonInfo{
 	},
 	{
 		MalformedAnswer, true, 10, "The model endpoint answered with status {status}, and the body is not an answer to such a request",
-		"The body of a success is no JSON object with the member that carries the answer, such as a page of HTML. It is retried at most 10 times.",
+		"The body of a success is no JSON object with the member that carries the answer, such as a page of HTML, or has not one element for each input, as embeddings must. It is retried at most 10 times.",
 	},
 	{
 		LocalError, true, 0, "The process that made the call had no file descriptors or ports left",

@@ -22,7 +22,7 @@ type verdict struct {
 // checkAnswer tells an answer from what merely has a success status: pages of
 // balancers and logins, errors in words or as an object, streams that nobody
 // asked for, bodies that break off.
-func checkAnswer(path string, resp *http.Response, body []byte, m *members, retried func(status int) bool) verdict {
+func checkAnswer(request *Request, resp *http.Response, body []byte, m *members, retried func(status int) bool) verdict {
 	if !mayAnswer(resp.StatusCode) {
 		return verdict{batch.NoAnswer, ""}
 	}
@@ -30,14 +30,17 @@ func checkAnswer(path string, resp *http.Response, body []byte, m *members, retr
 	if len(trimmed) == 0 {
 		return verdict{batch.NoAnswer, "an empty body"}
 	}
-	kind := answerKindOf(path)
+	kind := answerKindOf(request.Path)
 	if v := checkForm(resp.Header.Get("Content-Type"), trimmed, kind.list, retried); v.reason != "" {
 		return v
 	}
 	if trimmed[0] == '[' {
 		return kind.checkList(trimmed)
 	}
-	return checkMembers(path, m, retried)
+	if v := checkMembers(request.Path, m, retried); v.reason != "" {
+		return v
+	}
+	return kind.checkNumber(request.Body, m)
 }
 
 // mayAnswer holds for the success statuses that do not say themselves that there
@@ -64,7 +67,7 @@ func checkForm(contentType string, body []byte, list bool, retried func(status i
 	switch {
 	case body[0] == '<':
 		return verdict{batch.MalformedAnswer, "a page of HTML or XML"}
-	case bytes.HasPrefix(body, []byte("\xef\xbb\xbf")):
+	case bytes.HasPrefix(body, byteOrderMark):
 		return verdict{batch.MalformedAnswer, "a body that begins with a byte order mark"}
 	}
 	if body[0] == '{' && jsontext.Value(body).IsValid(jsonOptions) {
@@ -148,8 +151,7 @@ func checkMembers(path string, m *members, retried func(int) bool) verdict {
 // write what is not a number as null.
 func isEmbedding(value []byte) bool {
 	if value[0] == '[' {
-		first := firstElement(value)
-		return len(first) > 0 && string(first) != "null"
+		return len(firstElement(value)) > 0 && !bytes.Contains(value, []byte("null"))
 	}
 	return value[0] == '"' && len(value) > len(`""`)
 }
@@ -168,9 +170,7 @@ func checkStatus(m *members) verdict {
 }
 
 // checkChoices makes sure that each choice has what its path's choices carry: an
-// object "message" that has a member, or a string "text". One that ended with
-// "error", or with "abort", which engines write when they stop or drop a
-// request, is none.
+// object "message" that has a member, or a string "text". One that broke off is none.
 func checkChoices(path string, choices []byte, retried func(int) bool) verdict {
 	carrier, isCarrier := "text", func(value []byte) bool { return value[0] == '"' }
 	if strings.HasSuffix(path, "/chat/completions") {
@@ -186,7 +186,7 @@ func checkChoices(path string, choices []byte, retried func(int) bool) verdict {
 			}
 			switch string(key) {
 			case "finish_reason":
-				if reason := readString(value); reason == "error" || reason == "abort" {
+				if reason := readString(value); brokeOff(reason) {
 					v = verdict{batch.RetriableErrorBody, `a choice whose finish_reason is "` + reason + `"`}
 				}
 			case "error":
@@ -202,6 +202,19 @@ func checkChoices(path string, choices []byte, retried func(int) bool) verdict {
 		}
 	})
 	return v
+}
+
+// brokeOff holds for the reasons that say that an engine did not end a text but
+// stopped, dropped the request or lacked something. Those of limits and filters are
+// ends. vLLM and SGLang write abort, DeepSeek insufficient_system_resource:
+// https://api-docs.deepseek.com/api/create-chat-completion.
+func brokeOff(reason string) bool {
+	switch strings.ToLower(reason) {
+	case "error", "server_error", "internal_error", "abort", "aborted", "cancelled", "canceled", "timeout",
+		"insufficient_system_resource", "engine_overloaded", "overloaded":
+		return true
+	}
+	return false
 }
 
 // checkElements makes sure that all elements are objects, and that they have a

@@ -131,7 +131,7 @@ func TestAnswers(t *testing.T) {
 		{"/v1/chat/completions", json, 200, okBody + "garbage", batch.MalformedAnswer},
 		{"/v1/chat/completions", json, 200, okBody + "\x00", batch.MalformedAnswer},
 		{"/v1/chat/completions", json, 200, ")]}',\n" + okBody, batch.MalformedAnswer},
-		{"/v1/chat/completions", json, 200, "\xff\xfe{\x00}\x00", batch.MalformedAnswer},
+		{"/v1/chat/completions", json, 200, "\xff\xfe{\x00\"\x00", batch.MalformedAnswer},
 		{"/v1/completions", json, 200, `{"choices":[{"text":null}]}`, batch.MalformedAnswer},
 		{"/v1/embeddings", json, 200, `{"data":[]}`, batch.MalformedAnswer},
 		{"/v1/embeddings", json, 200, `{"data":[{"embedding":[]}]}`, batch.MalformedAnswer},
@@ -305,6 +305,13 @@ func brotlied(body string) string {
 	return compressed(body, func(w io.Writer) io.WriteCloser { return brotli.NewWriter(w) })
 }
 
+// wrongSum changes the checksum of a gzip member.
+func wrongSum(member string) string {
+	b := []byte(member)
+	b[len(b)-8] ^= 1
+	return string(b)
+}
+
 func TestEncodings(t *testing.T) {
 	t.Parallel()
 	raw := compressed(okBody, func(w io.Writer) io.WriteCloser {
@@ -338,7 +345,22 @@ func TestEncodings(t *testing.T) {
 		{"rot13", okBody, 200, batch.UnknownEncoding, ""},
 		{"rot13", okBody, 400, batch.NonRetriableHTTPStatus, ""},
 		{"gzip, gzip, gzip, gzip", okBody, 200, batch.UnknownEncoding, ""},
-		{"gzip", okBody, 200, batch.MalformedAnswer, ""},
+		{"gzip", okBody, 200, "", okBody}, // undone on the way
+		{"gzip", "\n  " + okBody, 200, "", "\n  " + okBody},
+		{"zstd", okBody, 200, "", okBody},
+		{"br", okBody, 200, "", okBody},
+		{"deflate", okBody, 200, "", okBody},
+		{"gzip", "<html>", 502, batch.RetriableHTTPStatus, "<html>"},
+		{"gzip", "neither gzip nor JSON", 200, batch.MalformedAnswer, ""},
+		{"gzip", gzipped(okBody[:20]) + gzipped(okBody[20:]), 200, "", okBody},
+		{"gzip", gzipped(okBody) + strings.Repeat("\x00", 20), 200, "", okBody},
+		{"gzip", gzipped(okBody) + "what a proxy adds", 200, "", okBody},
+		{"gzip", gzipped(okBody[:20]) + gzipped(okBody[20:])[:15], 200, batch.NetworkError, ""},
+		{"gzip", gzipped(""), 200, batch.NoAnswer, ""},
+		{"gzip", "", 200, batch.NoAnswer, ""},
+		{"deflate", gzipped(okBody), 200, "", okBody},
+		{"gzip, identity", gzipped(okBody), 200, "", okBody},
+		{"gzip", wrongSum(gzipped(okBody)), 200, batch.MalformedAnswer, ""},
 		{"gzip", gzipped(okBody)[:40], 200, batch.NetworkError, ""},
 		{"br", brotlied(okBody)[:20], 200, batch.NetworkError, ""},
 		{"zstd", zstandard(okBody)[:20], 200, batch.NetworkError, ""},

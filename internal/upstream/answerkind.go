@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -18,6 +19,10 @@ type answerKind struct {
 	list   bool // the answer may be the array itself, without a member
 	// element are members of which each element has one; none: any object is one.
 	element []string
+	// inputs is the member of the request with what has an element of the answer
+	// each; empty: nothing tells how many there are. Of a prompt there may be several.
+	inputs  string
+	several bool
 }
 
 // answerKinds: of two that end a path the first counts. OpenAI's shapes, those of
@@ -26,16 +31,16 @@ type answerKind struct {
 // "embedding".
 var answerKinds = []answerKind{
 	{path: "/chat/completions", member: "choices"},
-	{path: "/completions", member: "choices"},
-	{path: "/embeddings", member: "data"},
+	{path: "/completions", member: "choices", inputs: "prompt", several: true},
+	{path: "/embeddings", member: "data", inputs: "input"},
 	{path: "/responses", member: "output"},
-	{path: "/moderations", member: "results", element: []string{"flagged", "categories"}},
+	{path: "/moderations", member: "results", element: []string{"flagged", "categories"}, inputs: "input"},
 	{path: "/images/generations", member: "data", element: []string{"b64_json", "url"}},
 	{path: "/images/edits", member: "data", element: []string{"b64_json", "url"}},
 	{path: "/rerank", member: "results", others: []string{"data"}, list: true, element: []string{"relevance_score", "score", "index"}},
-	{path: "/score", member: "data", others: []string{"scores"}, element: []string{"score"}},
-	{path: "/classify", member: "data", others: []string{"embedding"}, list: true, element: []string{"label", "probs", "score", "embedding"}},
-	{path: "/pooling", member: "data", element: []string{"data", "embedding"}},
+	{path: "/score", member: "data", others: []string{"scores"}, element: []string{"score"}, inputs: "text_2"},
+	{path: "/classify", member: "data", others: []string{"embedding"}, list: true, element: []string{"label", "probs", "score", "embedding"}, inputs: "input"},
+	{path: "/pooling", member: "data", element: []string{"data", "embedding"}, inputs: "input"},
 	{path: "/messages", member: "content", element: []string{"type"}},
 }
 
@@ -84,12 +89,75 @@ func (k *answerKind) checkElements(name string, array []byte) verdict {
 		return v
 	}
 	eachElement(array, func(element []byte) {
-		isNotNull := func(value []byte) bool { return string(value) != "null" }
+		isNotNull := func(value []byte) bool { return string(value) != "null" && string(value) != `""` }
 		if !slices.ContainsFunc(k.element, func(member string) bool { return hasMember(element, member, isNotNull) }) {
 			v = verdict{batch.MalformedAnswer, `an element of "` + name + `" without "` + strings.Join(k.element, `" or "`) + `"`}
 		}
 	})
 	return v
+}
+
+// checkNumber makes sure that each input of the request has its element: who reads
+// the answer goes by their order.
+func (k *answerKind) checkNumber(request []byte, m *members) verdict {
+	if k.inputs == "" {
+		return verdict{}
+	}
+	value := *m.place([]byte(k.member))
+	if len(value) == 0 || value[0] != '[' {
+		return verdict{}
+	}
+	want, n := countInputs(lastMember(request, k.inputs)), 0
+	eachElement(value, func([]byte) { n++ })
+	if want == 0 || n == want || k.several && n > want {
+		return verdict{}
+	}
+	return verdict{batch.MalformedAnswer, fmt.Sprintf("%q of %d elements for %d inputs", k.member, n, want)}
+}
+
+// lastMember returns a member of an object, of several with one name the last; nil: it
+// has none.
+func lastMember(object []byte, name string) (last []byte) {
+	for fields := newFieldScanner(object); ; {
+		key, value, ok := fields.next()
+		if !ok {
+			return last
+		}
+		if isKey(key, name) {
+			last = value
+		}
+	}
+}
+
+// countInputs returns how many inputs there are: a text, a list of tokens, or a list
+// of either; 0: it is something else, such as the parts of one input.
+func countInputs(inputs []byte) (n int) {
+	switch {
+	case len(inputs) == 0:
+		return 0
+	case inputs[0] == '"':
+		return 1
+	case inputs[0] != '[':
+		return 0
+	}
+	tokens, other := false, false
+	eachElement(inputs, func(element []byte) {
+		switch c := element[0]; {
+		case c == '"', c == '[':
+			n++
+		case c >= '0' && c <= '9':
+			tokens = true
+		default:
+			other = true
+		}
+	})
+	switch {
+	case other, tokens && n > 0:
+		return 0
+	case tokens:
+		return 1
+	}
+	return n
 }
 
 // binaryTypes are what content types of bodies begin with that a line of JSON

@@ -82,10 +82,11 @@ func BenchmarkClassify(b *testing.B) {
 	client := newClient(b, Config{})
 	resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}}
 	body := []byte(benchAnswer)
+	request := chatRequest("http://127.0.0.1:8000")
 	b.ReportAllocs()
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
-		if got := client.classify("/v1/chat/completions", resp, received{body: body}); got.Reason != "" {
+		if got := client.classify(&request, resp, received{body: body}); got.Reason != "" {
 			b.Fatal(got.Detail)
 		}
 	}

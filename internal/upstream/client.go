@@ -167,5 +167,5 @@ func (c *Client) receive(ctx context.Context, request *Request, resp *http.Respo
 	if err != nil && !isBodyProblem(err) {
 		return c.broken(ctx, fmt.Sprintf("reading the body of status %d", resp.StatusCode), err)
 	}
-	return c.classify(request.Path, resp, received{body, err, redirected})
+	return c.classify(request, resp, received{body, err, redirected})
 }

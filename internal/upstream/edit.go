@@ -107,7 +107,7 @@ func editBody(path string, body []byte, c changes) (editedBody, error) {
 		case isKey(key, "n"):
 			n = max(int(min(readCount(value), math.MaxInt32)), 1)
 		case isKey(key, "prompt") && kind == textStream:
-			prompts = countPrompts(value)
+			prompts = max(countInputs(value), 1)
 		}
 	}
 	if !members.whole {

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
@@ -9,11 +10,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 )
+
+// knownEncodings are those that undo undoes.
+var knownEncodings = []string{"gzip", "x-gzip", "deflate", "br", "zstd"}
 
 const (
 	// maxEncodings is how many encodings, one within the other, are undone.
@@ -85,7 +90,16 @@ func decode(header http.Header, body io.Reader) (*decoded, error) {
 	if len(encodings) > maxEncodings {
 		return nil, unknownEncoding{strings.Join(encodings, ", ")}
 	}
-	d := &decoded{Reader: transportReader{body}, close: func() {}}
+	for _, name := range encodings {
+		if !slices.Contains(knownEncodings, name) {
+			return nil, unknownEncoding{name}
+		}
+	}
+	read := bufio.NewReader(transportReader{body})
+	if isPlainText(read, encodings[len(encodings)-1]) {
+		return &decoded{Reader: read, close: func() {}}, nil
+	}
+	d := &decoded{Reader: read, close: func() {}}
 	for i := len(encodings) - 1; i >= 0; i-- { // the last was applied last
 		if err := d.undo(encodings[i]); err != nil {
 			d.close()
@@ -93,6 +107,23 @@ func decode(header http.Header, body io.Reader) (*decoded, error) {
 		}
 	}
 	return d, nil
+}
+
+// isPlainText reports whether a body that should be encoded is not, as gateways send
+// it that undo an encoding and leave its header. What begins with a brace is no
+// object in any of the encodings; of those with a magic number a text is known by its
+// begin.
+func isPlainText(r *bufio.Reader, encoding string) bool {
+	head, _ := r.Peek(len("data:"))
+	if bytes.HasPrefix(head, []byte("{")) {
+		return true
+	}
+	switch encoding {
+	case "gzip", "x-gzip", "zstd":
+		head = bytes.TrimLeft(bytes.TrimPrefix(head, byteOrderMark), " \t\r\n")
+		return len(head) > 0 && bytes.IndexByte([]byte("{[<:"), head[0]) >= 0 || bytes.HasPrefix(head, []byte("data:"))
+	}
+	return false
 }
 
 // isIdentity holds for what servers write in Content-Encoding for no encoding;
@@ -110,7 +141,7 @@ func (d *decoded) undo(encoding string) error {
 	var err error
 	switch encoding {
 	case "gzip", "x-gzip":
-		r, err = gzip.NewReader(d.Reader)
+		r, err = gunzip(d.Reader)
 	case "deflate":
 		r, err = inflate(d.Reader)
 	case "br":
@@ -137,13 +168,57 @@ func (d *decoded) undo(encoding string) error {
 	return errCorrupt
 }
 
+// gunzip reads the members of gzip. What follows them and is none is left, as
+// browsers and curl leave it: padding, or what a proxy has added.
+func gunzip(r io.Reader) (io.Reader, error) {
+	b := bufio.NewReader(r)
+	z, err := gzip.NewReader(b)
+	if err != nil {
+		return nil, err
+	}
+	z.Multistream(false)
+	return &gzipMembers{z, b}, nil
+}
+
+type gzipMembers struct {
+	member *gzip.Reader
+	rest   *bufio.Reader
+}
+
+var gzipMagic = []byte("\x1f\x8b")
+
+// Read implements io.Reader.
+func (g *gzipMembers) Read(p []byte) (int, error) {
+	n, err := g.member.Read(p)
+	if !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	if head, err := g.rest.Peek(len(gzipMagic)); err != nil || !bytes.Equal(head, gzipMagic) {
+		if isTransport(err) {
+			return n, err
+		}
+		return n, io.EOF
+	}
+	if err := g.member.Reset(g.rest); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return n, err
+	}
+	g.member.Multistream(false)
+	return n, nil
+}
+
 // inflate reads deflate with the frame of zlib, as the standard has it, or
-// without, as some servers do.
+// without, as some servers do; or gzip, which some call so.
 func inflate(r io.Reader) (io.Reader, error) {
 	b := bufio.NewReader(r)
 	head, err := b.Peek(2)
 	if err != nil {
 		return nil, err
+	}
+	if bytes.Equal(head, gzipMagic) {
+		return gunzip(b)
 	}
 	if head[0]&0x0f == 8 && (uint(head[0])<<8|uint(head[1]))%31 == 0 {
 		return zlib.NewReader(b)

@@ -14,7 +14,7 @@ var (
 	// quotaCodes: the account is exhausted, for hours or until somebody pays.
 	quotaCodes = []string{
 		"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error", "insufficient_credits",
-		"insufficient_balance", "exceeded_current_quota_error", "account_deactivated", "budget_exceeded",
+		"insufficient_balance", "exceeded_current_quota_error", "account_deactivated", "budget_exceeded", "insufficientquota", "arrearage",
 	}
 	// modelCodes: there is no such model. A gateway that is loading one says
 	// something else, or nothing.
@@ -38,7 +38,7 @@ var (
 		"responsibleaipolicyviolation", "data_inspection_failed", "safety", flaggedCode,
 	}
 	// passingCodes win over a type that calls the request invalid.
-	passingCodes = []string{"rate_limit", "too_many_requests", "overloaded", "server_error", "internal", "unavailable", "timeout", "engine", "capacity"}
+	passingCodes = []string{"rate_limit", "too_many_requests", "overloaded", "server_error", "internal", "unavailable", "timeout", "engine", "capacity", "throttl"}
 )
 
 // flaggedCode stands for an error that says what was found in the prompt.
@@ -48,9 +48,16 @@ func hasCode(codes, of []string) bool {
 	return slices.ContainsFunc(codes, func(code string) bool { return slices.Contains(of, strings.ToLower(code)) })
 }
 
+// creditWords are all by which Anthropic tells an account without credit from a request
+// that is wrong: the status is 400, the type invalid_request_error.
+const creditWords = "Your credit balance is too low"
+
 // fatalReason names the reason of an error that no retry mends for hours; "": it is
 // another one.
-func fatalReason(codes []string) batch.Reason {
+func fatalReason(message string, codes []string) batch.Reason {
+	if strings.HasPrefix(message, creditWords) {
+		return batch.QuotaExhausted
+	}
 	for _, code := range codes {
 		switch code = strings.ToLower(code); {
 		case slices.Contains(quotaCodes, code):
@@ -98,10 +105,16 @@ func isError(object []byte) bool {
 }
 
 // hasErrorCode holds for an object without an answer that has the status of an
-// error in one of its members, as gateways write it.
+// error in one of its members, or a code that is known, as gateways write it.
 func hasErrorCode(m *members) bool {
-	status, _ := readCodes(m)
-	return status >= http.StatusBadRequest && status <= 599
+	status, codes := readCodes(m)
+	return status >= http.StatusBadRequest && status <= 599 || fatalReason("", codes) != "" ||
+		slices.ContainsFunc(codes, isPassing) || hasCode(codes, finalCodes)
+}
+
+// isPassing holds for codes of errors that may pass.
+func isPassing(code string) bool {
+	return slices.ContainsFunc(passingCodes, func(part string) bool { return strings.Contains(code, part) })
 }
 
 // classifyError classifies the value of an "error" under a success status;
@@ -113,6 +126,9 @@ func classifyError(value []byte, beside *members, retried func(status int) bool)
 
 // errorMembers are what the value of an "error" says of itself.
 func errorMembers(value []byte, beside *members) members {
+	if value[0] == '[' {
+		value = firstElement(value)
+	}
 	if value[0] == '{' {
 		inner := readMembers(value)
 		if nested := inner.errored; len(nested) > 0 && nested[0] == '{' && !isNothing(nested) {
@@ -144,7 +160,7 @@ func refusedStatus(m *members) int {
 
 // readCodes reads what the members of an error say of it: a status, and words.
 func readCodes(m *members) (status int, codes []string) {
-	for _, value := range [][]byte{m.code, m.status, m.statusCode, m.statusUnder, m.kind, m.errored} {
+	for _, value := range [][]byte{m.code, m.status, m.statusCode, m.statusUnder, m.kind, m.errorType, m.errored} {
 		if len(value) == 0 {
 			continue
 		}
@@ -166,22 +182,19 @@ func readCodes(m *members) (status int, codes []string) {
 // What they do not tell is tried again.
 func classifyErrorMembers(m *members, retried func(status int) bool) verdict {
 	status, codes := readCodes(m)
-	if reason := fatalReason(codes); reason != "" {
+	if reason := fatalReason("", codes); reason != "" {
 		return verdict{reason, "an error"}
 	}
 	final, retry := verdict{batch.NonRetriableErrorBody, "an error"}, verdict{batch.RetriableErrorBody, "an error"}
-	passing := func(code string) bool {
-		return slices.ContainsFunc(passingCodes, func(part string) bool { return strings.Contains(code, part) })
-	}
 	switch {
 	case status >= http.StatusBadRequest && status <= 599:
 		if retried(status) {
 			return retry
 		}
 		return final
-	case slices.ContainsFunc(codes, passing):
+	case slices.ContainsFunc(codes, isPassing):
 		return retry
-	case slices.ContainsFunc(codes, func(code string) bool { return slices.Contains(finalCodes, code) }):
+	case hasCode(codes, finalCodes):
 		return final
 	}
 	return retry

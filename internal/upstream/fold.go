@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"regexp"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -61,13 +62,16 @@ func fold(f folder, event string, data []byte) (p progress, failure []byte) {
 		default:
 			p = max(p, f.add(event, object))
 		}
+		if p == failed {
+			return p, object
+		}
 		if p == ended {
 			return p, nil
 		}
 		data = bytes.TrimSpace(data[end:])
 	}
 	switch {
-	case string(data) == "[DONE]":
+	case bytes.EqualFold(data, []byte("[DONE]")):
 		return ended, nil
 	case event == "error" && len(data) > 0:
 		text, err := jsontext.AppendQuote(nil, data)
@@ -75,9 +79,25 @@ func fold(f folder, event string, data []byte) (p progress, failure []byte) {
 			text = []byte(`"an error"`)
 		}
 		return failed, append(append([]byte(`{"error":`), text...), '}')
+	case len(data) > 0 && !isKeepAlive(event, data):
+		return malformed, nil // a part may be lost with it
 	}
 	return p, nil
 }
+
+// isKeepAlive holds for what servers send as data to keep a connection alive: words
+// such as ping, and values of JSON that are no object.
+func isKeepAlive(event string, data []byte) bool {
+	if event == "ping" || event == "keepalive" || event == "heartbeat" || jsontext.Value(data).IsValid() {
+		return true
+	}
+	return len(data) <= maxKeepAliveBytes && keepAlive.Match(data)
+}
+
+const maxKeepAliveBytes = 64
+
+// keepAlive: OpenRouter, for one, says what it is doing.
+var keepAlive = regexp.MustCompile(`(?i)^[\w :.-]*\b(ping|heart-?beat|keep-?alive|processing|waiting)\b[\w :.-]*$`)
 
 // isErrorObject holds for an event that says that the answer ends in an error.
 func isErrorObject(object []byte) bool {
@@ -108,18 +128,20 @@ type chunkFolder struct {
 	expected int  // choices
 	top      node // without choices
 	choices  []*node
+	stray    []byte // an object that is no chunk, if no choice has come before it
 }
 
 func (f *chunkFolder) add(_ string, object []byte) progress {
-	p := nothing
+	p, isChunk := nothing, false
 	for fields := newFieldScanner(object); ; {
 		key, value, ok := fields.next()
 		if !ok {
-			return p
+			break
 		}
 		p = max(p, underway)
 		switch string(key) {
 		case "choices":
+			isChunk = true
 			f.tree.member(&f.top, key) // its place
 			if value[0] == '[' {
 				eachElement(value, func(choice []byte) {
@@ -135,17 +157,30 @@ func (f *chunkFolder) add(_ string, object []byte) progress {
 			f.tree.add(f.tree.member(&f.top, key), string(key), value, replace, 0)
 		}
 	}
+	if isChunk || len(f.choices) > 0 {
+		return p
+	}
+	if m := readMembers(object); hasErrorCode(&m) {
+		return failed
+	}
+	if f.stray == nil && len(object) <= maxErrorBody {
+		f.stray = bytes.Clone(object)
+	}
+	return p
 }
 
 func (f *chunkFolder) addChoice(object []byte) (isToken bool) {
-	index := int64(0)
+	index, hasDelta := int64(0), false
 	for fields := newFieldScanner(object); ; {
 		key, value, ok := fields.next()
 		if !ok {
 			break
 		}
-		if string(key) == "index" {
+		switch string(key) {
+		case "index":
 			index = readCount(value)
+		case "delta":
+			hasDelta = !isNothing(value)
 		}
 	}
 	choice := f.tree.indexed(&f.choices, index)
@@ -156,9 +191,15 @@ func (f *chunkFolder) addChoice(object []byte) (isToken bool) {
 		}
 		name, rule := string(key), replace
 		switch name {
-		case "delta", "message": // a whole message in place of deltas, of gateways that pretend to stream
+		case "delta":
 			name, rule = "message", join
 			isToken = isToken || hasContent(value)
+		case "message": // a whole one, of gateways that pretend to stream
+			isToken = isToken || hasContent(value)
+			if hasDelta { // as Perplexity repeats in it what has come so far
+				continue
+			}
+			f.tree.clear(f.tree.member(choice, key))
 		case "text", "token_ids":
 			rule = join
 			isToken = isToken || len(value) > 2 && string(value) != "null"
@@ -184,11 +225,19 @@ func hasContent(delta []byte) bool {
 
 func (f *chunkFolder) whole() bool {
 	for _, c := range f.choices {
-		if end := c.find("finish_reason"); end == nil || end.isUnset() {
+		if end := c.find("finish_reason"); end == nil || end.isUnset() || string(end.text) == "null" {
 			return false
 		}
 	}
 	return len(f.choices) >= max(f.expected, 1)
+}
+
+// instead returns what came in place of chunks; nil: nothing.
+func (f *chunkFolder) instead() []byte {
+	if len(f.choices) > 0 {
+		return nil
+	}
+	return f.stray
 }
 
 func (f *chunkFolder) bytes() int64 { return f.tree.size }

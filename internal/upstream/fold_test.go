@@ -92,6 +92,15 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// The end of a message that never began is no answer.
+func TestFoldOfAnEndAlone(t *testing.T) {
+	t.Parallel()
+	const end = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+	if got, err := foldStream(t, "/v1/messages", 1, strings.NewReader(end), 1<<20); !errors.Is(err, errBadEvent) {
+		t.Errorf("taken for %s, %v", got, err)
+	}
+}
+
 // A stream that is cut off anywhere is no answer, unless all that is missing is
 // the mark of its end or the usage.
 func TestFoldOfCutStreams(t *testing.T) {

@@ -89,6 +89,9 @@ func (f *messageFolder) add(event string, object []byte) progress {
 		f.addTo(&f.message, "delta", delta, replace)
 		f.addBeside(object)
 	case "message_stop":
+		if len(f.message.fields) == 0 {
+			return malformed
+		}
 		return ended
 	case "content_block_stop":
 	default:

@@ -236,6 +236,9 @@ func (t *foldTree) indexed(objects *[]*node, index int64) *node {
 	return n
 }
 
+// clear makes the node hold nothing again.
+func (t *foldTree) clear(n *node) { *n = node{index: n.index} }
+
 // isText holds for a string that is not empty.
 func isText(value []byte) bool { return len(value) > 2 && value[0] == '"' }
 

@@ -4,7 +4,7 @@ package upstream
 // an error, and what it used: each as written; nil: there is none.
 type members struct {
 	object, kind, errored, code, status     []byte // kind is "type", errored "error"
-	statusCode, statusUnder, errorType      []byte // "statusCode", "status_code", "error_type"
+	statusCode, statusUnder, errorType      []byte // "statusCode", "status_code", "error_type" or "__type"
 	model, usage                            []byte
 	choices, data, output, results, content []byte // see answerKinds
 	scores, embedding                       []byte
@@ -27,7 +27,7 @@ func (m *members) place(name []byte) *[]byte {
 		return &m.statusCode
 	case "status_code":
 		return &m.statusUnder
-	case "error_type":
+	case "error_type", "__type":
 		return &m.errorType
 	case "model":
 		return &m.model

@@ -83,7 +83,7 @@ func TestOddAnswers(t *testing.T) {
 		{"Gemini: list with an error", chat, 429, `[{"error":{"code":429,"message":"Quota exceeded","status":"RESOURCE_EXHAUSTED"}}]`, batch.RetriableHTTPStatus},
 		{"Gemini: list with an error under 200", chat, 200, `[{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}]`, batch.RetriableErrorBody},
 		{"Bedrock: message alone", chat, 200, `{"message":"Too many requests, please wait before trying again."}`, batch.MalformedAnswer},
-		{"Bedrock: __type", chat, 200, `{"__type":"ThrottlingException","message":"Rate exceeded"}`, batch.MalformedAnswer},
+		{"Bedrock: __type", chat, 200, `{"__type":"ThrottlingException","message":"Rate exceeded"}`, batch.RetriableErrorBody},
 		{"choices null", chat, 200, `{"id":"x","choices":null,"usage":null}`, batch.MalformedAnswer},
 		{"choices empty", chat, 200, `{"id":"x","choices":[],"usage":{"prompt_tokens":1}}`, batch.MalformedAnswer},
 		{"a choice that is null", chat, 200, `{"choices":[null]}`, batch.MalformedAnswer},
@@ -138,6 +138,35 @@ func TestOddAnswers(t *testing.T) {
 		{"Envoy: rate", chat, 429, "local_rate_limited", batch.RetriableHTTPStatus},
 		{"HAProxy: no server", chat, 503, "<html><body><h1>503 Service Unavailable</h1>", batch.RetriableHTTPStatus},
 		{"HAProxy: timeout", chat, 408, "<html><body><h1>408 Request Time-out</h1>", batch.RetriableHTTPStatus},
+		{"OpenRouter: error in a choice alone", chat, 200, `{"choices":[{"error":{"code":429,"message":"rate-limited upstream"}}]}`, batch.RetriableErrorBody},
+		{"OpenRouter: flagged choice", chat, 200, `{"choices":[{"error":{"code":403,"message":"flagged"}}]}`, batch.NonRetriableErrorBody},
+		{"DeepSeek: interrupted", chat, 200, `{"choices":[{"message":{"role":"assistant","content":"par"},"finish_reason":"insufficient_system_resource"}]}`, batch.RetriableErrorBody},
+		{"a choice that timed out", chat, 200, `{"choices":[{"message":{"role":"assistant","content":"par"},"finish_reason":"timeout"}]}`, batch.RetriableErrorBody},
+		{"a choice that was cancelled", chat, 200, `{"choices":[{"message":{"role":"assistant","content":"par"},"finish_reason":"cancelled"}]}`, batch.RetriableErrorBody},
+		{"ERROR in capitals", chat, 200, `{"choices":[{"message":{"role":"assistant","content":""},"finish_reason":"ERROR"}]}`, batch.RetriableErrorBody},
+		{"Mistral: model_length", chat, 200, `{"choices":[{"message":{"role":"assistant","content":"par"},"finish_reason":"model_length"}]}`, ""},
+		{"Gemini: a filtered answer", chat, 200, `{"choices":[{"message":{"role":"assistant"},"finish_reason":"content_filter: RECITATION"}]}`, ""},
+		{"Gemini: blocked prompt", chat, 200, `{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{}}`, batch.MalformedAnswer},
+		{"Gemini: its own shape", chat, 200, `{"candidates":[{"content":{"parts":[{"text":"hi"}]}}]}`, batch.MalformedAnswer},
+		{"Mistral: full", chat, 429, `{"object":"error","message":"Service tier capacity exceeded for this model.","type":"service_tier_capacity_exceeded","param":null,"code":"3505"}`, batch.RetriableHTTPStatus},
+		{"Workers AI: errors", chat, 200, `{"result":null,"success":false,"errors":[{"code":3040,"message":"Capacity temporarily exceeded"}],"messages":[]}`, batch.MalformedAnswer},
+		{"an error in a list", chat, 200, `{"error":[{"code":400,"message":"bad"}]}`, batch.NonRetriableErrorBody},
+		{"code and message", chat, 200, `{"message":"Rate limited","code":"rate_limit_exceeded"}`, batch.RetriableErrorBody},
+		{"code and message, final", chat, 200, `{"message":"no","code":"invalid_api_key"}`, batch.NonRetriableErrorBody},
+		{"code and message, success", chat, 200, `{"message":"ok","code":"success"}`, batch.MalformedAnswer},
+		{"DashScope: rate", chat, 200, `{"code":"Throttling.RateQuota","message":"Requests rate limit exceeded","request_id":"r"}`, batch.RetriableErrorBody},
+		{"DashScope: in arrears", chat, 400, `{"error":{"code":"Arrearage","message":"Access denied, please make sure your account is in good standing."}}`, batch.QuotaExhausted},
+		{"DashScope: in arrears, under 200", chat, 200, `{"code":"Arrearage","message":"Access denied"}`, batch.QuotaExhausted},
+		{"Azure: quota", chat, 429, `{"error":{"code":"InsufficientQuota","message":"x"}}`, batch.QuotaExhausted},
+		{"Anthropic: credit, as it is answered", messages, 400, `{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits."}}`, batch.QuotaExhausted},
+		{"a prompt that quotes it", messages, 400, `{"type":"error","error":{"type":"invalid_request_error","message":"unexpected text: Your credit balance is too low"}}`, batch.NonRetriableHTTPStatus},
+		{"quota beside metadata that is no object", chat, 429, `{"metadata":"x","error":{"code":"insufficient_quota","metadata":"y"}}`, batch.QuotaExhausted},
+		{"quota in a nested error", chat, 429, `{"error":{"error":{"code":"insufficient_quota"}}}`, batch.QuotaExhausted},
+		{"quota in an event", chat, 429, "event: error\ndata: {\"error\":{\"code\":\"insufficient_quota\"}}\n\n", batch.QuotaExhausted},
+		{"a vector with a hole", embeddings, 200, `{"data":[{"embedding":[0.1,null,0.3],"index":0}]}`, batch.MalformedAnswer},
+		{"an image without a picture", "/v1/images/generations", 200, `{"data":[{"b64_json":"","url":null}]}`, batch.MalformedAnswer},
+		{"choices twice, the last empty", chat, 200, `{"choices":[{"message":{"content":"x"}}],"choices":[]}`, batch.MalformedAnswer},
+		{"a form feed before", chat, 200, "\x0c" + ok, batch.MalformedAnswer},
 		{"Varnish", chat, 503, "<title>503 Backend fetch failed</title>", batch.RetriableHTTPStatus},
 	} {
 		base := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -202,6 +231,21 @@ func TestOddStreams(t *testing.T) {
 		"a choice with a message":      {event(`{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}`) + done, ""},
 		"what follows [DONE]":          {event(part, end) + done + event(part), ""},
 		"JSON after all":               {okBody, ""},
+		"text among the chunks":        {event(part, "upstream timed out", end) + done, batch.MalformedAnswer},
+		"data: twice":                  {"data: data: " + part + "\n\n" + event(end) + done, batch.MalformedAnswer},
+		"words that keep it alive":     {event("ping", part, ": keep-alive", "OPENROUTER PROCESSING", "null", "1", end) + done, ""},
+		"a heartbeat by name":          {"event: heartbeat\ndata: still here\n\n" + event(part, end) + done, ""},
+		"[done]":                       {event(part, end) + "data: [done]\n\n", ""},
+		"an error without an error":    {event(`{"message":"overloaded","code":503}`), batch.RetriableErrorBody},
+		"the same, final":              {event(`{"message":"context","code":400}`) + done, batch.NonRetriableErrorBody},
+		"FastAPI's detail":             {event(`{"detail":"Internal Server Error"}`), batch.MalformedAnswer},
+		"an object, then nothing":      {event(`{"id":"x"}`), batch.MalformedAnswer},
+		"filtered, then nothing":       {event(`{"choices":[],"prompt_filter_results":[]}`), batch.NetworkError},
+		"a reason that is null":        {event(`{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"null"}]}`), batch.NetworkError},
+		"an error after the end":       {event(part, end, `{"error":{"message":"late","code":500}}`) + done, batch.RetriableErrorBody},
+		"an error after [DONE]":        {event(part, end) + done + event(`{"error":{"message":"x"}}`), ""},
+		"a page among the chunks":      {event(part, "<html>502</html>"), batch.MalformedAnswer},
+		"a page behind them":           {event(part) + "<html>502</html>\n\n", batch.NetworkError},
 		"a page after all":             {"<html>502 Bad Gateway</html>", batch.MalformedAnswer},
 	} {
 		base := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -240,6 +284,79 @@ func TestRefusalsUnderSuccess(t *testing.T) {
 		}
 		if kind != want {
 			t.Errorf("%s: %s: refusal %q, want %q", body, got.Reason, kind, want)
+		}
+	}
+}
+
+// Who reads an answer goes by the order of its elements: one that lacks some is none.
+func TestNumberOfElements(t *testing.T) {
+	t.Parallel()
+	const two, one = `{"data":[{"embedding":[0.1],"index":0},{"embedding":[0.2],"index":1}]}`, `{"data":[{"embedding":[0.1],"index":0}]}`
+	for _, test := range []struct {
+		path, request, answer string
+		want                  batch.Reason
+	}{
+		{"/v1/embeddings", `{"input":["a","b"]}`, two, ""},
+		{"/v1/embeddings", `{"input":["a","b"]}`, one, batch.MalformedAnswer},
+		{"/v1/embeddings", `{"input":["a"]}`, two, batch.MalformedAnswer},
+		{"/v1/embeddings", `{"input":"a"}`, one, ""},
+		{"/v1/embeddings", `{"input":"a, b"}`, two, batch.MalformedAnswer},
+		{"/v1/embeddings", `{"input":[1,2,3]}`, one, ""},
+		{"/v1/embeddings", `{"input":[[1,2],[3]]}`, two, ""},
+		{"/v1/embeddings", `{"input":[[1,2],[3],[4]]}`, two, batch.MalformedAnswer},
+		{"/v1/embeddings", `{"input":["a"],"inp\u0075t":["a","b"]}`, two, ""},
+		{"/v1/embeddings", `{"input":[{"type":"text","text":"a"},{"type":"image_url"}]}`, one, ""}, // parts of one
+		{"/v1/embeddings", `{"messages":[{"role":"user","content":"a"}]}`, one, ""},                // vLLM
+		{"/v1/embeddings", `{"input":[]}`, one, ""},
+		{"/v1/completions", `{"prompt":["a","b"]}`, `{"choices":[{"text":"x"}]}`, batch.MalformedAnswer},
+		{"/v1/completions", `{"prompt":["a","b"],"n":2}`, `{"choices":[{"text":"x"},{"text":"x"},{"text":"x"},{"text":"x"}]}`, ""},
+		{"/v1/completions", `{"prompt":"a","n":2}`, `{"choices":[{"text":"x"}]}`, ""}, // of servers that do not know n
+		{"/v1/chat/completions", `{"messages":[],"n":2}`, `{"choices":[{"message":{"content":"x"}}]}`, ""},
+		{"/v1/moderations", `{"input":["a","b"]}`, `{"results":[{"flagged":false}]}`, batch.MalformedAnswer},
+		{"/v1/moderations", `{"input":[{"type":"text","text":"a"},{"type":"image_url"}]}`, `{"results":[{"flagged":false}]}`, ""},
+		{"/v1/score", `{"text_1":"q","text_2":["a","b"]}`, `{"data":[{"index":0,"score":1}]}`, batch.MalformedAnswer},
+		{"/v1/score", `{"text_1":"q","text_2":["a","b"]}`, `{"scores":[1]}`, ""}, // SGLang's
+		{"/classify", `{"input":["a","b"]}`, `{"data":[{"label":"x"}]}`, batch.MalformedAnswer},
+		{"/pooling", `{"input":["a","b"]}`, `{"data":[{"data":[1]},{"data":[2]}]}`, ""},
+		{"/v1/rerank", `{"query":"q","documents":["a","b"]}`, `{"results":[{"index":1,"relevance_score":1}]}`, ""}, // some have a default of top_n
+	} {
+		base := newServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, test.answer) })
+		request := chatRequest(base)
+		request.Path, request.Body = test.path, []byte(test.request)
+		if got := newClient(t, Config{}).Do(t.Context(), request); got.Reason != test.want {
+			t.Errorf("%s %s: %s: %q (%s), want %q", test.path, test.request, test.answer, got.Reason, got.Detail, test.want)
+		}
+	}
+}
+
+// A charset of a byte a character is read as its header says; one that is no JSON as it
+// stands, or says nothing, is not guessed.
+func TestCharsets(t *testing.T) {
+	t.Parallel()
+	const body, latin1 = `{"choices":[{"message":{"content":"café"}}]}`, "{\"choices\":[{\"message\":{\"content\":\"caf\xe9\"}}]}"
+	utf16 := func(s string) string {
+		return strings.Join(strings.Split(s, ""), "\x00") + "\x00"
+	}
+	for _, test := range []struct {
+		contentType, body, kept string
+		want                    batch.Reason
+	}{
+		{"application/json; charset=utf-8", body, body, ""},
+		{"application/json; charset=ISO-8859-1", latin1, body, ""},
+		{"application/json; charset=\"windows-1252\"", latin1, body, ""},
+		{"application/json; charset=iso-8859-1", body, body, ""}, // it says so and is not
+		{"application/json", latin1, latin1, ""},
+		{"application/json; charset=utf-16le", body, body, ""},
+		{"application/json; charset=utf-16le", utf16(okBody), utf16(okBody), batch.MalformedAnswer},
+		{"application/json; charset=utf-16", "\xff\xfe" + utf16(okBody), "\xff\xfe" + utf16(okBody), batch.MalformedAnswer},
+	} {
+		base := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", test.contentType)
+			_, _ = io.WriteString(w, test.body)
+		})
+		got := newClient(t, Config{}).Do(t.Context(), chatRequest(base))
+		if got.Reason != test.want || string(got.Response.Body) != test.kept {
+			t.Errorf("%s, %.30q: %q (%s), kept %q, want %q and %q", test.contentType, test.body, got.Reason, got.Detail, got.Response.Body, test.want, test.kept)
 		}
 	}
 }

@@ -73,7 +73,8 @@ func isBodyProblem(err error) bool {
 	return errors.Is(err, errTooLarge) || errors.Is(err, errCorrupt) || errors.Is(err, errBadEvent) || errors.As(err, &unknown)
 }
 
-func (c *Client) classify(path string, resp *http.Response, got received) Outcome {
+func (c *Client) classify(request *Request, resp *http.Response, got received) Outcome {
+	got.body = inUTF8(resp.Header.Get("Content-Type"), got.body)
 	response := Response{
 		StatusCode: resp.StatusCode,
 		Body:       got.body,
@@ -82,7 +83,7 @@ func (c *Client) classify(path string, resp *http.Response, got received) Outcom
 	m := readMembers(got.body)
 	response.Model, response.Usage = readUsage(&m)
 	outcome := Outcome{Response: response, Exhausted: rateReset(resp.Header, time.Now())}
-	v := c.classifyResponse(path, resp, response, got, &m)
+	v := c.classifyResponse(request, resp, response, got, &m)
 	if v.reason == "" {
 		return outcome
 	}
@@ -91,7 +92,7 @@ func (c *Client) classify(path string, resp *http.Response, got received) Outcom
 	}
 	outcome.Reason = v.reason
 	outcome.RetryAfter = retryAfter(resp.Header, time.Now())
-	message, codes := readError(got.body)
+	message, codes := readError(got.body, resp.StatusCode >= http.StatusBadRequest)
 	status := resp.StatusCode
 	if v.reason == batch.NonRetriableErrorBody {
 		status = cmp.Or(refusedStatus(&m), status)
@@ -111,7 +112,7 @@ func (c *Client) classify(path string, resp *http.Response, got received) Outcom
 }
 
 // classifyResponse tells what a response is.
-func (c *Client) classifyResponse(path string, resp *http.Response, response Response, got received, m *members) verdict {
+func (c *Client) classifyResponse(request *Request, resp *http.Response, response Response, got received, m *members) verdict {
 	var unknown unknownEncoding
 	status := resp.StatusCode
 	retried := c.cfg.ShouldRetry(response)
@@ -120,8 +121,8 @@ func (c *Client) classifyResponse(path string, resp *http.Response, response Res
 	}
 	switch {
 	case retried || status >= http.StatusBadRequest:
-		_, codes := readError(got.body)
-		if reason := fatalReason(codes); reason != "" {
+		message, codes := readError(got.body, false)
+		if reason := fatalReason(message, codes); reason != "" {
 			return verdict{reason: reason}
 		}
 		switch {
@@ -144,7 +145,7 @@ func (c *Client) classifyResponse(path string, resp *http.Response, response Res
 	case got.problem != nil:
 		return verdict{batch.MalformedAnswer, "a body that is not in the encoding that it says"}
 	}
-	return checkAnswer(path, resp, got.body, m, c.retriesStatus)
+	return checkAnswer(request, resp, got.body, m, c.retriesStatus)
 }
 
 // retriesStatus reports whether an error of a status is worth another attempt.

@@ -39,6 +39,17 @@ func TestRefusals(t *testing.T) {
 		"nothing said":       {429, ``, "", ""},
 		"a bad request":      {400, `{"error":{"message":"bad","code":"invalid_value"}}`, "", ""},
 		"a server's error":   {500, `{"error":{"message":"oops"}}`, "", ""},
+		"FastAPI's problems": {404, `{"detail":[{"loc":["path"],"msg":"no such route","type":"missing"}]}`, batch.CauseNotFound, "no such route"},
+		"problem+json":       {404, `{"type":"about:blank","title":"Not Found","status":404}`, batch.CauseNotFound, "Not Found"},
+		"Mistral's object":   {404, `{"object":"error","message":{"detail":[{"msg":"no such model"}]}}`, batch.CauseNotFound, "no such model"},
+		"Workers AI's list":  {403, `{"success":false,"errors":[{"code":10000,"message":"Authentication error"}]}`, batch.CauseForbidden, "Authentication error"},
+		"nested":             {401, `{"error":{"error":{"message":"inner"},"message":"outer"}}`, batch.CauseUnauthorized, "inner"},
+		"other types beside": {401, `{"metadata":"x","error":{"metadata":7,"code":{},"message":"said"}}`, batch.CauseUnauthorized, "said"},
+		"a page's title":     {403, "<!DOCTYPE html>\n<head><TITLE lang=en>\n Access &amp; more denied\n</TITLE>", batch.CauseForbidden, "Access & more denied"},
+		"a plain text":       {403, "no such\ntenant", batch.CauseForbidden, "no such tenant"},
+		"bytes":              {403, "\x00\x01\xff", batch.CauseForbidden, ""},
+		"an event":           {401, "data: {\"error\":{\"message\":\"said\"}}\n\n", batch.CauseUnauthorized, "said"},
+		"a bomb of lists":    {401, strings.Repeat("[", 3000) + strings.Repeat("]", 3000), batch.CauseUnauthorized, ""},
 		"lines and controls": {401, "{\"error\":{\"message\":\"one\\n two\\u0000\"}}", batch.CauseUnauthorized, "one two\uFFFD"},
 	} {
 		got := classifyAs(t, tt.status, tt.body).Refusal
@@ -94,5 +105,5 @@ func classifyAs(t *testing.T, status int, body string) Outcome {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.classify("/v1/chat/completions", &http.Response{StatusCode: status, Header: http.Header{}}, received{body: []byte(body)})
+	return c.classify(&Request{Path: "/v1/chat/completions"}, &http.Response{StatusCode: status, Header: http.Header{}}, received{body: []byte(body)})
 }

@@ -47,6 +47,9 @@ func readStream(ask streamAsk, resp *http.Response, limit int64, clock *streamCl
 		case err != nil && f.whole(): // its mark is missing, and nothing else
 			return f.body(), nil
 		case errors.Is(err, io.EOF):
+			if chunks, ok := f.(*chunkFolder); ok && chunks.instead() != nil {
+				return chunks.instead(), nil
+			}
 			return nil, errBrokenStream
 		case err != nil:
 			return nil, err

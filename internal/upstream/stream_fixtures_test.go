@@ -23,6 +23,22 @@ data: [DONE]
 "usage":{"prompt_tokens":19,"completion_tokens":3,"total_tokens":22,"prompt_tokens_details":{"cached_tokens":7,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":2}}}`,
 	},
 	{
+		"Perplexity, whose message repeats the deltas", "/v1/chat/completions", `data: {"id":"p","model":"sonar","created":1,"object":"chat.completion.chunk","usage":{"prompt_tokens":1,"completion_tokens":1},"choices":[{"index":0,"finish_reason":null,"message":{"role":"assistant","content":"Hel"},"delta":{"role":"assistant","content":"Hel"}}]}
+
+data: {"id":"p","model":"sonar","created":1,"object":"chat.completion.chunk","usage":{"prompt_tokens":1,"completion_tokens":2},"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"Hello"},"delta":{"role":"assistant","content":"lo"}}]}
+
+`, `{"id":"p","model":"sonar","created":1,"object":"chat.completion","usage":{"prompt_tokens":1,"completion_tokens":2},"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"Hello"}}]}`,
+	},
+	{
+		"a whole message behind the deltas", "/v1/chat/completions", `data: {"id":"w","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"Hel"},"finish_reason":null}]}
+
+data: {"id":"w","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}]}
+
+data: [DONE]
+
+`, `{"id":"w","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}]}`,
+	},
+	{
 		"tool calls in parallel", "/v1/chat/completions", `data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":"call_a","type":"function","function":{"name":"get_weather","arguments":""}}],"refusal":null},"finish_reason":null}]}
 
 data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"city\":"}}]},"finish_reason":null}]}

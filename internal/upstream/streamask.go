@@ -52,17 +52,3 @@ func mayAskStream(body []byte) bool {
 	return bytes.Contains(body, []byte(`"stream"`)) ||
 		bytes.Contains(body, []byte(`\u007`)) || bytes.Contains(body, []byte(`\u006`)) // "stre\u0061m"
 }
-
-// countPrompts returns how many prompts the member "prompt" holds: it is a text,
-// a list of tokens, or a list of either.
-func countPrompts(prompt []byte) int {
-	n := 0
-	if len(prompt) > 0 && prompt[0] == '[' {
-		eachElement(prompt, func(element []byte) {
-			if element[0] == '"' || element[0] == '[' {
-				n++
-			}
-		})
-	}
-	return max(n, 1)
-}
