@@ -133,10 +133,7 @@ func (c *Client) exchange(ctx context.Context, request *Request, ask streamAsk, 
 	}
 	for redirects := 0; ; redirects++ {
 		resp, err := c.transport.RoundTrip(req)
-		for again := req; err != nil; {
-			if again = x.unbegun(again); again == nil {
-				break
-			}
+		for again := x.unbegun(req, resp, err); again != nil; again = x.unbegun(again, resp, err) {
 			resp, err = c.transport.RoundTrip(again)
 		}
 		if err != nil {

@@ -29,6 +29,7 @@ type conn struct {
 	written atomic.Int64           // bytes given to the socket
 	broken  atomic.Pointer[broken] // nil: as far as is known it works
 	parted  atomic.Pointer[broken] // what was read last looks like TLS's goodbye; nil: it does not
+	gaveUp  atomic.Pointer[broken] // when what may say 408 began to come; nil: it has not
 	awaited atomic.Bool            // a request has taken it, and nothing has been read since
 }
 
@@ -68,6 +69,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	switch {
 	case err != nil:
 		c.breaks(err)
+	case c.awaited.Load() && maySay408(p[:n]):
+		c.givesUp(p[:n])
 	case endsInAlert(p[:n]):
 		c.parts()
 	}
@@ -126,7 +129,10 @@ const maxParting = 50 * time.Millisecond
 // end that follows says whether the request was read: it is a reset if it was not.
 // That is seen only now, since the TLS layer says goodbye too, on a
 // connection that is closed by then.
-func (c *conn) parts() {
+func (c *conn) parts() { c.parted.Store(c.endsNext()) }
+
+// endsNext is an end at this moment, with the error that follows where it comes soon.
+func (c *conn) endsNext() *broken {
 	b := c.ends(io.EOF)
 	if c.awaited.Load() && c.raw != nil && c.Conn.SetReadDeadline(time.Now().Add(maxParting)) == nil {
 		if err := nextError(c.raw); errors.Is(err, syscall.ECONNRESET) {
@@ -134,7 +140,30 @@ func (c *conn) parts() {
 		}
 		_ = c.Conn.SetReadDeadline(time.Time{})
 	}
-	c.parted.Store(b)
+	return b
+}
+
+// maySay408 holds for the begin of a response with status 408, and for TLS, which
+// hides what comes.
+func maySay408(read []byte) bool {
+	if len(read) >= recordHeader && read[0] == typeData && read[1] == 3 {
+		return true
+	}
+	return len(read) >= len("HTTP/1.1 408") && string(read[:7]) == "HTTP/1." && string(read[8:12]) == " 408"
+}
+
+// givesUp notes how much of a request had arrived when the peer answered that it
+// waits for one no longer, and whether it has read it: it closes next.
+func (c *conn) givesUp(read []byte) {
+	switch {
+	case read[0] != typeData:
+		c.gaveUp.Store(c.endsNext())
+	case endsInAlert(read):
+		c.parts()
+		c.gaveUp.Store(c.parted.Load())
+	default:
+		c.gaveUp.Store(c.ends(io.EOF))
+	}
 }
 
 // end is how the connection ended; nil: it is not known that it has.

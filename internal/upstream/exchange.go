@@ -31,6 +31,9 @@ const (
 //   - the connection was reset at once, which is what a kernel does to a
 //     connection that is closed with bytes that its process has not read.
 //
+// A 408 by which a proxy ends a connection that was idle is no answer to a request
+// that comes at that moment: it is sent again likewise.
+//
 // With HTTP/2 net/http sends a request again that the endpoint says it has not
 // begun. What else breaks is tried again by the client, by the same rules (see
 // unbegun); a reset counts only on a connection without other requests.
@@ -42,6 +45,7 @@ type exchange struct {
 	body    []byte
 	conn    *conn // that the request is sent on; nil: it is not known
 	http2   bool  // it may have other requests on it
+	reused  bool  // it had a request before
 	alone   bool  // it had none when the request took it
 	from    int64 // the request's first byte among those written to conn
 	sent    time.Time
@@ -72,7 +76,8 @@ func (x *exchange) gotConn(info httptrace.GotConnInfo) {
 	if x.conn, x.http2 = watched(info.Conn); x.conn == nil {
 		return
 	}
-	x.from, x.sent, x.alone = x.conn.written.Load(), time.Now(), info.WasIdle
+	x.from, x.sent, x.alone, x.reused = x.conn.written.Load(), time.Now(), info.WasIdle, info.Reused
+	x.conn.gaveUp.Store(nil)
 	x.conn.awaited.Store(true)
 	if !x.http2 && info.Reused && (x.conn.old() || !x.conn.quiet()) {
 		_ = x.conn.Close()
@@ -120,14 +125,20 @@ func (x *exchange) wasReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// unbegun returns the request, to be sent again, if it failed with an HTTP/2
-// connection and the endpoint cannot have begun it; else nil.
-func (x *exchange) unbegun(req *http.Request) *http.Request {
+// unbegun returns the request, to be sent again, if the endpoint cannot have begun it
+// and net/http does not send it again: it failed with an HTTP/2 connection, or was
+// answered by what closes idle connections; else nil.
+func (x *exchange) unbegun(req *http.Request, resp *http.Response, err error) *http.Request {
 	switch {
-	case !x.http2 || x.conn == nil || req.Context().Err() != nil || x.resends == maxResends:
+	case x.conn == nil || req.Context().Err() != nil || x.resends == maxResends:
 		return nil
-	case !x.unwritten() && x.begun() != nil:
+	case err == nil && !x.unread(resp):
 		return nil
+	case err != nil && (!x.http2 || !x.unwritten() && x.begun() != nil):
+		return nil
+	}
+	if err == nil {
+		_ = resp.Body.Close()
 	}
 	x.resends++
 	x.conn = nil // of which nothing counts, should there be no other
@@ -136,4 +147,15 @@ func (x *exchange) unbegun(req *http.Request) *http.Request {
 		again.Body = x.reader()
 	}
 	return again
+}
+
+// unread reports whether a response is that of a proxy or server which ends an idle
+// connection with 408, and did so as this request came, of which it has read nothing or
+// not all: the end is known as that of connections without an answer is.
+func (x *exchange) unread(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusRequestTimeout || x.http2 || !x.reused {
+		return false
+	}
+	end := x.conn.gaveUp.Load()
+	return end != nil && (end.unseen <= x.from || x.wasReset(end.err) && time.Since(x.sent) <= resetWindow)
 }

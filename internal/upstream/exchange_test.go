@@ -2,10 +2,13 @@ package upstream
 
 import (
 	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"strings"
 	"sync"
@@ -161,6 +164,74 @@ func TestConnectionClosedWithTheRequestUnread(t *testing.T) {
 	}
 	if n := connections.Load(); n != 2 {
 		t.Errorf("%d connections, want 2", n)
+	}
+}
+
+// A proxy that ends an idle connection with 408, as a request is on its way that it
+// does not read, costs no attempt; one that has read the request does.
+func TestIdleConnectionEndsWith408(t *testing.T) {
+	t.Parallel()
+	const gaveUp = "HTTP/1.1 408 Request Time-out\r\nContent-Length: 16\r\n%s\r\n<html>bye</html>"
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(secure.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(secure.Certificate())
+	for _, test := range []struct {
+		name   string
+		secure bool
+		header string
+		reads  bool // the request, before it gives up
+		want   batch.Reason
+		calls  int32
+	}{
+		{"unread", false, "Connection: close\r\n", false, "", 2},
+		{"unread, without a word of the close", false, "", false, "", 2},
+		{"read", false, "Connection: close\r\n", true, batch.RetriableHTTPStatus, 1},
+		{"read, TLS", true, "Connection: close\r\n", true, batch.RetriableHTTPStatus, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var connections, answered atomic.Int32
+			base := newRawServer(t, func(raw *net.TCPConn, reader *bufio.Reader) {
+				conn := net.Conn(raw)
+				if test.secure {
+					conn = tls.Server(raw, &tls.Config{Certificates: secure.TLS.Certificates})
+					defer conn.Close()
+					reader = bufio.NewReader(conn)
+				}
+				first := connections.Add(1) == 1
+				for {
+					if _, err := readRequest(reader); err != nil {
+						return
+					}
+					answered.Add(1)
+					_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(okBody), okBody)
+					if first {
+						break
+					}
+				}
+				if test.reads {
+					_, _ = readRequest(reader)
+				} else if socket, err := raw.SyscallConn(); err == nil {
+					_ = socket.Read(func(fd uintptr) bool { return !nothingIn(fd) }) // it has arrived
+				}
+				_, _ = fmt.Fprintf(conn, gaveUp, test.header)
+			})
+			if test.secure {
+				base = strings.Replace(base, "http://", "https://", 1)
+			}
+			client := newClient(t, Config{TLS: &tls.Config{RootCAs: roots}, NoHTTP2: true})
+			if got := client.Do(t.Context(), chatRequest(base)); got.Reason != "" {
+				t.Fatalf("%s: %s", got.Reason, got.Detail)
+			}
+			got := client.Do(t.Context(), chatRequest(base))
+			if got.Reason != test.want || answered.Load() != test.calls {
+				t.Errorf("%q (%s) after %d answers, want %q after %d", got.Reason, got.Detail, answered.Load(), test.want, test.calls)
+			}
+			if test.reads && got.Response.StatusCode != http.StatusRequestTimeout {
+				t.Errorf("status %d", got.Response.StatusCode)
+			}
+		})
 	}
 }
 
