@@ -26,14 +26,14 @@ const localPause = time.Second
 
 // call makes one call and decides about its request. The capacity is not freed
 // before the decision, and before a hold that the call has earned. healthy tells
-// a ramp that the endpoint can take more.
+// a ramp that the endpoint can take more; pause is for how long the slot is kept.
 //
 // A process that was frozen may hold tasks and slots that are others' by now.
 // It makes no call that it had not begun.
-func (c *Consumer) call(t *task) (d decision, healthy bool) {
+func (c *Consumer) call(t *task) (d decision, healthy bool, pause time.Duration) {
 	if c.cfg.Lapsed != nil && c.cfg.Lapsed() {
 		t.permits.cancel()
-		return released(t, 0), false
+		return released(t, 0), false, 0
 	}
 	t.pool.metrics.calling(t)
 	began := time.Now()
@@ -44,18 +44,19 @@ func (c *Consumer) call(t *task) (d decision, healthy bool) {
 	d = c.observe(t, t.holdCall(credentialAt(t, to)), began, &outcome, c.decide(t, outcome))
 	t.pool.account.CallEnds(mark, outcomeOf(&outcome, t.start.HasOwnKey, d.kind == abandon || outcome.Reason == batch.TaskTerminated))
 	c.refusals.add(t.pool.account.Model(), &outcome, d.kind == fail, time.Now())
-	if pause := askedPause(outcome); pause > 0 && d.kind != abandon {
+	if asked := askedPause(outcome); asked > 0 && d.kind != abandon {
 		h := hold.Hold{Models: []batch.Model{t.pool.account.Model()}, Status: outcome.Response.StatusCode}
 		if t.start.HasOwnKey {
 			h.Batch = t.delivery.ID.Batch
 		}
-		if c.holds.Place(credentialAt(t, to), h, pause) {
+		if c.holds.Place(credentialAt(t, to), h, asked) {
 			t.pool.metrics.placed(h.Status)
 		}
 	}
 	t.pool.metrics.called(outcome, d)
 	c.logFailure(t, &outcome, d)
-	return d, outcome.Refusal == nil && outcome.Response.StatusCode > 0 && outcome.Response.StatusCode < 500 && outcome.Response.StatusCode != http.StatusTooManyRequests
+	healthy = outcome.Refusal == nil && outcome.Response.StatusCode > 0 && outcome.Response.StatusCode < 500 && outcome.Response.StatusCode != http.StatusTooManyRequests
+	return d, healthy, t.pool.brake.after(t, &outcome, d.kind)
 }
 
 // logFailure logs the first call to a model that fails in some way, and then how many

@@ -28,6 +28,7 @@ type pool struct {
 
 	// Safe for concurrent use by itself.
 	waiting    share
+	brake      brake
 	answered   atomic.Int64               // when a call without a key of a batch last got an answer, in Unix nanoseconds
 	credential atomic.Pointer[credential] // by which its calls are made; nil: not known yet
 
@@ -228,22 +229,29 @@ func (p *pool) takeReady(i int) {
 // that goes on has its stack already.
 func (p *pool) work(t *task) {
 	for t != nil {
-		d, healthy := p.c.call(t)
+		d, healthy, pause := p.c.call(t)
+		owner := t.start.Owner
 		p.c.holds.Done(t.holdCall(t.credential), healthy)
-		t = p.callDone(t.start.Owner)
+		if pause > 0 {
+			p.c.finish(d)
+			p.keepSlot(pause)
+			t = p.callDone(owner, p.c.capacity.freeSlot)
+			continue
+		}
+		t = p.callDone(owner, p.c.capacity.free)
 		p.c.finish(d)
 	}
 }
 
-// callDone frees the capacity of a call that has ended, and takes the next task
-// if one is ready. The slot is freed before the result is stored: the limit
+// callDone frees what a call that has ended still has of its capacity, and takes the
+// next task if one is ready. The slot is freed before the result is stored: the limit
 // counts calls, not writes.
-func (p *pool) callDone(owner string) *task {
+func (p *pool) callDone(owner string, free func(slotAccount) (offer bool)) *task {
 	p.mu.Lock()
 	now := time.Now()
 	p.rate.add(now)
 	p.times.end(owner, now)
-	offer := p.c.capacity.free(p.account)
+	offer := free(p.account)
 	var t *task
 	if !offer {
 		t = p.next()

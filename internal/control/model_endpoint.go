@@ -60,11 +60,7 @@ func SetModelEndpoint(ctx context.Context, s *postgres.Store, conn *nats.Conn, k
 	if err := e.Check(keys); err != nil {
 		return err
 	}
-	to, err := stored(ctx, s, keys, model, e)
-	if err != nil {
-		return err
-	}
-	if err := s.SetModelUpstream(ctx, model, to); err != nil {
+	if err := store(ctx, s, keys, model, e); err != nil {
 		if postgres.LacksPrivilege(err) {
 			err = fmt.Errorf("%w: %w", ErrNotGranted, err)
 		}
@@ -76,16 +72,34 @@ func SetModelEndpoint(ctx context.Context, s *postgres.Store, conn *nats.Conn, k
 	return nil
 }
 
-// stored is what is to be stored of a change.
-func stored(ctx context.Context, s *postgres.Store, keys *seal.Keyring, model batch.Model, e ModelEndpoint) (postgres.ModelUpstream, error) {
+// maxChangeTries bounds how often a change is made anew of what others have changed
+// meanwhile; each time one of them has succeeded.
+const maxChangeTries = 20
+
+// store stores a change. It is made of what is stored, so it is stored only if that is
+// still so: of two changes at once neither undoes the other.
+func store(ctx context.Context, s *postgres.Store, keys *seal.Keyring, model batch.Model, e ModelEndpoint) error {
 	if e.Default {
-		return postgres.ModelUpstream{}, nil
+		return s.SetModelUpstream(ctx, model, postgres.ModelUpstream{})
 	}
-	all, err := s.ModelUpstreams(ctx)
-	if err != nil {
-		return postgres.ModelUpstream{}, err
+	for range maxChangeTries {
+		all, err := s.ModelUpstreams(ctx)
+		if err != nil {
+			return err
+		}
+		to, err := e.of(all[model], keys, model)
+		if err != nil {
+			return err
+		}
+		if replaced, err := s.ReplaceModelUpstream(ctx, model, all[model], to); err != nil || replaced {
+			return err
+		}
 	}
-	was := all[model]
+	return fmt.Errorf("the endpoint of model %q is changed by others all the time; try again", model)
+}
+
+// of is what the change makes of what is stored.
+func (e ModelEndpoint) of(was postgres.ModelUpstream, keys *seal.Keyring, model batch.Model) (postgres.ModelUpstream, error) {
 	if len(e.URLs) > 0 && e.URLs[0] != was.URL {
 		was = postgres.ModelUpstream{URL: e.URLs[0]}
 	}

@@ -20,10 +20,14 @@ const (
 SELECT model, COALESCE(upstream_url, ''), upstream_key, COALESCE(upstream_options, ''), upstream_headers FROM models
  WHERE upstream_url IS NOT NULL OR upstream_key IS NOT NULL OR upstream_options IS NOT NULL`
 	setModelUpstreamSQL = `
-INSERT INTO models (model, upstream_url, upstream_key, upstream_options, upstream_headers) VALUES ($1, NULLIF($2, ''), $3, NULLIF($4, ''), $5)
+INSERT INTO models AS m (model, upstream_url, upstream_key, upstream_options, upstream_headers) VALUES ($1, NULLIF($2, ''), $3, NULLIF($4, ''), $5)
     ON CONFLICT (model) DO UPDATE
    SET upstream_url = EXCLUDED.upstream_url, upstream_key = EXCLUDED.upstream_key,
        upstream_options = EXCLUDED.upstream_options, upstream_headers = EXCLUDED.upstream_headers, updated_at = now()`
+	// What is encrypted differs each time, so it tells states apart that look alike.
+	replaceModelUpstreamSQL = setModelUpstreamSQL + `
+ WHERE m.upstream_url IS NOT DISTINCT FROM NULLIF($6, '') AND m.upstream_key IS NOT DISTINCT FROM $7
+   AND m.upstream_options IS NOT DISTINCT FROM NULLIF($8, '') AND m.upstream_headers IS NOT DISTINCT FROM $9`
 )
 
 // ModelUpstreams returns what operators have decided, by model.
@@ -48,4 +52,14 @@ func (s *Store) SetModelUpstream(ctx context.Context, model batch.Model, u Model
 		return fmt.Errorf("setting the upstream of model %q: %w", model, err)
 	}
 	return nil
+}
+
+// ReplaceModelUpstream does the same if the model's upstream is still what the change
+// was made from; else it changes nothing and returns false.
+func (s *Store) ReplaceModelUpstream(ctx context.Context, model batch.Model, was, to ModelUpstream) (replaced bool, err error) {
+	n, err := s.exec(ctx, replaceModelUpstreamSQL, string(model), to.URL, to.Key, to.Options, to.Headers, was.URL, was.Key, was.Options, was.Headers)
+	if err != nil {
+		return false, fmt.Errorf("replacing the upstream of model %q: %w", model, err)
+	}
+	return n > 0, nil
 }

@@ -124,6 +124,8 @@ type Standing struct {
 	Share   int  // what it would hold if every daemon released what is beyond its share
 	Want    int  // slots that it has asked for; its Share knows of no others
 	Paused  bool // no call may begin until an operator resumes the model
+	// Automatic says that the limit is found while it runs.
+	Automatic bool
 }
 
 // Standing returns the current numbers.
@@ -135,7 +137,7 @@ func (a *Account) Standing() Standing {
 		Limit: a.entry.Limit, Held: held.Held, Allowed: a.allowed, InUse: a.inUse,
 		Free:  max(a.entry.Limit-a.entry.others(a.daemon)-held.Held, 0),
 		Share: a.share, Want: held.Want,
-		Paused: a.entry.Paused,
+		Paused: a.entry.Paused, Automatic: a.entry.Auto != nil,
 	}
 }
 

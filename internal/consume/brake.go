@@ -1,0 +1,96 @@
+package consume
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"fusillade/internal/batch"
+	"fusillade/internal/upstream"
+)
+
+const (
+	// unknownCall stands for the time of a call while none has been answered.
+	unknownCall = 50 * time.Millisecond
+	// maxBrake bounds how long a failed call keeps its slot; where an answer takes
+	// longer it is as long, up to maxSlowBrake. So soon after its end an overload is
+	// noticed to be over.
+	maxBrake     = time.Second
+	maxSlowBrake = 10 * time.Second
+)
+
+// brake keeps the calls a second to a model from rising while its endpoint fails. One
+// that is overloaded answers at once: the slot would be free for the next call, which
+// fails likewise, and all that waits would spend its attempts within seconds. So a
+// failed call keeps its slot for as long as an answered one takes; while an overload is
+// all that comes, for twice as long with each round of the slots. It is safe for
+// concurrent use.
+//
+// An automatic limit goes down by itself, and what is refused or asked to wait is held.
+type brake struct {
+	usual  atomic.Int64 // how long a call that is answered takes, of late: nanoseconds
+	failed atomic.Int64 // calls in a row that an overload has failed
+}
+
+// after returns for how long a call that has ended keeps its slot.
+func (b *brake) after(t *task, o *upstream.Outcome, k kind) time.Duration {
+	if o.Reason == "" {
+		usual := cmp.Or(b.usual.Load(), int64(o.Elapsed))
+		b.usual.Store(usual + (int64(o.Elapsed)-usual)/8) // one of two at once may be lost
+		if b.failed.Load() != 0 {
+			b.failed.Store(0)
+		}
+		return 0
+	}
+	if (k != retry && k != fail) || !fails(o) || t.start.HasOwnKey {
+		return 0
+	}
+	standing := t.pool.account.Standing()
+	if standing.Automatic {
+		return 0
+	}
+	rounds := int64(0)
+	if congestionOf(o, false) != "" {
+		rounds = b.failed.Add(1) / int64(max(standing.Allowed, 1))
+	}
+	return keep(time.Duration(b.usual.Load()), o.Elapsed, rounds, rand.Float64())
+}
+
+// fails holds for failures that are the endpoint's and may come at once.
+func fails(o *upstream.Outcome) bool {
+	switch o.Reason {
+	case batch.RetriableHTTPStatus, batch.RetriableErrorBody, batch.NetworkError, batch.NoAnswer, batch.MalformedAnswer:
+		return o.Refusal == nil && askedPause(*o) == 0
+	}
+	return false
+}
+
+// keep is how long a slot is kept after a call that took so long. random is in [0, 1)
+// and spreads what failed together.
+func keep(usual, took time.Duration, rounds int64, random float64) time.Duration {
+	most := max(maxBrake, min(usual, maxSlowBrake))
+	kept := max(usual, unknownCall)
+	for range rounds {
+		if kept >= most {
+			break
+		}
+		kept *= 2
+	}
+	kept = min(kept, most)
+	return max(kept+time.Duration(batch.Jitter*random*float64(kept))-took, 0)
+}
+
+// keepSlot waits until a slot is to be freed, or no more work is taken. The place of the
+// process is free meanwhile.
+func (p *pool) keepSlot(pause time.Duration) {
+	if p.c.capacity.freePlace() {
+		p.c.dispatchNext()
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.c.taking.Done():
+	}
+}
