@@ -197,6 +197,10 @@ func TestMetricNames(t *testing.T) {
 		"rate_used":                              "model, unit",
 		"rate_waiting":                           "model",
 		"store_failures_total":                   "write, class",
+		"budgets_exceeded_total":                 "",
+		"budget_canceled_requests_total":         "",
+		"budget_limit":                           "unit",
+		"budget_used":                            "unit",
 	}
 	reg := standaloneRegistry(t)
 	got := make(map[string]string)

@@ -147,21 +147,26 @@ func (c *Consumer) writeFinishes(ctx context.Context, items []decision) (again [
 		return nil, err
 	}
 	failpoint.Hit(failpoint.Finished)
-	c.hintSpent(written, completions)
+	c.exceeded(written)
 	for i := range items {
 		c.answer(&items[i], written[items[i].task.delivery.ID])
 	}
 	return nil, nil
 }
 
-// hintSpent tells the leader of batches that have spent their budget with what was
-// written. A crash before it, or a hint that is lost, leaves them to its next look.
-func (c *Consumer) hintSpent(written map[batch.RequestID]bool, completions []postgres.Completion) {
-	for i := range completions {
-		if written[batch.RequestID{Batch: completions[i].ID.Batch}] {
-			c.report(c.cfg.Conn.Publish(streams.HintWork, nil))
-			return
+// exceeded counts the batches that have spent their budget with what was written, and
+// tells the leader. A crash before it, or a hint that is lost, leaves them to its next
+// look.
+func (c *Consumer) exceeded(written map[batch.RequestID]bool) {
+	n := 0
+	for id := range written {
+		if id.Line == 0 {
+			n++
 		}
+	}
+	if n > 0 {
+		c.metrics.exceededBudgets.Add(float64(n))
+		c.report(c.cfg.Conn.Publish(streams.HintWork, nil))
 	}
 }
 

@@ -27,7 +27,7 @@ type metrics struct {
 	completed, late, retried, denied, retriable *prometheus.CounterVec
 	fenced, reclaimed, drops, tokens            *prometheus.CounterVec
 	storeFailures, holds                        *prometheus.CounterVec
-	redelivered                                 prometheus.Counter
+	redelivered, exceededBudgets                prometheus.Counter
 	callTime, firstToken, successRetries        *prometheus.HistogramVec
 	margin, pickup                              prometheus.Histogram
 	startSize, startTime, resultSize, finishing prometheus.Histogram
@@ -63,6 +63,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Tokens of finished requests, as the endpoint counted them: prompt or completion.", "model", "kind"),
 		redelivered: telemetry.Counter(reg, "redeliveries_total",
 			"Messages received that the broker had delivered before: after a backoff, released, or of a lease that ran out."),
+		exceededBudgets: telemetry.Counter(reg, "budgets_exceeded_total",
+			"Batches whose budget was spent, with requests left, by results of this daemon."),
 		callTime: telemetry.Histograms(reg, "request_duration_seconds",
 			"Time of a call, from connect to last byte; status is how the request went on: completed, failed or retried.",
 			telemetry.CallSeconds, "model", "status"),

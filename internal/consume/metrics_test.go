@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"testing"
 	"time"
 
@@ -294,6 +296,24 @@ func TestDropsAreCounted(t *testing.T) {
 			t.Errorf("%v unsent answers are counted, want 1", n)
 		}
 	})
+}
+
+// A batch whose budget is spent is counted once, however many results follow.
+func TestExceededBudgetsAreCounted(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.endpoint.set(func(w http.ResponseWriter, _ *http.Request, _ call) {
+		_, _ = io.WriteString(w, `{"choices":[{"message":{"content":"ok"}}],"usage":{"prompt_tokens":3,"completion_tokens":4}}`)
+	})
+	id := c.Begin(lines(40, testModel))
+	c.Exec(`UPDATE batches SET budget_tokens = 1 WHERE id = $1`, [16]byte(id))
+	r := c.start()
+	c.AwaitEnd(id)
+	c.AwaitEnd(c.Begin(lines(3, testModel)))
+	until(t, "the batch is counted", func() bool { return testutil.ToFloat64(r.metrics.exceededBudgets) > 0 })
+	if n := testutil.ToFloat64(r.metrics.exceededBudgets); n != 1 {
+		t.Errorf("%v batches are counted", n)
+	}
 }
 
 // errForGood is an error that is not worth another try.

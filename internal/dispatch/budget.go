@@ -43,6 +43,7 @@ func (d *Dispatcher) endOverBudget(ctx context.Context) {
 		ended, err := d.cfg.Store.EndOverBudget(ctx, budgetPage)
 		for _, e := range ended {
 			d.cfg.Log.Info("the budget of a batch is spent: what was not being called is canceled", "batch_id", e.Batch, "requests", e.Requests, "finished", e.Finished)
+			d.metrics.overBudget.Add(float64(e.Requests))
 			d.dropEnded(ctx, e)
 		}
 		d.report(ctx, "what exceeds budgets could not be ended", err)

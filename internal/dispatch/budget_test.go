@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"fusillade/internal/batch"
 	"fusillade/streams"
 )
@@ -27,7 +29,7 @@ func TestLeaderEndsBudgets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
-			c.start(func(cfg *Config) { cfg.ExpiryInterval = tt.interval })
+			d, _ := c.start(func(cfg *Config) { cfg.ExpiryInterval = tt.interval })
 			id, other := c.Begin(lines(10, testModel)), c.Begin(lines(2, otherModel))
 			c.queued(10)
 			hints, err := c.Conn.SubscribeSync("fusillade.hints.cancel.*")
@@ -49,6 +51,9 @@ func TestLeaderEndsBudgets(t *testing.T) {
 				t.Errorf("counts are %+v", b.Counts)
 			}
 			until(t, "its messages are gone", func() bool { return c.state().Msgs == 2 })
+			if n := testutil.ToFloat64(d.metrics.overBudget); n != 10 {
+				t.Errorf("%v requests are counted", n)
+			}
 			if b := c.get(other); b.Status.Terminal() {
 				t.Errorf("another batch is %s", b.Status)
 			}

@@ -24,12 +24,17 @@ var (
 	oldestDesc = prometheus.NewDesc(telemetry.Name("oldest_pending_seconds"),
 		"Age of the oldest batch with requests that were never claimed, or time since the longest due was due, whichever is more; reported by the leading dispatcher.",
 		[]string{"model"}, nil)
+	budgetLimitDesc = prometheus.NewDesc(telemetry.Name("budget_limit"),
+		"Budgets of batches in progress, added up: in tokens, and in money (unit cost); reported by the leading dispatcher.", []string{"unit"}, nil)
+	budgetUsedDesc = prometheus.NewDesc(telemetry.Name("budget_used"),
+		"What these batches have used of their budgets, which may be more; reported by the leading dispatcher.", []string{"unit"}, nil)
 )
 
 // queueGauges report what the leader saw last; nothing by a dispatcher that does
 // not lead, so that the cluster's numbers are reported once.
 type queueGauges struct {
-	seen atomic.Pointer[map[string]modelQueue] // by the model's label
+	seen    atomic.Pointer[map[string]modelQueue] // by the model's label
+	budgets atomic.Pointer[postgres.OpenBudgets]
 }
 
 // modelQueue is the queue of all models with one label.
@@ -42,10 +47,18 @@ type modelQueue struct {
 func (q *queueGauges) Describe(descs chan<- *prometheus.Desc) {
 	descs <- depthDesc
 	descs <- oldestDesc
+	descs <- budgetLimitDesc
+	descs <- budgetUsedDesc
 }
 
 // Collect implements prometheus.Collector.
 func (q *queueGauges) Collect(out chan<- prometheus.Metric) {
+	if b := q.budgets.Load(); b != nil {
+		for unit, of := range map[string]postgres.BudgetUse{"tokens": b.Tokens, "cost": b.Cost} {
+			out <- prometheus.MustNewConstMetric(budgetLimitDesc, prometheus.GaugeValue, of.Limit, unit)
+			out <- prometheus.MustNewConstMetric(budgetUsedDesc, prometheus.GaugeValue, of.Used, unit)
+		}
+	}
 	seen := q.seen.Load()
 	if seen == nil {
 		return
@@ -94,13 +107,12 @@ func (d *Dispatcher) withQueueGauges(lead func(context.Context) error) func(cont
 }
 
 func (d *Dispatcher) watchQueue(ctx context.Context) {
-	defer d.metrics.queue.seen.Store(nil) // another one leads
+	defer func() { // another one leads
+		d.metrics.queue.seen.Store(nil)
+		d.metrics.queue.budgets.Store(nil)
+	}()
 	for {
-		depths, err := d.cfg.Store.QueueDepths(ctx)
-		switch {
-		case err == nil:
-			d.metrics.show(depths)
-		case ctx.Err() == nil:
+		if err := d.measureQueue(ctx); err != nil && ctx.Err() == nil {
 			d.cfg.Log.Warn("the queue could not be measured", "err", err)
 		}
 		select {
@@ -109,4 +121,18 @@ func (d *Dispatcher) watchQueue(ctx context.Context) {
 		case <-time.After(backoff.Jitter(queueInterval)):
 		}
 	}
+}
+
+func (d *Dispatcher) measureQueue(ctx context.Context) error {
+	depths, err := d.cfg.Store.QueueDepths(ctx)
+	if err != nil {
+		return err
+	}
+	budgets, err := d.cfg.Store.OpenBudgets(ctx)
+	if err != nil {
+		return err
+	}
+	d.metrics.show(depths)
+	d.metrics.queue.budgets.Store(&budgets)
+	return nil
 }

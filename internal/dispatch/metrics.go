@@ -16,7 +16,7 @@ import (
 type metrics struct {
 	claimTime, claimSize, sweepTime        prometheus.Histogram
 	escalations                            *prometheus.CounterVec
-	purgedRows, purgeErrors                prometheus.Counter
+	purgedRows, purgeErrors, overBudget    prometheus.Counter
 	reclaims                               *prometheus.CounterVec
 	fencedReleases                         prometheus.Counter
 	lostHints, lostPublishes, lostReleases prometheus.Counter
@@ -36,6 +36,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Requests claimed for another model than their own, because their deadline is near.", "original_model", "escalation_model"),
 		purgedRows:     telemetry.Counter(reg, "rows_purged_total", "Rows of deleted files and batches that were removed."),
 		purgeErrors:    telemetry.Counter(reg, "purge_errors_total", "Purges that failed and are tried again."),
+		overBudget:     telemetry.Counter(reg, "budget_canceled_requests_total", "Requests canceled because the budget of their batch was spent."),
 		fencedReleases: telemetry.FencedWrites(reg).WithLabelValues(telemetry.FencedClaimRelease),
 		reclaims:       telemetry.Reclaimed(reg),
 		lostHints:      drops.WithLabelValues(telemetry.DroppedHint),

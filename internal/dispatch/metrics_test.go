@@ -140,7 +140,7 @@ func TestDispatcherCountsDrops(t *testing.T) {
 func TestQueueOfAFormerLeader(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.Begin(lines(7, "m"))
+	c.Exec(`UPDATE batches SET budget_tokens = 500 WHERE id = $1`, [16]byte(c.Begin(lines(7, "m"))))
 	reg := prometheus.NewRegistry()
 	d, err := New(t.Context(), Config{
 		Store: c.Store, Conn: c.Conn, Streams: described, ClaimBatchSize: 1, ClaimInterval: never, DefaultLimit: 1,
@@ -152,6 +152,14 @@ func TestQueueOfAFormerLeader(t *testing.T) {
 	reg.MustRegister(&d.metrics.queue)
 	err = d.withQueueGauges(func(context.Context) error {
 		until(t, "the queue is reported", func() bool { return depthOf(t, reg, "m", batch.Pending) == 7 })
+		until(t, "the budget is reported", func() bool {
+			return testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP fusillade_budget_limit Budgets of batches in progress, added up: in tokens, and in money (unit cost); reported by the leading dispatcher.
+# TYPE fusillade_budget_limit gauge
+fusillade_budget_limit{unit="cost"} 0
+fusillade_budget_limit{unit="tokens"} 500
+`), "fusillade_budget_limit") == nil
+		})
 		return nil
 	})(t.Context())
 	if err != nil {
@@ -159,5 +167,8 @@ func TestQueueOfAFormerLeader(t *testing.T) {
 	}
 	if n := depthOf(t, reg, "m", batch.Pending); n != -1 {
 		t.Errorf("a former leader reports %v pending", n)
+	}
+	if n, err := testutil.GatherAndCount(reg, "fusillade_budget_limit", "fusillade_budget_used"); n != 0 || err != nil {
+		t.Errorf("a former leader reports %d budgets, %v", n, err)
 	}
 }

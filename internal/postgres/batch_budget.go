@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -82,7 +83,36 @@ SELECT b.id FROM batches b
 	// Checked again under the lock: the budget may have been raised.
 	isExceededSQL = `
 SELECT status = 'in_progress' AND budget_exceeded_at IS NOT NULL AND cancelling_at IS NULL FROM batches WHERE id = $1`
+
+	// From an index of just the batches in progress that have a budget, and what each
+	// has used of each of its models. Money is in millionths, and the price of a million tokens.
+	openBudgetsSQL = `
+SELECT COALESCE(sum(b.budget_tokens), 0)::float8, COALESCE(sum(u.tokens) FILTER (WHERE b.budget_tokens IS NOT NULL), 0)::float8,
+       COALESCE(sum(b.budget_cost) / 1e6, 0)::float8, COALESCE(sum(u.cost) / 1e12, 0)::float8
+  FROM batches b
+ CROSS JOIN LATERAL (
+       SELECT sum(u.input + u.output) AS tokens, sum(u.input * (p.price ->> 0)::numeric + u.output * (p.price ->> 1)::numeric) AS cost
+         FROM (SELECT model, input_tokens AS input, output_tokens AS output FROM batch_usage WHERE batch_id = b.id) u
+        CROSS JOIN LATERAL (SELECT COALESCE(b.budget_prices -> u.model, b.budget_prices -> '') AS price) p) u
+ WHERE b.status = 'in_progress' AND (b.budget_tokens IS NOT NULL OR b.budget_cost IS NOT NULL)`
 )
+
+// BudgetUse is what budgets allow, and what is used of them.
+type BudgetUse struct{ Limit, Used float64 }
+
+// OpenBudgets are the budgets of all batches in progress, added up: those in tokens,
+// and those in money. A batch may have both.
+type OpenBudgets struct{ Tokens, Cost BudgetUse }
+
+// OpenBudgets returns what the budgets of batches in progress allow, and what is used
+// of them. It is for the leader, every few seconds.
+func (s *Store) OpenBudgets(ctx context.Context) (b OpenBudgets, err error) {
+	err = s.queryRow(ctx, openBudgetsSQL, nil, &b.Tokens.Limit, &b.Tokens.Used, &b.Cost.Limit, &b.Cost.Used)
+	if err != nil {
+		return b, fmt.Errorf("measuring budgets: %w", err)
+	}
+	return b, nil
+}
 
 // setBudget gives a locked batch another budget. It reports whether that is spent
 // already, and requests of the batch are to be canceled.

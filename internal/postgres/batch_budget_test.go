@@ -446,3 +446,30 @@ func TestBudgetPlans(t *testing.T) {
 		t.Error("batches are not found by their own index")
 	}
 }
+
+// Only batches in progress that have a budget count, each for the bounds that it has;
+// no other batch is looked at, however many there are.
+func TestOpenBudgets(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := newDaemon(t, s)
+	prices := batch.Prices{testModel: {Prompt: 2_000_000, Completion: 5_000_000}, "": {Prompt: 2_000_000, Completion: 5_000_000}}
+	tokens := budgeted(t, s, 10, batch.Budget{Tokens: 100})
+	both := budgeted(t, s, 10, batch.Budget{Tokens: 1000, Cost: 2_500_000, Prices: prices})
+	ended, none := budgeted(t, s, 1, batch.Budget{Tokens: 50}), newBatch(t, s, 10)
+	for _, id := range []batch.ID{tokens, both, ended, none} {
+		flush(t, s, d, id, using(30, started(t, s, d, id, 1)[0]))
+	}
+	sqlExec(t, s, `INSERT INTO batches (id, created_at, file_id, created_by, endpoint, completion_window, expires_at, total)
+SELECT gen_random_uuid(), created_at, file_id, created_by, endpoint, completion_window, expires_at, 1 FROM batches, generate_series(1, 2000) WHERE id = $1`, [16]byte(none))
+	sqlExec(t, s, `VACUUM ANALYZE batches, batch_usage`)
+	got, err := s.OpenBudgets(t.Context())
+	want := OpenBudgets{Tokens: BudgetUse{1100, 60}, Cost: BudgetUse{2.5, 0.00012}}
+	if err != nil || got != want {
+		t.Errorf("open budgets are %+v, %v, want %+v", got, err, want)
+	}
+	plan := explain(t, s, ", ANALYZE", openBudgetsSQL)
+	if scans := plan.wholeScans(); len(scans) > 0 || plan.touched() > 50 {
+		t.Errorf("%v, %.0f rows are read for two budgets", scans, plan.touched())
+	}
+}

@@ -24,7 +24,7 @@ import (
 // mayBeEmpty are metrics without a value in a run in which nothing breaks, nobody
 // cancels or deletes, and every batch is in time. Panels of these alone may be empty.
 var mayBeEmpty = []string{
-	"fusillade_batches_cancelled_total", "fusillade_batches_held", "fusillade_drops_total", "fusillade_endpoint_ejections_total",
+	"fusillade_batches_cancelled_total", "fusillade_batches_held", "fusillade_budget_canceled_requests_total", "fusillade_budgets_exceeded_total", "fusillade_drops_total", "fusillade_endpoint_ejections_total",
 	"fusillade_fenced_writes_total", "fusillade_heartbeat_failures_total", "fusillade_hold_remaining_seconds", "fusillade_holds_total",
 	"fusillade_purge_errors_total", "fusillade_redeliveries_total", "fusillade_refusals_held", "fusillade_requests_finished_after_deadline_total",
 	"fusillade_requests_routed_to_escalation_total", "fusillade_retry_denied_total", "fusillade_rows_purged_total",
