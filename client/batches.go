@@ -177,6 +177,14 @@ func batchPath(id, verb string) string {
 	return "/v1/batches/" + url.PathEscape(id) + verb
 }
 
+// changePath is where a batch is canceled, rerun or deleted.
+func (c *Client) changePath(id, verb string) string {
+	if c.operator {
+		return "/admin" + batchPath(id, verb)
+	}
+	return batchPath(id, verb)
+}
+
 // Batch returns a batch's object.
 func (c *Client) Batch(ctx context.Context, id string) (Batch, error) {
 	return read[Batch](c.call(ctx, http.MethodGet, batchPath(id, ""), nil, nil))
@@ -236,7 +244,7 @@ func (c *Client) ChangeBatch(ctx context.Context, id string, change BatchChange)
 
 // CancelBatch ends a batch.
 func (c *Client) CancelBatch(ctx context.Context, id string) (Batch, error) {
-	return read[Batch](c.call(ctx, http.MethodPost, batchPath(id, "/cancel"), nil, nil))
+	return read[Batch](c.call(ctx, http.MethodPost, c.changePath(id, "/cancel"), nil, nil))
 }
 
 // State is how a request ended.
@@ -257,12 +265,12 @@ func (c *Client) RerunBatch(ctx context.Context, id string, states ...State) (Ba
 	if len(states) > 0 {
 		body = map[string]any{"statuses": states}
 	}
-	return read[Batch](c.run(ctx, batchPath(id, "/rerun"), body))
+	return read[Batch](c.run(ctx, c.changePath(id, "/rerun"), body))
 }
 
 // DeleteBatch deletes a batch and its results.
 func (c *Client) DeleteBatch(ctx context.Context, id string) error {
-	_, err := c.call(ctx, http.MethodDelete, batchPath(id, ""), nil, nil)
+	_, err := c.call(ctx, http.MethodDelete, c.changePath(id, ""), nil, nil)
 	return err
 }
 
@@ -279,10 +287,10 @@ type linesBody struct {
 
 // CancelLines cancels single requests of a batch, by the line of each.
 func (c *Client) CancelLines(ctx context.Context, id string, lines []int32) (ChangedLines, error) {
-	return read[ChangedLines](c.call(ctx, http.MethodPost, batchPath(id, "/cancel"), nil, linesBody{lines}))
+	return read[ChangedLines](c.call(ctx, http.MethodPost, c.changePath(id, "/cancel"), nil, linesBody{lines}))
 }
 
 // RerunLines calls single requests of a batch again.
 func (c *Client) RerunLines(ctx context.Context, id string, lines []int32) (ChangedLines, error) {
-	return read[ChangedLines](c.run(ctx, batchPath(id, "/rerun"), linesBody{lines}))
+	return read[ChangedLines](c.run(ctx, c.changePath(id, "/rerun"), linesBody{lines}))
 }

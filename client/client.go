@@ -41,6 +41,7 @@ type Client struct {
 	// upstreamKey is what calls of new and rerun batches are made with; empty: the
 	// server's own.
 	upstreamKey string
+	operator    bool // changes batches of any owner
 }
 
 // String is the server's URL, without a password.
@@ -73,6 +74,15 @@ func (c *Client) WithUpstreamKey(upstreamKey string) *Client {
 	with := *c
 	with.upstreamKey = upstreamKey
 	return &with
+}
+
+// AsOperator returns a client that shares this one's connections, and whose CancelBatch,
+// CancelLines, RerunBatch, RerunLines and DeleteBatch are of a batch of any owner. The
+// server refuses them with 403 where Key is no operator's.
+func (c *Client) AsOperator() *Client {
+	as := *c
+	as.operator = true
+	return &as
 }
 
 // Close closes connections that are idle.
@@ -123,7 +133,7 @@ func (c *Client) send(ctx context.Context, longest time.Duration, r request) (*r
 		return out, nil
 	}
 	defer out.Close()
-	return nil, readError(out)
+	return nil, readError(out, c.shown)
 }
 
 func (c *Client) roundTrip(ctx context.Context, r request, idle *idleTimeout) (*http.Response, error) {

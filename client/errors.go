@@ -48,7 +48,7 @@ func HasStatus(err error, status int) bool {
 const maxError = 1 << 20
 
 // readError makes an error of an answer that is none of success.
-func readError(resp *response) error {
+func readError(resp *response, server string) error {
 	e := &Error{Status: resp.StatusCode, RequestID: resp.Header.Get("X-Request-Id")}
 	var body struct {
 		Error struct {
@@ -70,6 +70,9 @@ func readError(resp *response) error {
 	}
 	if e.Message == "" {
 		e.Message = fmt.Sprintf("the server answered with status %d %s", e.Status, http.StatusText(e.Status))
+		if e.Status < 500 {
+			e.Message += fmt.Sprintf(" and no reason: is %s a fusillade server?", server)
+		}
 	}
 	return e
 }

@@ -11,19 +11,33 @@ import (
 	"fusillade/internal/cli"
 )
 
+// anyOwnerFlag is for operators.
+type anyOwnerFlag struct {
+	AnyOwner bool `help:"Also a batch of another owner: for operators."`
+}
+
+// as is the client that the command is to use.
+func (f anyOwnerFlag) as(api *client.Client) *client.Client {
+	if f.AnyOwner {
+		return api.AsOperator()
+	}
+	return api
+}
+
 type batchesCancelCmd struct {
 	ID    string  `arg:"" placeholder:"BATCH"`
 	Lines []int32 `name:"line" placeholder:"N" help:"Cancel only the request of this line of the input file; can be repeated."`
+	anyOwnerFlag
 	jsonFlag
 }
 
 func (c *batchesCancelCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
 	if len(c.Lines) > 0 {
 		return batches.changeLines(t, c.ID, c.JSON, "canceled", "had ended before", func(api *client.Client, id string) (client.ChangedLines, error) {
-			return api.CancelLines(ctx, id, c.Lines)
+			return c.as(api).CancelLines(ctx, id, c.Lines)
 		})
 	}
-	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) { return api.CancelBatch(ctx, id) })
+	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) { return c.as(api).CancelBatch(ctx, id) })
 }
 
 type batchesSetCmd struct {
@@ -62,6 +76,7 @@ type batchesRerunCmd struct {
 	Expired  bool    `help:"Rerun those that expired."`
 	Lines    []int32 `name:"line" placeholder:"N" help:"Rerun only the request of this line of the input file; can be repeated."`
 	batchKeyFlag
+	anyOwnerFlag
 	jsonFlag
 }
 
@@ -76,11 +91,11 @@ func (c *batchesRerunCmd) Run(ctx context.Context, t *cli.Terminal, batches *bat
 			return cli.Usage(errors.New("--line and --failed, --canceled or --expired exclude each other"))
 		}
 		return batches.changeLines(t, c.ID, c.JSON, "pending again", "have completed or have not ended", func(api *client.Client, id string) (client.ChangedLines, error) {
-			return api.WithUpstreamKey(key).RerunLines(ctx, id, c.Lines)
+			return c.as(api).WithUpstreamKey(key).RerunLines(ctx, id, c.Lines)
 		})
 	}
 	return batches.change(t, c.ID, c.JSON, func(api *client.Client, id string) (client.Batch, error) {
-		return api.WithUpstreamKey(key).RerunBatch(ctx, id, states...)
+		return c.as(api).WithUpstreamKey(key).RerunBatch(ctx, id, states...)
 	})
 }
 
@@ -98,6 +113,7 @@ func (c *batchesRerunCmd) states() (states []client.State) {
 
 type batchesDeleteCmd struct {
 	ID string `arg:"" placeholder:"BATCH"`
+	anyOwnerFlag
 }
 
 func (c *batchesDeleteCmd) Run(ctx context.Context, t *cli.Terminal, batches *batchesCmd) error {
@@ -106,7 +122,7 @@ func (c *batchesDeleteCmd) Run(ctx context.Context, t *cli.Terminal, batches *ba
 		return err
 	}
 	return batches.with(func(api *client.Client) error {
-		if err := api.DeleteBatch(ctx, id.String()); err != nil {
+		if err := c.as(api).DeleteBatch(ctx, id.String()); err != nil {
 			return err
 		}
 		t.Notef("deleted %s", id)
