@@ -22,6 +22,7 @@ type runCmd struct {
 	RerunFailed      bool   `aliases:"retry-failed" help:"Run again the requests of this input that failed or expired."`
 	Again            bool   `help:"Begin anew, though this input was run before; an unfinished job of it is cancelled."`
 	ChangeEndpoint   bool   `help:"Go on with a job that was begun with another endpoint."`
+	ResumeModels     bool   `help:"Resume those models of the input that are paused."`
 	GiveUpAfter      string `default:"30s" placeholder:"TIME" help:"End, with exit code 3, when the endpoint has refused every call for so long: no connection, a bad key, an unknown model, no quota. 0s: never (default ${default})."`
 	budgetFlags
 	DryRun bool `help:"Check the file, the settings and that the endpoint can be reached; keep nothing and call nothing."`
@@ -76,7 +77,7 @@ func (c *runCmd) Run(s cli.Signals, t *cli.Terminal) error {
 	return localrun.Run(s, t, cfg, localrun.Job{
 		Input: input, Outputs: outputs, Window: window, WindowText: c.CompletionWindow,
 		Again: c.Again, RerunFailed: c.RerunFailed, ChangeEndpoint: c.ChangeEndpoint,
-		GiveUpAfter: giveUp, Budget: budget,
+		ResumeModels: c.ResumeModels, GiveUpAfter: giveUp, Budget: budget,
 	})
 }
 

@@ -38,3 +38,11 @@ func short(size, bound float64) string {
 	}
 	return fmt.Sprintf("%.0f", size)
 }
+
+// Count is a number with its noun, in the plural unless it is one.
+func Count(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -19,7 +19,7 @@ type refusedError struct {
 }
 
 func (e *refusedError) Error() string {
-	text := fmt.Sprintf("%s: the last %s of model %s ended with: %s", e.Kind.Info().Text, count(e.Calls, "call"), e.Model, e.Cause)
+	text := fmt.Sprintf("%s: the last %s of model %s ended with: %s", e.Kind.Info().Text, cli.Count(e.Calls, "call"), e.Model, e.Cause)
 	if e.Message != "" {
 		text += fmt.Sprintf(" (%q)", cli.Plain(e.Message))
 	}

@@ -26,6 +26,7 @@ type Job struct {
 	Again          bool // begin anew, whatever there is
 	RerunFailed    bool // run again what failed or expired
 	ChangeEndpoint bool // go on with what was begun with another endpoint
+	ResumeModels   bool // resume models of it that are paused
 
 	// Budget is that of the job from now on; zero: the one that it has. A larger one
 	// than before goes on with a job whose budget was spent.
@@ -230,17 +231,9 @@ func (f *finder) load(ctx context.Context) (batch.FileID, [32]byte, error) {
 	if err != nil {
 		return file, summary.SHA256, fmt.Errorf("reading %s: %w", f.Input.Name, err)
 	}
-	f.terminal.Notef("read %s for %s in %v", count(int64(summary.Requests), "request"), count(int64(len(summary.Models)), "model"),
+	f.terminal.Notef("read %s for %s in %v", cli.Count(int64(summary.Requests), "request"), cli.Count(int64(len(summary.Models)), "model"),
 		time.Since(began).Round(time.Millisecond))
 	return file, summary.SHA256, nil
-}
-
-// count is a number with its noun.
-func count(n int64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // refused lists every bad line that the error lists.
@@ -295,7 +288,7 @@ func (f *finder) raiseBudget(ctx context.Context, j postgres.Job) error {
 	}
 	n, err := f.store.RerunRequests(ctx, j.Batch, batch.Allowance{}, batch.Canceled)
 	if err == nil && n > 0 {
-		f.terminal.Notef("the budget was raised, and is there for %s that the former one left", count(int64(n), "request"))
+		f.terminal.Notef("the budget was raised, and is there for %s that the former one left", cli.Count(int64(n), "request"))
 	}
 	return err
 }

@@ -82,6 +82,10 @@ func writePartial(ctx context.Context, t *cli.Terminal, store *postgres.Store, o
 		return
 	}
 	if err := WriteResults(ctx, store, b.ID, o); err != nil {
+		if ctx.Err() != nil {
+			t.Notef("the results so far are kept in the data directory; the same command writes them")
+			return
+		}
 		t.Notef("the results so far are kept in the data directory; they could not be written: %v", err)
 		return
 	}
@@ -97,10 +101,10 @@ func summary(t *cli.Terminal, o *cli.Outputs, b postgres.Batch) error {
 			spent += ", " + b.Bill().Cost().String()
 		}
 		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("the budget is spent (%s): %s not called, see %s; the same command with a larger budget goes on with them",
-			spent, count(b.Counts.Canceled, "request"), o.Failures)}
+			spent, cli.Count(b.Counts.Canceled, "request"), o.Failures)}
 	}
 	if failed := b.Counts.Done() - b.Counts.Completed; failed > 0 {
-		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests failed: see %s; --rerun-failed repeats them", failed, o.Failures)}
+		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%s failed: see %s; --rerun-failed repeats them", cli.Count(failed, "request"), o.Failures)}
 	}
 	return nil
 }

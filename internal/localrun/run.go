@@ -63,7 +63,11 @@ func Run(s cli.Signals, t *cli.Terminal, cfg Config, j Job) error {
 	if err := cfg.excludeOthers(s.Taking, t, local, id); err != nil {
 		return stopped(s, t, err)
 	}
-	b, err := work(s, t, local, cfg, id, j.GiveUpAfter)
+	paused, err := pausedModels(s.Taking, t, local.Store, id, j.ResumeModels)
+	if err != nil {
+		return stopped(s, t, err)
+	}
+	b, err := work(s, t, local, cfg, id, j.GiveUpAfter, paused)
 	var refused *refusedError
 	if errors.As(err, &refused) {
 		b, err = endRefused(context.WithoutCancel(s.Doing), local, id, refused)
@@ -100,7 +104,7 @@ func stopped(s cli.Signals, t *cli.Terminal, err error) error {
 }
 
 // work works on the batch until it has ended or the user stops it.
-func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch.ID, giveUpAfter time.Duration) (postgres.Batch, error) {
+func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch.ID, giveUpAfter time.Duration, paused []batch.Model) (postgres.Batch, error) {
 	taking, stopTaking := context.WithCancel(s.Taking)
 	defer stopTaking()
 	doing, stopDoing := context.WithCancel(s.Doing)
@@ -118,22 +122,25 @@ func work(s cli.Signals, t *cli.Terminal, local *app.Local, cfg Config, id batch
 		return s
 	}
 	p := cli.NewProgress(t)
-	rule := giveUpRule{after: giveUpAfter, only: func(models []batch.Model) (bool, error) {
+	only := func(models []batch.Model) (bool, error) {
 		ctx, cancel := context.WithTimeout(s.Taking, dialTimeout)
 		defer cancel()
 		return local.Store.OnlyModels(ctx, id, models)
-	}}
+	}
+	rule, pause := giveUpRule{after: giveUpAfter, only: only}, pausedRule{models: paused, only: only}
 	b, err := Watch(s.Taking, local, id, finished, func(b postgres.Batch) error {
 		now := stats()
 		p.Update(b.Counts.Total, b.Counts.Done(), state(b, now))
 		if b.Status.Terminal() {
 			return nil
 		}
-		return cmp.Or(fatal(now), rule.giveUp(now))
+		return cmp.Or(fatal(now), rule.giveUp(now), pause.end(b, now.InFlight))
 	})
 	stopTaking()
 	if s.Taking.Err() != nil && !b.Status.Terminal() {
-		p.Notef("finishing %s in flight; once more to stop at once", count(int64(stats().InFlight), "call"))
+		if n := stats().InFlight; n > 0 {
+			p.Notef("finishing %s in flight; once more to stop at once", cli.Count(int64(n), "call"))
+		}
 	} else {
 		stopDoing() // nothing is left to do: no call in flight, no message on its way
 	}
