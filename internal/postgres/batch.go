@@ -92,6 +92,7 @@ func scanBatch(row pgx.CollectableRow) (b Batch, err error) {
 const (
 	batchSQL    = batchesSQL + ` AND id = $1 AND created_by = COALESCE($2, created_by)`
 	progressSQL = batchesHeadSQL + `NULL::jsonb` + batchesTailSQL + ` AND id = $1`
+	ofFileSQL   = batchesSQL + ` AND file_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3`
 	ownersSQL   = batchesSQL + ` AND created_by = $1 AND id < $2 ORDER BY id DESC LIMIT $3`
 )
 
@@ -116,6 +117,19 @@ func (s *Store) oneBatch(ctx context.Context, sql string, args ...any) (Batch, e
 		return Batch{}, fmt.Errorf("reading batch: %w", err)
 	}
 	return found[0], nil
+}
+
+// FileBatches returns up to n of the batches that were made of a file, newest first, from
+// the one that follows after; the zero id precedes all.
+func (s *Store) FileBatches(ctx context.Context, file batch.FileID, after batch.ID, n int) ([]Batch, error) {
+	if after == (batch.ID{}) {
+		after = lastID
+	}
+	list, err := collect(ctx, s, scanBatch, ofFileSQL, [16]byte(file), [16]byte(after), n)
+	if err != nil {
+		return nil, fmt.Errorf("listing batches of a file: %w", err)
+	}
+	return list, nil
 }
 
 // ListBatches returns up to n of an owner's batches, newest first, from the one

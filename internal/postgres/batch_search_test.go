@@ -130,7 +130,7 @@ func TestPlansOfTheDashboard(t *testing.T) {
 			{"search of several statuses", searchOwnerSQL, several}, {"search", searchAllSQL, search("")}, {"search of an owner", searchOwnerSQL, search("owner-3")},
 			{"search of what is in progress", searchAllLiveSQL, allLive}, {"search of an owner's in progress", searchOwnerLiveSQL, live},
 			{"end of a window", searchAllEndSQL, []any{"", [16]byte(lastID), 999}}, {"end of an owner's window", searchOwnerEndSQL, []any{"owner-3", [16]byte(lastID), 99}},
-			{"a page", batchesByIDSQL, []any{ids}},
+			{"a page", batchesByIDSQL, []any{ids}}, {"a file's batches", ofFileSQL, []any{[16]byte(newest.Batches[1].File), [16]byte(lastID), 51}},
 			{"soonest", soonestAllSQL, []any{"", 200}}, {"soonest of an owner", soonestSQL, []any{"owner-3", 200}},
 			{"recent progress", recentProgressSQL, []any{time.Hour, maxRecent}},
 			{"failures", failuresSQL, []any{ended, failuresPerBatch, time.Hour}}, {"curve", curveSQL, []any{ended[0], 60}},

@@ -31,7 +31,7 @@ func BenchmarkPages(b *testing.B) {
 		{"owner", "by custom id", "/ui/batches?find=request-7"},
 		{"owner", "a batch", "/ui/batches/" + last}, {"owner", "requests", "/ui/batches/" + last + "/requests"},
 		{"owner", "failed requests", "/ui/batches/" + last + "/requests?status=failed"}, {"owner", "a request", "/ui/batches/" + last + "/requests/7"},
-		{"owner", "files", "/ui/files"}, {"operator", "models", "/ui/models"}, {"operator", "daemons", "/ui/daemons"},
+		{"owner", "files", "/ui/files"}, {"owner", "a file", "/ui/files/file-01900000000070008000000000000003"}, {"operator", "models", "/ui/models"}, {"operator", "daemons", "/ui/daemons"},
 		{"operator", "keys", "/ui/keys"}, {"operator", "webhooks", "/ui/webhooks"}, {"operator", "owners", "/ui/owners"},
 	} {
 		b.Run(page.who+"/"+page.name, func(b *testing.B) {

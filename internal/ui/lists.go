@@ -56,18 +56,9 @@ func (u *UI) files(r *http.Request, who api.Caller) (any, error) {
 	}
 	surveys, err := u.cfg.Store.FileSurveys(r.Context(), ids...)
 	var d filesData
-	for i, id := range ids {
-		row := fileRow{File: list[i].File}
-		if s, there := surveys[id]; there {
-			s = s.WithPrices(u.cfg.Prices)
-			row.Survey, row.Total = &s, s.Total()
-			if s.Priced() {
-				row.Cost, d.Priced = row.Total.Cost.String(), true
-				if row.Total.Unpriced > 0 {
-					row.Cost += " + ?"
-				}
-			}
-		}
+	for i := range ids {
+		row := u.fileRow(list[i].File, surveys)
+		d.Priced = d.Priced || row.Cost != ""
 		d.Files = append(d.Files, row)
 	}
 	if len(list) > filesShown {

@@ -256,7 +256,7 @@ func TestDropStory(t *testing.T) {
 	b := newBrowser(t, w)
 	b.signIn(w.Key("alice", false))
 	b.click("Files")
-	b.shows("Upload a file")
+	b.shows("Upload files")
 	dir := t.TempDir()
 	drop := func(name, content string) {
 		t.Helper()

@@ -15,7 +15,10 @@ import (
 	"fusillade/internal/testenv"
 )
 
-var batchID = regexp.MustCompile(`batch_[0-9a-f]{32}`)
+var (
+	batchID = regexp.MustCompile(`batch_[0-9a-f]{32}`)
+	fileID  = regexp.MustCompile(`file-[0-9a-f]{32}`)
+)
 
 // An owner signs in, uploads, begins a batch, sees it move, cancels it, and leaves;
 // all by clicking.
@@ -50,6 +53,34 @@ func TestStory(t *testing.T) {
 	b.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file("good.jsonl", lines(20, "gpt", "hello"))}))
 	b.click("Upload")
 	b.shows("good.jsonl", "Begin")
+
+	// Several at once, of which one is bad; then the page of one, which is deleted after a question.
+	b.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file("one.jsonl", lines(3, "gpt", "hello")), file("worse.jsonl", lines(1, "gpt", "hello")+"{}\n"), file("two.jsonl", lines(4, "gpt", "hello"))}))
+	b.click("Upload")
+	b.shows("2 of 3 files were uploaded", "worse.jsonl: The file was refused", "line 2")
+	b.click("Files")
+	b.shows("one.jsonl", "two.jsonl", "good.jsonl")
+	two := fileID.FindString(b.text())
+	b.click(two)
+	b.shows("What it asks for", "There is no batch of it yet", "two.jsonl", "Download")
+	b.click("Delete")
+	b.shows("Please confirm", "Delete "+two)
+	b.click("No, go back")
+	b.click(two)
+	b.click("Delete")
+	b.shows("Please confirm")
+	b.click("Delete")
+	b.shows("Done: deleted.", "one.jsonl")
+	if strings.Contains(b.text(), "two.jsonl") {
+		t.Error("a file that was deleted is listed")
+	}
+	one := fileID.FindString(b.text())
+	b.click(one)
+	b.click("Delete")
+	b.shows("Please confirm", "Delete "+one)
+	b.click("Delete")
+	b.shows("Done: deleted.", "good.jsonl")
+	good := fileID.FindString(b.text())
 	b.click("Begin")
 	b.shows("Done: created.")
 	id := batchID.FindString(b.text())
@@ -57,6 +88,10 @@ func TestStory(t *testing.T) {
 	b.shows("completed", "20 / 20")
 	b.click(id)
 	b.shows("Usage", "Download output", "Input tokens")
+	b.click(good)
+	b.shows("Batches of this file", id, "20 / 20")
+	b.click(id)
+	b.shows("Usage")
 	b.click("Requests")
 	b.shows("request-1")
 	b.do(chromedp.SendKeys(chromedp.CSS("#find"), "request-7"+kb.Enter))
@@ -130,7 +165,7 @@ func TestHostile(t *testing.T) {
 	b.signIn(key)
 	for _, path := range []string{
 		"/ui/", "/ui/batches", "/ui/batches?owner=" + "%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "/ui/batches?find=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "/ui/batches/" + id, "/ui/batches/" + id + "/requests",
-		"/ui/batches/" + id + "/requests/1", "/ui/files", "/ui/models", "/ui/daemons", "/ui/keys", "/ui/webhooks", "/ui/owners", "/ui/?did=%3Cscript%3E&n=1",
+		"/ui/batches/" + id + "/requests/1", "/ui/files", "/ui/files/" + fileID.FindString(c.get("/ui/batches/"+id).body), "/ui/models", "/ui/daemons", "/ui/keys", "/ui/webhooks", "/ui/owners", "/ui/?did=%3Cscript%3E&n=1",
 	} {
 		b.open(path)
 		elements := evaluate[int](b, `document.querySelectorAll("main img, main script, main b, main [onerror], main [onmouseover]").length`)
@@ -173,13 +208,14 @@ func TestEveryPage(t *testing.T) {
 			return int64(n), n > 2500
 		})
 	}
+	of := fileID.FindString(c.get("/ui/batches/" + done).body)
 	b := newBrowser(t, w)
 	b.everyLook("/ui/sign-in")
 	b.expect("404")
 	b.signIn(key)
 	for _, p := range []struct{ name, path string }{
 		{"overview", "/ui/"}, {"batches", "/ui/batches"}, {"batch", "/ui/batches/" + done}, {"requests", "/ui/batches/" + done + "/requests?status=failed"},
-		{"request", "/ui/batches/" + done + "/requests/1"}, {"files", "/ui/files"}, {"models", "/ui/models"}, {"daemons", "/ui/daemons"},
+		{"request", "/ui/batches/" + done + "/requests/1"}, {"files", "/ui/files"}, {"file", "/ui/files/" + of}, {"models", "/ui/models"}, {"daemons", "/ui/daemons"},
 		{"keys", "/ui/keys"}, {"webhooks", "/ui/webhooks"}, {"owners", "/ui/owners"}, {"", "/ui/nothing"},
 	} {
 		b.everyLook(p.path)

@@ -85,6 +85,7 @@ func (u *UI) pages() []page {
 		{pattern: "/ui/batches/{id}/requests", name: "requests", read: u.requests},
 		{pattern: "/ui/batches/{id}/requests/{line}", name: "request", read: u.request},
 		{pattern: "/ui/files", name: "files", read: u.files},
+		{pattern: "/ui/files/{id}", name: "file", read: u.file},
 		{pattern: "/ui/models", name: "models", read: u.models},
 		{pattern: "/ui/daemons", name: "daemons", read: u.daemons, operators: true},
 		{pattern: "/ui/keys", name: "keys", read: u.keys, operators: true},

@@ -125,12 +125,17 @@
     const input = document.getElementById("file"), drop = document.getElementById("drop"), bar = document.getElementById("upload-progress");
     const status = document.getElementById("upload-status"), problems = document.getElementById("upload-problems");
     const say = (text) => { status.textContent = text; };
-    const send = (file) => {
+    const note = (text) => {
+      const item = document.createElement("li");
+      item.className = "problem";
+      item.textContent = text;
+      problems.append(item);
+    };
+    // Resolves to what is wrong with the file, line by line; to nothing if it was taken.
+    const send = (file) => new Promise((resolve) => {
       const body = new FormData(), request = new XMLHttpRequest();
       body.append("purpose", "batch");
       body.append("file", file, file.name);
-      problems.textContent = "";
-      bar.hidden = false;
       bar.value = 0;
       say(`${file.name} is being sent.`);
       request.upload.addEventListener("progress", (event) => {
@@ -139,33 +144,40 @@
         say(event.loaded < event.total ? `${file.name}: ${Math.floor(bar.value)} % sent.` : `${file.name} is being checked.`);
       });
       request.addEventListener("load", () => {
-        bar.hidden = true;
         let answer = {};
         try { answer = JSON.parse(request.responseText); } catch { /* it says nothing then */ }
-        if (request.status < 300) {
-          say(`${file.name} was uploaded as ${answer.id}.`);
-          location.assign("/ui/files");
-          return;
-        }
-        const lines = (answer.error?.message || `The server answered with status ${request.status}.`).split("\n");
-        say(lines[0]);
-        for (const line of lines.slice(1)) {
-          const item = document.createElement("li");
-          item.className = "problem";
-          item.textContent = line;
-          problems.append(item);
-        }
+        if (request.status < 300) resolve([]);
+        else resolve((answer.error?.message || `The server answered with status ${request.status}.`).split("\n"));
       });
-      request.addEventListener("error", () => {
-        bar.hidden = true;
-        say("The connection was lost. Nothing was kept; please try again.");
-      });
+      request.addEventListener("error", () => resolve(["The connection was lost. Nothing was kept; please try again."]));
       request.open("POST", "/v1/files");
       request.send(body);
+    });
+    // One after the other: each takes one of the server's places for uploads.
+    let sending = false;
+    const sendAll = async (files) => {
+      if (sending) return;
+      sending = true;
+      problems.textContent = "";
+      bar.hidden = false;
+      let refused = 0, first = "";
+      for (const file of files) {
+        const lines = await send(file);
+        if (!lines.length) continue;
+        refused++;
+        first ||= lines[0];
+        if (files.length > 1) note(`${file.name}: ${lines[0]}`);
+        lines.slice(1).forEach(note);
+      }
+      sending = false;
+      bar.hidden = true;
+      if (!refused) location.assign("/ui/files");
+      else if (files.length === 1) say(first);
+      else say(`${files.length - refused} of ${files.length} files were uploaded. The list below shows them when the page is loaded again.`);
     };
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (input.files.length) send(input.files[0]);
+      if (input.files.length) sendAll(Array.from(input.files));
     });
     for (const name of ["dragenter", "dragover"]) {
       drop.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
@@ -174,7 +186,7 @@
     drop.addEventListener("drop", (event) => {
       event.preventDefault();
       drop.classList.remove("over");
-      if (event.dataTransfer.files.length) send(event.dataTransfer.files[0]);
+      if (event.dataTransfer.files.length) sendAll(Array.from(event.dataTransfer.files));
     });
   }
 
