@@ -105,8 +105,8 @@ const (
 	maxErrorGroups = 100
 )
 
-// The latest of what did not complete, from an index of just that, and the first
-// of what is live.
+// The latest of what did not complete, from an index of just that, what ended without
+// a row, which is only counted, and the first of what is live.
 const batchErrorsSQL = `
 WITH ended AS MATERIALIZED (
     SELECT line, reason, status_code, cause FROM results
@@ -114,12 +114,19 @@ WITH ended AS MATERIALIZED (
 ), live AS MATERIALIZED (
     SELECT line, last_reason, last_status, last_cause FROM requests WHERE batch_id = $1 ORDER BY batch_id, line LIMIT $2
 ), grouped AS (
-    SELECT reason, status_code, cause, true AS ended, count(*) AS n, min(line) AS line FROM ended GROUP BY 1, 2, 3
+    SELECT reason, status_code, cause, true AS ended, sum(n) AS n, min(line) AS line
+      FROM (SELECT reason, status_code, cause, count(*) AS n, min(line) AS line FROM ended GROUP BY 1, 2, 3
+             UNION ALL
+            SELECT COALESCE(b.skip_reason, CASE b.skipped_as WHEN 'expired' THEN 'batch_expired' ELSE 'batch_cancelled' END), NULL, NULL, s.skipped, b.skip_line
+              FROM batches b
+             CROSS JOIN LATERAL (SELECT sum(skipped) AS skipped FROM cursors WHERE batch_id = b.id) s
+             WHERE b.id = $1 AND b.skipped_as IS NOT NULL AND s.skipped > 0) e
+     GROUP BY 1, 2, 3
      UNION ALL
     SELECT last_reason, last_status, last_cause, false, count(*), min(line) FROM live WHERE last_reason IS NOT NULL GROUP BY 1, 2, 3
      ORDER BY n DESC, line LIMIT $3
 )
-SELECT g.reason, COALESCE(g.status_code, 0), COALESCE(g.cause, ''), g.ended, g.n, COALESCE(t.custom_id, ''),
+SELECT g.reason, COALESCE(g.status_code, 0), COALESCE(g.cause, ''), g.ended, g.n::bigint, COALESCE(t.custom_id, ''),
        (SELECT count(*) FROM ended) >= $2 OR (SELECT count(*) FROM live) >= $2
   FROM batches b
  CROSS JOIN grouped g

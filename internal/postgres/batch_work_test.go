@@ -49,6 +49,44 @@ func TestBatchWorkAndErrors(t *testing.T) {
 	}
 }
 
+// What was never claimed when its batch ended has no result of its own, and is counted
+// with what has.
+func TestBatchErrorsCountWhatWasNeverClaimed(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	d := newDaemon(t, s)
+	for name, c := range map[string]struct {
+		end    func(id batch.ID)
+		reason batch.Reason
+	}{
+		"canceled": {func(id batch.ID) {
+			if _, err := s.CancelBatch(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		}, batch.BatchCancelled},
+		"over budget": {func(id batch.ID) {
+			sqlExec(t, s, `UPDATE batches SET budget_tokens = 1, budget_exceeded_at = now() WHERE id = $1`, [16]byte(id))
+			endOverBudget(t, s)
+		}, batch.BudgetExceeded},
+		"expired": {func(id batch.ID) {
+			sqlExec(t, s, `UPDATE batches SET expires_at = now() - interval '1 h' WHERE id = $1`, [16]byte(id))
+			if _, err := s.ExpireBatches(t.Context(), 0, 10); err != nil {
+				t.Fatal(err)
+			}
+		}, batch.BatchExpired},
+	} {
+		id := newBatch(t, s, 50)
+		claimed(t, s, id, 7)
+		finish(t, s, d, endings(completed, started(t, s, d, id, 3))...)
+		c.end(id)
+		groups, partial, err := s.BatchErrors(t.Context(), id)
+		b := getBatch(t, s, id)
+		if err != nil || partial || len(groups) != 1 || groups[0].Reason != c.reason || groups[0].Count != b.Unsuccessful() || !groups[0].Ended || groups[0].CustomID == "" {
+			t.Errorf("%s: %+v, %t, %v, want %d with %s", name, groups, partial, err, b.Unsuccessful(), c.reason)
+		}
+	}
+}
+
 // What these statements read is bounded, however large the batch is.
 func TestBatchErrorsAreBounded(t *testing.T) {
 	t.Parallel()
