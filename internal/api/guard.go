@@ -8,8 +8,11 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
+
+	"fusillade/internal/jsonl"
 )
 
 const headerRequestID = "X-Request-Id"
@@ -39,7 +42,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if handler, pattern := s.mux.Handler(r); pattern == "" {
-		s.fail(w, r, unknownRoute(handler, w, r))
+		s.fail(w, r, s.unknownRoute(handler, w, r))
 		return
 	}
 	s.mux.ServeHTTP(w, r)
@@ -102,7 +105,7 @@ func (s *Server) knownHost(hostport string) bool {
 }
 
 // unknownRoute asks the mux's own handler whether another method would do.
-func unknownRoute(handler http.Handler, w http.ResponseWriter, r *http.Request) error {
+func (s *Server) unknownRoute(handler http.Handler, w http.ResponseWriter, r *http.Request) error {
 	var p probe
 	handler.ServeHTTP(&p, r)
 	if p.status == http.StatusMethodNotAllowed {
@@ -111,7 +114,20 @@ func unknownRoute(handler http.Handler, w http.ResponseWriter, r *http.Request) 
 			message: fmt.Sprintf("%s is not allowed on %s.", quote(r.Method), quote(r.URL.Path))}
 	}
 	return &apiError{status: http.StatusNotFound, kind: invalidRequest, code: "unknown_url",
-		message: fmt.Sprintf("Unknown request URL: %s %s", quote(r.Method), quote(r.URL.Path))}
+		message: fmt.Sprintf("Unknown request URL: %s %s.%s", quote(r.Method), quote(r.URL.Path), s.insteadOf(r))}
+}
+
+// insteadOf says what someone may have meant who asked for a URL that is not there.
+func (s *Server) insteadOf(r *http.Request) string {
+	if slices.Contains(jsonl.DefaultEndpoints, r.URL.Path) {
+		return " Here it is the url of a line in a file of requests; single calls go to the model endpoint itself."
+	}
+	meant := r.Clone(r.Context())
+	meant.URL.Path, meant.URL.RawPath = "/v1"+r.URL.Path, ""
+	if _, pattern := s.mux.Handler(meant); pattern == "" {
+		return ""
+	}
+	return fmt.Sprintf(" Did you mean %s? The base URL of clients ends with /v1.", quote(meant.URL.Path))
 }
 
 // probe is a response that nobody sees.

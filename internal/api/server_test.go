@@ -31,6 +31,23 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
+// Who asks for a URL that is not there is told which one they may have meant.
+func TestRoutesThatWereMeant(t *testing.T) {
+	t.Parallel()
+	s := newService(t, nil)
+	key := s.client("alice").key
+	root := &client{service: &service{System: s.System, url: strings.TrimSuffix(s.url, "/v1")}, key: key}
+	for path, want := range map[string]string{
+		"/files": `"/v1/files"`, "/batches/batch_1": `"/v1/batches/batch_1"`, "/v1/chat/completions": "url of a line", "/nothing": "",
+	} {
+		a := root.get(path).wantError(t, http.StatusNotFound, "unknown_url")
+		message := a.value("error").(map[string]any)["message"].(string)
+		if !strings.Contains(message, want) || want == "" && strings.Contains(message, "mean") {
+			t.Errorf("%s: %s", path, message)
+		}
+	}
+}
+
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	c := newService(t, nil).client("alice")
