@@ -69,7 +69,7 @@ func outcome(b client.Batch) error {
 		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests did not complete: %s", b.Counts.Total-b.Counts.Completed, note)}
 	}
 	if b.Ended() && b.Counts.Completed < b.Counts.Total {
-		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests did not complete; why: fusillade batches results %s -o FILE", b.Counts.Total-b.Counts.Completed, b.ID)}
+		return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%s did not complete; why: fusillade batches errors %s", cli.Count(b.Counts.Total-b.Counts.Completed, "request"), b.ID)}
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (c *batchesResultsCmd) Run(ctx context.Context, t *cli.Terminal, batches *b
 			t.Notef("the batch goes on, with more results to come")
 		}
 		if others > 0 {
-			return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%d requests failed: see %s", others, o.Failures)}
+			return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("%s did not complete: see %s", cli.Count(others, "request"), o.Failures)}
 		}
 		return nil
 	})

@@ -74,7 +74,10 @@ func badLines(t *cli.Terminal, name string, invalid *jsonl.InvalidFileError, asJ
 		}
 	}
 	text := fmt.Sprintf("%s would be refused: %d bad lines", name, invalid.Total)
-	if invalid.Total == 1 {
+	switch {
+	case invalid.Total == 1 && len(invalid.Lines) == 1 && invalid.Lines[0].Line == 0: // it is of the whole file
+		text = name + " would be refused"
+	case invalid.Total == 1:
 		text = name + " would be refused: 1 bad line"
 	}
 	if invalid.More() > 0 {
@@ -88,7 +91,7 @@ func printSurvey(t *cli.Terminal, name string, f survey.File) error {
 	if f.Endpoint != "" {
 		where = "all for " + f.Endpoint
 	}
-	fmt.Fprintf(t.Out, "%s: %d requests, %s, %s\n", cli.Plain(name), f.Requests, cli.Size(f.Bytes), where)
+	fmt.Fprintf(t.Out, "%s: %s, %s, %s\n", cli.Plain(name), cli.Count(int64(f.Requests), "request"), cli.Size(f.Bytes), where)
 	if err := cli.PrintList(t, cli.FormatTable, cli.All(f.Models), rawSurvey, surveyColumns...); err != nil {
 		return err
 	}

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 
 	"fusillade/internal/app"
 	"fusillade/internal/cli"
@@ -21,17 +24,29 @@ type databaseFlags struct {
 	DataDir string `placeholder:"DIR" help:"${data_dir_help}"`
 }
 
+// access says how a command opens a data directory.
+type access struct {
+	shared bool // beside other processes that work in it
+	make   bool // if there is none
+}
+
 // with opens the database, beside other processes that work in it.
 func (f *databaseFlags) with(ctx context.Context, t *cli.Terminal, do func(*postgres.Store) error) error {
-	return f.open(ctx, t, true, do)
+	return f.open(ctx, t, access{shared: true}, do)
+}
+
+// making is with for a command that comes before all others: it makes a data directory
+// where there is none.
+func (f *databaseFlags) making(ctx context.Context, t *cli.Terminal, do func(*postgres.Store) error) error {
+	return f.open(ctx, t, access{shared: true, make: true}, do)
 }
 
 // alone opens the database, and no other process may have the data directory.
 func (f *databaseFlags) alone(ctx context.Context, t *cli.Terminal, do func(*postgres.Store) error) error {
-	return f.open(ctx, t, false, do)
+	return f.open(ctx, t, access{}, do)
 }
 
-func (f *databaseFlags) open(ctx context.Context, t *cli.Terminal, shared bool, do func(*postgres.Store) error) error {
+func (f *databaseFlags) open(ctx context.Context, t *cli.Terminal, as access, do func(*postgres.Store) error) error {
 	cfg, err := loadSettings()
 	if err != nil {
 		return err
@@ -48,12 +63,15 @@ func (f *databaseFlags) open(ctx context.Context, t *cli.Terminal, shared bool, 
 	if err != nil {
 		return cli.Usage(err)
 	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && !as.make {
+		return cli.Usage(fmt.Errorf("there is no data directory %s: name that of fusillade run or serve by --data-dir, or a cluster's database by FUSILLADE_DATABASE_URL", dir))
+	}
 	started := t.Waiting("starting Postgres in %s", dir)
 	local, err := app.StartLocal(ctx, app.LocalConfig{
 		DataDir: dir, Settings: cfg, Log: slog.New(slog.DiscardHandler),
 	})
 	started()
-	if shared && errors.Is(err, embedded.ErrInUse) {
+	if as.shared && errors.Is(err, embedded.ErrInUse) {
 		s, err := app.OpenRunning(ctx, dir)
 		if err != nil {
 			return err

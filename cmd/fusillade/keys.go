@@ -37,7 +37,7 @@ func (c *keysCreateCmd) Run(ctx context.Context, t *cli.Terminal, keys *keysCmd)
 	if err := key.Check(); err != nil {
 		return err
 	}
-	return keys.with(ctx, t, func(s *postgres.Store) error {
+	return keys.making(ctx, t, func(s *postgres.Store) error {
 		id, token, err := operator.CreateKey(ctx, s, key)
 		if err != nil {
 			return err

@@ -85,7 +85,7 @@ func TestBadUseAndBadInput(t *testing.T) {
 		want []string // in the message
 	}{
 		{"no input", []string{"--mock"}, []string{"--input"}},
-		{"missing file", []string{"--mock", "-i", "no-such-file.jsonl"}, []string{"--input", "no-such-file.jsonl"}},
+		{"missing file", []string{"--mock", "-i", "no-such-file.jsonl"}, []string{"open no-such-file.jsonl"}},
 		{"directory", []string{"--mock", "-i", t.TempDir()}, []string{"is a directory"}},
 		{"empty file", []string{"--mock", "-i", write(t, "empty.jsonl", "")}, []string{"empty.jsonl", "has no request"}},
 		{"bad JSON", []string{"--mock", "-i", write(t, "bad.jsonl", goodLines(6)+"{oops\n")}, []string{"line 7", "not valid JSON"}},

@@ -104,9 +104,29 @@ type modelsPauseCmd struct {
 	Model string `arg:"" placeholder:"MODEL"`
 }
 
-func (c *modelsPauseCmd) Run(ctx context.Context, models *modelsCmd) error {
-	paused := true
-	return models.change(ctx, c.Model, client.ModelChange{Paused: &paused})
+// Run pauses the model, and says so if nothing is known of it: a name that is mistyped
+// pauses nothing.
+func (c *modelsPauseCmd) Run(ctx context.Context, t *cli.Terminal, models *modelsCmd) error {
+	if c.Model == "" {
+		return cli.Usage(errors.New("MODEL must not be empty"))
+	}
+	return models.with(func(api *client.Client) error {
+		known := false
+		for m, err := range api.ModelStatuses(ctx) {
+			if err != nil {
+				return err
+			}
+			known = known || m.ID == c.Model
+		}
+		paused := true
+		if _, err := api.ChangeModel(ctx, c.Model, client.ModelChange{Paused: &paused}); err != nil {
+			return err
+		}
+		if !known {
+			t.Notef("model %s is paused, but has no work and no settings here; is that its name? See: fusillade models ls", cli.Plain(c.Model))
+		}
+		return nil
+	})
 }
 
 type modelsResumeCmd struct {

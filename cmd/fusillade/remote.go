@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"syscall"
 
 	"fusillade/client"
 	"fusillade/internal/cli"
@@ -29,6 +30,9 @@ func (r *remote) with(do func(*client.Client) error) error {
 			return cli.Usage(fmt.Errorf("--server %w", err))
 		}
 	}
+	if !cfg.Server.IsSet() {
+		return cli.Usage(errors.New("FUSILLADE_SERVER is empty; unset it for http://127.0.0.1:8080"))
+	}
 	c, err := client.New(client.Config{URL: cfg.Server.Reveal(), Key: cfg.APIKey.Reveal(), UserAgent: "fusillade/" + daemon.Version})
 	if err != nil {
 		return cli.Usage(err)
@@ -38,6 +42,8 @@ func (r *remote) with(do func(*client.Client) error) error {
 	switch {
 	case client.HasStatus(err, http.StatusUnauthorized):
 		return fmt.Errorf("%w Your key goes into the environment variable FUSILLADE_API_KEY", err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w: nothing listens there. fusillade serve does, or --server and FUSILLADE_SERVER name another server", err)
 	case errors.Is(err, context.Canceled):
 		return errors.Join(cli.ErrInterrupted, err)
 	}

@@ -194,7 +194,7 @@ func TestCancelAndRetry(t *testing.T) {
 	refuses(t, cli.ExitFailed, []string{"lines"}, "batches", "cancel", id, "--line", "11")
 	must(t, "batches", "retry", id, "--line", "5")
 	out := filepath.Join(t.TempDir(), "out.jsonl")
-	refuses(t, cli.ExitFailed, []string{"goes on", "1 requests failed"}, "batches", "results", id, "-o", out)
+	refuses(t, cli.ExitFailed, []string{"goes on", "1 request did not complete"}, "batches", "results", id, "-o", out)
 	if shown := must(t, "batches", "cancel", id); !strings.Contains(shown, "cancelled") {
 		t.Errorf("cancel shows\n%s", shown)
 	}

@@ -35,7 +35,7 @@ func (c *webhooksCreateCmd) Run(ctx context.Context, t *cli.Terminal, w *webhook
 	if err != nil {
 		return err
 	}
-	return w.with(ctx, t, func(s *postgres.Store) error {
+	return w.making(ctx, t, func(s *postgres.Store) error {
 		id, secret, err := operator.CreateWebhook(ctx, s, keys, c.Owner, c.URL)
 		if err != nil {
 			return err

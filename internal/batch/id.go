@@ -73,7 +73,7 @@ func (id RequestID) MarshalText() ([]byte, error) { return []byte(id.String()), 
 func ParseID(s string) (ID, error) {
 	raw, err := parseHex(strings.TrimPrefix(s, batchPrefix), 16)
 	if err != nil {
-		return ID{}, fmt.Errorf("batch id %q: %w", s, ErrInvalidID)
+		return ID{}, fmt.Errorf("%w: %q; the id of a batch is batch_ and 32 hexadecimal digits", ErrInvalidID, s)
 	}
 	return ID(raw), nil
 }
@@ -83,7 +83,7 @@ func ParseFileID(s string) (FileID, error) {
 	hexDigits, found := strings.CutPrefix(s, filePrefix)
 	raw, err := parseHex(hexDigits, 16)
 	if err != nil || !found {
-		return FileID{}, fmt.Errorf("file id %q: %w", s, ErrInvalidID)
+		return FileID{}, fmt.Errorf("%w: %q; the id of a file is file- and 32 hexadecimal digits", ErrInvalidID, s)
 	}
 	return FileID(raw), nil
 }

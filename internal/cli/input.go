@@ -28,14 +28,14 @@ func OpenInput(path string) (*Input, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("--input: %w", err)
+		return nil, fmt.Errorf("the input: %w", err)
 	}
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		return nil, errors.Join(fmt.Errorf("--input: %w", err), f.Close())
+		return nil, errors.Join(fmt.Errorf("the input: %w", err), f.Close())
 	case info.IsDir():
-		return nil, errors.Join(fmt.Errorf("--input: %s is a directory; give a file of requests", path), f.Close())
+		return nil, errors.Join(fmt.Errorf("%s is a directory; give a file of requests", path), f.Close())
 	case !info.Mode().IsRegular():
 		return &Input{Name: path, content: f, info: info}, nil
 	}

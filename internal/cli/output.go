@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -129,16 +130,35 @@ func (o *Output) Create() (*Writer, error) {
 	}
 	f, err := createBeside(o.path)
 	if err != nil {
-		return nil, fmt.Errorf("writing results: %w", err)
+		return nil, o.failed(err)
 	}
 	w := &Writer{Writer: bufio.NewWriterSize(f, writerBytes), output: o, file: f}
 	if old, err := os.Stat(o.path); err == nil {
 		if err := f.Chmod(old.Mode().Perm()); err != nil {
 			w.Abandon()
-			return nil, fmt.Errorf("writing results: %w", err)
+			return nil, o.failed(err)
 		}
 	}
 	return w, nil
+}
+
+// failed says that the file cannot be written. What the system calls the temporary one
+// beside it helps nobody.
+func (o *Output) failed(err error) error {
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		err = of.Err
+	}
+	return fmt.Errorf("writing %s: %w", o, err)
+}
+
+// Write writes to the file as it will be.
+func (w *Writer) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err != nil {
+		err = w.output.failed(err)
+	}
+	return n, err
 }
 
 // createBeside creates a file in the directory of path. (os.CreateTemp has
@@ -167,7 +187,7 @@ func (w *Writer) Keep() error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("writing results: %w", err)
+		return w.output.failed(err)
 	}
 	w.kept = true
 	return nil

@@ -5,6 +5,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -28,4 +29,28 @@ func TestModeOfOutputs(t *testing.T) {
 			t.Errorf("%s has mode %v, %v, want %v", path, info.Mode(), err, want)
 		}
 	}
+}
+
+// A failure to write names the output, not the file that is to take its place.
+func TestOutputThatFails(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "out.jsonl")
+	o, err := NewOutput(new(Terminal), "--output", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := o.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, writeErr := w.Write(make([]byte, 2*writerBytes))
+	for _, err := range []error{writeErr, w.Keep()} {
+		if err == nil || !strings.Contains(err.Error(), "writing "+path+": ") || strings.Contains(err.Error(), ".fusillade-") {
+			t.Errorf("%v", err)
+		}
+	}
+	w.Abandon()
 }

@@ -16,10 +16,11 @@ const MaxURLBytes = 2048
 // Its errors hold nothing of it.
 func ParseURL(text string) (string, *url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil {
-		return "", nil, errors.New("is not a URL")
-	}
 	switch {
+	case !strings.Contains(text, "://"): // as in 127.0.0.1:8000, which is no URL
+		return "", nil, errors.New("does not begin with http:// or https://")
+	case err != nil:
+		return "", nil, errors.New("is not a URL")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return "", nil, errors.New("does not begin with http:// or https://")
 	case u.Hostname() == "":

@@ -69,7 +69,7 @@ const logName = "fusillade.log"
 // get between the lines of the progress.
 func OpenLog(cfg config.Logging, dataDir string) (*slog.Logger, func(), error) {
 	if err := os.MkdirAll(dataDir, 0o755); err != nil {
-		return nil, nil, fmt.Errorf("creating the data directory: %w", err)
+		return nil, nil, fmt.Errorf("creating the data directory: %w (--data-dir names another)", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dataDir, logName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"golang.org/x/sync/errgroup"
 
@@ -162,8 +163,15 @@ Python:
 // printBanner prints that the server is ready, and how to use it.
 func printBanner(t *cli.Terminal, cfg Config, addr string, missesKeys bool) error {
 	url := "http://" + addr
+	everywhere := false
+	if at, err := netip.ParseAddrPort(addr); err == nil && at.Addr().IsUnspecified() {
+		everywhere, url = true, fmt.Sprintf("http://127.0.0.1:%d", at.Port())
+	}
 	if _, err := fmt.Fprintf(t.Out, "listening on %s\n", url); err != nil {
 		return fmt.Errorf("printing that the server is ready: %w", err)
+	}
+	if everywhere {
+		t.Notef("and on every other address of this machine")
 	}
 	key := "none-needed"
 	if cfg.Settings.NeedsKeys() {
