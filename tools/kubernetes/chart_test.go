@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"flag"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -26,41 +27,23 @@ var update = flag.Bool("update", false, "write what is generated from other file
 
 const chart = "../../deploy/helm/fusillade"
 
-// cases are values that the chart must take, as YAML.
-var cases = map[string]string{
-	"defaults":             ``,
-	"trial":                `mode: trial`,
-	"trial of an endpoint": `{mode: trial, upstream: {url: "https://api.example.com", apiKey: {secret: {name: endpoint, key: k}}, ca: {secretName: authority}}, api: {auth: none, hosts: [fusillade.example.com]}}`,
-	"all": `
-image: {repository: registry.example.com/fusillade, digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000", pullSecrets: [{name: pull}]}
-settings: {FUSILLADE_DEFAULT_MODEL_CONCURRENCY: "auto:4-200", FUSILLADE_STREAM_REPLICAS: 3, FUSILLADE_WEBHOOK_ALLOW_PRIVATE: false, OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318"}
-database: {secret: {name: db, key: uri}, roleSecrets: {dispatcher: {name: db-d}, consumer: {name: db-c, key: other}, api: {name: db-a}, migrations: {name: db-owner}}, tls: {secretName: db-tls}, port: 6432}
-nats: {url: "tls://a.example.com:4222,tls://b.example.com:4222", credentials: {kind: creds, secret: {name: nats, key: creds}, roleSecrets: {api: {name: nats-a}}}, tls: {secretName: nats-tls, clientCertificate: true}}
-encryptionKey: {secret: {name: encryption, key: key}}
-upstream: {url: "https://api.example.com/v1", apiKey: {secret: {name: endpoint, key: api-key}}, ca: {secretName: authority}}
-drainTimeoutSeconds: 600
-dispatcher: {replicas: 3, settings: {FUSILLADE_LOG_LEVEL: debug}, nodeSelector: {a: b}, tolerations: [{key: x, operator: Exists}], priorityClassName: high, podAnnotations: {a: b}, podLabels: {c: d}}
-consumer: {settings: {FUSILLADE_MAX_IN_FLIGHT: 5000}, affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}}
-api: {replicas: 5, preStopSeconds: 20, service: {type: LoadBalancer, port: 443, annotations: {a: b}}}
-serviceAccount: {annotations: {a: b}}
-networkPolicy: {apiFrom: [{namespaceSelector: {}}], metricsFrom: [{namespaceSelector: {matchLabels: {a: b}}}], databaseTo: [{ipBlock: {cidr: 10.0.0.0/8}}], natsTo: [{podSelector: {}}], upstream: {ports: [443]}, collector: {to: [{namespaceSelector: {}}], ports: [4318]}}
-serviceMonitor: {enabled: true, labels: {release: prometheus}}
-prometheusRule: {enabled: true, labels: {release: prometheus}}
-dashboards: {enabled: true}
-keda:
-  enabled: true
-  prometheus: {models: ["llama3:70b", "a\"b\\c"]}
-  natsJetStream: {enabled: true, consumers: [{stream: REQUESTS_4, consumer: gpt-4o-mini}, {stream: REQUESTS, consumer: qwen2=2E5}]}
-  metricsAPI: {enabled: true, models: ["llama3:70b", "org/a model"], secret: {name: keda-key, key: token}}
-  modelServers: [{model: "llama3:70b", targetName: vllm, maxReplicas: 4, requestsPerReplica: 100}]
-`,
-	"nkey, nothing else":       `{nats: {credentials: {kind: nkey, secret: {name: nats, key: seed}}, tls: {secretName: t}}, api: {enabled: false}, networkPolicy: {enabled: false}, podDisruptionBudget: {enabled: false}, topologySpread: {enabled: false}, serviceAccount: {create: false}, migrations: {enabled: false}}`,
-	"one of each":              `{dispatcher: {replicas: 1}, consumer: {replicas: 1}, api: {replicas: 1, preStopSeconds: 0}, drainTimeoutSeconds: 0, serviceAccount: {name: mine}}`,
-	"keda by the sum":          `{keda: {enabled: true}}`,
-	"keda by the API":          `{keda: {enabled: true, prometheus: {enabled: false}, metricsAPI: {enabled: true, models: [m], secret: {name: keda-key, key: k}}, modelServers: [{model: m, targetName: vllm, maxReplicas: 2, requestsPerReplica: 9}]}}`,
-	"keda by an API elsewhere": `{api: {enabled: false}, keda: {enabled: true, minReplicas: 1, prometheus: {enabled: false}, metricsAPI: {enabled: true, models: [m], url: "https://fusillade.example.com", secret: {name: keda-key, key: k}}}}`,
-	"keda by NATS":             `{keda: {enabled: true, prometheus: {enabled: false}, natsJetStream: {enabled: true, consumers: [{stream: REQUESTS, consumer: m}]}}}`,
-}
+// cases are values that the chart must take, as YAML, by the names of their files.
+// tools/kube applies them too.
+var cases = func() map[string]string {
+	files, err := filepath.Glob(chart + "/ci/*-values.yaml")
+	if err != nil || len(files) == 0 {
+		panic(fmt.Sprintf("no values in %s/ci: %v", chart, err))
+	}
+	found := make(map[string]string)
+	for _, path := range files {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			panic(err)
+		}
+		found[strings.TrimSuffix(filepath.Base(path), "-values.yaml")] = string(raw)
+	}
+	return found
+}()
 
 // refused are values that the schema must refuse, with what it must name.
 var refused = map[string]string{

@@ -134,16 +134,24 @@ func (o *objects) claims(name string) (names []string) {
 
 // names are "Kind name" of all objects, sorted.
 func (o *objects) names() (names []string) {
+	for _, u := range o.unstructured() {
+		names = append(names, u.GetKind()+" "+u.GetName())
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (o *objects) unstructured() (all []unstructured.Unstructured) {
 	for _, object := range o.all {
 		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 		if err != nil {
 			o.t.Fatal(err)
 		}
 		u := unstructured.Unstructured{Object: content}
-		names = append(names, object.GetObjectKind().GroupVersionKind().Kind+" "+u.GetName())
+		u.SetGroupVersionKind(object.GetObjectKind().GroupVersionKind())
+		all = append(all, u)
 	}
-	slices.Sort(names)
-	return names
+	return all
 }
 
 func read(t *testing.T, path string) string {

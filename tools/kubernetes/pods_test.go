@@ -9,6 +9,7 @@ import (
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	disruption "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	podsecurity "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 )
@@ -24,6 +25,22 @@ func (o *objects) check() {
 		}
 	}
 	o.checkSelectors()
+	o.checkLabels()
+}
+
+// checkLabels wants names and labels that an API server takes.
+func (o *objects) checkLabels() {
+	o.t.Helper()
+	for _, u := range o.unstructured() {
+		if wrong := validation.IsDNS1123Subdomain(u.GetName()); len(wrong) > 0 {
+			o.t.Errorf("%s %s: its name: %v", u.GetKind(), u.GetName(), wrong)
+		}
+		for name, value := range u.GetLabels() {
+			if wrong := append(validation.IsQualifiedName(name), validation.IsValidLabelValue(value)...); len(wrong) > 0 {
+				o.t.Errorf("%s %s: its label %s is %q: %v", u.GetKind(), u.GetName(), name, value, wrong)
+			}
+		}
+	}
 }
 
 // checkSecurity wants pods that the namespace label

@@ -11,7 +11,8 @@ app.kubernetes.io/component: {{ .component }}
 {{- define "fusillade.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | quote }}
+{{- /* A tag may be longer than a label, and begin and end as that may not. */}}
+app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | trunc 63 | trimAll "._-" | quote }}
 {{ include "fusillade.selector" . }}
 {{- end }}
 
