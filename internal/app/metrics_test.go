@@ -252,9 +252,10 @@ func TestMetricsOutliveADaemon(t *testing.T) {
 	r.awaitSample(t, `fusillade_requests_finished_total{model="m",reason="",status="completed",status_code="200"}`, 7)
 	samples := r.scrape(t)
 	checkSamples(t, samples, []expectation{about(`heartbeat_failures_total`, 1, many)})
-	// Each of the three was released by the daemon as it ended, or taken back
-	// from it by the leader, whichever came first.
-	again := samples[`fusillade_redeliveries_total`] + samples[`fusillade_stale_requests_reclaimed_total{cause="stale_daemon"}`]
+	// Each of the three was released by the daemon as it ended, taken back from it by
+	// the leader, or taken over by the next daemon, whichever came first.
+	again := samples[`fusillade_redeliveries_total`] + samples[`fusillade_stale_requests_reclaimed_total{cause="stale_daemon"}`] +
+		samples[`fusillade_stale_requests_reclaimed_total{cause="takeover"}`]
 	if again < 3 {
 		t.Errorf("%v requests were given or taken back, want at least 3", again)
 	}
