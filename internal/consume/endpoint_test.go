@@ -20,6 +20,7 @@ type call struct {
 	model    string
 	attempt  int
 	nth      int // of this custom id, from 0
+	beside   int // other calls in flight as it came
 	header   http.Header
 	body     []byte
 }
@@ -62,6 +63,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			c.nth++
 		}
 	}
+	c.beside = e.running
 	e.calls = append(e.calls, c)
 	e.running++
 	e.peak = max(e.peak, e.running)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,43 +172,44 @@ func (e *endpoint) callsOf(model string) (calls []call) {
 // then they do, one at first.
 func TestCallsGoOnAfterAHold(t *testing.T) {
 	t.Parallel()
-	const pause, limit = 4 * time.Second, 8
+	const pause, limit = time.Second, 8
 	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: limit}))
-	c.endpoint.set(func(w http.ResponseWriter, r *http.Request, c call) {
-		if c.customID == "r50" && c.nth == 0 {
-			w.Header().Set("Retry-After-Ms", fmt.Sprint(pause.Milliseconds()))
-			w.WriteHeader(http.StatusServiceUnavailable)
+	full, held := make(chan struct{}), make(gate)
+	var asks atomic.Bool
+	c.endpoint.set(func(w http.ResponseWriter, r *http.Request, call call) {
+		if !asks.CompareAndSwap(false, true) {
+			select { // so long that others would begin beside it
+			case <-time.After(50 * time.Millisecond):
+			case <-r.Context().Done():
+			}
+			held.answer(w, r, call)
 			return
 		}
-		select {
-		case <-time.After(20 * time.Millisecond):
+		select { // the first one, once the others that may are on their way
+		case <-full:
 		case <-r.Context().Done():
 		}
+		w.Header().Set("Retry-After-Ms", fmt.Sprint(pause.Milliseconds()))
+		w.WriteHeader(http.StatusServiceUnavailable)
 	})
 	c.start()
-	c.AwaitEnd(c.Begin(lines(100, testModel)))
-	var asked call
-	var later []call
-	for _, call := range c.endpoint.all() {
-		switch {
-		case asked.customID == "" && call.customID == "r50":
-			asked = call
-		case asked.customID != "" && call.at.Sub(asked.at) > pause/4: // not in flight when it was asked
-			later = append(later, call)
-		}
-	}
-	if len(later) == 0 {
-		t.Fatal("no call was made after the pause")
-	}
+	id := c.Begin(lines(100, testModel))
+	until(t, "all slots are taken", func() bool { return c.endpoint.inFlight() == limit })
+	close(full)
+	until(t, "the key is held", func() bool { return len(c.holds()) == 1 })
+	close(held)
+	c.AwaitEnd(id)
+	calls := c.endpoint.all()
+	asked, later := calls[0], calls[limit:]
 	for i, call := range later {
 		if since := call.at.Sub(asked.at); since < pause {
 			t.Errorf("call %d after the one that was asked to wait began %v after it", i+1, since)
 		}
 	}
-	if d := later[1].at.Sub(later[0].at); d < 20*time.Millisecond {
-		t.Errorf("the second call after the pause began %v after the first, want it to wait for that one's end", d)
+	if n := later[1].beside; n > 0 {
+		t.Errorf("the second call after the pause began beside %d others, want it to wait for the first one's end", n)
 	}
-	if calls := c.endpoint.of("r50"); len(calls) != 2 || calls[1].attempt != 1 {
+	if calls := c.endpoint.of(asked.customID); len(calls) != 2 || calls[1].attempt != 1 {
 		t.Errorf("%d calls of the request that was asked to wait, want 2", len(calls))
 	}
 }
