@@ -166,6 +166,9 @@ func readCodes(m *members) (status int, codes []string) {
 		}
 		code := strings.Trim(string(value), `"`)
 		if n, err := strconv.Atoi(code); err == nil {
+			if n >= 100*http.StatusBadRequest && n <= 59999 { // FastChat's 40303 is one of 403
+				n /= 100
+			}
 			if status == 0 {
 				status = n
 			}

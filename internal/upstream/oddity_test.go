@@ -41,6 +41,9 @@ func TestOddAnswers(t *testing.T) {
 		{"Ollama: its own shape", chat, 200, `{"model":"m","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":"x"},"done":true}`, batch.MalformedAnswer},
 		{"Ollama: busy", chat, 503, `{"error":{"message":"server busy, please try again. maximum pending requests exceeded","type":"api_error","param":null,"code":null}}`, batch.RetriableHTTPStatus},
 		{"Ollama: not pulled", chat, 404, `{"error":{"message":"model \"x\" not found, try pulling it first","type":"not_found_error","param":null,"code":null}}`, batch.NotFound},
+		{"FastChat: context", chat, 200, `{"object":"error","message":"too long","code":40303}`, batch.NonRetriableErrorBody},
+		{"FastChat: rate", chat, 200, `{"object":"error","message":"slow","code":42901}`, batch.RetriableErrorBody},
+		{"FastChat: out of memory", chat, 200, `{"object":"error","message":"NETWORK ERROR DUE TO HIGH TRAFFIC","code":50002}`, batch.RetriableErrorBody},
 		{"TGI: overloaded", chat, 429, `{"error":"Model is overloaded","error_type":"overloaded"}`, batch.RetriableHTTPStatus},
 		{"TGI: error and type", chat, 200, `{"error":"Request failed during generation","error_type":"generation"}`, batch.RetriableErrorBody},
 		{"TGI: validation", chat, 422, `{"error":"Input validation error: inputs must have less than 1024 tokens","error_type":"validation"}`, batch.NonRetriableHTTPStatus},
@@ -357,6 +360,35 @@ func TestCharsets(t *testing.T) {
 		got := newClient(t, Config{}).Do(t.Context(), chatRequest(base))
 		if got.Reason != test.want || string(got.Response.Body) != test.kept {
 			t.Errorf("%s, %.30q: %q (%s), kept %q, want %q and %q", test.contentType, test.body, got.Reason, got.Detail, got.Response.Body, test.want, test.kept)
+		}
+	}
+}
+
+// An endpoint that quotes the key tells it to nobody but the batch that brought it.
+func TestAnswersHoldNoKey(t *testing.T) {
+	t.Parallel()
+	const key = "sk-of-the-user-0123456789"
+	for _, test := range []struct {
+		key    string
+		own    bool
+		status int
+		body   string
+		kept   string
+	}{
+		{key, false, 401, `{"error":{"message":"Incorrect API key provided: ` + key + `."}}`, `{"error":{"message":"Incorrect API key provided: ***."}}`},
+		{key, false, 200, `{"choices":[{"message":{"content":"Bearer ` + key + `"}}]}`, `{"choices":[{"message":{"content":"Bearer ***"}}]}`},
+		{key, true, 401, `{"error":{"message":"` + key + `"}}`, `{"error":{"message":"` + key + `"}}`},
+		{"none", false, 401, `{"error":{"message":"none"}}`, `{"error":{"message":"none"}}`},
+	} {
+		base := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(test.status)
+			_, _ = io.WriteString(w, test.body)
+		})
+		request := chatRequest(base)
+		request.APIKey, request.OwnKey = test.key, test.own
+		got := newClient(t, Config{}).Do(t.Context(), request)
+		if string(got.Response.Body) != test.kept || !test.own && strings.Contains(got.Cause, key) {
+			t.Errorf("kept %s, cause %q, want %s", got.Response.Body, got.Cause, test.kept)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -74,7 +75,7 @@ func isBodyProblem(err error) bool {
 }
 
 func (c *Client) classify(request *Request, resp *http.Response, got received) Outcome {
-	got.body = inUTF8(resp.Header.Get("Content-Type"), got.body)
+	got.body = withoutKey(inUTF8(resp.Header.Get("Content-Type"), got.body), request)
 	response := Response{
 		StatusCode: resp.StatusCode,
 		Body:       got.body,
@@ -109,6 +110,19 @@ func (c *Client) classify(request *Request, resp *http.Response, got received) O
 		outcome.Cause = detail(v.detail)
 	}
 	return outcome
+}
+
+// minKeyBytes is how long a key is that is looked for in answers: a shorter one is no
+// secret, and may be a word of the answer.
+const minKeyBytes = 12
+
+// withoutKey returns a body in which the server's key does not stand: some endpoints
+// quote the key that they refuse, and the owner of a batch is not to know it.
+func withoutKey(body []byte, r *Request) []byte {
+	if r.OwnKey || len(r.APIKey) < minKeyBytes || !bytes.Contains(body, []byte(r.APIKey)) {
+		return body
+	}
+	return bytes.ReplaceAll(body, []byte(r.APIKey), []byte("***"))
 }
 
 // classifyResponse tells what a response is.
