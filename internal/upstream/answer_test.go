@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"compress/zlib"
@@ -8,6 +9,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -276,6 +278,38 @@ func TestBodiesThatBreakOff(t *testing.T) {
 	got = newClient(t, Config{}).Do(t.Context(), chatRequest(answerRaw(t, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")))
 	if got.Reason != batch.NoAnswer {
 		t.Errorf("status 101: %s: %s", got.Reason, got.Detail)
+	}
+}
+
+// Without a length the end of the connection is that of the body, whether or not TLS
+// says goodbye before it.
+func TestTLSEndsWithoutGoodbye(t *testing.T) {
+	t.Parallel()
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(secure.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(secure.Certificate())
+	for _, test := range []struct {
+		header, body string
+		want         batch.Reason
+	}{
+		{"", okBody, ""},
+		{"", okBody[:20], batch.NetworkError},
+		{"Content-Encoding: gzip\r\n", gzipped(okBody), ""},
+		{"Content-Encoding: gzip\r\n", gzipped(okBody)[:30], batch.NetworkError},
+		{"Content-Length: 100\r\n", okBody, batch.NetworkError},
+		{"Transfer-Encoding: chunked\r\n", fmt.Sprintf("%x\r\n%s\r\n", len(okBody), okBody), batch.NetworkError},
+	} {
+		base := newRawServer(t, func(raw *net.TCPConn, _ *bufio.Reader) {
+			conn := tls.Server(raw, &tls.Config{Certificates: secure.TLS.Certificates})
+			if _, err := readRequest(bufio.NewReader(conn)); err == nil {
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\n"+test.header+"\r\n"+test.body)
+			}
+		})
+		client := newClient(t, Config{TLS: &tls.Config{RootCAs: roots}, NoHTTP2: true})
+		if got := client.Do(t.Context(), chatRequest(strings.Replace(base, "http://", "https://", 1))); got.Reason != test.want {
+			t.Errorf("%q, %.30q: %q (%s), want %q", test.header, test.body, got.Reason, got.Detail, test.want)
+		}
 	}
 }
 
