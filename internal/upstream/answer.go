@@ -184,7 +184,7 @@ func checkChoices(path string, choices []byte, retried func(int) bool) verdict {
 			if !ok {
 				break
 			}
-			switch string(key) {
+			switch string(memberName(key)) {
 			case "finish_reason":
 				if reason := readString(value); brokeOff(reason) {
 					v = verdict{batch.RetriableErrorBody, `a choice whose finish_reason is "` + reason + `"`}
@@ -238,7 +238,7 @@ func hasMember(object []byte, name string, valid func(value []byte) bool) bool {
 		if !ok {
 			return false
 		}
-		if string(key) == name {
+		if isKey(key, name) {
 			return valid(value)
 		}
 	}

@@ -168,6 +168,7 @@ func TestOddAnswers(t *testing.T) {
 		{"quota in an event", chat, 429, "event: error\ndata: {\"error\":{\"code\":\"insufficient_quota\"}}\n\n", batch.QuotaExhausted},
 		{"a vector with a hole", embeddings, 200, `{"data":[{"embedding":[0.1,null,0.3],"index":0}]}`, batch.MalformedAnswer},
 		{"an image without a picture", "/v1/images/generations", 200, `{"data":[{"b64_json":"","url":null}]}`, batch.MalformedAnswer},
+		{"escapes in names", chat, 200, `{"cho\u0069ces":[{"mess\u0061ge":{"content":"x"}}]}`, ""},
 		{"choices twice, the last empty", chat, 200, `{"choices":[{"message":{"content":"x"}}],"choices":[]}`, batch.MalformedAnswer},
 		{"a form feed before", chat, 200, "\x0c" + ok, batch.MalformedAnswer},
 		{"Varnish", chat, 503, "<title>503 Backend fetch failed</title>", batch.RetriableHTTPStatus},
