@@ -181,7 +181,7 @@ func donePercent(b client.Batch) string {
 }
 
 type batchesGetCmd struct {
-	ID string `arg:"" placeholder:"BATCH"`
+	ID string `arg:"" name:"batch" placeholder:"BATCH" help:"Its id, as batches ls lists it."`
 	jsonFlag
 }
 

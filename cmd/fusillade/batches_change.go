@@ -25,7 +25,7 @@ func (f anyOwnerFlag) as(api *client.Client) *client.Client {
 }
 
 type batchesCancelCmd struct {
-	ID    string  `arg:"" placeholder:"BATCH"`
+	ID    string  `arg:"" name:"batch" placeholder:"BATCH" help:"Its id, as batches ls lists it."`
 	Lines []int32 `name:"line" placeholder:"N" help:"Cancel only the request of this line of the input file; can be repeated."`
 	anyOwnerFlag
 	jsonFlag
@@ -41,7 +41,7 @@ func (c *batchesCancelCmd) Run(ctx context.Context, t *cli.Terminal, batches *ba
 }
 
 type batchesSetCmd struct {
-	ID       string `arg:"" placeholder:"BATCH"`
+	ID       string `arg:"" name:"batch" placeholder:"BATCH" help:"Its id, as batches ls lists it."`
 	Priority *int   `placeholder:"N" help:"From -100 to 100: of your batches those with the highest priority come first. What is claimed already keeps its place."`
 	NoBudget bool   `help:"Take its budget away."`
 	budgetFlags
@@ -70,7 +70,7 @@ func (c *batchesSetCmd) Run(ctx context.Context, t *cli.Terminal, batches *batch
 }
 
 type batchesRerunCmd struct {
-	ID       string  `arg:"" placeholder:"BATCH"`
+	ID       string  `arg:"" name:"batch" placeholder:"BATCH" help:"Its id, as batches ls lists it."`
 	Failed   bool    `help:"Rerun those that failed. This is the default."`
 	Canceled bool    `help:"Rerun those that were canceled."`
 	Expired  bool    `help:"Rerun those that expired."`
@@ -112,7 +112,7 @@ func (c *batchesRerunCmd) states() (states []client.State) {
 }
 
 type batchesDeleteCmd struct {
-	ID string `arg:"" placeholder:"BATCH"`
+	ID string `arg:"" name:"batch" placeholder:"BATCH" help:"Its id, as batches ls lists it."`
 	anyOwnerFlag
 }
 

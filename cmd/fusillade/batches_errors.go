@@ -10,7 +10,7 @@ import (
 )
 
 type batchesErrorsCmd struct {
-	ID string `arg:"" placeholder:"BATCH"`
+	ID string `arg:"" name:"batch" placeholder:"BATCH" help:"Its id, as batches ls lists it."`
 	formatFlags
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 type batchesWatchCmd struct {
-	ID string `arg:"" placeholder:"BATCH"`
+	ID string `arg:"" name:"batch" placeholder:"BATCH" help:"Its id, as batches ls lists it."`
 	jsonFlag
 }
 
@@ -75,7 +75,7 @@ func outcome(b client.Batch) error {
 }
 
 type batchesResultsCmd struct {
-	ID     string `arg:"" placeholder:"BATCH"`
+	ID     string `arg:"" name:"batch" placeholder:"BATCH" help:"Its id, as batches ls lists it."`
 	Output string `short:"o" required:"" placeholder:"FILE" help:"Where to write the results."`
 	Errors string `placeholder:"FILE" help:"Where to write the requests that failed. Default: the output's name with .errors before its extension."`
 }

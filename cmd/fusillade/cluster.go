@@ -36,8 +36,12 @@ func (c *ownersSetCmd) Run(ctx context.Context) error {
 	return operator.SetOwnerWeight(ctx, r.Store, r.Conn, c.Name, c.Weight)
 }
 
-type ownersLsCmd struct {
-	JSON bool `name:"json" help:"Print JSON, a list of objects."`
+type ownersLsCmd struct{ formatFlags }
+
+// ownerWeight is a line of owners ls.
+type ownerWeight struct {
+	Name   string  `json:"name"`
+	Weight float64 `json:"weight"`
 }
 
 func (c *ownersLsCmd) Run(ctx context.Context, t *cli.Terminal) error {
@@ -50,23 +54,23 @@ func (c *ownersLsCmd) Run(ctx context.Context, t *cli.Terminal) error {
 	if err != nil {
 		return err
 	}
-	names := slices.Sorted(maps.Keys(weights))
-	if c.JSON {
-		type owner struct {
-			Name   string  `json:"name"`
-			Weight float64 `json:"weight"`
+	lines := func(yield func(ownerWeight, error) bool) {
+		for _, name := range slices.Sorted(maps.Keys(weights)) {
+			if !yield(ownerWeight{name, weights[name]}, nil) {
+				return
+			}
 		}
-		list := make([]owner, 0, len(names))
-		for _, name := range names {
-			list = append(list, owner{name, weights[name]})
-		}
-		return t.PrintJSON(list)
 	}
-	w := cli.NewTable(t.Out, "OWNER WEIGHT")
-	for _, name := range names {
-		fmt.Fprintf(w, "%s\t%v\n", name, weights[name])
-	}
-	return w.Flush()
+	return cli.PrintList(t, c.format(), lines, rawOwner, []cli.Column[ownerWeight]{
+		{Name: "OWNER", Cell: func(o ownerWeight) string { return o.Name }},
+		{Name: "WEIGHT", Cell: func(o ownerWeight) string { return fmt.Sprint(o.Weight) }},
+	}...)
+}
+
+// rawOwner is the JSON of a line; it always has one.
+func rawOwner(o ownerWeight) json.RawMessage {
+	raw, _ := json.Marshal(o)
+	return raw
 }
 
 type daemonsCmd struct {

@@ -46,7 +46,7 @@ func (c *configCheckCmd) Run(ctx context.Context, t *cli.Terminal) error {
 		err = t.PrintJSON(struct {
 			Settings []config.Source `json:"settings"`
 			Findings []app.Finding   `json:"findings"`
-		}{settings, found})
+		}{append([]config.Source{}, settings...), append([]app.Finding{}, found...)})
 	} else {
 		err = printConfig(t, settings, found)
 	}

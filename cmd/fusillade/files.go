@@ -66,7 +66,7 @@ func sizeText(f client.File) string {
 }
 
 type filesGetCmd struct {
-	ID string `arg:"" placeholder:"FILE_ID"`
+	ID string `arg:"" name:"file-id" placeholder:"FILE_ID" help:"Its id, as files ls lists it."`
 	jsonFlag
 }
 
@@ -161,7 +161,7 @@ func upload(ctx context.Context, api *client.Client, in *cli.Input, name string,
 }
 
 type filesContentCmd struct {
-	ID     string `arg:"" placeholder:"FILE_ID"`
+	ID     string `arg:"" name:"file-id" placeholder:"FILE_ID" help:"Its id, as files ls lists it."`
 	Output string `short:"o" placeholder:"FILE|-" help:"Where to write it; it appears when it is whole. - and the default are standard output."`
 	Offset int64  `placeholder:"N" help:"Lines to leave out at the beginning."`
 }
@@ -201,7 +201,7 @@ func (c *filesContentCmd) note(t *cli.Terminal, at client.Lines, err error) {
 }
 
 type filesDeleteCmd struct {
-	ID string `arg:"" placeholder:"FILE_ID"`
+	ID string `arg:"" name:"file-id" placeholder:"FILE_ID" help:"Its id, as files ls lists it."`
 }
 
 func (c *filesDeleteCmd) Run(ctx context.Context, t *cli.Terminal, files *filesCmd) error {

@@ -151,9 +151,9 @@ func TestBadSettingsAreAllNamed(t *testing.T) {
 // The help of a command is found whichever way it is asked for.
 func TestHelp(t *testing.T) {
 	for want, ways := range map[string][][]string{
-		"Usage: fusillade <command>":          {{}, {"--help"}, {"help"}},
-		"Usage: fusillade run [<file>]":       {{"run", "--help"}, {"help", "run"}},
-		"Usage: fusillade batches rerun <id>": {{"batches", "rerun", "--help"}, {"help", "batches", "rerun"}},
+		"Usage: fusillade <command>":             {{}, {"--help"}, {"help"}},
+		"Usage: fusillade run [<file>]":          {{"run", "--help"}, {"help", "run"}},
+		"Usage: fusillade batches rerun <batch>": {{"batches", "rerun", "--help"}, {"help", "batches", "rerun"}},
 	} {
 		for _, args := range ways {
 			code, out, _ := command(t, args...)

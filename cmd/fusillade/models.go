@@ -27,7 +27,7 @@ type modelsCmd struct {
 }
 
 type modelsSetCmd struct {
-	Model             string `arg:"" placeholder:"MODEL"`
+	Model             string `arg:"" placeholder:"MODEL" help:"Its name, as models ls lists it."`
 	Limit             string `placeholder:"N|auto[:MIN-MAX]" help:"Calls in flight, in the whole cluster; auto: as many as the endpoint takes; 0: as the dispatchers' environment says."`
 	EscalateTo        string `placeholder:"MODEL" help:"Model that requests go to when little time is left before their batch expires."`
 	EscalateBefore    string `placeholder:"TIME" help:"How little, such as 900s (900s if it was never set)."`
@@ -101,7 +101,7 @@ func (c *modelsSetCmd) Run(ctx context.Context, models *modelsCmd) error {
 }
 
 type modelsPauseCmd struct {
-	Model string `arg:"" placeholder:"MODEL"`
+	Model string `arg:"" placeholder:"MODEL" help:"Its name, as models ls lists it."`
 }
 
 // Run pauses the model, and says so if nothing is known of it: a name that is mistyped
@@ -130,7 +130,7 @@ func (c *modelsPauseCmd) Run(ctx context.Context, t *cli.Terminal, models *model
 }
 
 type modelsResumeCmd struct {
-	Model string `arg:"" placeholder:"MODEL"`
+	Model string `arg:"" placeholder:"MODEL" help:"Its name, as models ls lists it."`
 }
 
 func (c *modelsResumeCmd) Run(ctx context.Context, models *modelsCmd) error {
@@ -139,7 +139,7 @@ func (c *modelsResumeCmd) Run(ctx context.Context, models *modelsCmd) error {
 }
 
 type modelsLiftCmd struct {
-	Model string `arg:"" placeholder:"MODEL"`
+	Model string `arg:"" placeholder:"MODEL" help:"Its name, as models ls lists it."`
 	Batch string `placeholder:"BATCH" help:"Only the hold of this batch's own API key."`
 }
 

@@ -77,8 +77,8 @@ var daemonColumns = []column[client.Daemon]{
 func head(s Snapshot, r rates, server string) []string {
 	lines := []string{fmt.Sprintf("fusillade %s  %s", server, s.At.Local().Format(time.TimeOnly))}
 	if s.Operator {
-		lines = append(lines, fmt.Sprintf("%d in flight of %d  %s ended  %s failed  %s pending  %d daemons",
-			s.inFlight(), s.limit(), perSecond(r.ended), perSecond(r.failed), cli.Number(s.pending()), len(s.Daemons)))
+		lines = append(lines, fmt.Sprintf("%d in flight of %d  %s ended  %s failed  %s pending  %s",
+			s.inFlight(), s.limit(), perSecond(r.ended), perSecond(r.failed), cli.Number(s.pending()), cli.Count(int64(len(s.Daemons)), "daemon")))
 	} else {
 		sum := 0.0
 		for _, one := range r.batches {
