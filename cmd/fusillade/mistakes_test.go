@@ -45,6 +45,10 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("exit code %d: %s", code, errOut)
 		}
 	})
+	t.Run("a line that is not there", func(t *testing.T) {
+		id := must(t, "batches", "create", write(t, "in.jsonl", goodLines(3)))
+		refuses(t, cli.ExitFailed, []string{"lines has 41, which is no line of the file"}, "batches", "cancel", id, "--line", "2", "--line", "41")
+	})
 	t.Run("no data directory", func(t *testing.T) {
 		t.Setenv("FUSILLADE_DATABASE_URL", "")
 		for _, args := range [][]string{{"keys", "ls"}, {"jobs", "ls"}, {"jobs", "rm", "--finished"}} {

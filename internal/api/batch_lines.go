@@ -45,8 +45,9 @@ func checkLines(in *input, lines []int32) {
 // linesChanged cancels or reruns single requests of a batch, and shows which.
 func linesChanged(ctx context.Context, id batch.ID, lines []int32, change func(context.Context, batch.ID, []int32) (postgres.Lines, error)) (batchOrLines, error) {
 	done, err := change(ctx, id, lines)
-	if errors.Is(err, batch.ErrNotFound) {
-		err = invalid("lines", codeInvalid, "lines names a line that the file does not have.")
+	var unknown *batch.NoLineError
+	if errors.As(err, &unknown) {
+		err = invalid("lines", codeInvalid, "lines has %d, which is no line of the file.", unknown.Line)
 	}
 	if err != nil {
 		return batchOrLines{}, err

@@ -91,6 +91,18 @@ func (*UploadStateError) Is(target error) bool {
 
 func (*UploadStateError) refused() {}
 
+// NoLineError is returned for a line that the file of a batch does not have. It is
+// ErrNotFound.
+type NoLineError struct{ Line int32 }
+
+// Error names the line.
+func (e *NoLineError) Error() string { return fmt.Sprintf("line %d is not in the batch", e.Line) }
+
+// Unwrap has errors.Is find ErrNotFound.
+func (*NoLineError) Unwrap() error { return ErrNotFound }
+
+func (*NoLineError) refused() {}
+
 // TooManyError is an ErrTooMany with the bound.
 type TooManyError struct {
 	What  string // in the plural, such as "lines in one call"

@@ -39,9 +39,9 @@ func (e ModelEndpoint) Check(keys *seal.Keyring) error {
 		return &InvalidChangeError{FieldDefault, "excludes everything else of the endpoint"}
 	case keys != nil:
 	case e.Key != "":
-		return &InvalidChangeError{FieldAPIKey, "is stored only encrypted, and FUSILLADE_ENCRYPTION_KEY is not set"}
+		return &InvalidChangeError{FieldAPIKey, "is stored only encrypted, and the server's FUSILLADE_ENCRYPTION_KEY is not set"}
 	case len(e.Headers) > 0:
-		return &InvalidChangeError{FieldHeaders, "are stored only encrypted, and FUSILLADE_ENCRYPTION_KEY is not set"}
+		return &InvalidChangeError{FieldHeaders, "are stored only encrypted, and the server's FUSILLADE_ENCRYPTION_KEY is not set"}
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (e ModelEndpoint) of(was postgres.ModelUpstream, keys *seal.Keyring, model 
 	case to.URL == "" && len(options.More) > 0:
 		return to, &InvalidChangeError{FieldURLs, "has further URLs, and the model has no URL of its own that they could stand beside"}
 	case keys == nil && to.URL == "" && !options.Plain():
-		return to, &InvalidChangeError{FieldURLs, "is needed: how the consumers' own endpoint is given a key is stored only with a proof, and FUSILLADE_ENCRYPTION_KEY is not set. " +
+		return to, &InvalidChangeError{FieldURLs, "is needed: how the consumers' own endpoint is given a key is stored only with a proof, and the server's FUSILLADE_ENCRYPTION_KEY is not set. " +
 			"Or set FUSILLADE_UPSTREAM_AUTH, _HEADERS or _PATH"}
 	case keys == nil:
 		return to, nil

@@ -115,7 +115,7 @@ func checkLines(ctx context.Context, tx pgx.Tx, id batch.ID, lines []int32) ([]i
 		return nil, err
 	}
 	if unknown := without(lines, known); len(unknown) > 0 {
-		return nil, fmt.Errorf("line %d is not in the batch: %w", unknown[0], batch.ErrNotFound)
+		return nil, &batch.NoLineError{Line: unknown[0]}
 	}
 	return lines, nil
 }
