@@ -20,7 +20,7 @@ type benchCmd struct {
 	Replicas    int           `default:"0" placeholder:"N" help:"Measure with N NATS servers and as many copies of everything, and with one, both on files. Default: one in this process, in memory."`
 	DataDir     string        `placeholder:"DIR" help:"Where Postgres and the broker keep their files. Default: a temporary directory."`
 	JSON        bool          `name:"json" help:"Print one JSON object."`
-	CPUProfile  string        `name:"cpu-profile" placeholder:"FILE" help:"Write a CPU profile of this process, for go tool pprof."`
+	CPUProfile  string        `name:"cpu-profile" placeholder:"FILE" help:"Write a CPU profile of this process, for go tool pprof; with --replicas, that with one server to FILE.one."`
 
 	FileToOutput bool   `name:"file-to-output" help:"Take a generated file the whole way to its output file, with the rate, the tables and the log of Postgres by tenths; then delete all of it while a second batch runs. It says first how much disk that needs."`
 	CurveFile    string `name:"curve" placeholder:"FILE" help:"With --file-to-output: write the tenths as CSV."`

@@ -25,7 +25,7 @@ type Options struct {
 	Replicas    int           // NATS servers with a copy of everything each, measured against one; 0: one in this process
 	DataDir     string        // empty: a temporary directory
 	JSON        bool
-	CPUProfile  string // file; empty: none
+	CPUProfile  string // file; empty: none. With Replicas, that with one server is in FILE.one
 	// CurveFile gets the curve of a run from file to output, as CSV; empty: none.
 	CurveFile string
 	// Host is this machine's name or address as a cluster reaches it.
@@ -74,6 +74,9 @@ type report struct {
 	Replicas        int     `json:"replicas,omitempty"`                          // of streams and buckets, in the run of the figures above
 	SinglePerSecond float64 `json:"single_server_requests_per_second,omitempty"` // the same with one NATS server
 	ReplicasRatio   float64 `json:"replicas_ratio,omitempty"`                    // of the two
+	// SingleCPUSeconds is CPUSeconds with one NATS server: the two tell what replicas
+	// cost also where others use the machine.
+	SingleCPUSeconds float64 `json:"single_server_cpu_seconds_per_request,omitempty"`
 }
 
 // pickup is the time from the creation of a batch to its first call.
@@ -118,17 +121,19 @@ func show(t *cli.Terminal, o *Options, reports []report) error {
 // compare measures once, and with replicas once more with a single server, which
 // keeps its streams in files as the others do.
 func compare(s cli.Signals, t *cli.Terminal, o *Options, settings func() (*config.Standalone, error)) (report, error) {
-	var single float64
+	var single report
 	if o.Replicas > 0 {
 		cfg, err := settings()
 		if err != nil {
 			return report{}, err
 		}
-		r, err := once(s, t, o, cfg, 1)
-		if err != nil {
-			return r, err
+		alone := *o
+		if alone.CPUProfile != "" {
+			alone.CPUProfile += ".one"
 		}
-		single = r.PerSecond
+		if single, err = once(s, t, &alone, cfg, 1); err != nil {
+			return single, err
+		}
 	}
 	cfg, err := settings()
 	if err != nil {
@@ -136,7 +141,8 @@ func compare(s cli.Signals, t *cli.Terminal, o *Options, settings func() (*confi
 	}
 	r, err := once(s, t, o, cfg, o.Replicas)
 	if err == nil && o.Replicas > 0 {
-		r.Replicas, r.SinglePerSecond, r.ReplicasRatio = o.Replicas, single, r.PerSecond/single
+		r.Replicas, r.SinglePerSecond, r.ReplicasRatio = o.Replicas, single.PerSecond, r.PerSecond/single.PerSecond
+		r.SingleCPUSeconds = single.CPUSeconds
 	}
 	return r, err
 }
@@ -171,6 +177,9 @@ func (r *report) print(t *cli.Terminal, o *Options) error {
 	if r.CPUSeconds > 0 {
 		fmt.Fprintf(w, "CPU\t%.0f µs/request, of which Postgres %.0f\n", 1e6*r.CPUSeconds, 1e6*r.DatabaseCPU)
 	}
+	if r.SingleCPUSeconds > 0 {
+		fmt.Fprintf(w, "with one NATS server\t%.0f µs/request\n", 1e6*r.SingleCPUSeconds)
+	}
 	if r.WaitingBytes > 0 {
 		fmt.Fprintf(w, "while all wait\t%.0f bytes/call, %.1f %% of a core\n", r.WaitingBytes, 100*r.WaitingCores)
 	}
@@ -195,6 +204,7 @@ func medians(reports []report) report {
 		func(r *report) *float64 { return &r.WaitingBytes },
 		func(r *report) *float64 { return &r.WaitingCores },
 		func(r *report) *float64 { return &r.SinglePerSecond },
+		func(r *report) *float64 { return &r.SingleCPUSeconds },
 		func(r *report) *float64 { return &r.ReplicasRatio },
 	} {
 		values := make([]float64, len(reports))

@@ -17,19 +17,20 @@ var ignored = []string{"runs", "replicas"}
 // units are what the figures of `fusillade bench --json` are called here. One that
 // another revision measures under another name keeps its own.
 var units = map[string]string{
-	"ingest_requests_per_second":        "ingest/s",
-	"create_batch_ms":                   "create-ms",
-	"requests_per_second":               "requests/s",
-	"bare_requests_per_second":          "bare/s",
-	"bare_ratio":                        "%-of-bare",
-	"slot_use":                          "%-slot-use",
-	"pickup_ms.p50":                     "pickup-p50-ms",
-	"pickup_ms.p99":                     "pickup-p99-ms",
-	"wal_bytes_per_request":             "WAL-bytes/request",
-	"cpu_seconds_per_request":           "CPU-s/request",
-	"database_cpu_seconds_per_request":  "Postgres-CPU-s/request",
-	"single_server_requests_per_second": "one-server/s",
-	"replicas_ratio":                    "%-of-one-server",
+	"ingest_requests_per_second":            "ingest/s",
+	"create_batch_ms":                       "create-ms",
+	"requests_per_second":                   "requests/s",
+	"bare_requests_per_second":              "bare/s",
+	"bare_ratio":                            "%-of-bare",
+	"slot_use":                              "%-slot-use",
+	"pickup_ms.p50":                         "pickup-p50-ms",
+	"pickup_ms.p99":                         "pickup-p99-ms",
+	"wal_bytes_per_request":                 "WAL-bytes/request",
+	"cpu_seconds_per_request":               "CPU-s/request",
+	"database_cpu_seconds_per_request":      "Postgres-CPU-s/request",
+	"single_server_requests_per_second":     "one-server/s",
+	"replicas_ratio":                        "%-of-one-server",
+	"single_server_cpu_seconds_per_request": "one-server-CPU-s/request",
 }
 
 // benchmarkLine is a report of `fusillade bench --json` as a line that benchstat
