@@ -26,6 +26,19 @@ func (o *objects) check() {
 	}
 	o.checkSelectors()
 	o.checkLabels()
+	o.checkHooks()
+}
+
+// checkHooks wants hooks to be deleted at their end: Helm does not when it uninstalls.
+func (o *objects) checkHooks() {
+	o.t.Helper()
+	for _, u := range o.unstructured() {
+		annotations := u.GetAnnotations()
+		policy := strings.Split(annotations["helm.sh/hook-delete-policy"], ",")
+		if annotations["helm.sh/hook"] != "" && (!slices.Contains(policy, "hook-succeeded") || !slices.Contains(policy, "before-hook-creation")) {
+			o.t.Errorf("%s %s is a hook that stays: %v", u.GetKind(), u.GetName(), policy)
+		}
+	}
 }
 
 // checkLabels wants names and labels that an API server takes.
