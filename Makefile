@@ -38,7 +38,7 @@ LISTSKIPPED := build/listskipped $(SKIPS) -allowed internal/testenv/listskipped/
 # Where the common systems keep their certificate authorities.
 CERTS := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 
-.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare bench-others bench-submit scaling upgrade postgres-versions fuzz lint readme charts compose dashboards vulncheck sbom reproducible dist image images images-layout boms module-path clean
+.PHONY: help build demo test check chaos neighbours rates mutations model bench bench-compare bench-others bench-submit scaling upgrade postgres-versions fuzz lint readme charts kube compose dashboards vulncheck sbom reproducible dist image images images-layout boms module-path clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -150,6 +150,11 @@ readme: ## Refresh the tables of settings, reasons, metrics and behaviors in doc
 
 charts: ## Check the Helm chart with helm's engine and the types of Kubernetes
 	$(GO) test -C tools/kubernetes -vet=off -count=1 ./...
+
+# The server tells its version, which the linker stamps.
+KUBERNETES = $(shell sed -n 's|.*k8s.io/kubernetes v|v|p' tools/kube/go.mod)
+kube: ## Apply the chart and the Kustomize base to a real API server (compiles for long, once)
+	$(GO) test -C tools/kube -vet=off -count=1 -timeout 20m -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' ./...
 
 compose: ## Check compose.yaml and what it mounts with Compose's own loader
 	$(GO) test -C tools/compose -vet=off -count=1 ./...
