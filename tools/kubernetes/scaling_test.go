@@ -12,6 +12,7 @@ import (
 
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	keda "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 )
@@ -65,6 +66,9 @@ func TestTriggers(t *testing.T) {
 		}
 		o := decode(t, manifest)
 		for _, s := range of[*keda.ScaledObject](o) {
+			if wrong := validation.IsDNS1123Label("keda-hpa-" + s.Name); len(wrong) > 0 {
+				t.Errorf("%s, %s: KEDA's autoscaler cannot have that name: %v", name, s.Name, wrong)
+			}
 			for _, trigger := range s.Spec.Triggers {
 				seen[trigger.Type] = true
 				checkTrigger(t, name+", "+s.Name, trigger, known[trigger.Type], o)

@@ -1,3 +1,8 @@
+{{/* A name of which KEDA makes keda-hpa-NAME, which it refuses beyond 63 characters. */}}
+{{- define "fusillade.scaledName" -}}
+{{- if gt (len .) 54 }}{{ printf "%s-%s" (. | trunc 45 | trimAll "-.") (. | sha256sum | trunc 8) }}{{ else }}{{ . }}{{ end }}
+{{- end }}
+
 {{/*
 What a model has to do, as a trigger of KEDA. Takes root, kind (prometheus or metrics-api), model (empty: all of them)
 and perReplica, the requests that a replica is for.
