@@ -61,7 +61,7 @@ func (b *brake) after(t *task, o *upstream.Outcome, k kind) time.Duration {
 func fails(o *upstream.Outcome) bool {
 	switch o.Reason {
 	case batch.RetriableHTTPStatus, batch.RetriableErrorBody, batch.NetworkError, batch.NoAnswer, batch.MalformedAnswer:
-		return o.Refusal == nil && askedPause(*o) == 0
+		return o.Refusal == nil && askedPause(o) == 0
 	}
 	return false
 }

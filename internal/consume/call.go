@@ -9,10 +9,13 @@ import (
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"fusillade/internal/batch"
 	"fusillade/internal/failpoint"
 	"fusillade/internal/hold"
 	"fusillade/internal/postgres"
+	"fusillade/internal/slots"
 	"fusillade/internal/upstream"
 )
 
@@ -24,39 +27,58 @@ const credentialPause = 5 * time.Second
 // consumer, that this process had no file descriptors or ports for.
 const localPause = time.Second
 
-// call makes one call and decides about its request. The capacity is not freed
-// before the decision, and before a hold that the call has earned. healthy tells
-// a ramp that the endpoint can take more; pause is for how long the slot is kept.
+// made is a call that was made, or that there was no need to make.
+type made struct {
+	to      upstream.Target
+	began   time.Time
+	mark    slots.Mark
+	request upstream.Request
+	outcome upstream.Outcome
+}
+
+// call makes one call. Nil: a process that was frozen may hold tasks and slots that
+// are others' by now, so it made none that it had not begun.
 //
-// A process that was frozen may hold tasks and slots that are others' by now.
-// It makes no call that it had not begun.
-func (c *Consumer) call(t *task) (d decision, healthy bool, pause time.Duration) {
+// Of tens of thousands of calls that only wait, this and what it calls are the
+// stacks. What is done with the outcome is therefore in conclude, and nothing here
+// keeps an outcome or a decision on the stack.
+func (c *Consumer) call(t *task) *made {
 	if c.cfg.Lapsed != nil && c.cfg.Lapsed() {
 		t.permits.cancel()
-		return released(t, 0), false, 0
+		return nil
 	}
 	t.pool.metrics.calling(t)
-	began := time.Now()
-	mark := t.pool.account.CallBegins()
-	to, outcome := c.do(t)
-	t.permits.settle(&outcome)
+	m := &made{began: time.Now(), mark: t.pool.account.CallBegins()}
+	c.do(t, m)
+	return m
+}
+
+// conclude decides about the request of a call. The capacity is not freed before the
+// decision, and before a hold that the call has earned. healthy tells a ramp that
+// the endpoint can take more; pause is for how long the slot is kept.
+func (c *Consumer) conclude(t *task, m *made) (d decision, healthy bool, pause time.Duration) {
+	if m == nil {
+		return released(t, 0), false, 0
+	}
+	outcome := &m.outcome
+	t.permits.settle(outcome)
 	c.callTime.Add(int64(outcome.Elapsed))
-	d = c.observe(t, t.holdCall(credentialAt(t, to)), began, &outcome, c.decide(t, outcome))
-	t.pool.account.CallEnds(mark, outcomeOf(&outcome, t.start.HasOwnKey, d.kind == abandon || outcome.Reason == batch.TaskTerminated))
-	c.refusals.add(t.pool.account.Model(), &outcome, d.kind == fail, time.Now())
+	d = c.observe(t, t.holdCall(credentialAt(t, m.to)), m.began, outcome, c.decide(t, *outcome))
+	t.pool.account.CallEnds(m.mark, outcomeOf(outcome, t.start.HasOwnKey, d.kind == abandon || outcome.Reason == batch.TaskTerminated))
+	c.refusals.add(t.pool.account.Model(), outcome, d.kind == fail, time.Now())
 	if asked := askedPause(outcome); asked > 0 && d.kind != abandon {
 		h := hold.Hold{Models: []batch.Model{t.pool.account.Model()}, Status: outcome.Response.StatusCode}
 		if t.start.HasOwnKey {
 			h.Batch = t.delivery.ID.Batch
 		}
-		if c.holds.Place(credentialAt(t, to), h, asked) {
+		if c.holds.Place(credentialAt(t, m.to), h, asked) {
 			t.pool.metrics.placed(h.Status)
 		}
 	}
-	t.pool.metrics.called(outcome, d)
-	c.logFailure(t, &outcome, d)
+	t.pool.metrics.called(*outcome, d)
+	c.logFailure(t, outcome, d)
 	healthy = outcome.Refusal == nil && outcome.Response.StatusCode > 0 && outcome.Response.StatusCode < 500 && outcome.Response.StatusCode != http.StatusTooManyRequests
-	return d, healthy, t.pool.brake.after(t, &outcome, d.kind)
+	return d, healthy, t.pool.brake.after(t, outcome, d.kind)
 }
 
 // logFailure logs the first call to a model that fails in some way, and then how many
@@ -79,7 +101,7 @@ func (c *Consumer) logFailure(t *task, o *upstream.Outcome, d decision) {
 const statusOverloaded = 529
 
 // askedPause is for how long the endpoint asked to leave it alone; 0: it did not.
-func askedPause(o upstream.Outcome) time.Duration {
+func askedPause(o *upstream.Outcome) time.Duration {
 	switch o.Response.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, statusOverloaded:
 		return cmp.Or(o.RetryAfter, o.Exhausted)
@@ -118,83 +140,90 @@ type credential struct {
 	key hold.Key
 }
 
-func (c *Consumer) do(t *task) (upstream.Target, upstream.Outcome) {
-	to, failed := c.resolve(t)
-	if failed != nil {
-		return to, *failed
+func (c *Consumer) do(t *task, m *made) {
+	if failed := c.resolve(t, m); failed != nil {
+		m.outcome = *failed
+		return
 	}
-	model := to.Model(t.pool.account.Model())
 	ctx, cancel := context.WithCancel(c.doing)
 	defer cancel()
 	if !t.mayCall(cancel) {
-		return to, upstream.Outcome{Reason: batch.TaskTerminated}
+		m.outcome.Reason = batch.TaskTerminated
+		return
 	}
 	failpoint.Hit(failpoint.Calling)
-	span := t.traceCall(&to, model)
-	outcome := c.cfg.Caller.Do(ctx, upstream.Request{
+	span := c.prepare(t, m)
+	c.cfg.Caller.Make(ctx, &m.request, &m.outcome)
+	endCall(span, &m.outcome, t.liveness() == postgres.Ended)
+}
+
+// prepare makes the request of a call, and begins its span.
+func (c *Consumer) prepare(t *task, m *made) trace.Span {
+	model := m.to.Model(t.pool.account.Model())
+	span := t.traceCall(&m.to, model)
+	m.request = upstream.Request{
 		ID:         t.delivery.ID,
 		CustomID:   t.start.Template.CustomID,
 		Attempt:    t.start.Attempt,
 		Generation: t.start.Generation,
 		Method:     t.start.Template.Method,
-		BaseURL:    to.BaseURL,
+		BaseURL:    m.to.BaseURL,
 		Path:       t.start.Template.Path,
 		Model:      string(model),
 		Rename:     model != t.start.Template.Model,
-		APIKey:     to.APIKey,
+		APIKey:     m.to.APIKey,
 		OwnKey:     t.start.HasOwnKey,
-		Options:    to.Options,
+		Options:    m.to.Options,
 		Header:     t.header(span),
 		Deadline:   t.start.Deadline,
 		Body:       t.start.Template.Body,
 		Streams:    &t.streams,
-	})
-	endCall(span, &outcome, t.liveness() == postgres.Ended)
-	return to, outcome
+	}
+	return span
 }
 
-// resolve returns where the task's call goes and with which key; or the outcome,
-// if there can be no call.
+// resolve finds out where the task's call goes and with which key; it returns the
+// outcome if there can be no call.
 //
 // A key that cannot be had now costs an attempt like an endpoint that is away:
 // the request waits out its backoffs, in this consumer or another, and fails
 // with its last retry or near its deadline. A batch with a key of its own is
 // never called with another one.
-func (c *Consumer) resolve(t *task) (upstream.Target, *upstream.Outcome) {
-	to, ok := c.cfg.Resolve(t.pool.account.Model())
-	if !ok {
-		return to, &upstream.Outcome{Reason: batch.BuilderError, Detail: noEndpoint, Cause: noEndpoint,
+func (c *Consumer) resolve(t *task, m *made) *upstream.Outcome {
+	var ok bool
+	if m.to, ok = c.cfg.Resolve(t.pool.account.Model()); !ok {
+		return &upstream.Outcome{Reason: batch.BuilderError, Detail: noEndpoint, Cause: noEndpoint,
 			Refusal: &upstream.Refusal{Kind: batch.CauseNoEndpoint, Cause: noEndpoint}}
 	}
 	switch {
-	case to.Unusable != "" && (to.BaseURL == "" || !t.start.HasOwnKey):
-		return to, unavailable(to.Unusable)
+	case m.to.Unusable != "" && (m.to.BaseURL == "" || !t.start.HasOwnKey):
+		return unavailable(m.to.Unusable)
 	case t.start.HasOwnKey:
-		return c.withBatchKey(t, to)
+		return c.withBatchKey(t, &m.to)
 	}
-	return to, nil
+	return nil
 }
 
 const noEndpoint = "no upstream is configured for this model"
 
-func (c *Consumer) withBatchKey(t *task, to upstream.Target) (upstream.Target, *upstream.Outcome) {
+func (c *Consumer) withBatchKey(t *task, to *upstream.Target) *upstream.Outcome {
 	if c.cfg.BatchKey == nil {
-		return to, unavailable("this consumer cannot read the API keys of batches")
+		return unavailable("this consumer cannot read the API keys of batches")
 	}
 	if to.Unproven != "" {
-		return to, unavailable(to.Unproven)
+		return unavailable(to.Unproven)
 	}
 	key, err := c.cfg.BatchKey(c.doing, t.delivery.ID.Batch, t.start.Generation)
 	switch {
 	case errors.Is(err, batch.ErrNotFound):
-		return to, &upstream.Outcome{Reason: batch.BuilderError, Detail: "the API key that the batch brought was removed"}
+		return &upstream.Outcome{Reason: batch.BuilderError, Detail: "the API key that the batch brought was removed"}
 	case err != nil && c.doing.Err() != nil:
-		return to, &upstream.Outcome{Reason: batch.TaskTerminated}
+		return &upstream.Outcome{Reason: batch.TaskTerminated}
 	case err != nil:
-		return to, unavailable("the API key that the batch brought cannot be used: " + err.Error())
+		return unavailable("the API key that the batch brought cannot be used: " + err.Error())
 	}
 	to.APIKey = key
-	return to, nil
+	return nil
 }
 
 func unavailable(detail string) *upstream.Outcome {

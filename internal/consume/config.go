@@ -30,7 +30,7 @@ type store interface {
 
 // caller makes one call. It must return soon after its context ends.
 type caller interface {
-	Do(ctx context.Context, r upstream.Request) upstream.Outcome
+	Make(ctx context.Context, request *upstream.Request, out *upstream.Outcome)
 }
 
 // Config says what a Consumer works with.

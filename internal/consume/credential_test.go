@@ -28,10 +28,11 @@ func TestBatchKeyIsSentToAuthenticatedEndpoints(t *testing.T) {
 			Resolve:  func(batch.Model) (upstream.Target, bool) { return test.to, true },
 			BatchKey: func(context.Context, batch.ID, int) (string, error) { return "own", nil },
 		}}
-		got, failed := c.resolve(&task{pool: &pool{c: c, account: new(slots.Account)}, start: postgres.Start{HasOwnKey: test.hasOwnKey}})
+		var m made
+		failed := c.resolve(&task{pool: &pool{c: c, account: new(slots.Account)}, start: postgres.Start{HasOwnKey: test.hasOwnKey}}, &m)
 		switch {
-		case failed == nil && (test.reason != "" || got.APIKey != test.want):
-			t.Errorf("%s: the key %q is sent, want %q and reason %q", test.name, got.APIKey, test.want, test.reason)
+		case failed == nil && (test.reason != "" || m.to.APIKey != test.want):
+			t.Errorf("%s: the key %q is sent, want %q and reason %q", test.name, m.to.APIKey, test.want, test.reason)
 		case failed != nil && failed.Reason != test.reason:
 			t.Errorf("%s: %s: %s, want %q", test.name, failed.Reason, failed.Detail, test.reason)
 		}

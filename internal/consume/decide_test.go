@@ -184,11 +184,11 @@ func TestAskedPause(t *testing.T) {
 	t.Parallel()
 	for status, pauses := range map[int]bool{0: false, 200: false, 404: false, 408: false, 429: true, 500: false, 502: false, 503: true, 504: false, 529: true} {
 		o := upstream.Outcome{Response: upstream.Response{StatusCode: status}, RetryAfter: time.Hour}
-		if got := askedPause(o); (got == time.Hour) != pauses {
+		if got := askedPause(&o); (got == time.Hour) != pauses {
 			t.Errorf("status %d with Retry-After asks for a pause of %v", status, got)
 		}
 		o.RetryAfter = 0
-		if got := askedPause(o); got != 0 {
+		if got := askedPause(&o); got != 0 {
 			t.Errorf("status %d without Retry-After asks for a pause of %v", status, got)
 		}
 	}

@@ -140,17 +140,16 @@ type corrupting struct {
 	customID string
 }
 
-func (c *corrupting) Do(ctx context.Context, r upstream.Request) upstream.Outcome {
-	o := c.caller.Do(ctx, r)
+func (c *corrupting) Make(ctx context.Context, r *upstream.Request, o *upstream.Outcome) {
+	c.caller.Make(ctx, r, o)
 	if r.CustomID == c.customID {
 		o.Response.RequestID = "a\x00b"
 	}
-	return o
 }
 
 // unabortable goes on with calls that were cut off.
 type unabortable struct{ caller }
 
-func (u unabortable) Do(ctx context.Context, r upstream.Request) upstream.Outcome {
-	return u.caller.Do(context.WithoutCancel(ctx), r)
+func (u unabortable) Make(ctx context.Context, r *upstream.Request, o *upstream.Outcome) {
+	u.caller.Make(context.WithoutCancel(ctx), r, o)
 }

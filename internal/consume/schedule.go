@@ -90,10 +90,7 @@ func (p *pool) dispatchReady() {
 	p.mu.Unlock()
 	p.account.Report(ready, moreQueued)
 	for _, t := range run {
-		go func() {
-			defer p.c.calls.Done()
-			p.work(t)
-		}()
+		p.begin(t)
 	}
 	p.releaseHeld(held)
 	p.wake()
@@ -225,22 +222,46 @@ func (p *pool) takeReady(i int) {
 	p.ready = p.ready[1:]
 }
 
+// longCall is how long a call takes of which many may wait at once.
+const longCall = time.Second
+
 // work makes a call, and those after it as long as there are some: a goroutine
-// that goes on has its stack already.
+// that goes on has its stack already. Where calls are long they begin anew on a small
+// one, since what an answer takes is more than what waiting for it does.
 func (p *pool) work(t *task) {
 	for t != nil {
-		d, healthy, pause := p.c.call(t)
-		owner := t.start.Owner
-		p.c.holds.Done(t.holdCall(t.credential), healthy)
-		if pause > 0 {
-			p.c.finish(d)
-			p.keepSlot(pause)
-			t = p.callDone(owner, p.c.capacity.freeSlot)
-			continue
+		m := p.c.call(t)
+		next := p.ended(t, m)
+		if next != nil && m != nil && m.outcome.Elapsed >= longCall {
+			p.c.calls.Add(1) // a drain waits for this one still
+			p.begin(next)
+			return
 		}
-		t = p.callDone(owner, p.c.capacity.free)
-		p.c.finish(d)
+		t = next
 	}
+}
+
+// begin works on a task that is counted among the calls.
+func (p *pool) begin(t *task) {
+	go func() {
+		defer p.c.calls.Done()
+		p.work(t)
+	}()
+}
+
+// ended hands on the outcome of a call, and returns the next task if one is ready.
+func (p *pool) ended(t *task, m *made) *task {
+	d, healthy, pause := p.c.conclude(t, m)
+	owner := t.start.Owner
+	p.c.holds.Done(t.holdCall(t.credential), healthy)
+	if pause > 0 {
+		p.c.finish(d)
+		p.keepSlot(pause)
+		return p.callDone(owner, p.c.capacity.freeSlot)
+	}
+	next := p.callDone(owner, p.c.capacity.free)
+	p.c.finish(d)
+	return next
 }
 
 // callDone frees what a call that has ended still has of its capacity, and takes the

@@ -176,11 +176,10 @@ func (b *balancer) note(level slog.Level, text string, r *replica, o *Outcome) {
 }
 
 // balanced makes a call to one of several base URLs.
-func (c *Client) balanced(ctx context.Context, request Request) Outcome {
-	to := c.balancer.pick(&request)
-	one := request
+func (c *Client) balanced(ctx context.Context, request *Request, out *Outcome) {
+	to := c.balancer.pick(request)
+	one := *request
 	one.BaseURL = to.url
-	outcome := c.call(ctx, &one)
-	c.balancer.done(to, &request, &outcome)
-	return outcome
+	c.call(ctx, &one, out)
+	c.balancer.done(to, request, out)
 }

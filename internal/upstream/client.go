@@ -18,10 +18,11 @@ const (
 	pingInterval           = 15 * time.Second
 
 	// Of each connection, which means of each call in flight: tens of thousands may
-	// only wait. An answer that is larger is read past its buffer; a request that is
-	// larger takes one write more, and 20 µs.
-	readBufferBytes  = 4 << 10
-	writeBufferBytes = 8 << 10
+	// only wait. An answer that is larger is read past its buffer. Of a request that
+	// is larger the first part is kept until the rest comes (see gather); with TLS it
+	// is a record of its own, which takes one write more, and 20 µs.
+	readBufferBytes  = 1 << 10
+	writeBufferBytes = 1 << 10
 )
 
 var (
@@ -94,42 +95,68 @@ func (c *Client) Close() {
 // Do makes one call and classifies its outcome. It returns when the
 // answer has been read, the timeout has passed or ctx is done, whichever is
 // first. It never panics on bad input; that is an Outcome too.
-func (c *Client) Do(ctx context.Context, request Request) Outcome {
-	started := time.Now()
-	var outcome Outcome
-	if request.Options != nil && len(request.Options.More) > 0 {
-		outcome = c.balanced(ctx, request)
-	} else {
-		outcome = c.call(ctx, &request)
-	}
-	outcome.Elapsed = time.Since(started)
+func (c *Client) Do(ctx context.Context, request Request) (outcome Outcome) {
+	c.Make(ctx, &request, &outcome)
 	return outcome
 }
 
-func (c *Client) call(ctx context.Context, request *Request) Outcome {
-	changes, err := request.changes()
-	var body editedBody
-	if err == nil {
-		body, err = editBody(request.Path, request.Body, changes)
+// Make is Do for many calls at once, whose outcome goes to out, the zero value so far.
+// The request is its own from then on, and may be changed.
+//
+// While tens of thousands of calls wait, the stack of each is what is called from
+// here to net/http. So requests and outcomes are where the caller has them, and what
+// is done with an answer is in functions that are called when there is one.
+func (c *Client) Make(ctx context.Context, request *Request, out *Outcome) {
+	started := time.Now()
+	if request.Options != nil && len(request.Options.More) > 0 {
+		c.balanced(ctx, request, out)
+	} else {
+		c.call(ctx, request, out)
 	}
-	if err != nil {
-		return Outcome{Reason: batch.BuilderError, Detail: detail(err.Error())}
-	}
-	if body.ask.kind != 0 {
-		return c.streamed(ctx, request, &body)
-	}
-	request.Body = body.splice(false)
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errTimeout)
-	defer cancel()
-	return c.exchange(ctx, request, streamAsk{}, nil)
+	out.Elapsed = time.Since(started)
 }
 
-// exchange sends the request, follows redirects and reads the answer. The clock is
-// that of a call which asks for a stream; else nil.
-func (c *Client) exchange(ctx context.Context, request *Request, ask streamAsk, clock *streamClock) Outcome {
+func (c *Client) call(ctx context.Context, request *Request, out *Outcome) {
+	body, err := request.edited()
+	if err != nil {
+		out.Reason, out.Detail = batch.BuilderError, detail(err.Error())
+		return
+	}
+	if body != nil {
+		c.streamed(ctx, request, body, out)
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errTimeout)
+	defer cancel()
+	c.exchange(ctx, request, nil, nil, out)
+}
+
+// edited makes the changes to the body; it returns those that are to be made if the
+// call asks for a stream, else nil.
+func (r *Request) edited() (*editedBody, error) {
+	changes, err := r.changes()
+	if err != nil {
+		return nil, err
+	}
+	body, err := editBody(r.Path, r.Body, changes)
+	if err != nil {
+		return nil, err
+	}
+	if body.ask.kind != 0 {
+		streamed := body
+		return &streamed, nil
+	}
+	r.Body = body.splice(false)
+	return nil, nil
+}
+
+// exchange sends the request, follows redirects and reads the answer. What the call
+// asks of a stream, and its clock, are nil if it asks for none.
+func (c *Client) exchange(ctx context.Context, request *Request, ask *streamAsk, clock *streamClock, out *Outcome) {
 	req, x, err := request.build(ctx, c.cfg.UserAgent)
 	if err != nil {
-		return Outcome{Reason: batch.BuilderError, Detail: detail(err.Error())}
+		out.Reason, out.Detail = batch.BuilderError, detail(err.Error())
+		return
 	}
 	for redirects := 0; ; redirects++ {
 		resp, err := c.transport.RoundTrip(req)
@@ -137,11 +164,13 @@ func (c *Client) exchange(ctx context.Context, request *Request, ask streamAsk, 
 			resp, err = c.transport.RoundTrip(again)
 		}
 		if err != nil {
-			return c.broken(ctx, "waiting for the response", err)
+			c.broken(ctx, "waiting for the response", err, out)
+			return
 		}
 		to, where := redirect(resp, req.URL)
 		if to == nil || redirects == maxRedirects {
-			return c.receive(ctx, request, resp, where, ask, clock)
+			c.receive(ctx, request, resp, where, ask, clock, out)
+			return
 		}
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRest))
 		_ = resp.Body.Close()
@@ -151,18 +180,19 @@ func (c *Client) exchange(ctx context.Context, request *Request, ask streamAsk, 
 
 // receive reads a response to its end. redirected says where it sends the
 // request, which does not go there; empty: nowhere.
-func (c *Client) receive(ctx context.Context, request *Request, resp *http.Response, redirected string, ask streamAsk, clock *streamClock) Outcome {
+func (c *Client) receive(ctx context.Context, request *Request, resp *http.Response, redirected string, ask *streamAsk, clock *streamClock, out *Outcome) {
 	defer resp.Body.Close()
 	var body []byte
 	var err error
 	if clock != nil && mayAnswer(resp.StatusCode) {
-		body, err = readStream(ask, resp, c.cfg.MaxResponseBytes, clock)
+		body, err = readStream(*ask, resp, c.cfg.MaxResponseBytes, clock)
 	} else {
 		clock.plain()
 		body, err = readBody(request.Method, resp, c.cfg.MaxResponseBytes)
 	}
 	if err != nil && !isBodyProblem(err) {
-		return c.broken(ctx, fmt.Sprintf("reading the body of status %d", resp.StatusCode), err)
+		c.broken(ctx, fmt.Sprintf("reading the body of status %d", resp.StatusCode), err, out)
+		return
 	}
-	return c.classify(request, resp, received{body, err, redirected})
+	*out = c.classify(request, resp, received{body, err, redirected})
 }

@@ -31,6 +31,7 @@ type conn struct {
 	parted  atomic.Pointer[broken] // what was read last looks like TLS's goodbye; nil: it does not
 	gaveUp  atomic.Pointer[broken] // when what may say 408 began to come; nil: it has not
 	awaited atomic.Bool            // a request has taken it, and nothing has been read since
+	gather  gather
 }
 
 // broken is how a connection broke.
@@ -80,8 +81,11 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.written.Add(int64(n))
+	if c.gather.keep(p) {
+		return len(p), nil
+	}
+	given, n, err := c.gather.write(c.Conn, p)
+	c.written.Add(given)
 	if err != nil {
 		c.breaks(err)
 	}

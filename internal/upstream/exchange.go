@@ -79,6 +79,9 @@ func (x *exchange) gotConn(info httptrace.GotConnInfo) {
 	x.from, x.sent, x.alone, x.reused = x.conn.written.Load(), time.Now(), info.WasIdle, info.Reused
 	x.conn.gaveUp.Store(nil)
 	x.conn.awaited.Store(true)
+	if x.conn == info.Conn { // else TLS is in between, and writes what it makes of it
+		x.conn.gather.expect(len(x.body))
+	}
 	if !x.http2 && info.Reused && (x.conn.old() || !x.conn.quiet()) {
 		_ = x.conn.Close()
 	}

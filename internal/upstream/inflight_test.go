@@ -15,10 +15,10 @@ import (
 )
 
 // maxBytesOfACall is what a call that waits for its answer keeps in memory at most,
-// beside its body: its goroutine and the two of its connection, with 18 kB of stacks,
-// and 12 kB of buffers. Tens of thousands of calls may wait at once. The rest is room
+// beside its body: its goroutine and the two of its connection, with 10 kB of stacks,
+// and 2 kB of buffers. Tens of thousands of calls may wait at once. The rest is room
 // for stacks that happen to be larger.
-const maxBytesOfACall = 50 << 10
+const maxBytesOfACall = 30 << 10
 
 func TestMemoryOfACallThatWaits(t *testing.T) { //nolint:paralleltest // what others allocate would count
 	const calls = 2000

@@ -168,27 +168,27 @@ func (c *Client) retriesStatus(status int) bool {
 }
 
 // broken classifies a call that got no complete answer. ctx is the call's own.
-func (c *Client) broken(ctx context.Context, doing string, err error) Outcome {
+func (c *Client) broken(ctx context.Context, doing string, err error, out *Outcome) {
 	switch cause := context.Cause(ctx); {
 	case cause == nil && isLocal(err):
-		return Outcome{Reason: batch.LocalError, Detail: detail(doing + ": " + diagnose(err).text)}
+		*out = Outcome{Reason: batch.LocalError, Detail: detail(doing + ": " + diagnose(err).text)}
 	case cause == nil:
 		why := diagnose(err)
-		out := Outcome{Reason: batch.NetworkError, Detail: detail(doing + ": " + why.text), Cause: why.cause}
+		*out = Outcome{Reason: batch.NetworkError, Detail: detail(doing + ": " + why.text), Cause: why.cause}
 		if why.refusal != "" {
 			out.Refusal = &Refusal{Kind: why.refusal, Cause: detail(why.text)}
 		}
-		return out
 	case errors.Is(cause, errTimeout):
-		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out after %v %s", c.cfg.Timeout, doing)}
+		*out = Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out after %v %s", c.cfg.Timeout, doing)}
 	case errors.Is(cause, errStreamTimeout):
-		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out after %v in the middle of a streamed answer", c.cfg.StreamTimeout)}
+		*out = Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out after %v in the middle of a streamed answer", c.cfg.StreamTimeout)}
 	case errors.Is(cause, errNoFirstToken):
-		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out: no part of a streamed answer within %v", c.cfg.FirstTokenTimeout)}
+		*out = Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out: no part of a streamed answer within %v", c.cfg.FirstTokenTimeout)}
 	case errors.Is(cause, errStalled):
-		return Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out: a streamed answer stopped coming for %v", c.cfg.StallTimeout)}
+		*out = Outcome{Reason: batch.Timeout, Detail: fmt.Sprintf("timed out: a streamed answer stopped coming for %v", c.cfg.StallTimeout)}
+	default:
+		*out = Outcome{Reason: batch.TaskTerminated, Detail: "call cancelled " + doing}
 	}
-	return Outcome{Reason: batch.TaskTerminated, Detail: "call cancelled " + doing}
 }
 
 func detail(s string) string { return text(s, maxDetailBytes) }

@@ -10,26 +10,26 @@ import (
 
 // streamed makes a call that asks for a streamed answer. Some endpoints refuse to be
 // asked for the usage: they are asked again without, and not any more then.
-func (c *Client) streamed(ctx context.Context, request *Request, body *editedBody) Outcome {
+func (c *Client) streamed(ctx context.Context, request *Request, body *editedBody, out *Outcome) {
 	clock := &streamClock{comes: request.Streams}
 	ctx, cancel := clock.watch(ctx, &c.cfg)
 	defer cancel()
 	ask := &body.ask
 	key := request.BaseURL + " " + ask.model
-	exchange := func(withUsage bool) Outcome {
+	exchange := func(withUsage bool) {
 		request.Body, request.withoutUsage = body.splice(withUsage), ask.usage && !withUsage
-		return c.exchange(ctx, request, *ask, clock)
+		c.exchange(ctx, request, ask, clock, out)
 	}
 	asks := ask.usage && !c.refusals.has(key)
-	outcome := exchange(asks)
-	if asks && refusesUsage(&outcome.Response) {
-		outcome = exchange(false)
-		if mayAnswer(outcome.Response.StatusCode) {
+	exchange(asks)
+	if asks && refusesUsage(&out.Response) {
+		*out = Outcome{}
+		exchange(false)
+		if mayAnswer(out.Response.StatusCode) {
 			c.refusals.add(key)
 		}
 	}
-	outcome.FirstToken = clock.firstToken()
-	return outcome
+	out.FirstToken = clock.firstToken()
 }
 
 // refusesUsage holds for an answer that complains of "stream_options".
