@@ -33,6 +33,7 @@ type task struct {
 	pending  uint64 // messages behind it in the stream
 	// published is when the stream got the message, by the broker's clock.
 	published time.Time
+	received  time.Time // by this machine's monotonic clock
 
 	// Guarded by inflight.mu once the task is in the registry.
 	renewed time.Time // when its lease was
@@ -83,7 +84,7 @@ func newTask(p *pool, a arrival, now time.Time) (*task, error) {
 		return nil, fmt.Errorf("reading message metadata: %w", err)
 	}
 	return &task{
-		pool: p, msg: a.msg, renewed: now, pending: meta.NumPending, published: meta.Timestamp,
+		pool: p, msg: a.msg, renewed: now, received: now, pending: meta.NumPending, published: meta.Timestamp,
 		delivery: postgres.Delivery{ID: a.id, Claim: claim, Number: int(meta.NumDelivered)},
 	}, nil
 }

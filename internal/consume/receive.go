@@ -23,11 +23,8 @@ const (
 	idleAfter                 = 10 * time.Second
 	pullGrace                 = time.Second
 
-	// prefetchTime is how much work is fetched ahead, in time: about the way
-	// from the broker through the start to the call.
-	prefetchTime = 100 * time.Millisecond
-	maxPrefetch  = 1024
-	maxFetch     = 512
+	maxPrefetch = 1024 // messages; how long they last, lead says
+	maxFetch    = 512
 )
 
 // pace estimates calls per second over the last tenths of a second.
@@ -220,7 +217,7 @@ func (p *pool) roomFor() int {
 		}
 		return 0
 	}
-	prefetch := min(int(p.rate.current*prefetchTime.Seconds()+0.5), maxPrefetch)
+	prefetch := min(int(p.rate.current*p.lead.prefetchTime().Seconds()+0.5), maxPrefetch)
 	room := standing.Allowed + prefetch - here
 	if room <= 0 && standing.Free > 0 && p.starting+len(p.ready) == 0 {
 		// Slots are free, and whether there is work for them shows only by asking:

@@ -44,6 +44,7 @@ type pool struct {
 	moreQueued bool       // more waited in the stream when the last message came
 	closed     bool       // takes no message and begins no call any more
 	rate       pace       // of calls
+	lead       lead       // of messages
 	times      slotTimes  // of the owners' calls
 	// The account of the model's rate limit, and which one it is; nil: there is none.
 	rated   *rate.Account
@@ -65,6 +66,7 @@ func (p *pool) leftStart() {
 func (p *pool) enqueueReady(t *task) {
 	p.mu.Lock()
 	p.starting--
+	p.lead.add(time.Since(t.received))
 	closed := p.closed
 	if !closed {
 		p.ready = append(p.ready, t)

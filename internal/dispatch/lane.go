@@ -52,6 +52,7 @@ type lane struct {
 	applied        int                // the highest limit that the stream consumer was created for
 	automatic      automatic          // the limit, if it is found while it runs
 	window         window
+	looked         time.Time // when it last found room
 	scheduler      scheduler
 	listed         int           // cursors on the last list
 	read           time.Time     // when the cursors were read
@@ -68,6 +69,7 @@ type lane struct {
 	// awaiting: the window looked full, and may not have been, for messages of
 	// which the stream knew and their confirmation was not read
 	awaiting   atomic.Bool
+	refill     atomic.Int64   // mean time from a look to the confirmation of what it found room for, in nanoseconds
 	publishing sync.WaitGroup // the groups
 }
 
@@ -193,6 +195,7 @@ func (l *lane) roomFor(ctx context.Context) (int, error) {
 	// before the stream is, so that none is missed.
 	l.awaiting.Store(true)
 	unconfirmed := int(l.unconfirmed.Load())
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
 	info := l.consumer.CachedInfo()
@@ -202,11 +205,14 @@ func (l *lane) roomFor(ctx context.Context) (int, error) {
 			return 0, fmt.Errorf("reading the window: %w", err)
 		}
 	}
-	l.window.callTime = l.times.meanOfAll()
+	l.window.callTime, l.window.refill = l.times.meanOfAll(), time.Duration(l.refill.Load())
 	l.scheduler.inUse = time.Duration(min(limit, info.NumAckPending)) * l.window.callTime
 	room := l.window.room(depth{
 		pending: int(info.NumPending) + unconfirmed, unacked: info.NumAckPending, delivered: info.Delivered.Consumer,
 	}, limit, streams.MaxAckPending(set.Most()), l.d.decided().rate(l.model), time.Now())
+	if room > 0 {
+		l.looked = began
+	}
 	if room > 0 || unconfirmed == 0 {
 		l.awaiting.Store(false)
 	}

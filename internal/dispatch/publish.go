@@ -56,8 +56,10 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest, c
 	}
 	l.unconfirmed.Add(int64(len(group)))
 	l.d.published.Store(time.Now().UnixNano())
+	looked := l.looked
 	l.publishing.Go(func() {
 		l.confirm(ctx, group)
+		l.refilled(time.Since(looked))
 		l.unconfirmed.Add(-int64(len(group)))
 		l.d.publishes.give(len(group))
 		if l.awaiting.Swap(false) {
@@ -66,6 +68,13 @@ func (l *lane) publish(ctx context.Context, claimed []postgres.ClaimedRequest, c
 		<-l.groups
 	})
 	return nil
+}
+
+// refilled takes in how long it took to fill the window, or a part of it. Another
+// group that does so at the same time may be left out.
+func (l *lane) refilled(took time.Duration) {
+	mean := time.Duration(l.refill.Load())
+	l.refill.Store(int64(mean + (took-mean)/8))
 }
 
 // confirm waits for the acks. Each arrives or fails within publishTimeout.

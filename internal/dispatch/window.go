@@ -11,9 +11,11 @@ const (
 	// minDepth messages always wait for a model, so that a slot that frees
 	// finds one.
 	minDepth = 4
-	// refillTime is the time from a message being taken to the next one being
-	// published in its place: hint, claim, publish.
-	refillTime = 100 * time.Millisecond
+	// minRefillTime is the time from a message being taken to the next one being
+	// published in its place (hint, claim, publish), twice over, where that is
+	// quick. Where Postgres or the broker is far away or busy it is measured, up to
+	// maxRefillTime.
+	minRefillTime, maxRefillTime = 100 * time.Millisecond, 500 * time.Millisecond
 	// rateTime is for how long a rate limit finds work in the window.
 	rateTime = time.Second
 	// sampleTime is the least time over which a rate is measured.
@@ -32,6 +34,7 @@ type depth struct {
 // remembers how fast they are taken.
 type window struct {
 	callTime time.Duration // how long a slot is in use by one call; 0: not known
+	refill   time.Duration // from a look that found room to the last message being in the stream; 0: not known
 	rate     float64       // messages taken a second; the fastest of late
 	last     uint64
 	since    time.Time
@@ -56,9 +59,10 @@ func (w *window) room(d depth, limit, guard int, rate batch.RateLimit, now time.
 		w.rate = max(rate, 0.8*w.rate)
 		w.last, w.since = d.delivered, now
 	}
-	want := minDepth + int(w.rate*refillTime.Seconds())
+	refill := w.refillTime().Seconds()
+	want := minDepth + int(w.rate*refill)
 	if w.callTime > 0 {
-		want = min(want, 1+int(float64(limit)*refillTime.Seconds()/w.callTime.Seconds()))
+		want = min(want, 1+int(float64(limit)*refill/w.callTime.Seconds()))
 	}
 	free := max(limit-d.unacked, 0)
 	if rate != (batch.RateLimit{}) {
@@ -69,4 +73,10 @@ func (w *window) room(d depth, limit, guard int, rate batch.RateLimit, now time.
 	}
 	want += free
 	return min(want, guard-d.unacked) - d.pending
+}
+
+// refillTime is for how long the window should last. It may be half empty when the
+// next look begins.
+func (w *window) refillTime() time.Duration {
+	return min(max(2*w.refill, minRefillTime), maxRefillTime)
 }

@@ -53,19 +53,56 @@ func TestWindowFollowsTheRate(t *testing.T) {
 		return w.room(depth{unacked: limit, delivered: delivered}, limit, streams.MaxAckPending(limit), batch.RateLimit{}, now)
 	}
 	room(0)
-	if got, want := room(1000), minDepth+int(10_000*refillTime.Seconds()); got != want {
+	if got, want := room(1000), minDepth+int(10_000*minRefillTime.Seconds()); got != want {
 		t.Errorf("room is %d at 10,000 messages a second, want %d", got, want)
 	}
 	for range 50 {
 		room(1)
 	}
-	if got, want := room(1), minDepth+int(10*refillTime.Seconds()); got != want {
+	if got, want := room(1), minDepth+int(10*minRefillTime.Seconds()); got != want {
 		t.Errorf("room is %d at 10 messages a second, want %d", got, want)
 	}
 	// A consumer that was made anew counts from zero.
 	delivered = 0
 	if got, want := room(0), minDepth; got != want {
 		t.Errorf("room is %d after the counts began anew, want %d", got, want)
+	}
+}
+
+// The longer it takes to fill the window, the more wait.
+func TestWindowFollowsTheRefill(t *testing.T) {
+	t.Parallel()
+	const limit = 10
+	for refill, lasts := range map[time.Duration]time.Duration{
+		0: minRefillTime, 10 * time.Millisecond: minRefillTime, 120 * time.Millisecond: 240 * time.Millisecond, time.Minute: maxRefillTime,
+	} {
+		now := time.Now()
+		w := window{refill: refill}
+		look := func(delivered uint64) int {
+			return w.room(depth{unacked: limit, delivered: delivered}, limit, streams.MaxAckPending(limit), batch.RateLimit{}, now)
+		}
+		look(0)
+		now = now.Add(time.Second)
+		if got, want := look(1000), minDepth+int(1000*lasts.Seconds()); got != want {
+			t.Errorf("room is %d at 1000 messages a second and a refill of %v, want %d", got, refill, want)
+		}
+	}
+}
+
+// The time of a refill is from the look that found room to the last message's
+// confirmation, over several refills.
+func TestRefilled(t *testing.T) {
+	t.Parallel()
+	var l lane
+	for range 100 {
+		l.refilled(200 * time.Millisecond)
+	}
+	if got := time.Duration(l.refill.Load()).Round(time.Millisecond); got != 200*time.Millisecond {
+		t.Errorf("a refill takes %v, want 200ms", got)
+	}
+	l.refilled(0)
+	if got := time.Duration(l.refill.Load()); got < 150*time.Millisecond || got >= 200*time.Millisecond {
+		t.Errorf("after a quick one a refill takes %v", got)
 	}
 }
 
@@ -97,7 +134,7 @@ func TestWindowBounds(t *testing.T) {
 			room := w.room(d, limit, guard, batch.RateLimit{}, now)
 			fastest = max(fastest, w.rate)
 			waiting := d.pending + room
-			if most := minDepth + limit + int(fastest*refillTime.Seconds()); waiting > most {
+			if most := minDepth + limit + int(fastest*minRefillTime.Seconds()); waiting > most {
 				t.Fatalf("%d would wait, at most %d are accounted for", waiting, most)
 			}
 			if waiting > guard-d.unacked {
