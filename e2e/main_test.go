@@ -1,12 +1,8 @@
 package e2e
 
 import (
-	"flag"
-	"fmt"
-	"os"
 	"testing"
 
-	"fusillade/internal/testenv"
 	"fusillade/internal/testenv/programs"
 )
 
@@ -14,15 +10,5 @@ import (
 var built programs.Dir
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if testing.Short() {
-		fmt.Println("skipped: every test here needs Postgres and the programs")
-		return
-	}
-	var err error
-	if built, err = programs.Build("..", "e2e"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	testenv.Main(m)
+	programs.Main(m, &built, func() (programs.Dir, error) { return programs.Build("..", "e2e", programs.Commands) })
 }

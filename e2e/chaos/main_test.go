@@ -40,7 +40,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	fmt.Printf("CHAOS_SEED=%d\n", seed)
 	// With their failpoints; CHAOS_BUILD adds flags, such as -race.
-	if built, err = programs.Build("../..", "chaos", append([]string{"-tags", "failpoint"}, strings.Fields(os.Getenv("CHAOS_BUILD"))...)...); err != nil {
+	if built, err = programs.Build("../..", "chaos", programs.Commands, append([]string{"-tags", "failpoint"}, strings.Fields(os.Getenv("CHAOS_BUILD"))...)...); err != nil {
 		return 0, err
 	}
 	if pg, err = newPostgresServer(); err != nil {

@@ -4,12 +4,8 @@ package embed
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -27,24 +23,9 @@ import (
 var built programs.Dir
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if testing.Short() {
-		fmt.Println("skipped: every test here needs Postgres and a program")
-		return
-	}
-	dir, err := filepath.Abs(filepath.Join("..", "..", "build", "embed"))
-	if err == nil {
-		build := exec.Command("go", "build", "-tags", "failpoint", "-buildvcs=false", "-o", filepath.Join(dir, "program"), "./program")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as the commands are built, whose dependencies it shares
-		build.Stdout, build.Stderr = os.Stderr, os.Stderr
-		err = build.Run()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	built = programs.Dir(dir)
-	testenv.Main(m)
+	programs.Main(m, &built, func() (programs.Dir, error) {
+		return programs.Build("../..", "embed", "./e2e/embed/program", "-tags", "failpoint")
+	})
 }
 
 // system is what the programs of a test share.

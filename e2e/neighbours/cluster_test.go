@@ -10,7 +10,6 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -30,12 +29,7 @@ const (
 var built programs.Dir
 
 func TestMain(m *testing.M) {
-	var err error
-	if built, err = programs.Build("../..", "neighbours"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	testenv.Main(m)
+	programs.Main(m, &built, func() (programs.Dir, error) { return programs.Build("../..", "neighbours", programs.Commands) })
 }
 
 // cluster is a database, a broker, an endpoint, a dispatcher, two consumers and

@@ -35,12 +35,7 @@ const requests, tokens = "short-of-requests", "short-of-tokens"
 var built programs.Dir
 
 func TestMain(m *testing.M) {
-	var err error
-	if built, err = programs.Build("../..", "rates"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	testenv.Main(m)
+	programs.Main(m, &built, func() (programs.Dir, error) { return programs.Build("../..", "rates", programs.Commands) })
 }
 
 // arrival is a call as the endpoint saw it come, and the tokens of its answer.

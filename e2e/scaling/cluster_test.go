@@ -29,12 +29,7 @@ import (
 var built programs.Dir
 
 func TestMain(m *testing.M) {
-	var err error
-	if built, err = programs.Build("../..", "scaling"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	testenv.Main(m)
+	programs.Main(m, &built, func() (programs.Dir, error) { return programs.Build("../..", "scaling", programs.Commands) })
 }
 
 // cluster is a dispatcher, some consumers, a mock endpoint in a process of its own,

@@ -34,23 +34,13 @@ func TestPredictions(t *testing.T) {
 	if *update {
 		write(t, costsFile, costs)
 	}
-	var runs []checked
+	var runs []scaling.Run
 	for _, pods := range []int{1, 2, 4} {
 		runs = append(runs, check(t, costs, pods, 64/pods, 0, 12000), check(t, costs, pods, inFlight, latency, 2000*pods))
 	}
 	if *update {
 		write(t, runsFile, runs)
 	}
-}
-
-// checked is a run and what was predicted of it.
-type checked struct {
-	Pods      int           `json:"pods"`
-	InFlight  int           `json:"in_flight"`
-	Latency   time.Duration `json:"latency_ns"`
-	PerSecond float64       `json:"requests_per_second"`
-	Predicted float64       `json:"predicted_requests_per_second"`
-	Bound     string        `json:"bound"`
 }
 
 func write(t *testing.T, path string, value any) {
@@ -92,7 +82,7 @@ func measure(t *testing.T) (costs scaling.Costs) {
 	return costs
 }
 
-func check(t *testing.T, costs scaling.Costs, pods, inFlight int, latency time.Duration, requests int) checked {
+func check(t *testing.T, costs scaling.Costs, pods, inFlight int, latency time.Duration, requests int) scaling.Run {
 	c := newCluster(t, pods, inFlight, latency)
 	defer c.stop()
 	c.run(requests / 4)
@@ -107,5 +97,5 @@ func check(t *testing.T, costs scaling.Costs, pods, inFlight int, latency time.D
 	if math.Abs(got/want.PerSecond-1) > tolerance {
 		t.Errorf("%d consumers of %d calls of %v do %.0f requests a second: %.0f are predicted, bound by %s", pods, inFlight, latency, got, want.PerSecond, want.Bound)
 	}
-	return checked{Pods: pods, InFlight: inFlight, Latency: latency, PerSecond: math.Round(got), Predicted: math.Round(want.PerSecond), Bound: want.Bound}
+	return scaling.Run{Pods: pods, InFlight: inFlight, Latency: latency, PerSecond: math.Round(got), Predicted: math.Round(want.PerSecond), Bound: want.Bound}
 }

@@ -118,7 +118,7 @@ func (s side) begin(server, name string, n int) batch.ID {
 // ends but by being told to.
 func TestRollingUpgrade(t *testing.T) {
 	old := side{t: t, dir: buildPrevious(t)}
-	built, err := programs.Build(filepath.Join("..", ".."), "upgrade")
+	built, err := programs.Build(filepath.Join("..", ".."), "upgrade", programs.Commands)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,9 @@
 package embed_test
 
 import (
-	"flag"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -23,23 +20,7 @@ import (
 var built programs.Dir
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if testing.Short() {
-		fmt.Println("skipped: every test here needs Postgres and the examples")
-		return
-	}
-	dir, err := filepath.Abs(filepath.Join("..", "..", "build", "examples"))
-	if err == nil {
-		build := exec.Command("go", "build", "-buildvcs=false", "-o", dir+string(filepath.Separator), "./...")
-		build.Stdout, build.Stderr = os.Stderr, os.Stderr
-		err = build.Run()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	built = programs.Dir(dir)
-	testenv.Main(m)
+	programs.Main(m, &built, func() (programs.Dir, error) { return programs.Build("../..", "examples", "./examples/embed/...") })
 }
 
 func endpoint(t *testing.T, answer http.Handler) (url string) {

@@ -5,10 +5,12 @@ package programs
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,26 +24,44 @@ const buildLimit = 10 * time.Minute
 // Dir is a directory of programs that Build has made.
 type Dir string
 
-// Build makes every command in the directory build/NAME of the module, which git
-// ignores and `make clean` removes. top is the module's root, from the working
-// directory.
+// Commands are the packages of all commands, for Build.
+const Commands = "./cmd/..."
+
+// Main builds the programs of a package's tests, says where they are, and runs the
+// tests. It is all of a TestMain. With -short it does neither.
+func Main(m *testing.M, built *Dir, build func() (Dir, error)) {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("skipped: every test here needs Postgres and programs")
+		return
+	}
+	var err error
+	if *built, err = build(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	testenv.Main(m)
+}
+
+// Build makes the programs of packages in the directory build/NAME of the module,
+// which git ignores and `make clean` removes. top is the module's root, from the
+// working directory; the packages are named from there.
 //
-// Without flags it builds as the Makefile does, whose build has compiled the
-// packages for it, then.
-func Build(top, name string, flags ...string) (Dir, error) {
+// It builds as the Makefile does, whose build has compiled the packages for it, then;
+// but -race needs C.
+func Build(top, name, packages string, flags ...string) (Dir, error) {
 	dir, err := filepath.Abs(filepath.Join(top, "build", name))
 	if err != nil {
 		return "", fmt.Errorf("building the programs: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), buildLimit)
 	defer cancel()
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	args := []string{"build", "-o", dir + string(filepath.Separator), "-buildvcs=false", "-trimpath", "-ldflags=-s -w"}
 	env := os.Environ()
-	if len(flags) == 0 {
-		args = append(args, "-buildvcs=false", "-trimpath", "-ldflags=-s -w")
+	if !slices.Contains(flags, "-race") {
 		env = append(env, "CGO_ENABLED=0")
 	}
-	cmd := exec.CommandContext(ctx, "go", append(append(args, flags...), "./cmd/...")...)
+	cmd := exec.CommandContext(ctx, "go", append(append(args, flags...), packages)...)
 	cmd.Dir = top
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
