@@ -16,19 +16,9 @@ const (
 	podInFlight, podCores = 1000, 1
 )
 
-// checked is a run that a prediction was held to, as `make scaling` writes it.
-type checked struct {
-	Pods      int           `json:"pods"`
-	InFlight  int           `json:"in_flight"`
-	Latency   time.Duration `json:"latency_ns"`
-	PerSecond float64       `json:"requests_per_second"`
-	Predicted float64       `json:"predicted_requests_per_second"`
-	Bound     string        `json:"bound"`
-}
-
 // sections are the generated parts of docs/scaling.md.
 func sections(costs scaling.Costs, runs []byte) (map[string]string, error) {
-	var list []checked
+	var list []scaling.Run
 	if err := json.Unmarshal(runs, &list); err != nil {
 		return nil, fmt.Errorf("checked.json: %w", err)
 	}
@@ -88,7 +78,7 @@ func podsTable(c scaling.Costs) (string, error) {
 	return w.String(), nil
 }
 
-func checkedTable(list []checked) string {
+func checkedTable(list []scaling.Run) string {
 	if len(list) == 0 {
 		return "No run was kept yet: `make scaling UPDATE=1` fills this in.\n"
 	}

@@ -43,6 +43,16 @@ type PodCosts struct {
 	Broker   float64 `json:"broker_cores"`
 }
 
+// Run is a run that a prediction was held to, as `make scaling` writes it.
+type Run struct {
+	Pods      int           `json:"pods"`
+	InFlight  int           `json:"in_flight"`
+	Latency   time.Duration `json:"latency_ns"`
+	PerSecond float64       `json:"requests_per_second"`
+	Predicted float64       `json:"predicted_requests_per_second"`
+	Bound     string        `json:"bound"`
+}
+
 // Cluster is a set of machines and the work that they have.
 type Cluster struct {
 	Pods     int           // consumers
