@@ -98,18 +98,38 @@ func TestSurplusResponseIsNobodysAnswer(t *testing.T) {
 // say so, costs no attempt, however soon the next call comes.
 func TestConnectionClosedAfterEachAnswer(t *testing.T) {
 	t.Parallel()
-	const callers, calls = 4, 200
+	t.Run("no TLS", func(t *testing.T) {
+		t.Parallel()
+		checkClosedAfterEachAnswer(t, newClient(t, Config{}), "http", 200, func(conn net.Conn) net.Conn { return conn })
+	})
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			t.Parallel()
+			certified, client := newHTTP2(t, nil, Config{})
+			cfg := &tls.Config{Certificates: certified.TLS.Certificates, MaxVersion: version}
+			checkClosedAfterEachAnswer(t, client, "https", 60, func(conn net.Conn) net.Conn { return tls.Server(conn, cfg) })
+		})
+	}
+}
+
+// checkClosedAfterEachAnswer has some callers do so many calls each, over connections
+// that accept makes of those that come in.
+func checkClosedAfterEachAnswer(t *testing.T, client *Client, scheme string, calls int, accept func(net.Conn) net.Conn) {
+	t.Helper()
+	const callers = 4
 	var seen sync.Map // by custom id: how often
-	base := newRawServer(t, func(conn *net.TCPConn, reader *bufio.Reader) {
-		req, err := readRequest(reader)
+	base := newRawServer(t, func(raw *net.TCPConn, _ *bufio.Reader) {
+		conn := accept(raw)
+		req, err := readRequest(bufio.NewReader(conn))
 		if err != nil {
 			return
 		}
 		count, _ := seen.LoadOrStore(req.Header.Get(HeaderCustomID), new(atomic.Int32))
 		count.(*atomic.Int32).Add(1)
 		_, _ = io.WriteString(conn, noContent)
+		_ = conn.Close()
 	})
-	client := newClient(t, Config{})
+	base = scheme + strings.TrimPrefix(base, "http")
 	var calling sync.WaitGroup
 	for caller := range callers {
 		calling.Go(func() {

@@ -1,18 +1,14 @@
 package upstream
 
 import (
-	"bufio"
 	"crypto/tls"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"fusillade/internal/batch"
 )
@@ -86,55 +82,6 @@ func TestKeptConnectionClosedOnceTheRequestHasBegun(t *testing.T) {
 			if calls.Load() != 2 {
 				t.Errorf("%d requests came, want 2", calls.Load())
 			}
-		})
-	}
-}
-
-// An endpoint that closes a TLS connection as soon as it has answered, and does not
-// say so in the answer, costs no attempt, however soon the next call comes.
-func TestTLSConnectionClosedAfterEachAnswer(t *testing.T) {
-	t.Parallel()
-	const callers, calls = 4, 60
-	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		t.Run(tls.VersionName(version), func(t *testing.T) {
-			t.Parallel()
-			certified, client := newHTTP2(t, nil, Config{})
-			cfg := &tls.Config{Certificates: certified.TLS.Certificates, MaxVersion: version}
-			var seen sync.Map // by custom id: how often
-			base := newRawServer(t, func(raw *net.TCPConn, _ *bufio.Reader) {
-				conn := tls.Server(raw, cfg)
-				req, err := readRequest(bufio.NewReader(conn))
-				if err != nil {
-					return
-				}
-				count, _ := seen.LoadOrStore(req.Header.Get(HeaderCustomID), new(atomic.Int32))
-				count.(*atomic.Int32).Add(1)
-				_, _ = io.WriteString(conn, noContent)
-				_ = conn.Close()
-			})
-			base = "https" + base[len("http"):]
-			var calling sync.WaitGroup
-			for caller := range callers {
-				calling.Go(func() {
-					for i := range calls {
-						request := chatRequest(base)
-						request.CustomID = fmt.Sprint(caller, "-", i)
-						if got := client.Do(t.Context(), request); got.Response.StatusCode != http.StatusNoContent {
-							t.Errorf("call %s: %s: %s", request.CustomID, got.Reason, got.Detail)
-						}
-						if i%3 == 0 { // calls come at once, and within the time that a close takes to arrive
-							<-time.After(time.Duration(i%5) * time.Millisecond)
-						}
-					}
-				})
-			}
-			calling.Wait()
-			seen.Range(func(id, count any) bool {
-				if n := count.(*atomic.Int32).Load(); n != 1 {
-					t.Errorf("the endpoint read request %s %d times, want once", id, n)
-				}
-				return true
-			})
 		})
 	}
 }
