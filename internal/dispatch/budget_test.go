@@ -30,32 +30,14 @@ func TestLeaderEndsBudgets(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
 			d, _ := c.start(func(cfg *Config) { cfg.ExpiryInterval = tt.interval })
-			id, other := c.Begin(lines(10, testModel)), c.Begin(lines(2, otherModel))
-			c.queued(10)
-			hints, err := c.Conn.SubscribeSync("fusillade.hints.cancel.*")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Conn.Flush(); err != nil {
-				t.Fatal(err)
-			}
-			c.spend(id)
-			if tt.hint {
-				c.Hint(streams.HintWork)
-			}
-			if hint, err := hints.NextMsg(patience); err != nil || hint.Subject != streams.HintCancel(id) || len(hint.Data) != 0 {
-				t.Errorf("the hint after it is %+v, %v", hint, err)
-			}
-			until(t, "the batch has ended", func() bool { return c.get(id).Status == batch.StatusCancelled })
-			if b := c.get(id); b.Counts.Canceled != 10 {
-				t.Errorf("counts are %+v", b.Counts)
-			}
-			until(t, "its messages are gone", func() bool { return c.state().Msgs == 2 })
+			c.checkEnds(batch.StatusCancelled, func(c batch.Counts) int64 { return c.Canceled }, func(id batch.ID) {
+				c.spend(id)
+				if tt.hint {
+					c.Hint(streams.HintWork)
+				}
+			})
 			if n := testutil.ToFloat64(d.metrics.overBudget); n != 10 {
 				t.Errorf("%v requests are counted", n)
-			}
-			if b := c.get(other); b.Status.Terminal() {
-				t.Errorf("another batch is %s", b.Status)
 			}
 		})
 	}

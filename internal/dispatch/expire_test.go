@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -38,6 +39,15 @@ func TestLeaderExpiresBatches(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.start(deadlines(0))
+	c.checkEnds(batch.StatusExpired, func(c batch.Counts) int64 { return c.Expired }, func(id batch.ID) { c.overdue(id, time.Second) })
+}
+
+// checkEnds does what the leader ends a batch for, and looks at all that comes of it:
+// consumers are told, and what waits is counted as such and leaves the stream, but
+// nothing of another batch.
+func (c *cluster) checkEnds(status batch.Status, counted func(batch.Counts) int64, end func(batch.ID)) {
+	t := c.T
+	t.Helper()
 	id, other := c.Begin(lines(10, testModel)), c.Begin(lines(2, otherModel))
 	c.queued(10)
 	hints, err := c.Conn.SubscribeSync("fusillade.hints.cancel.*")
@@ -47,12 +57,12 @@ func TestLeaderExpiresBatches(t *testing.T) {
 	if err := c.Conn.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	c.overdue(id, time.Second)
+	end(id)
 	if hint, err := hints.NextMsg(patience); err != nil || hint.Subject != streams.HintCancel(id) || len(hint.Data) != 0 {
-		t.Errorf("the hint after the expiry is %+v, %v", hint, err)
+		t.Errorf("the hint after it is %+v, %v", hint, err)
 	}
-	until(t, "the batch has expired", func() bool { return c.get(id).Status == batch.StatusExpired })
-	if b := c.get(id); b.Counts.Expired != 10 {
+	until(t, fmt.Sprintf("the batch is %s", status), func() bool { return c.get(id).Status == status })
+	if b := c.get(id); counted(b.Counts) != 10 {
 		t.Errorf("counts are %+v", b.Counts)
 	}
 	until(t, "its messages are gone", func() bool { return c.state().Msgs == 2 })
