@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"net/http"
 	"net/url"
@@ -20,31 +21,21 @@ import (
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	s := newService(t, func(cfg *api.Config) { cfg.Owner = "local" })
-	c := &client{service: &service{System: s.System, url: strings.TrimSuffix(s.url, "/v1")}}
-	doc, err := openapi3.NewLoader().LoadFromData(c.get("/openapi.json").want(t, http.StatusOK).body)
-	if err != nil {
-		t.Fatal(err)
-	}
 	tried := 0
-	for path, item := range doc.Paths.Map() {
-		for method, op := range item.Operations() {
-			o := operation{t: t, c: c, method: method, path: path, op: op}
-			for _, p := range op.Parameters {
-				for _, bad := range o.beyond(p.Value.Name, p.Value.Schema.Value, false) {
-					tried++
-					o.refusesParameter(p.Value, fmt.Sprint(bad))
-				}
+	for o := range s.operations(t) {
+		for _, p := range o.op.Parameters {
+			for _, bad := range o.beyond(p.Value.Name, p.Value.Schema.Value, false) {
+				tried++
+				o.refusesParameter(p.Value, fmt.Sprint(bad))
 			}
-			if op.RequestBody == nil || op.RequestBody.Value.Content["application/json"] == nil {
-				continue
+		}
+		for name, member := range o.members() {
+			for _, bad := range o.beyond(name, member.Value, true) {
+				tried++
+				o.refusesMember(name, bad)
 			}
-			schema := op.RequestBody.Value.Content["application/json"].Schema.Value
-			for name, member := range schema.Properties {
-				for _, bad := range o.beyond(name, member.Value, true) {
-					tried++
-					o.refusesMember(name, bad)
-				}
-			}
+		}
+		if o.takesJSON() {
 			o.refusesMember("colour", "red")
 		}
 	}
@@ -62,6 +53,37 @@ type operation struct {
 	c            *client
 	method, path string
 	op           *openapi3.Operation
+}
+
+// operations are all that the document of a service has.
+func (s *service) operations(t *testing.T) iter.Seq[operation] {
+	t.Helper()
+	c := &client{service: &service{System: s.System, url: strings.TrimSuffix(s.url, "/v1")}}
+	doc, err := openapi3.NewLoader().LoadFromData(c.get("/openapi.json").want(t, http.StatusOK).body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(yield func(operation) bool) {
+		for path, item := range doc.Paths.Map() {
+			for method, op := range item.Operations() {
+				if !yield(operation{t: t, c: c, method: method, path: path, op: op}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (o operation) takesJSON() bool {
+	return o.op.RequestBody != nil && o.op.RequestBody.Value.Content["application/json"] != nil
+}
+
+// members are those of the JSON that the operation takes, if it takes any.
+func (o operation) members() openapi3.Schemas {
+	if !o.takesJSON() {
+		return nil
+	}
+	return o.op.RequestBody.Value.Content["application/json"].Schema.Value.Properties
 }
 
 // beyond are values that the schema forbids. It reports what has no bounds.
@@ -280,39 +302,28 @@ func (o operation) check(a answer, param string, bad any, statuses ...int) {
 func TestAtTheBounds(t *testing.T) {
 	t.Parallel()
 	s := newService(t, func(cfg *api.Config) { cfg.Owner = "local" })
-	c := &client{service: &service{System: s.System, url: strings.TrimSuffix(s.url, "/v1")}}
-	doc, err := openapi3.NewLoader().LoadFromData(c.get("/openapi.json").want(t, http.StatusOK).body)
-	if err != nil {
-		t.Fatal(err)
-	}
 	tried := 0
-	for path, item := range doc.Paths.Map() {
-		for method, op := range item.Operations() {
-			o := operation{t: t, c: c, method: method, path: path, op: op}
-			for _, p := range op.Parameters {
-				for _, good := range atBounds(p.Value.Schema.Value) {
-					if p.Value.In == "query" {
-						tried++
-						query := o.query(p.Value.Name, fmt.Sprint(good))
-						o.takes(p.Value.Name, good, o.c.do(method, o.url()+"?"+query.Encode(), "", nil))
-					}
-				}
-			}
-			body := o.body()
-			if op.RequestBody == nil || op.RequestBody.Value.Content["application/json"] == nil {
-				continue
-			}
-			for name, member := range op.RequestBody.Value.Content["application/json"].Schema.Value.Properties {
-				for _, good := range atBounds(member.Value) {
+	for o := range s.operations(t) {
+		for _, p := range o.op.Parameters {
+			for _, good := range atBounds(p.Value.Schema.Value) {
+				if p.Value.In == "query" {
 					tried++
-					with := maps.Clone(body)
-					with[name] = good
-					raw, err := json.Marshal(with)
-					if err != nil {
-						t.Fatal(err)
-					}
-					o.takes(name, good, o.c.do(method, o.url(), "application/json", strings.NewReader(string(raw))))
+					query := o.query(p.Value.Name, fmt.Sprint(good))
+					o.takes(p.Value.Name, good, o.c.do(o.method, o.url()+"?"+query.Encode(), "", nil))
 				}
+			}
+		}
+		body := o.body()
+		for name, member := range o.members() {
+			for _, good := range atBounds(member.Value) {
+				tried++
+				with := maps.Clone(body)
+				with[name] = good
+				raw, err := json.Marshal(with)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o.takes(name, good, o.c.do(o.method, o.url(), "application/json", strings.NewReader(string(raw))))
 			}
 		}
 	}
