@@ -22,15 +22,19 @@ RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 # goroutines that go on. No test leaves one.
 export GORACE ?= atexit_sleep_ms=0
 # 'make lint' vets; go test would do it again for each test binary.
-# One package more than there are processors, for their tests also wait.
-PACKAGES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Two packages more than there are processors, for their tests also wait. Those that
+# take long begin first, and the short ones fill what is left.
+PACKAGES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+LONGEST := ./e2e ./internal/consume ./internal/app ./cmd/fusillade ./internal/postgres ./internal/api ./internal/ui .
 # A test process is short: it may use memory rather than collect it.
 GOGC ?= 400
 # What one goroutine computes for long, the race detector only slows down: these
 # packages run a second time without it, and play more cases. Without C too, as the
 # commands are built: what e2e builds is compiled for both.
 UNRACED := ./internal/adaptive ./internal/mock ./internal/protocol ./internal/rate
-TEST := $(GO) test -json $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES)
+# Debuggers want what -w leaves out, which takes a third of linking; traces and the
+# race detector's reports do without.
+TEST := $(GO) test -json $(RACE) -vet=off -shuffle=on -timeout 10m -p $(PACKAGES) -ldflags=-w
 # Of each skipped test a line is printed at the end. SKIPS=-refuse: to skip another than
 # the listed ones is a failure.
 LISTSKIPPED := build/listskipped $(SKIPS) -allowed internal/testenv/listskipped/allowed.txt
@@ -65,7 +69,7 @@ test: ## Run all tests, with the race detector, on real Postgres and NATS
 	@test -n "$(RACE)" || echo "no C compiler was found: testing without the race detector"
 	@mkdir -p build
 	$(GO) build $(RACE) -o build/ ./internal/testenv/withpostgres ./internal/testenv/listskipped
-	GOGC=$(GOGC) build/withpostgres $(LISTSKIPPED) $(TEST) ./...
+	GOGC=$(GOGC) build/withpostgres $(LISTSKIPPED) $(TEST) $(LONGEST) ./...
 	CGO_ENABLED=0 $(GO) test -short -vet=off -shuffle=on $(UNRACED)
 
 check: lint ## Run what each commit should pass: linters, and the tests that need no Postgres
