@@ -1,9 +1,11 @@
 package testenv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -33,6 +35,7 @@ type databaseServer struct {
 	made   atomic.Int64
 
 	template string
+	borrowed bool   // the template is another process's
 	strategy string // of copying a template, as an option of CREATE DATABASE
 }
 
@@ -80,16 +83,17 @@ func startServer(ctx context.Context) (*databaseServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newServer(ctx, b)
+	return newServer(ctx, b, os.Getenv(TemplateVariable))
 }
 
-// newServer migrates a template on b, which it stops if that fails.
-func newServer(ctx context.Context, b backend) (*databaseServer, error) {
+// newServer copies a template that there is on b or, without a name, one that it
+// migrates. It stops b if that fails.
+func newServer(ctx context.Context, b backend, template string) (*databaseServer, error) {
 	s := &databaseServer{
 		backend: b,
 		prefix:  fmt.Sprintf("%s%d_%s_", namePrefix, time.Now().Unix(), strings.ReplaceAll(uuid.NewString()[:13], "-", "")),
 	}
-	s.template = s.prefix + "template"
+	s.template, s.borrowed = cmp.Or(template, s.prefix+"template"), template != ""
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(err, s.close(context.WithoutCancel(ctx)))
 	}
@@ -112,6 +116,9 @@ func (s *databaseServer) prepare(ctx context.Context) error {
 		if err := s.dropAbandoned(ctx); err != nil {
 			return err
 		}
+	}
+	if s.borrowed {
+		return nil
 	}
 	if err := s.create(ctx, s.template, "template0"); err != nil {
 		return err
@@ -141,7 +148,7 @@ func (s *databaseServer) chooseStrategy(ctx context.Context) error {
 func (s *databaseServer) close(ctx context.Context) error {
 	var err error
 	if s.admin != nil {
-		if s.lasting {
+		if s.lasting && !s.borrowed {
 			err = s.drop(ctx, s.template)
 		}
 		s.admin.Close()

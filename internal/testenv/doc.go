@@ -9,7 +9,7 @@
 //	}
 //
 // Each test gets a database of its own, copied from one that is migrated once a
-// process. The server, found when the first test asks, is one of:
+// process, or once by withpostgres. The server, found when the first test asks, is one of:
 //
 //  1. the one at FUSILLADE_TEST_DATABASE_URL, whose user may create databases;
 //     FUSILLADE_TEST_POSTGRES_VERSION in its place asks for one of a major version,
@@ -23,6 +23,6 @@
 // With -short, tests that ask for a database are skipped, and no server is started.
 //
 // Unlike other packages it reads the environment: FUSILLADE_TEST_DATABASE_URL,
-// FUSILLADE_TEST_POSTGRES_VERSION,
+// FUSILLADE_TEST_POSTGRES_VERSION, FUSILLADE_TEST_DATABASE_TEMPLATE
 // and what Docker's own clients read.
 package testenv

@@ -18,6 +18,10 @@ import (
 // URLVariable is the environment variable that names a server to use.
 const URLVariable = "FUSILLADE_TEST_DATABASE_URL"
 
+// TemplateVariable names a database on the server of URLVariable that is migrated, for
+// the tests to copy. Withpostgres sets it; without it each process migrates one.
+const TemplateVariable = "FUSILLADE_TEST_DATABASE_TEMPLATE"
+
 // VersionVariable names a major version of Postgres, which is found on the machine
 // or downloaded, and started.
 const VersionVariable = "FUSILLADE_TEST_POSTGRES_VERSION"
@@ -33,7 +37,8 @@ const (
 var localSettings = map[string]string{
 	"fsync":            "off",
 	"full_page_writes": "off",
-	"max_connections":  "400",
+	"wal_compression":  "off",
+	"max_connections":  "600",
 	"shared_buffers":   "64MB",
 	"max_wal_size":     "512MB",
 	"min_wal_size":     "80MB",

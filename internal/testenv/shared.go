@@ -2,31 +2,33 @@ package testenv
 
 import "context"
 
-// Server is a Postgres for the tests of other processes, which find it in
-// URLVariable.
-type Server struct{ backend backend }
+// Server is a Postgres for the tests of other processes, with a migrated database
+// that they copy.
+type Server struct{ server *databaseServer }
 
 // StartServer returns the first server that the package's documentation lists.
 // The caller must call Close. ctx bounds the start, not the server's life.
 func StartServer(ctx context.Context) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	b, err := findBackend(ctx)
+	s, err := startServer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &Server{b}, nil
+	return &Server{s}, nil
 }
 
-// URL is what to connect to. It may hold a password.
-func (s *Server) URL() string { return s.backend.url.String() }
+// Environment is what tells other processes of it. It may hold a password.
+func (s *Server) Environment() []string {
+	return []string{URLVariable + "=" + s.server.url.String(), TemplateVariable + "=" + s.server.template}
+}
 
 // Source says in a few words which server this is, without a secret.
-func (s *Server) Source() string { return s.backend.source }
+func (s *Server) Source() string { return s.server.source }
 
 // Close stops a server that StartServer started.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()
-	return s.backend.stop(ctx)
+	return s.server.close(ctx)
 }

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"strings"
@@ -147,7 +148,7 @@ func TestLastingServerIsLeftClean(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newServer(ctx, b)
+	s, err := newServer(ctx, b, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +165,37 @@ func TestLastingServerIsLeftClean(t *testing.T) {
 		if got := databases(t, name); got != want {
 			t.Errorf("%d databases %s..., want %d", got, name, want)
 		}
+	}
+}
+
+// A template that another process has migrated is copied, and left to it.
+func TestBorrowedTemplateIsLeft(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	main := server(t)
+	b, err := dialBackend(ctx, main.url.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newServer(ctx, b, main.template)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := s.prefix + "1"
+	if err := s.create(ctx, name, s.template); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := connect(t, s.urlOf(name)).Exec(ctx, `SELECT id FROM batches`); err != nil {
+		t.Error(err)
+	}
+	if got := databases(t, s.prefix); got != 1 {
+		t.Errorf("%d databases, want the copy alone", got)
+	}
+	if err := errors.Join(s.drop(ctx, name), s.close(ctx)); err != nil {
+		t.Error(err)
+	}
+	if databases(t, main.template) != 1 {
+		t.Error("the template is gone")
 	}
 }
 

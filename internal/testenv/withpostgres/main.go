@@ -49,7 +49,7 @@ func run(command []string) (code int, err error) {
 	fmt.Fprintln(os.Stderr, "withpostgres:", server.Source())
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), testenv.URLVariable+"="+server.URL())
+	cmd.Env = append(os.Environ(), server.Environment()...)
 	err = cmd.Run()
 	if exit, ended := errors.AsType[*exec.ExitError](err); ended {
 		return max(exit.ExitCode(), 1), nil // -1: by a signal
