@@ -30,6 +30,7 @@ type endpoint struct {
 	mu      sync.Mutex
 	answer  func(w http.ResponseWriter, r *http.Request, c call)
 	calls   []call
+	nth     map[string]int // by custom id: how many calls
 	running int
 	peak    int
 }
@@ -58,12 +59,12 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c := call{at: at, customID: r.Header.Get("X-Fusillade-Custom-Id"), model: request.Model, attempt: attempt, header: r.Header, body: body}
 	e.mu.Lock()
-	for _, earlier := range e.calls {
-		if earlier.customID == c.customID {
-			c.nth++
-		}
+	if e.nth == nil {
+		e.nth = make(map[string]int)
 	}
 	c.beside = e.running
+	c.nth = e.nth[c.customID]
+	e.nth[c.customID]++
 	e.calls = append(e.calls, c)
 	e.running++
 	e.peak = max(e.peak, e.running)

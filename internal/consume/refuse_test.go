@@ -55,7 +55,7 @@ func TestWrongKeyKeepsTheBatchWhole(t *testing.T) {
 				wrong.Store(true)
 				c.refuse(status, func(*http.Request, call) bool { return wrong.Load() })
 				consumers := []*running{c.start(holding), c.start(holding), c.start(holding)}
-				id := c.Begin(lines(200, testModel))
+				id := c.Begin(lines(100, testModel))
 				until(t, "it is held", func() bool { return c.refusedHolds() == 1 })
 				until(t, "it was probed", func() bool {
 					for _, h := range c.holds() {

@@ -50,7 +50,7 @@ func TestStreamOutlivesTheProcessingTimeout(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	store := &renewingStore{store: c.Store}
-	c.start(streamOn, func(cfg *Config) { cfg.Store, cfg.ProcessingTimeout = store, 600*time.Millisecond })
+	c.start(streamOn, func(cfg *Config) { cfg.Store, cfg.ProcessingTimeout = store, 3*time.Second })
 	c.endpoint.set(func(w http.ResponseWriter, r *http.Request, _ call) {
 		// Six renewals are twice the timeout.
 		flow(w, r, func() bool { return store.renewed.Load() >= 6 })

@@ -88,7 +88,7 @@ func TestNothingWaitsWithoutSlots(t *testing.T) {
 // leaves the others places in the stream.
 func TestFailingOwnerStopsNobody(t *testing.T) {
 	t.Parallel()
-	const limit, failing, good = 4, 1200, 300
+	const limit, failing, good = 4, 1200, 100
 	for name, longest := range map[string]time.Duration{
 		"backoffs too long for the stream": time.Minute, "more than a share": 2 * never,
 	} {
