@@ -99,6 +99,13 @@ func TestMetricsOfARun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	testenv.Eventually(t, "all are published", func() bool {
+		info, err := stream.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.State.Msgs == 24
+	})
 	if err := stream.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
