@@ -13,19 +13,18 @@ import (
 const (
 	// unknownCall stands for the time of a call while none has been answered.
 	unknownCall = 50 * time.Millisecond
-	// maxBrake bounds how long a failed call keeps its slot; where an answer takes
-	// longer it is as long, up to maxSlowBrake. So soon after its end an overload is
-	// noticed to be over.
+	// maxBrake bounds how long a slot is kept; where an answer takes longer it is as
+	// long, up to maxSlowBrake. So soon after its end an overload is noticed to be over.
 	maxBrake     = time.Second
 	maxSlowBrake = 10 * time.Second
 )
 
-// brake keeps the calls a second to a model from rising while its endpoint fails. One
-// that is overloaded answers at once: the slot would be free for the next call, which
-// fails likewise, and all that waits would spend its attempts within seconds. So a
-// failed call keeps its slot for as long as an answered one takes; while an overload is
-// all that comes, for twice as long with each round of the slots. It is safe for
-// concurrent use.
+// brake keeps the calls a second to a model from rising while its endpoint is
+// overloaded. One that is answers at once: the slot would be free for the next call,
+// which fails likewise, and all that waits would spend its attempts within seconds. So
+// a call that an overload failed keeps its slot for as long as an answered one takes;
+// while that is all that comes, for twice as long with each round of the slots. Other
+// failures free their slots at once. It is safe for concurrent use.
 //
 // An automatic limit goes down by itself, and what is refused or asked to wait is held.
 type brake struct {
@@ -43,27 +42,21 @@ func (b *brake) after(t *task, o *upstream.Outcome, k kind) time.Duration {
 		}
 		return 0
 	}
-	if (k != retry && k != fail) || !fails(o) || t.start.HasOwnKey {
+	if (k != retry && k != fail) || !overloads(o) || t.start.HasOwnKey {
 		return 0
 	}
 	standing := t.pool.account.Standing()
 	if standing.Automatic {
 		return 0
 	}
-	rounds := int64(0)
-	if congestionOf(o, false) != "" {
-		rounds = b.failed.Add(1) / int64(max(standing.Allowed, 1))
-	}
+	rounds := b.failed.Add(1) / int64(max(standing.Allowed, 1))
 	return keep(time.Duration(b.usual.Load()), o.Elapsed, rounds, rand.Float64())
 }
 
-// fails holds for failures that are the endpoint's and may come at once.
-func fails(o *upstream.Outcome) bool {
-	switch o.Reason {
-	case batch.RetriableHTTPStatus, batch.RetriableErrorBody, batch.NetworkError, batch.NoAnswer, batch.MalformedAnswer:
-		return o.Refusal == nil && askedPause(o) == 0
-	}
-	return false
+// overloads holds for failures by which an endpoint says that it has too much, and not
+// for how long.
+func overloads(o *upstream.Outcome) bool {
+	return congestionOf(o, false) != "" && o.Refusal == nil && askedPause(o) == 0
 }
 
 // keep is how long a slot is kept after a call that took so long. random is in [0, 1)
