@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"net/http/httptest"
 	"strings"
@@ -27,14 +26,7 @@ import (
 	"fusillade/streams"
 )
 
-func TestMain(m *testing.M) {
-	// These tests wait more than they compute, so more run at once than there
-	// are processors. What is given on the command line wins.
-	if err := flag.Set("test.parallel", "4"); err != nil {
-		panic(err)
-	}
-	testenv.Main(m)
-}
+func TestMain(m *testing.M) { testenv.Main(m) }
 
 // cluster has an endpoint, and the daemons that a test runs.
 type cluster struct {

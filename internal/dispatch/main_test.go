@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -17,14 +16,7 @@ import (
 	"fusillade/streams"
 )
 
-func TestMain(m *testing.M) {
-	// These tests wait more than they compute, so more run at once than there
-	// are processors. What is given on the command line wins.
-	if err := flag.Set("test.parallel", "4"); err != nil {
-		panic(err)
-	}
-	testenv.Main(m)
-}
+func TestMain(m *testing.M) { testenv.Main(m) }
 
 const (
 	testModel  = testcluster.Model
