@@ -94,6 +94,39 @@ func TestWhoBeginsIsNext(t *testing.T) {
 	}
 }
 
+// How long the next calls take is a matter of those who have work, and of how many
+// requests each of them is given; not of who had work a moment ago.
+func TestTimeOfTheNextCalls(t *testing.T) {
+	t.Parallel()
+	both := 2 / (1/slow.Seconds() + 1/quick.Seconds()) // a tenth as many slow ones
+	for name, test := range map[string]struct {
+		remaining map[string]int
+		want      float64
+	}{
+		"nobody has work":                  {map[string]int{}, 0},
+		"nothing is known of who has work": {map[string]int{"new": 5}, 0},
+		"one whose calls are slow":         {map[string]int{"slow": 5}, slow.Seconds()},
+		"one whose calls are quick":        {map[string]int{"quick": 5}, quick.Seconds()},
+		"both":                             {map[string]int{"slow": 5, "quick": 5}, both},
+	} {
+		p := scheduler{times: new(callTimes)}
+		for owner, each := range map[string]time.Duration{"slow": slow, "quick": quick} {
+			p.times.add(owner, recentCalls, recentCalls*each)
+		}
+		var list []postgres.Cursor
+		for owner, n := range test.remaining {
+			list = append(list, postgres.Cursor{Batch: batch.ID{owner[0]}, Remaining: n, CreatedBy: owner, Weight: 1})
+		}
+		p.load(list, 0)
+		if got := p.callTime().Seconds(); math.Abs(got-test.want) > 0.001 {
+			t.Errorf("%s: the next calls take %.3f s, want %.3f", name, got, test.want)
+		}
+		if p.take(p.left); p.callTime() != 0 {
+			t.Errorf("%s: what was given out counts still", name)
+		}
+	}
+}
+
 // Whether a batch will be late depends on how long its owner's calls take.
 func TestSlowCallsAreUrgentSooner(t *testing.T) {
 	t.Parallel()

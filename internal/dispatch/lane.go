@@ -205,8 +205,8 @@ func (l *lane) roomFor(ctx context.Context) (int, error) {
 			return 0, fmt.Errorf("reading the window: %w", err)
 		}
 	}
-	l.window.callTime, l.window.refill = l.times.meanOfAll(), time.Duration(l.refill.Load())
-	l.scheduler.inUse = time.Duration(min(limit, info.NumAckPending)) * l.window.callTime
+	l.window.callTime, l.window.refill = l.scheduler.callTime(), time.Duration(l.refill.Load())
+	l.scheduler.inUse = time.Duration(min(limit, info.NumAckPending)) * l.times.meanOfAll()
 	room := l.window.room(depth{
 		pending: int(info.NumPending) + unconfirmed, unacked: info.NumAckPending, delivered: info.Delivered.Consumer,
 	}, limit, streams.MaxAckPending(set.Most()), l.d.decided().rate(l.model), time.Now())

@@ -140,6 +140,28 @@ func (p *scheduler) cost(o *ownerQueue) float64 {
 	return max(cmp.Or(p.times.mean(o.name), p.usual), leastCost).Seconds()
 }
 
+// meanOwners bounds of how many owners the next requests are looked at.
+const meanOwners = 64
+
+// callTime is how long the calls of the next requests are expected to keep a slot, on
+// average: of each owner as many come as their cost allows. 0: it is not known.
+func (p *scheduler) callTime() time.Duration {
+	requests, seconds := 0.0, 0.0
+	for _, o := range p.owners[:min(len(p.owners), meanOwners)] { // of a heap, those who are next
+		mean := cmp.Or(p.times.mean(o.name), p.usual)
+		if mean == 0 || !slices.ContainsFunc(o.batches, func(b *schedulable) bool { return b.Remaining > 0 }) {
+			continue
+		}
+		n := o.weight / p.cost(o)
+		requests += n
+		seconds += n * mean.Seconds()
+	}
+	if requests == 0 {
+		return 0
+	}
+	return time.Duration(seconds / requests * float64(time.Second))
+}
+
 // rank puts automatic retries before all else that an owner has.
 func rank(c postgres.Cursor) int {
 	if c.Kind == postgres.DueRetry {

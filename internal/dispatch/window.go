@@ -33,7 +33,7 @@ type depth struct {
 // window decides how many more messages a model should have waiting. It
 // remembers how fast they are taken.
 type window struct {
-	callTime time.Duration // how long a slot is in use by one call; 0: not known
+	callTime time.Duration // how long a slot is in use by one of the next calls; 0: not known
 	refill   time.Duration // from a look that found room to the last message being in the stream; 0: not known
 	rate     float64       // messages taken a second; the fastest of late
 	last     uint64
