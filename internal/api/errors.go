@@ -58,7 +58,7 @@ var refusals = []struct {
 	{batch.ErrNotRerunnable, http.StatusConflict, "not_retriable", "Only requests that failed, expired or were canceled can be rerun."},
 	{batch.ErrRerunSuperseded, http.StatusConflict, "not_retriable", "The batch was cancelled or rerun while this rerun began. Retrieve the batch to see its state."},
 	{batch.ErrRerunLimit, http.StatusConflict, "not_retriable", "The batch was cancelled and rerun so often that its output has no places left. Create a new batch of its file."},
-	{batch.ErrBudgetSpent, http.StatusConflict, string(batch.BudgetExceeded), "The budget of the batch is spent. Raise it, by PATCH of the batch with a larger budget, then rerun what was canceled."},
+	{batch.ErrBudgetSpent, http.StatusConflict, string(batch.BudgetExceeded), "The budget of the batch is spent. Give it a larger one, by PATCH of the batch or `fusillade batches set`, then rerun what was canceled."},
 	{batch.ErrBatchCancelling, http.StatusConflict, "not_retriable", "The batch is being cancelled. Rerun it when its status is cancelled."},
 	{batch.ErrFileDeleted, http.StatusConflict, "not_retriable", "The input file of the batch was deleted, and its requests with it. Upload the file again and create a new batch."},
 	{batch.ErrKeyGone, http.StatusConflict, "not_retriable", "The API key of the batch was removed when the batch finished. Rerun it with " + headerUpstreamKey + "."},
