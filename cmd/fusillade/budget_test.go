@@ -26,7 +26,7 @@ func TestBatchWithABudget(t *testing.T) {
 	if groups := must(t, "batches", "errors", id); !strings.Contains(groups, "budget_exceeded") && !strings.Contains(groups, "o error") {
 		t.Errorf("errors shows\n%s", groups)
 	}
-	refuses(t, cli.ExitFailed, []string{"budget", "Raise it"}, "batches", "rerun", id, "--canceled")
+	refuses(t, cli.ExitFailed, []string{"budget", "fusillade batches set"}, "batches", "rerun", id, "--canceled")
 	if shown := must(t, "batches", "set", id, "--budget-cost", "1000"); !strings.Contains(shown, "of 1000.00 spent") {
 		t.Errorf("set shows\n%s", shown)
 	}

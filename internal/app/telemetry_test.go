@@ -83,6 +83,8 @@ func TestReadinessThroughOutages(t *testing.T) {
 	})
 	for what, p := range map[string]*proxy.Proxy{"postgres": database, "nats": broker} {
 		r.awaitReadiness(t, "the daemon is ready")
+		const beats = "fusillade_heartbeat_duration_seconds_count"
+		r.awaitSample(t, beats, r.scrape(t)[beats]+2) // one that has just begun would begin anew
 		before := r.scrape(t)["fusillade_heartbeat_failures_total"]
 		p.Cut()
 		r.awaitReadiness(t, what+" is missed", what)
