@@ -17,7 +17,8 @@ var (
 )
 
 const (
-	chunkBytes = 256 << 10
+	chunkBytes    = 256 << 10
+	minChunkBytes = 4 << 10
 	// headBytes of a line that is too long are kept to see what it is.
 	headBytes   = 64 << 10
 	maxNilReads = 100

@@ -46,12 +46,21 @@ func NewReader(file io.Reader, cfg Config) (*Reader, error) {
 			source:  from,
 			maxLine: cfg.MaxRequestBytes,
 			maxFile: cfg.MaxFileBytes,
-			chunk:   chunkBytes,
+			chunk:   chunkFor(file),
 		},
 		parser:    newParser(cfg.Survey),
 		customIDs: newCustomIDs(),
 		summary:   counts{models: make(map[batch.Model]*batch.ModelDemand)},
 	}, nil
+}
+
+// chunkFor is the size of a buffer for lines of the file: less than usual for one that
+// is in memory and known to be small, with a byte in which its end is found.
+func chunkFor(file io.Reader) int {
+	if sized, ok := file.(interface{ Len() int }); ok {
+		return min(max(sized.Len()+1, minChunkBytes), chunkBytes)
+	}
+	return chunkBytes
 }
 
 // Next returns the next request, until the first bad line; that call reads on
@@ -63,7 +72,7 @@ func NewReader(file io.Reader, cfg Config) (*Reader, error) {
 //   - else what the source returned, wrapped. It is never io.EOF.
 //
 // The template may be kept: its Body is not copied or overwritten, but shares
-// a buffer of at least 256 KiB with its neighbours, so a caller that keeps a few out
+// a buffer with its neighbours, of at least 256 KiB unless the file is small, so a caller that keeps a few out
 // of many should clone it. Appending to Body copies it.
 func (r *Reader) Next() (batch.Template, error) {
 	var format *formatError

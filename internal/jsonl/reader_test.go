@@ -1,6 +1,7 @@
 package jsonl
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -235,6 +236,38 @@ func TestDefaultEndpointsInDocuments(t *testing.T) {
 	for _, path := range DefaultEndpoints {
 		if !strings.Contains(string(document), "`"+path+"`") {
 			t.Errorf("docs/endpoints.md lacks %s", path)
+		}
+	}
+}
+
+// A small file that is in memory takes a small buffer: programs submit many.
+func TestBuffersOfSmallFiles(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		file io.Reader
+		want int
+	}{
+		"a few bytes":  {strings.NewReader("abc"), minChunkBytes},
+		"some lines":   {bytes.NewBuffer(make([]byte, 50_000)), 50_001},
+		"many lines":   {bytes.NewReader(make([]byte, 2*chunkBytes)), chunkBytes},
+		"size unknown": {io.LimitReader(strings.NewReader("abc"), 2), chunkBytes},
+	} {
+		if got := chunkFor(test.file); got != test.want {
+			t.Errorf("%s: a buffer of %d bytes, want %d", name, got, test.want)
+		}
+	}
+	const line = `{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","n":"`
+	for size := minChunkBytes - 300; size < minChunkBytes+300; size += 7 { // the end of the file and of the buffer, about each other
+		text := line + strings.Repeat("x", size) + `"}}`
+		r, err := NewReader(strings.NewReader(text), Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first, err := r.Next(); err != nil || first.CustomID != "a" {
+			t.Errorf("a line of %d bytes: %v, %v", len(text), first.CustomID, err)
+		}
+		if _, err := r.Next(); err != io.EOF {
+			t.Errorf("after a line of %d bytes: %v", len(text), err)
 		}
 	}
 }
