@@ -186,7 +186,7 @@ const (
 	NothingMore  = "of a batch that is being cancelled, or has ended, nothing is claimed, and of one that has ended nothing started"
 	CallsFinish  = "a request that is being called does not expire"
 	DeadlineOnly = "nothing expires before its deadline"
-	DeadReplaced = "a delivery does not wait for a daemon that is dead"
+	DeadReplaced = "the next delivery does not wait for a daemon that is dead"
 	PastAcked    = "a message of a claim of the past is acked"
 )
 

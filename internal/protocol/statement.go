@@ -73,8 +73,8 @@ func (p *Protocol) startRow(s *State, d, r int, t Task) (Verdict, string) {
 		switch {
 		case past:
 			return VerdictBusy, PastAcked
-		case row.State == Processing && dead:
-			return VerdictBusy, DeadReplaced
+		case row.State == Processing && dead && row.Delivery < t.Delivery:
+			return VerdictBusy, DeadReplaced // one that is behind waits until it is counted as far
 		case row.State == Processing:
 			return VerdictBusy, ""
 		}
