@@ -29,7 +29,7 @@ SELECT attrelid::regclass || '.' || attname FROM pg_attribute WHERE attcompressi
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want []string
+	want := []string{}
 	if has {
 		want = []string{"results.body", "templates.body"}
 	}
