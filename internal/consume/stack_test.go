@@ -6,12 +6,9 @@ package consume
 
 import (
 	"context"
-	"io"
-	"net"
 	"net/http"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +28,7 @@ const maxStacksOfACall = 15 << 10
 
 func TestStacksOfACallThatWaits(t *testing.T) { //nolint:paralleltest // stacks of others would count
 	const calls = 2000
-	url, sent := listenInSilence(t)
+	url, sent := testenv.ListenInSilence(t)
 	client, err := upstream.New(upstream.Config{MaxIdleConnsPerHost: calls, Timeout: time.Hour})
 	if err != nil {
 		t.Fatal(err)
@@ -66,38 +63,4 @@ func stacks() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.StackInuse)
-}
-
-// listenInSilence takes requests and answers none. It counts those of which something
-// has come.
-func listenInSilence(t *testing.T) (url string, sent *atomic.Int64) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sent = new(atomic.Int64)
-	var conns []net.Conn
-	accepted := make(chan struct{})
-	go func() {
-		defer close(accepted)
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			conns = append(conns, conn)
-			if _, err := io.ReadFull(conn, make([]byte, 1)); err == nil {
-				sent.Add(1)
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = listener.Close()
-		<-accepted
-		for _, conn := range conns {
-			_ = conn.Close()
-		}
-	})
-	return "http://" + listener.Addr().String(), sent
 }

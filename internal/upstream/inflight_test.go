@@ -2,12 +2,9 @@ package upstream
 
 import (
 	"context"
-	"io"
-	"net"
 	"net/http"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +19,7 @@ const maxBytesOfACall = 30 << 10
 
 func TestMemoryOfACallThatWaits(t *testing.T) { //nolint:paralleltest // what others allocate would count
 	const calls = 2000
-	url, sent := listenInSilence(t)
+	url, sent := testenv.ListenInSilence(t)
 	c, err := New(Config{MaxIdleConnsPerHost: calls, Timeout: time.Hour})
 	if err != nil {
 		t.Fatal(err)
@@ -54,38 +51,4 @@ func memoryInUse() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
-}
-
-// listenInSilence takes requests and answers none. It counts those whose first byte
-// has come, and keeps nothing of a connection but its descriptor.
-func listenInSilence(t *testing.T) (url string, sent *atomic.Int64) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sent = new(atomic.Int64)
-	var conns []net.Conn
-	accepted := make(chan struct{})
-	go func() {
-		defer close(accepted)
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			conns = append(conns, conn)
-			if _, err := io.ReadFull(conn, make([]byte, 1)); err == nil {
-				sent.Add(1)
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = listener.Close()
-		<-accepted
-		for _, conn := range conns {
-			_ = conn.Close()
-		}
-	})
-	return "http://" + listener.Addr().String(), sent
 }
