@@ -80,10 +80,8 @@ func (p *pool) keepSlot(pause time.Duration) {
 	if p.c.capacity.freePlace() {
 		p.c.dispatchNext()
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(pause):
 	case <-p.c.taking.Done():
 	}
 }

@@ -68,16 +68,10 @@ func (c *capacity) free(slots slotAccount) (offer bool) {
 	return c.freePlace()
 }
 
-// freePlace releases the place alone, and freeSlot then the slot, of a call whose slot
-// is kept for a while.
+// freePlace releases the place alone, of a call whose slot is kept for a while.
 func (c *capacity) freePlace() (offer bool) {
 	c.used.Add(-1)
 	return c.wanted.Swap(false)
-}
-
-func (c *capacity) freeSlot(slots slotAccount) (offer bool) {
-	slots.Release()
-	return false
 }
 
 // addResult counts bytes of a result that waits to be stored, or for the program.

@@ -259,22 +259,27 @@ func (p *pool) ended(t *task, m *made) *task {
 	if pause > 0 {
 		p.c.finish(d)
 		p.keepSlot(pause)
-		return p.callDone(owner, p.c.capacity.freeSlot)
+		return p.callDone(owner, true)
 	}
-	next := p.callDone(owner, p.c.capacity.free)
+	next := p.callDone(owner, false)
 	p.c.finish(d)
 	return next
 }
 
-// callDone frees what a call that has ended still has of its capacity, and takes the
-// next task if one is ready. The slot is freed before the result is stored: the limit
-// counts calls, not writes.
-func (p *pool) callDone(owner string, free func(slotAccount) (offer bool)) *task {
+// callDone frees the capacity of a call that has ended, or just its slot if its place
+// is free already, and takes the next task if one is ready. The slot is freed before
+// the result is stored: the limit counts calls, not writes.
+func (p *pool) callDone(owner string, placeIsFree bool) *task {
 	p.mu.Lock()
 	now := time.Now()
 	p.rate.add(now)
 	p.times.end(owner, now)
-	offer := free(p.account)
+	offer := false
+	if placeIsFree {
+		p.account.Release()
+	} else {
+		offer = p.c.capacity.free(p.account)
+	}
 	var t *task
 	if !offer {
 		t = p.next()

@@ -137,8 +137,13 @@ func (p *scheduler) load(cursors []postgres.Cursor, rate float64) {
 
 // cost is how many seconds of a slot a request of the owner takes.
 func (p *scheduler) cost(o *ownerQueue) float64 {
-	return max(cmp.Or(p.times.mean(o.name), p.usual), leastCost).Seconds()
+	return costOf(p.mean(o))
 }
+
+// mean is how long a call of the owner keeps a slot; 0: it is not known.
+func (p *scheduler) mean(o *ownerQueue) time.Duration { return cmp.Or(p.times.mean(o.name), p.usual) }
+
+func costOf(mean time.Duration) float64 { return max(mean, leastCost).Seconds() }
 
 // meanOwners bounds of how many owners the next requests are looked at.
 const meanOwners = 64
@@ -148,11 +153,11 @@ const meanOwners = 64
 func (p *scheduler) callTime() time.Duration {
 	requests, seconds := 0.0, 0.0
 	for _, o := range p.owners[:min(len(p.owners), meanOwners)] { // of a heap, those who are next
-		mean := cmp.Or(p.times.mean(o.name), p.usual)
+		mean := p.mean(o)
 		if mean == 0 || !slices.ContainsFunc(o.batches, func(b *schedulable) bool { return b.Remaining > 0 }) {
 			continue
 		}
-		n := o.weight / p.cost(o)
+		n := o.weight / costOf(mean)
 		requests += n
 		seconds += n * mean.Seconds()
 	}
