@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -92,7 +91,7 @@ func printSurvey(t *cli.Terminal, name string, f survey.File) error {
 		where = "all for " + f.Endpoint
 	}
 	fmt.Fprintf(t.Out, "%s: %s, %s, %s\n", cli.Plain(name), cli.Count(int64(f.Requests), "request"), cli.Size(f.Bytes), where)
-	if err := cli.PrintList(t, cli.FormatTable, cli.All(f.Models), rawSurvey, surveyColumns...); err != nil {
+	if err := cli.PrintList(t, cli.FormatTable, cli.All(f.Models), cli.RawLine, surveyColumns...); err != nil {
 		return err
 	}
 	var notes []string
@@ -118,11 +117,6 @@ func printSurvey(t *cli.Terminal, name string, f survey.File) error {
 	}
 	_, err := fmt.Fprintln(t.Out, strings.Join(notes, "\n"))
 	return err
-}
-
-func rawSurvey(m batch.ModelSurvey) json.RawMessage {
-	raw, _ := json.Marshal(m) // of texts and numbers
-	return raw
 }
 
 var surveyColumns = []cli.Column[batch.ModelSurvey]{

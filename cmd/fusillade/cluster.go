@@ -61,16 +61,10 @@ func (c *ownersLsCmd) Run(ctx context.Context, t *cli.Terminal) error {
 			}
 		}
 	}
-	return cli.PrintList(t, c.format(), lines, rawOwner, []cli.Column[ownerWeight]{
+	return cli.PrintList(t, c.format(), lines, cli.RawLine, []cli.Column[ownerWeight]{
 		{Name: "OWNER", Cell: func(o ownerWeight) string { return o.Name }},
 		{Name: "WEIGHT", Cell: func(o ownerWeight) string { return fmt.Sprint(o.Weight) }},
 	}...)
-}
-
-// rawOwner is the JSON of a line; it always has one.
-func rawOwner(o ownerWeight) json.RawMessage {
-	raw, _ := json.Marshal(o)
-	return raw
 }
 
 type daemonsCmd struct {

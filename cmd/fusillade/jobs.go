@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -48,7 +47,7 @@ func (c *jobsLsCmd) Run(ctx context.Context, t *cli.Terminal, jobs *jobsCmd) err
 				}
 			}
 		}
-		return cli.PrintList(t, c.format(), lines, rawJob, jobColumns...)
+		return cli.PrintList(t, c.format(), lines, cli.RawLine, jobColumns...)
 	})
 }
 
@@ -61,11 +60,6 @@ func readJob(ctx context.Context, s *postgres.Store, j postgres.Job) (jobLine, e
 		ID: j.Batch.String(), Input: j.Input, Status: string(b.Status), Endpoint: j.Endpoint, CreatedAt: b.CreatedAt.UTC(),
 		ExpiresAt: b.ExpiresAt.UTC(), Total: b.Counts.Total, Completed: b.Counts.Completed, Failed: b.Unsuccessful(),
 	}, nil
-}
-
-func rawJob(l jobLine) json.RawMessage {
-	raw, _ := json.Marshal(l) // of texts, numbers and times
-	return raw
 }
 
 var jobColumns = []cli.Column[jobLine]{

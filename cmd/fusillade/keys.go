@@ -77,8 +77,7 @@ func rawKey(k postgres.APIKey) json.RawMessage {
 		revoked := k.RevokedAt.UTC()
 		line.RevokedAt = &revoked
 	}
-	raw, _ := json.Marshal(line) // of texts, numbers and times
-	return raw
+	return cli.RawLine(line)
 }
 
 var keyColumns = []cli.Column[postgres.APIKey]{

@@ -74,13 +74,12 @@ func (c *webhooksLsCmd) Run(ctx context.Context, t *cli.Terminal, w *webhooksCmd
 
 // rawWebhook is an endpoint as programs read it, without its secret.
 func rawWebhook(w postgres.Webhook) json.RawMessage {
-	raw, _ := json.Marshal(struct {
+	return cli.RawLine(struct {
 		ID        string    `json:"id"`
 		Owner     string    `json:"owner"`
 		URL       string    `json:"url"`
 		CreatedAt time.Time `json:"created_at"`
-	}{w.ID, w.Owner, w.URL, w.CreatedAt.UTC()}) // texts and a time
-	return raw
+	}{w.ID, w.Owner, w.URL, w.CreatedAt.UTC()})
 }
 
 var webhookColumns = []cli.Column[postgres.Webhook]{

@@ -34,6 +34,12 @@ type Column[T any] struct {
 	Flexible, Names bool
 }
 
+// RawLine is the JSON of an object of texts, numbers and times, which always has one.
+func RawLine[T any](object T) json.RawMessage {
+	raw, _ := json.Marshal(object)
+	return raw
+}
+
 // minFlexible is what is left of a flexible cell.
 const minFlexible = 12
 
