@@ -10,15 +10,20 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 )
 
-// knownEncodings are those that undo undoes.
-var knownEncodings = []string{"gzip", "x-gzip", "deflate", "br", "zstd"}
+// undoers undo the encodings that are known, by their names.
+var undoers = map[string]func(*decoded) (io.Reader, error){
+	"gzip":    func(d *decoded) (io.Reader, error) { return gunzip(d.Reader) },
+	"x-gzip":  func(d *decoded) (io.Reader, error) { return gunzip(d.Reader) },
+	"deflate": func(d *decoded) (io.Reader, error) { return inflate(d.Reader) },
+	"br":      func(d *decoded) (io.Reader, error) { return brotli.NewReader(d.Reader), nil },
+	"zstd":    (*decoded).unzstd,
+}
 
 const (
 	// maxEncodings is how many encodings, one within the other, are undone.
@@ -91,7 +96,7 @@ func decode(header http.Header, body io.Reader) (*decoded, error) {
 		return nil, unknownEncoding{strings.Join(encodings, ", ")}
 	}
 	for _, name := range encodings {
-		if !slices.Contains(knownEncodings, name) {
+		if undoers[name] == nil {
 			return nil, unknownEncoding{name}
 		}
 	}
@@ -136,26 +141,20 @@ func isIdentity(name string) bool {
 	return false
 }
 
-func (d *decoded) undo(encoding string) error {
-	var r io.Reader
-	var err error
-	switch encoding {
-	case "gzip", "x-gzip":
-		r, err = gunzip(d.Reader)
-	case "deflate":
-		r, err = inflate(d.Reader)
-	case "br":
-		r = brotli.NewReader(d.Reader)
-	case "zstd":
-		var z *zstd.Decoder
-		if z, err = zstd.NewReader(d.Reader, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow)); err == nil {
-			before := d.close
-			d.close = func() { z.Close(); before() }
-			r = z
-		}
-	default:
-		return unknownEncoding{encoding}
+// unzstd closes its decoder with the rest.
+func (d *decoded) unzstd() (io.Reader, error) {
+	z, err := zstd.NewReader(d.Reader, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	if err != nil {
+		return nil, err
 	}
+	before := d.close
+	d.close = func() { z.Close(); before() }
+	return z, nil
+}
+
+// undo undoes an encoding that is known.
+func (d *decoded) undo(encoding string) error {
+	r, err := undoers[encoding](d)
 	switch {
 	case err == nil:
 		d.Reader = r
