@@ -367,10 +367,15 @@ func TestTraceAfterCrash(t *testing.T) {
 	c.flush()
 	c.check(id)
 	trace := traceOf(id, 1)
-	spans := c.spans.Trace(trace)
-	process, calls := one(t, spans, "process gpt-4"), c.callsOf("hangs")
-	if process.Attributes["fusillade.outcome"] != "completed" || len(calls) != 2 {
-		t.Errorf("after a crash the request is %+v, with %d calls", process.Attributes, len(calls))
+	completed, calls := 0, c.callsOf("hangs")
+	for _, s := range c.spans.Trace(trace) {
+		// A message that is delivered once more ends as one that nobody needs.
+		if s.Name == "process gpt-4" && s.Attributes["fusillade.outcome"] == "completed" {
+			completed++
+		}
+	}
+	if completed != 1 || len(calls) != 2 {
+		t.Errorf("after a crash the request was completed %d times, with %d calls, want once with 2", completed, len(calls))
 	}
 	for _, header := range calls {
 		if !strings.HasPrefix(header.Get("Traceparent"), "00-"+trace+"-") {
