@@ -55,6 +55,18 @@ func TestBenchOfACluster(t *testing.T) {
 	}
 }
 
+// TestBenchHTTP2 measures calls by HTTP/2, with a certificate that it makes.
+func TestBenchHTTP2(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, mock.Settings{})
+	var got figures
+	out := c.run("bench", "--http2", "--requests", "300", "--concurrency", "300", "--pickups", "2", "--data-dir", t.TempDir(), "--json")
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	got.check(t, 300)
+}
+
 // TestBenchFromFileToOutput takes a file the whole way, on a Postgres that it is given,
 // and deletes all of it.
 func TestBenchFromFileToOutput(t *testing.T) {

@@ -19,6 +19,7 @@ type benchCmd struct {
 	Runs        int           `default:"1" placeholder:"N" help:"Runs; every figure is the median of them (default ${default})."`
 	Replicas    int           `default:"0" placeholder:"N" help:"Measure with N NATS servers and as many copies of everything, and with one, both on files. Default: one in this process, in memory."`
 	DataDir     string        `placeholder:"DIR" help:"Where Postgres and the broker keep their files. Default: a temporary directory."`
+	HTTP2       bool          `name:"http2" help:"Call the mock endpoint by HTTP/2, over TLS with a certificate made for the run: 250 calls share a connection, so that more can be in flight than files may be open."`
 	JSON        bool          `name:"json" help:"Print one JSON object."`
 	CPUProfile  string        `name:"cpu-profile" placeholder:"FILE" help:"Write a CPU profile of this process, for go tool pprof; with --replicas, that with one server to FILE.one."`
 
@@ -34,7 +35,7 @@ type benchCmd struct {
 func (c *benchCmd) Run(s cli.Signals, t *cli.Terminal) error {
 	o := bench.Options{
 		Requests: c.Requests, Models: c.Models, Latency: c.Latency, Concurrency: c.Concurrency, BodyBytes: c.BodyBytes,
-		Pickups: c.Pickups, Runs: c.Runs, Replicas: c.Replicas, DataDir: c.DataDir, JSON: c.JSON, CPUProfile: c.CPUProfile, CurveFile: c.CurveFile, Host: c.Host,
+		Pickups: c.Pickups, Runs: c.Runs, Replicas: c.Replicas, DataDir: c.DataDir, JSON: c.JSON, CPUProfile: c.CPUProfile, CurveFile: c.CurveFile, Host: c.Host, HTTP2: c.HTTP2,
 	}
 	if c.FileToOutput {
 		if c.Cluster || c.DatabaseURL != "" || c.NATSURL != "" {

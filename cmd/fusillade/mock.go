@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 
@@ -22,11 +23,29 @@ type mockCmd struct {
 	Seed         uint64   `help:"Seed of answers, errors and latencies. Equal seeds repeat a run (default ${default})." default:"0" placeholder:"N"`
 	OutputTokens int      `help:"Length of each answer, in words (default ${default})." default:"16" placeholder:"N"`
 	NoCustomIDs  bool     `name:"no-custom-ids" help:"Do not count calls per custom id. Saves memory in runs of millions of requests; errors then follow X-Fusillade-Attempt."`
+	TLSCert      string   `name:"tls-cert" and:"tls" help:"Serve https, and HTTP/2 over it, with the certificate of this file, PEM." placeholder:"FILE"`
+	TLSKey       string   `name:"tls-key" and:"tls" help:"File with the certificate's key, PEM." placeholder:"FILE"`
+}
+
+// tls is how https is served; nil: http is.
+func (c *mockCmd) tls() (*tls.Config, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert and --tls-key are no certificate and its key: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // Run serves the mock model endpoint until ctx is done. Calls in flight then
 // have five seconds to end.
 func (c *mockCmd) Run(ctx context.Context, t *cli.Terminal) error {
+	https, err := c.tls()
+	if err != nil {
+		return cli.Usage(err)
+	}
 	endpoint, err := mock.Listen(ctx, c.Listen, mock.Config{
 		Settings: mock.Settings{
 			Latency:           c.Latency,
@@ -41,6 +60,7 @@ func (c *mockCmd) Run(ctx context.Context, t *cli.Terminal) error {
 		DropCustomIDs: c.NoCustomIDs,
 		OutputTokens:  c.OutputTokens,
 		Changes:       c.Change,
+		TLS:           https,
 	})
 	if err != nil {
 		return cli.Usage(err)

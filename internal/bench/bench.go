@@ -28,6 +28,9 @@ type Options struct {
 	CPUProfile  string // file; empty: none. With Replicas, that with one server is in FILE.one
 	// CurveFile gets the curve of a run from file to output, as CSV; empty: none.
 	CurveFile string
+	// HTTP2 has the mock endpoint speak HTTP/2, over TLS: tens of thousands of calls in
+	// flight take hundreds of connections then, and of files.
+	HTTP2 bool
 	// Host is this machine's name or address as a cluster reaches it.
 	Host string
 }

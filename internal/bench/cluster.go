@@ -31,8 +31,8 @@ func RunCluster(s cli.Signals, t *cli.Terminal, o Options, cluster app.Resources
 	if err := o.check(); err != nil {
 		return cli.Usage(err)
 	}
-	if o.Replicas != 0 || o.CPUProfile != "" || o.DataDir != "" {
-		return cli.Usage(errors.New("--replicas, --cpu-profile and --data-dir are of a pipeline in this process: leave them out for a cluster"))
+	if o.Replicas != 0 || o.CPUProfile != "" || o.DataDir != "" || o.HTTP2 {
+		return cli.Usage(errors.New("--replicas, --cpu-profile, --data-dir and --http2 are of a pipeline in this process: leave them out for a cluster"))
 	}
 	c := &clusterBench{options: &o, cluster: cluster}
 	var err error
@@ -59,7 +59,7 @@ func (c *clusterBench) measure(s cli.Signals, t *cli.Terminal) (reports []report
 		return nil, err
 	}
 	defer stopPickup()
-	mock, err := startMockProcess(s.Doing, net.JoinHostPort(c.options.Host, "0"), c.options.Latency)
+	mock, err := startMockProcess(s.Doing, net.JoinHostPort(c.options.Host, "0"), c.options.Latency, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -267,6 +268,9 @@ func servePickups(addr string) (*arrivals, func(), error) {
 // bare makes half of the calls with nothing around them, and returns its rate.
 func (m *measurement) bare(ctx context.Context) (float64, error) {
 	transport := &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: m.options.Concurrency, ReadBufferSize: 16 << 10, WriteBufferSize: 16 << 10}
+	if m.mock.roots != nil {
+		transport.TLSClientConfig, transport.ForceAttemptHTTP2 = &tls.Config{RootCAs: m.mock.roots, MinVersion: tls.VersionTLS12}, true
+	}
 	defer transport.CloseIdleConnections()
 	body := requestBody(benchModel, m.options.BodyBytes)
 	var left atomic.Int64

@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -13,8 +14,9 @@ import (
 
 // mockProcess is `fusillade mock` as a child.
 type mockProcess struct {
-	cmd *exec.Cmd
-	url string
+	cmd   *exec.Cmd
+	url   string
+	roots *x509.CertPool // of https; nil: it is http
 }
 
 func runMock(ctx context.Context, program string, args ...string) (*mockProcess, error) {

@@ -52,7 +52,16 @@ func setUp(s cli.Signals, o *Options, cfg *config.Standalone, servers int) (st *
 	if o.Models > 1 { // the calls in flight are those of all models together
 		cfg.MaxInFlight = o.Concurrency
 	}
-	if st.mock, err = startMockProcess(s.Doing, "127.0.0.1:0", o.Latency); err != nil {
+	var https *certificate
+	if o.HTTP2 {
+		if https, err = makeCertificate(st.dir); err != nil {
+			return st, fmt.Errorf("making a certificate for the mock endpoint: %w", err)
+		}
+		if err := cfg.Upstream.CA.Set(https.certFile); err != nil {
+			return st, err
+		}
+	}
+	if st.mock, err = startMockProcess(s.Doing, "127.0.0.1:0", o.Latency, https); err != nil {
 		return st, err
 	}
 	st.closes = append(st.closes, st.mock.stop)
@@ -117,11 +126,19 @@ func (m *measurement) begin(s cli.Signals, st *setup) (stop func() error) {
 }
 
 // startMockProcess serves the mock endpoint in a process of its own, so that
-// its work and its garbage are not the pipeline's.
-func startMockProcess(ctx context.Context, addr string, latency time.Duration) (*mockProcess, error) {
+// its work and its garbage are not the pipeline's. Without a certificate it is http.
+func startMockProcess(ctx context.Context, addr string, latency time.Duration, https *certificate) (*mockProcess, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
-	return runMock(ctx, self, "--listen", addr, "--no-custom-ids", "--latency", latency.String())
+	args := []string{"--listen", addr, "--no-custom-ids", "--latency", latency.String()}
+	if https == nil {
+		return runMock(ctx, self, args...)
+	}
+	m, err := runMock(ctx, self, append(args, "--tls-cert", https.certFile, "--tls-key", https.keyFile)...)
+	if err == nil {
+		m.roots = https.roots
+	}
+	return m, err
 }

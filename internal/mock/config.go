@@ -2,6 +2,7 @@ package mock
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
@@ -36,6 +37,8 @@ type Config struct {
 	// Listen: each is a time after the start and what PATCH /config takes, such as
 	// 60s={"knee":"32"}.
 	Changes []string
+	// TLS has Listen serve https, and HTTP/2 over it, with its certificate. Nil: http.
+	TLS *tls.Config
 }
 
 // Settings can be changed while the server runs.

@@ -29,7 +29,7 @@ type Endpoint struct {
 	changing   sync.WaitGroup // the changes of settings
 }
 
-// Listen serves a mock endpoint at an address until Stop.
+// Listen serves a mock endpoint at an address until Stop, with cfg.TLS over https.
 func Listen(ctx context.Context, addr string, cfg Config) (*Endpoint, error) {
 	handler, err := New(cfg)
 	if err != nil {
@@ -46,9 +46,13 @@ func Listen(ctx context.Context, addr string, cfg Config) (*Endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--listen %s: %w", addr, err)
 	}
+	scheme := "http"
+	if cfg.TLS != nil {
+		scheme = "https"
+	}
 	calls, abortCalls := context.WithCancel(context.WithoutCancel(ctx))
 	e := &Endpoint{
-		URL: "http://" + listener.Addr().String(), served: make(chan error, 1), abortCalls: abortCalls,
+		URL: scheme + "://" + listener.Addr().String(), served: make(chan error, 1), abortCalls: abortCalls,
 		http: &http.Server{
 			Handler:           handler,
 			BaseContext:       func(net.Listener) context.Context { return calls },
@@ -56,11 +60,20 @@ func Listen(ctx context.Context, addr string, cfg Config) (*Endpoint, error) {
 			ReadTimeout:       readTimeout,
 			WriteTimeout:      MaxLatency + time.Minute,
 			IdleTimeout:       idleTimeout,
+			TLSConfig:         cfg.TLS,
 		},
 	}
 	e.changing.Go(func() { handler.make(calls, changes) })
-	go func() { e.served <- e.http.Serve(listener) }() // until Stop
+	go func() { e.served <- e.serve(listener) }() // until Stop
 	return e, nil
+}
+
+// serve speaks HTTP/2 too, where it speaks TLS.
+func (e *Endpoint) serve(listener net.Listener) error {
+	if e.http.TLSConfig != nil {
+		return e.http.ServeTLS(listener, "", "")
+	}
+	return e.http.Serve(listener)
 }
 
 // Served gives the error that ended the serving before Stop.
