@@ -157,18 +157,20 @@ func (l *lane) fill(ctx context.Context) error {
 		room, known := 0, !l.scheduler.empty() && !l.reroutes()
 		var err error
 		if known {
-			if room, err = l.roomFor(ctx); err != nil || room <= 0 {
+			if room, err = l.roomFor(ctx, nil); err != nil || room <= 0 {
 				return err
 			}
 		}
-		if err := l.refresh(ctx); err != nil {
+		told, err := l.refreshBeside(ctx, known)
+		if err != nil {
 			return err
 		}
 		if l.scheduler.empty() {
+			l.awaiting.Store(false)
 			return nil
 		}
 		if !known {
-			if room, err = l.roomFor(ctx); err != nil || room <= 0 {
+			if room, err = l.roomFor(ctx, told); err != nil || room <= 0 {
 				return err
 			}
 		}
@@ -183,35 +185,68 @@ func (l *lane) fill(ctx context.Context) error {
 	return nil
 }
 
-// roomFor asks the stream how full the window is.
-func (l *lane) roomFor(ctx context.Context) (int, error) {
+// refreshBeside reads what waits, if that may have changed, and at the same time asks
+// the stream how full the window is, unless that is known: an idle lane has one to
+// wait for, and not both, when there is work.
+func (l *lane) refreshBeside(ctx context.Context, known bool) (told *depthTold, err error) {
+	if known || l.consumer == nil || !l.stale.Load() {
+		return nil, l.refresh(ctx)
+	}
+	asked := make(chan depthTold, 1)
+	go func(consumer jetstream.Consumer) { asked <- l.askDepth(ctx, consumer) }(l.consumer)
+	err = l.refresh(ctx)
+	answer := <-asked
+	return &answer, err
+}
+
+// depthTold is what the stream has told of a model's consumer.
+type depthTold struct {
+	info        *jetstream.ConsumerInfo
+	unconfirmed int // messages of this lane, when it was asked
+	asked       time.Time
+	err         error
+}
+
+// askDepth asks the stream how full the window is. Published and not confirmed messages
+// may be counted by the stream as well; counting them twice only makes the window a
+// little smaller. They are read before the stream is, so that none is missed.
+func (l *lane) askDepth(ctx context.Context, consumer jetstream.Consumer) (told depthTold) {
+	l.awaiting.Store(true)
+	told.unconfirmed, told.asked = int(l.unconfirmed.Load()), time.Now()
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	if told.info, told.err = consumer.Info(ctx); told.err != nil {
+		told.err = fmt.Errorf("reading the window: %w", told.err)
+	}
+	return told
+}
+
+// roomFor is how many messages the window has room for, by what the stream has told of
+// it; nil: it is asked.
+func (l *lane) roomFor(ctx context.Context, told *depthTold) (int, error) {
 	set, before := l.d.decided().limit(l.model), l.consumer
 	if err := l.ensureConsumer(ctx, set.Most()); err != nil {
 		return 0, err
 	}
 	limit := l.limitNow(ctx, set)
-	// Published and not confirmed messages may be counted by the stream as
-	// well; counting them twice only makes the window a little smaller. Read
-	// before the stream is, so that none is missed.
-	l.awaiting.Store(true)
-	unconfirmed := int(l.unconfirmed.Load())
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
-	defer cancel()
-	info := l.consumer.CachedInfo()
-	if l.consumer == before || unconfirmed > 0 { // else it was told with the creation
-		var err error
-		if info, err = l.consumer.Info(ctx); err != nil {
-			return 0, fmt.Errorf("reading the window: %w", err)
-		}
+	switch {
+	case l.consumer != before && l.unconfirmed.Load() == 0: // it was told with the creation
+		told = &depthTold{info: l.consumer.CachedInfo(), asked: time.Now()}
+	case l.consumer != before, told == nil:
+		answer := l.askDepth(ctx, l.consumer)
+		told = &answer
 	}
+	if told.err != nil {
+		return 0, told.err
+	}
+	info, unconfirmed := told.info, told.unconfirmed
 	l.window.callTime, l.window.refill = l.scheduler.callTime(), time.Duration(l.refill.Load())
 	l.scheduler.inUse = time.Duration(min(limit, info.NumAckPending)) * l.times.meanOfAll()
 	room := l.window.room(depth{
 		pending: int(info.NumPending) + unconfirmed, unacked: info.NumAckPending, delivered: info.Delivered.Consumer,
 	}, limit, streams.MaxAckPending(set.Most()), l.d.decided().rate(l.model), time.Now())
 	if room > 0 {
-		l.looked = began
+		l.looked = told.asked
 	}
 	if room > 0 || unconfirmed == 0 {
 		l.awaiting.Store(false)
