@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"runtime/pprof"
 	"slices"
@@ -38,6 +39,8 @@ type measurement struct {
 	watch func(ctx context.Context, id batch.ID, each func(postgres.Batch) error) (postgres.Batch, error)
 	// spent says what this process has spent; nil: others do the work.
 	spent func() spending
+	// inFlight is how many calls it makes now; nil: others do the work.
+	inFlight func() int
 
 	files   []batch.FileID // made so far
 	batches []batch.ID
@@ -46,7 +49,6 @@ type measurement struct {
 // spending is what a process has used since it began.
 type spending struct {
 	cpu, databaseCPU, calls time.Duration
-	inFlight                int // calls, now
 }
 
 const (
@@ -265,6 +267,10 @@ func servePickups(addr string) (*arrivals, func(), error) {
 	return a, func() { _ = server.Close(); <-served }, nil
 }
 
+// connecting is how many calls of the bare loop wait for a connection at once. By
+// HTTP/2 hundreds share one: all that begin while there is none would open one each.
+const connecting = 64
+
 // bare makes half of the calls with nothing around them, and returns its rate.
 func (m *measurement) bare(ctx context.Context) (float64, error) {
 	transport := &http.Transport{MaxIdleConns: 0, MaxIdleConnsPerHost: m.options.Concurrency, ReadBufferSize: 16 << 10, WriteBufferSize: 16 << 10}
@@ -277,12 +283,13 @@ func (m *measurement) bare(ctx context.Context) (float64, error) {
 	left.Store(int64(max(m.options.Requests/2, 1)))
 	n := float64(left.Load())
 	errs := make(chan error, m.options.Concurrency)
+	gate := make(chan struct{}, connecting)
 	var workers sync.WaitGroup
 	began := time.Now()
 	for range m.options.Concurrency {
 		workers.Go(func() {
 			for left.Add(-1) >= 0 {
-				if err := bareCall(ctx, transport, m.mock.url+"/v1/chat/completions", body); err != nil {
+				if err := bareCall(ctx, transport, gate, m.mock.url+"/v1/chat/completions", body); err != nil {
 					errs <- err
 					return
 				}
@@ -299,7 +306,13 @@ func (m *measurement) bare(ctx context.Context) (float64, error) {
 	}
 }
 
-func bareCall(ctx context.Context, transport *http.Transport, url string, body []byte) error {
+func bareCall(ctx context.Context, transport *http.Transport, gate chan struct{}, url string, body []byte) error {
+	if transport.ForceAttemptHTTP2 {
+		gate <- struct{}{}
+		leave := sync.OnceFunc(func() { <-gate })
+		defer leave()
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { leave() }})
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return err

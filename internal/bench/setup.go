@@ -113,10 +113,15 @@ func (m *measurement) begin(s cli.Signals, st *setup) (stop func() error) {
 		self, database := cpu.used()
 		used := spending{cpu: self, databaseCPU: database}
 		if c := consumer.Load(); c != nil {
-			stats := c.Stats()
-			used.calls, used.inFlight = stats.CallTime, stats.InFlight
+			used.calls = c.Stats().CallTime
 		}
 		return used
+	}
+	m.inFlight = func() int {
+		if c := consumer.Load(); c != nil {
+			return c.Stats().InFlight
+		}
+		return 0
 	}
 	return func() error {
 		stopTaking()

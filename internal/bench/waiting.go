@@ -40,15 +40,15 @@ func (w *waiting) look(postgres.Batch) error {
 	if w == nil || w.settled {
 		return nil
 	}
-	now, full := time.Now(), w.m.spent()
+	now := time.Now()
 	switch {
-	case full.inFlight < w.m.options.Concurrency:
+	case w.m.inFlight() < w.m.options.Concurrency:
 		w.begun = time.Time{}
 	case w.begun.IsZero():
 		w.bytes = memoryInUse()
 		w.begun, w.spent = time.Now(), w.m.spent().cpu
 	case now.Sub(w.begun) >= waitingTime:
-		w.cores, w.settled = (full.cpu-w.spent).Seconds()/now.Sub(w.begun).Seconds(), true
+		w.cores, w.settled = (w.m.spent().cpu-w.spent).Seconds()/now.Sub(w.begun).Seconds(), true
 	}
 	return nil
 }
