@@ -5,8 +5,9 @@ other, some rounds of all, and prints the medians as a table.
     make bench-others            # five rounds
     python3 bench/others.py --rounds 3 --requests 10000 --latency 50ms --concurrency 250
 
-Each row's command is printed. A row whose program is missing is named and left out:
-the asyncio row needs `pip install -r bench/asyncio/requirements.txt`.
+Each row's command is printed. A row that lacks something is named and left out: the
+asyncio row needs `pip install -r bench/asyncio/requirements.txt`, and River's needs Go
+and --database, the URL of an empty database of its own, on this machine.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FUSILLADE = os.path.join(ROOT, "build", "fusillade")
+RIVER = os.path.join(ROOT, "build", "river")
 TIMEOUT_SECONDS = 1800
 
 
@@ -42,6 +44,10 @@ def rows(args, url):
         yield "asyncio and aiohttp", [sys.executable, "bench/asyncio/loop.py", "--url", url, *common]
     else:
         print("left out: asyncio, for Python has no aiohttp here", file=sys.stderr)
+    if args.database:
+        yield "River", [RIVER, "-database", args.database, "-url", url, *common]
+    else:
+        print("left out: River, for it has no --database", file=sys.stderr)
 
 
 def measure(command):
@@ -59,7 +65,10 @@ def main():
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--latency", default="0s")
     parser.add_argument("--body-bytes", type=int, default=1024)
+    parser.add_argument("--database", help="URL of an empty database for River")
     args = parser.parse_args()
+    if args.database:
+        subprocess.run(["go", "build", "-C", "bench/river", "-o", RIVER, "."], cwd=ROOT, check=True)
     mock, url = start_mock(args.latency)
     measured = {}
     try:
