@@ -129,25 +129,35 @@ func (b *browser) expect(part string) {
 	b.ignored = append(b.ignored, part)
 }
 
+// do makes actions in turn.
 func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.T.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, testenv.Patience)
-	defer cancel()
-	if err := chromedp.Do(ctx, actions...); err != nil {
-		b.T.Fatalf("%v\nthe page is: %s", err, evaluate[string](b, `location.href + "\n" + document.body.innerText`))
-	}
+	b.still(func(ctx context.Context) error { return chromedp.Do(ctx, actions...) })
 }
 
 // evaluate returns the value of an expression.
-func evaluate[T any](b *browser, expression string, options ...chromedp.EvaluateOption) T {
+func evaluate[T any](b *browser, expression string, options ...chromedp.EvaluateOption) (value T) {
 	b.T.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, testenv.Patience)
-	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, options...))
-	if err != nil {
-		b.T.Fatalf("%.200s: %v", expression, err)
-	}
+	b.still(func(ctx context.Context) (err error) {
+		value, err = chromedp.Run(ctx, chromedp.Evaluate[T](expression, options...))
+		return err
+	})
 	return value
+}
+
+// still does something with a page that stands still: once more if the page, or the
+// element it is about, was replaced meanwhile.
+func (b *browser) still(act func(context.Context) error) {
+	b.T.Helper()
+	until(b.T, "the page stands still", func() bool {
+		ctx, cancel := context.WithTimeout(b.ctx, testenv.Patience)
+		defer cancel()
+		err := act(ctx)
+		if err != nil && !strings.Contains(err.Error(), "(-32000)") { // there is no such node, or page, any more
+			b.T.Fatal(err)
+		}
+		return err == nil
+	})
 }
 
 func (b *browser) open(path string) {
@@ -172,16 +182,7 @@ func (b *browser) shows(texts ...string) {
 // click clicks on what has this text: a button or a link.
 func (b *browser) click(text string) {
 	b.T.Helper()
-	what := chromedp.Search(fmt.Sprintf(`//main//*[self::button or self::a][normalize-space()=%q] | //header//*[self::button or self::a][normalize-space()=%q]`, text, text))
-	until(b.T, fmt.Sprintf("%q is clicked", text), func() bool {
-		ctx, cancel := context.WithTimeout(b.ctx, testenv.Patience)
-		defer cancel()
-		err := chromedp.Do(ctx, chromedp.Click(what))
-		if err != nil && !strings.Contains(err.Error(), "(-32000)") { // that is: it was replaced meanwhile
-			b.T.Fatalf("clicking on %q: %v", text, err)
-		}
-		return err == nil
-	})
+	b.do(chromedp.Click(chromedp.Search(fmt.Sprintf(`//main//*[self::button or self::a][normalize-space()=%q] | //header//*[self::button or self::a][normalize-space()=%q]`, text, text))))
 }
 
 func (b *browser) signIn(key string) {
@@ -216,11 +217,7 @@ func (b *browser) accessible(what string) {
 		b.T.Fatal(err)
 	}
 	for _, v := range violations {
-		if v.Impact == "serious" || v.Impact == "critical" {
-			b.T.Errorf("%s: axe finds %s, %s: %s\n%s", what, v.Impact, v.ID, v.Help, strings.Join(v.At, "\n"))
-		} else {
-			b.T.Logf("%s: axe finds %s, %s: %s", what, v.Impact, v.ID, v.Help)
-		}
+		b.T.Errorf("%s: axe finds %s, %s: %s\n%s", what, v.Impact, v.ID, v.Help, strings.Join(v.At, "\n"))
 	}
 	if wide {
 		b.T.Errorf("%s is wider than the screen", what)
