@@ -28,6 +28,9 @@ const (
 	runsOfEach = 3
 	latency    = 250 * time.Millisecond
 	inFlight   = 50
+	// manyCalls are in flight, of all consumers together, where processors are to be
+	// scarce: with a quarter of them some are left unused.
+	manyCalls = 256
 )
 
 // What one consumer costs predicts what two and four do, where processors are
@@ -39,7 +42,7 @@ func TestPredictions(t *testing.T) {
 	}
 	var runs []scaling.Run
 	for _, pods := range []int{1, 2, 4} {
-		runs = append(runs, check(t, costs, pods, 64/pods, 0, 24000), check(t, costs, pods, inFlight, latency, 2000*pods))
+		runs = append(runs, check(t, costs, pods, manyCalls/pods, 0, 24000), check(t, costs, pods, inFlight, latency, 2000*pods))
 	}
 	if *update {
 		write(t, runsFile, runs)
@@ -59,7 +62,7 @@ func write(t *testing.T, path string, value any) {
 
 // measure takes the costs from runs with one consumer.
 func measure(t *testing.T) (costs scaling.Costs) {
-	busy := newCluster(t, 1, 64, 0)
+	busy := newCluster(t, 1, manyCalls, 0)
 	busy.run(3000) // warms up
 	f := busy.run(24000)
 	n := time.Duration(f.requests)
