@@ -74,8 +74,8 @@ func TestNamesAreCompleted(t *testing.T) {
 	}
 }
 
-// Each shell that there is takes its script; bash completes a subcommand with
-// it.
+// Each shell that there is takes its script; bash and fish complete a subcommand
+// with it.
 func TestCompletionScripts(t *testing.T) {
 	for shell, script := range cli.CompletionScripts {
 		printed := must(t, "completion", shell)
@@ -106,12 +106,18 @@ func TestCompletionScripts(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "fusillade"), []byte(program), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	try := exec.CommandContext(t.Context(), bash, "--noprofile", "--norc", "-c", cli.CompletionScripts["bash"]+`
+	completes := func(name string, args ...string) {
+		t.Helper()
+		try := exec.CommandContext(t.Context(), name, args...)
+		try.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+		if out, err := try.CombinedOutput(); err != nil || string(out) != "rerun\nresults\n" {
+			t.Errorf("%s completes to %q, %v", name, out, err)
+		}
+	}
+	completes(bash, "--noprofile", "--norc", "-c", cli.CompletionScripts["bash"]+`
 COMP_WORDS=(fusillade batches re); COMP_CWORD=2; _fusillade fusillade
 printf '%s\n' "${COMPREPLY[@]}"`)
-	try.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
-	out, err := try.CombinedOutput()
-	if err != nil || string(out) != "rerun\nresults\n" {
-		t.Errorf("bash completes to %q, %v", out, err)
+	if fish, err := exec.LookPath("fish"); err == nil {
+		completes(fish, "--no-config", "-c", cli.CompletionScripts["fish"]+`complete -C "fusillade batches re"`)
 	}
 }

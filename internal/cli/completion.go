@@ -35,7 +35,8 @@ function __fusillade_complete
     set -l words (commandline --tokenize --cut-at-cursor --current-process)
     $words[1] complete -- $words[2..] (commandline --current-token --cut-at-cursor) 2>/dev/null
 end
-complete --command fusillade --arguments '(__fusillade_complete)'
+# Files where there is nothing else.
+complete --command fusillade --no-files --condition 'count (__fusillade_complete) >/dev/null' --arguments '(__fusillade_complete)'
 `,
 }
 
