@@ -75,22 +75,6 @@ func BenchmarkCreateBatch(b *testing.B) {
 	}
 }
 
-// The cost of a claim is that of the requests claimed, whatever waits behind
-// them.
-func BenchmarkClaim(b *testing.B) {
-	for _, pending := range []int{10_000, 1_000_000} {
-		b.Run(fmt.Sprintf("pending=%d", pending), func(b *testing.B) {
-			s := newStore(b)
-			src := newSource(b, s, pending)
-			for b.Loop() {
-				src.prepare(b, benchClaim)
-				src.claim(b, benchClaim)
-			}
-			perRequest(b, benchClaim)
-		})
-	}
-}
-
 func BenchmarkStart(b *testing.B) {
 	s := newStore(b)
 	d := newDaemon(b, s)
