@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -48,4 +49,8 @@ func makeCertificate(dir string) (*certificate, error) {
 		return nil, err
 	}
 	return c, os.WriteFile(c.keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600)
+}
+
+func (c *certificate) remove() error {
+	return errors.Join(os.Remove(c.certFile), os.Remove(c.keyFile))
 }

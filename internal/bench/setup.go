@@ -57,6 +57,7 @@ func setUp(s cli.Signals, o *Options, cfg *config.Standalone, servers int) (st *
 		if https, err = makeCertificate(st.dir); err != nil {
 			return st, fmt.Errorf("making a certificate for the mock endpoint: %w", err)
 		}
+		st.closes = append(st.closes, https.remove)
 		if err := cfg.Upstream.CA.Set(https.certFile); err != nil {
 			return st, err
 		}

@@ -172,7 +172,7 @@ func (e *endpoint) callsOf(model string) (calls []call) {
 // then they do, one at first.
 func TestCallsGoOnAfterAHold(t *testing.T) {
 	t.Parallel()
-	const pause, limit = time.Second, 8
+	const pause, limit = 3 * time.Second, 8 // long enough to be seen on a busy machine
 	c := newCluster(t, limits(map[batch.Model]batch.Limit{testModel: limit}))
 	full, held := make(chan struct{}), make(gate)
 	var asks atomic.Bool
