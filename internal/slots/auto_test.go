@@ -17,7 +17,7 @@ import (
 func TestAutomaticLimit(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
-	const most = 12
+	const most = 8
 	e.refuses.Store(most)
 	if err := EnsureModel(t.Context(), e.slots, model, Settings{Limit: batch.AutoLimit(2, 1000)}); err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func TestAutomaticLimit(t *testing.T) {
 	for _, w := range workers {
 		w.work(0, true)
 	}
-	until(t, "it is found", func() bool { limit := e.entry(t).Limit; return limit >= most-3 && limit <= most+2 })
+	until(t, "it is found", func() bool { limit := e.entry(t).Limit; return limit >= most-1 && limit <= most+1 })
 	before := e.entry(t)
 	if before.Auto == nil || before.Auto.Decider == "" || before.Auto.Cause == "" || before.Auto.Changed.IsZero() {
 		t.Fatalf("the decision does not say whose and why: %+v", before.Auto)
