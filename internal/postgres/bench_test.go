@@ -62,6 +62,19 @@ func (src *source) claim(b *testing.B, n int) []Delivery {
 	return claimed(b, src.s, src.id, n)
 }
 
+// finish measures finishes of requests that were claimed and started.
+func (src *source) finish(b *testing.B, d batch.DaemonID) {
+	b.Helper()
+	for b.Loop() {
+		b.StopTimer()
+		src.prepare(b, benchFinish)
+		deliveries := src.claim(b, benchFinish)
+		start(b, src.s, rules(d), deliveries...)
+		b.StartTimer()
+		finish(b, src.s, d, endings(answered, deliveries)...)
+	}
+}
+
 // The cost of creating a batch is that of the models in its file.
 func BenchmarkCreateBatch(b *testing.B) {
 	for _, lines := range []int{10_000, 1_000_000} {
@@ -93,14 +106,7 @@ func BenchmarkFinish(b *testing.B) {
 	s := newStore(b)
 	d := newDaemon(b, s)
 	src := newSource(b, s, 100_000)
-	for b.Loop() {
-		b.StopTimer()
-		src.prepare(b, benchFinish)
-		deliveries := src.claim(b, benchFinish)
-		start(b, s, rules(d), deliveries...)
-		b.StartTimer()
-		finish(b, s, d, endings(answered, deliveries)...)
-	}
+	src.finish(b, d)
 	perRequest(b, benchFinish)
 }
 

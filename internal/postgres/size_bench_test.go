@@ -38,16 +38,7 @@ SELECT gen_random_uuid(), file_id, endpoint, completion_window, created_by, expi
 				src.claim(b, benchClaim)
 			}
 		})
-		run("finish", func(b *testing.B) {
-			for b.Loop() {
-				b.StopTimer()
-				src.prepare(b, benchFinish)
-				deliveries := src.claim(b, benchFinish)
-				start(b, s, rules(d), deliveries...)
-				b.StartTimer()
-				finish(b, s, d, endings(answered, deliveries)...)
-			}
-		})
+		run("finish", func(b *testing.B) { src.finish(b, d) })
 		run("list", func(b *testing.B) {
 			for b.Loop() {
 				if _, err := s.ListBatches(b.Context(), creator, batch.ID{}, 20); err != nil {
