@@ -29,15 +29,7 @@ func TestDataDirectory(t *testing.T) {
 	}
 	endpoint := httptest.NewServer(answers)
 	t.Cleanup(endpoint.Close)
-	// Postgres may run as another user, who must be able to enter it.
-	dir, err := os.MkdirTemp("", "fusillade-upgrade-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	dir := testenv.EnterableDir(t)
 	const n, inFlight = 300, 10
 	input, output := filepath.Join(dir, "requests.jsonl"), filepath.Join(dir, "results.jsonl")
 	var lines bytes.Buffer

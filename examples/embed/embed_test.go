@@ -40,14 +40,7 @@ func TestNightly(t *testing.T) {
 		calls.Add(1)
 		return hello(c)
 	}))
-	dir, err := os.MkdirTemp("", "nightly-") // a Postgres that root starts must be able to enter
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	dir := testenv.EnterableDir(t)
 	for range 2 {
 		p := built.Start(t, programs.Environment(), "nightly", dir, url, filepath.Join("..", "requests.jsonl"))
 		p.WantExit(t, 0, "completed: 40 of 40 completed")

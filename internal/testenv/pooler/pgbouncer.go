@@ -56,14 +56,7 @@ func Start(t testing.TB, databaseURL string, lines ...string) *Pgbouncer {
 	}
 	addr := loopback.Addr(t)
 	_, port, _ := net.SplitHostPort(addr) // it is well-formed
-	dir, err := os.MkdirTemp("", "fusillade-pgbouncer-*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	dir := testenv.EnterableDir(t)
 	login := "user=" + to.User
 	if to.Password != "" {
 		login += " password=" + to.Password
