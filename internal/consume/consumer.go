@@ -112,7 +112,7 @@ func New(ctx context.Context, cfg Config) (*Consumer, error) {
 	cfg.MaxStreamBackoff = cmp.Or(cfg.MaxStreamBackoff, defaultMaxStreamBackoff)
 	c := &Consumer{
 		cfg: cfg, js: js, metrics: newMetrics(cfg.Metrics), flushBytes: flushBytes, look: notify.New(), called: notify.New(),
-		inflight: inflight{tasks: make(map[batch.RequestID]*task), added: notify.New()},
+		inflight: newInflight(),
 		capacity: capacity{places: int64(cfg.MaxInFlight), maxResults: maxResults}, places: newPlaces(), unstored: unstored{added: notify.New()},
 		starting:  incident{what: "starting requests", log: cfg.Log},
 		finishing: incident{what: "writing results", log: cfg.Log},
@@ -339,7 +339,7 @@ func (c *Consumer) renewLeases(ctx context.Context) error {
 		}
 		tick.Reset(interval)
 		loop.Busy()
-		held, late := c.inflight.leases(time.Now(), c.cfg.Lease/3, c.cfg.ProcessingTimeout)
+		held, late := c.inflight.leases(time.Now(), c.cfg.Lease*2/5, c.cfg.ProcessingTimeout)
 		for _, t := range held {
 			c.report(t.msg.InProgress())
 		}

@@ -16,7 +16,7 @@
 // messages; two flushes of starts and two of results run beside one another,
 // and each call has a goroutine. A task belongs to one of them at a time.
 //
-// A message is leased: it is renewed every third of the lease while the consumer
+// A message is leased: it is renewed after two fifths of the lease while the consumer
 // works on it, and redelivered by the broker if the consumer dies. Postgres
 // decides who owns a request; what the broker says is advisory.
 //

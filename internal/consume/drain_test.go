@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/notify"
 	"fusillade/internal/testenv"
 )
 
@@ -161,7 +160,7 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 func TestPullingStopsWhileResultsWait(t *testing.T) {
 	t.Parallel()
 	c := &Consumer{
-		cfg: Config{MaxInFlight: 10}, inflight: inflight{tasks: make(map[batch.RequestID]*task), added: notify.New()}, capacity: capacity{maxResults: 1},
+		cfg: Config{MaxInFlight: 10}, inflight: newInflight(), capacity: capacity{maxResults: 1},
 	}
 	for i := range 10 + unwritten {
 		if room := c.room(); room != 10+unwritten-i {

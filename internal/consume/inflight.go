@@ -1,6 +1,7 @@
 package consume
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"net/http"
@@ -36,8 +37,9 @@ type task struct {
 	received  time.Time // by this machine's monotonic clock
 
 	// Guarded by inflight.mu once the task is in the registry.
-	renewed time.Time // when its lease was
-	result  int       // bytes of the result that waits to be stored, and one more; 0: none does
+	renewed time.Time     // when its lease was
+	lease   *list.Element // in inflight.leased; nil: it is not there
+	result  int           // bytes of the result that waits to be stored, and one more; 0: none does
 	// renewedStart is when the request was started, or when Postgres was last told
 	// that its call goes on.
 	renewedStart time.Time
@@ -151,8 +153,14 @@ type inflight struct {
 
 	mu       sync.Mutex
 	tasks    map[batch.RequestID]*task
-	suspects []*task // to be looked up; some may be here no more
-	bytes    int     // of the bodies of started tasks
+	leased   list.List // of tasks, by when their lease was renewed
+	oldest   time.Time // no call that goes on began, or was last told of, before; zero: none goes on
+	suspects []*task   // to be looked up; some may be here no more
+	bytes    int       // of the bodies of started tasks
+}
+
+func newInflight() inflight {
+	return inflight{tasks: make(map[batch.RequestID]*task), added: notify.New()}
 }
 
 // add registers a task, unless there is one of its request already.
@@ -163,6 +171,7 @@ func (f *inflight) add(t *task) bool {
 		return false
 	}
 	f.tasks[t.delivery.ID] = t
+	t.lease = f.leased.PushBack(t)
 	if len(f.tasks) == 1 {
 		f.added.Notify()
 	}
@@ -177,6 +186,7 @@ func (f *inflight) remove(t *task) (result int) {
 		return 0
 	}
 	delete(f.tasks, t.delivery.ID)
+	f.unlease(t)
 	f.bytes -= len(t.start.Template.Body)
 	result, t.result = t.result, 0
 	return max(result-1, 0)
@@ -192,6 +202,7 @@ func (f *inflight) finishing(t *task, bytes int) (more int) {
 	}
 	more = bytes - max(t.result-1, 0)
 	t.result = bytes + 1
+	f.leaseAgain(t)
 	return more
 }
 
@@ -203,6 +214,7 @@ func (f *inflight) begin(t *task, s postgres.Start, now time.Time) {
 		f.bytes += len(s.Template.Body) - len(t.start.Template.Body)
 	}
 	t.start, t.started, t.renewedStart, t.deadline = s, now, now, now.Add(s.Remaining)
+	f.began(now)
 }
 
 func (f *inflight) count() int {
@@ -216,25 +228,6 @@ func (f *inflight) heavy() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.bytes >= maxBodies
-}
-
-// leases returns the tasks whose lease is to be renewed now, and marks them. A
-// lease is renewed so often, and not beyond the processing timeout while there
-// is no result: then the call is late, and another consumer may take the request
-// over. What waits to be stored is kept, for its call would only be paid for again.
-func (f *inflight) leases(now time.Time, every, processingTimeout time.Duration) (old, late []*task) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, t := range f.tasks {
-		switch {
-		case !t.started.IsZero() && t.result == 0 && now.Sub(t.renewedStart) >= processingTimeout:
-			late = append(late, t)
-		case now.Sub(t.renewed) >= every:
-			t.renewed = now
-			old = append(old, t)
-		}
-	}
-	return old, late
 }
 
 // suspect marks the tasks of these lines, or of the whole batch if lines is

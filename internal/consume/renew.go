@@ -47,9 +47,12 @@ func (c *Consumer) renewStarts(ctx context.Context) error {
 func (f *inflight) streaming(now time.Time, every time.Duration) []*task {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.oldest.IsZero() || now.Sub(f.oldest) < every {
+		return nil
+	}
 	var tasks []*task
 	for _, t := range f.tasks {
-		if !t.started.IsZero() && t.result == 0 && now.Sub(t.renewedStart) >= every && t.streams.Swap(false) {
+		if t.goesOn() && now.Sub(t.renewedStart) >= every && t.streams.Swap(false) {
 			tasks = append(tasks, t)
 		}
 	}
@@ -61,4 +64,5 @@ func (f *inflight) restarted(t *task, at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t.renewedStart = at
+	f.leaseAgain(t)
 }

@@ -2,6 +2,7 @@ package consume
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -9,7 +10,6 @@ import (
 	"pgregory.net/rapid"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/notify"
 	"fusillade/internal/postgres"
 )
 
@@ -43,7 +43,7 @@ func TestRate(t *testing.T) {
 
 func TestInflightTakeEachRequestOnce(t *testing.T) {
 	t.Parallel()
-	h := inflight{tasks: make(map[batch.RequestID]*task), added: notify.New()}
+	h := newInflight()
 	first, again := newTestTask(1), newTestTask(1)
 	if !h.add(first) || h.add(again) || h.count() != 1 {
 		t.Errorf("%d tasks in flight, want the first alone", h.count())
@@ -58,47 +58,84 @@ func newTestTask(line int32) *task {
 	return &task{delivery: postgres.Delivery{ID: batch.RequestID{Line: line}}}
 }
 
-// A lease is renewed each third of it from when the message came, and never
-// beyond the processing timeout, which begins anew while a streamed answer comes.
+// A lease is renewed so often from when the message came, together with those of the
+// next moments, and never beyond the processing timeout, which begins anew while a
+// streamed answer comes, and ends with the result.
 func TestInflightDue(t *testing.T) {
 	t.Parallel()
 	const every, timeout = 10 * time.Second, time.Minute
+	type model struct {
+		*task
+		began, last, restarted time.Time
+		startsAfter, endsAfter time.Duration
+		streams                bool
+		started, ended         bool
+	}
 	rapid.Check(t, func(t *rapid.T) {
-		h := inflight{tasks: make(map[batch.RequestID]*task), added: notify.New()}
-		now := time.Now()
-		began := now
-		tk := newTestTask(1)
-		tk.renewed = now
-		h.add(tk)
-		startedAfter := time.Duration(rapid.Int64Range(0, int64(2*timeout)).Draw(t, "started after"))
-		started, last, restarted := false, now, now
-		for now.Sub(began) < 4*timeout {
-			now = now.Add(time.Duration(rapid.Int64Range(1, int64(every)).Draw(t, "step")))
-			if !started && now.Sub(began) >= startedAfter {
-				started = true
-				h.begin(tk, postgres.Start{Remaining: time.Hour}, now)
-				restarted = now
+		h, now := newInflight(), time.Now()
+		var tasks []*model
+		span := func(what string, most time.Duration) time.Duration {
+			return time.Duration(rapid.Int64Range(1, int64(most)).Draw(t, what))
+		}
+		for end, line := now.Add(4*timeout), int32(1); now.Before(end); now = now.Add(span("step", every)) {
+			if len(tasks) == 0 || rapid.IntRange(0, 9).Draw(t, "a message comes") == 0 {
+				m := &model{task: newTestTask(line), began: now, last: now, startsAfter: span("started after", 2*timeout), endsAfter: span("ended after", 4*timeout)}
+				m.streams = rapid.Bool().Draw(t, "its answer is streamed")
+				m.renewed = now
+				h.add(m.task)
+				tasks = append(tasks, m)
+				line++
 			}
-			if tk.streams.Store(started && rapid.Bool().Draw(t, "a part comes")); len(h.streaming(now, timeout/3)) == 1 {
-				if now.Sub(restarted) < timeout/3 {
-					t.Fatalf("the start is renewed %v after the last time", now.Sub(restarted))
+			for _, m := range tasks {
+				if !m.started && now.Sub(m.began) >= m.startsAfter {
+					m.started, m.restarted = true, now
+					if h.begin(m.task, postgres.Start{Remaining: time.Hour}, now); m.deadline.Sub(m.task.started) != time.Hour {
+						t.Fatalf("the deadline is %v after the start, want an hour", m.deadline.Sub(m.task.started))
+					}
 				}
-				restarted = now
-				h.restarted(tk, now)
+				m.task.streams.Store(m.started && m.streams && rapid.IntRange(0, 9).Draw(t, "a part comes") == 0)
+			}
+			parts := h.streaming(now, timeout/3)
+			for _, m := range tasks {
+				if slices.Contains(parts, m.task) {
+					if now.Sub(m.restarted) < timeout/3 || m.ended {
+						t.Fatalf("the start of %d is renewed %v after the last time, ended %t", m.delivery.ID.Line, now.Sub(m.restarted), m.ended)
+					}
+					m.restarted = now
+					h.restarted(m.task, now)
+				}
+				if m.started && !m.ended && now.Sub(m.began) >= m.endsAfter {
+					m.ended = true
+					h.finishing(m.task, 10)
+				}
 			}
 			leases, lates := h.leases(now, every, timeout)
-			due, late := len(leases) == 1, len(lates) == 1
-			wantLate := started && now.Sub(restarted) >= timeout
-			want := now.Sub(last) >= every && !wantLate
-			if due != want || late != wantLate {
-				t.Fatalf("due is %t, want %t; late is %t, want %t: %v since the last, started %t", due, want, late, wantLate, now.Sub(last), started)
+			for _, m := range tasks {
+				due, late := slices.Contains(leases, m.task), slices.Contains(lates, m.task)
+				wantLate := m.started && !m.ended && now.Sub(m.restarted) >= timeout
+				want, may := now.Sub(m.last) >= every && !wantLate, now.Sub(m.last) >= every-every/8 && len(leases) > 1 && !wantLate
+				if want && !due || due && !want && !may || late != wantLate {
+					t.Fatalf("%d: due is %t, want %t; late is %t, want %t: %v since the last, started %t, ended %t", m.delivery.ID.Line, due, want, late, wantLate, now.Sub(m.last), m.started, m.ended)
+				}
+				if due {
+					m.last = now
+				}
 			}
-			if due {
-				last = now
-			}
+			tasks = slices.DeleteFunc(tasks, func(m *model) bool {
+				if !m.ended || rapid.Bool().Draw(t, "still to be stored") {
+					return false
+				}
+				if bytes := h.remove(m.task); bytes != 10 {
+					t.Fatalf("%d bytes of a result of 10", bytes)
+				}
+				return true
+			})
 		}
-		if tk.deadline.Sub(tk.started) != time.Hour {
-			t.Errorf("the deadline is %v after the start, want an hour", tk.deadline.Sub(tk.started))
+		for _, m := range tasks {
+			h.remove(m.task)
+		}
+		if leases, lates := h.leases(now.Add(every), every, timeout); len(leases)+len(lates)+h.count()+h.leased.Len() != 0 {
+			t.Errorf("%d leases and %d late calls of no task, %d kept", len(leases), len(lates), h.leased.Len())
 		}
 	})
 }
