@@ -9,8 +9,9 @@
 //	              ▼ nak          ▼                 │   due in Postgres and ack (share.go)
 //	                                               ▼ fenced: leave it to the lease
 //
-// inflight.go holds what is on this way; cancel.go takes out of it what has
-// finished elsewhere: its call is cut off, and nothing is written.
+// inflight.go holds what is on this way, and lease.go says whose lease is to be
+// renewed; cancel.go takes out what has finished elsewhere: its call is cut off, and
+// nothing is written.
 //
 // A pool is one model in one consumer. Each pool has a loop that pulls its
 // messages; two flushes of starts and two of results run beside one another,

@@ -76,6 +76,36 @@ func TestCeilingSeesNoMoreCallsThanThereAre(t *testing.T) {
 	}
 }
 
+// A call that was refused while another one's client had gone, and was not seen to be
+// yet, was no violation: one for each client that went, and shortly after only.
+func TestDepartureExplainsAViolation(t *testing.T) {
+	t.Parallel()
+	m := new(model)
+	expect := func(what string, want int64) {
+		t.Helper()
+		if got := m.stats().CeilingViolations; got != want {
+			t.Errorf("%s: %d violations, want %d", what, got, want)
+		}
+	}
+	for range 5 {
+		m.begin()
+	}
+	m.violate()
+	m.violate()
+	expect("two calls beyond the ceiling", 2)
+	m.abort()
+	expect("one client had gone", 1)
+	m.answer(http.StatusOK)
+	expect("one call is answered", 1)
+	m.beyond[0] = m.beyond[0].Add(-2 * departure)
+	m.abort()
+	expect("another one goes later", 1)
+	m.violate()
+	m.reset()
+	m.abort()
+	expect("after a reset", 0)
+}
+
 func TestAbortedCallsAreCounted(t *testing.T) {
 	t.Parallel()
 	for _, latency := range []string{"hang", "1h"} {

@@ -1,9 +1,15 @@
 package mock
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
+
+// departure is how long the server may take to see that a client is gone, which may have
+// begun another call meanwhile.
+const departure = 100 * time.Millisecond
 
 // otherModels gathers the calls to models beyond maxModels.
 const otherModels = "(other)"
@@ -13,6 +19,9 @@ type model struct {
 	calls, inFlight, peak, aborted, violations atomic.Int64
 	byStatus                                   [600]atomic.Int64
 	engine                                     engine
+
+	mu     sync.Mutex
+	beyond []time.Time // calls that were counted as violations, those of the last moment
 }
 
 // begin counts a call as in flight and returns how many are.
@@ -32,9 +41,31 @@ func (m *model) answer(status int) {
 	m.byStatus[status].Add(1)
 }
 
+// abort counts a call whose client is gone. A call beyond the ceiling that came shortly
+// before, when that client may have been gone already, was no violation.
 func (m *model) abort() {
 	m.inFlight.Add(-1)
 	m.aborted.Add(1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.forget(); len(m.beyond) > 0 {
+		m.beyond = m.beyond[1:]
+		m.violations.Add(-1)
+	}
+}
+
+// violate counts a call beyond the ceiling.
+func (m *model) violate() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forget()
+	m.beyond = append(m.beyond, time.Now())
+	m.violations.Add(1)
+}
+
+// forget drops the violations that no departure explains any more. It needs the lock.
+func (m *model) forget() {
+	m.beyond = slices.DeleteFunc(m.beyond, func(at time.Time) bool { return time.Since(at) > departure })
 }
 
 func (m *model) stats() ModelStats {
@@ -54,6 +85,9 @@ func (m *model) stats() ModelStats {
 }
 
 func (m *model) reset() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.beyond = nil
 	for i := range m.byStatus {
 		m.byStatus[i].Store(0)
 	}

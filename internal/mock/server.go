@@ -126,7 +126,7 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
 
 	m := s.models.get(c.Model)
 	if inFlight, ceiling := m.begin(), inForce.ceilings.of(c.Model); inFlight > ceiling {
-		m.violations.Add(1)
+		m.violate()
 		m.answer(http.StatusTooManyRequests)
 		inForce.writeInjected(w, c, http.StatusTooManyRequests, "more than "+strconv.FormatInt(ceiling, 10)+" calls in flight")
 		return

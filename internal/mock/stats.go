@@ -18,7 +18,9 @@ type Counts struct {
 	Calls    int64 `json:"calls"` // begun, whatever came of them
 	InFlight int64 `json:"in_flight"`
 	// Aborted calls are those whose client went away before the answer.
-	Aborted           int64         `json:"aborted"`
+	Aborted int64 `json:"aborted"`
+	// CeilingViolations are calls beyond the ceiling. Those that were refused while a
+	// client had gone, and was not seen to be yet, are not among them.
 	CeilingViolations int64         `json:"ceiling_violations"`
 	ByStatus          map[int]int64 `json:"by_status"`
 }
