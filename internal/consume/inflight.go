@@ -215,6 +215,7 @@ func (f *inflight) begin(t *task, s postgres.Start, now time.Time) {
 	}
 	t.start, t.started, t.renewedStart, t.deadline = s, now, now, now.Add(s.Remaining)
 	f.began(now)
+	f.leaseAgain(t)
 }
 
 func (f *inflight) count() int {

@@ -104,6 +104,10 @@ func TestInflightDue(t *testing.T) {
 					m.restarted = now
 					h.restarted(m.task, now)
 				}
+				if m.started && !m.ended && rapid.IntRange(0, 14).Draw(t, "it is started again") == 0 {
+					m.restarted = now
+					h.begin(m.task, postgres.Start{Remaining: time.Hour}, now)
+				}
 				if m.started && !m.ended && now.Sub(m.began) >= m.endsAfter {
 					m.ended = true
 					h.finishing(m.task, 10)
