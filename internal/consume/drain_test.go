@@ -1,13 +1,16 @@
 package consume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
 	"fusillade/internal/batch"
+	"fusillade/internal/postgres"
 	"fusillade/internal/testenv"
 )
 
@@ -67,6 +70,48 @@ func TestDrainGivesBackWhatIsStarted(t *testing.T) {
 			t.Errorf("%s is %s after %d calls and %d attempts, want one", customID, r.State, calls, r.Attempts)
 		}
 	}
+}
+
+// A drain that begins while a start is being written releases what was started: it
+// would else wait for the end of this daemon, and that for its calls.
+func TestDrainBeginsDuringAStart(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	hold := make(gate)
+	c.endpoint.set(hold.answer)
+	var once sync.Once
+	drain := make(chan context.CancelFunc, 1)
+	first := c.start(func(cfg *Config) {
+		cfg.Store = &slowStart{cfg.Store, func() { once.Do(func() { (<-drain)() }) }}
+	})
+	drain <- first.takeNone
+	id := c.Begin(lines(1, testModel))
+	first.wait()
+	if n := c.Count(`SELECT count(*) FROM requests WHERE state = 'pending' AND attempt = 0 AND due_at IS NULL`); n != 1 {
+		t.Errorf("%d requests were released, want the one that was started", n)
+	}
+	close(hold)
+	c.start()
+	for _, r := range c.AwaitEnd(id) {
+		if r.Attempts != 1 || r.State != batch.Completed {
+			t.Errorf("the request is %s after %d attempts", r.State, r.Attempts)
+		}
+	}
+}
+
+// slowStart is a store whose answers to starts come after something else, or too late.
+type slowStart struct {
+	store
+	meanwhile func()
+}
+
+func (s *slowStart) Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error) {
+	starts, err := s.store.Start(ctx, rules, deliveries)
+	s.meanwhile()
+	if err == nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return starts, err
 }
 
 // Calls that are cut off, by the drain timeout or by a second signal, are made

@@ -54,10 +54,12 @@ func (c *Consumer) flushStarts(tasks []*task) {
 	f.flush(c.taking, tasks)
 }
 
-func (c *Consumer) writeStarts(ctx context.Context, tasks []*task) (again []*task, err error) {
+func (c *Consumer) writeStarts(_ context.Context, tasks []*task) (again []*task, err error) {
 	rules := postgres.StartRules{Daemon: c.cfg.Daemon, ProcessingTimeout: c.cfg.ProcessingTimeout, StaleThreshold: c.cfg.StaleThreshold, MaxBytes: c.flushBytes}
 	step, began := c.cfg.Watch.Step("starting requests"), time.Now()
-	starts, err := c.cfg.Store.Start(ctx, rules, deliveriesOf(tasks))
+	// A drain does not cut this off: a request whose start was committed all the same would
+	// wait for the end of this daemon.
+	starts, err := c.cfg.Store.Start(c.writing, rules, deliveriesOf(tasks))
 	step.End()
 	c.traceFlush("start flush", began, len(tasks), err, func(yield func(*taskTrace)) {
 		for _, t := range tasks {
