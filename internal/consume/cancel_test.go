@@ -161,17 +161,19 @@ func TestHintWithoutACancel(t *testing.T) {
 	r.wantNothingOf(2, 2)
 }
 
-// cancelling cancels what it has just started, before it says so.
-type cancelling struct {
+// interrupted has something happen between the first start in Postgres and its answer,
+// which is lost if the context ends meanwhile.
+type interrupted struct {
 	store
 	after func()
 	done  atomic.Bool
 }
 
-func (s *cancelling) Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error) {
+func (s *interrupted) Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error) {
 	starts, err := s.store.Start(ctx, rules, deliveries)
 	if err == nil && s.done.CompareAndSwap(false, true) {
 		s.after()
+		err = ctx.Err()
 	}
 	return starts, err
 }
@@ -185,7 +187,7 @@ func TestCancelledDuringTheStart(t *testing.T) {
 	var r *running
 	began := make(chan struct{})
 	r = c.start(neverPoll, func(cfg *Config) {
-		cfg.Store = &cancelling{store: cfg.Store, after: func() {
+		cfg.Store = &interrupted{store: cfg.Store, after: func() {
 			<-began
 			c.cancel(id.Batch)
 			c.hint(id.Batch)

@@ -339,6 +339,7 @@ func (c *Consumer) renewLeases(ctx context.Context) error {
 		}
 		tick.Reset(interval)
 		loop.Busy()
+		// Twice within the lease, so that one renewal may be lost.
 		held, late := c.inflight.leases(time.Now(), c.cfg.Lease*2/5, c.cfg.ProcessingTimeout)
 		for _, t := range held {
 			c.report(t.msg.InProgress())

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 
 	"fusillade/internal/batch"
-	"fusillade/internal/postgres"
 	"fusillade/internal/testenv"
 )
 
@@ -79,10 +77,9 @@ func TestDrainBeginsDuringAStart(t *testing.T) {
 	c := newCluster(t)
 	hold := make(gate)
 	c.endpoint.set(hold.answer)
-	var once sync.Once
 	drain := make(chan context.CancelFunc, 1)
 	first := c.start(func(cfg *Config) {
-		cfg.Store = &slowStart{cfg.Store, func() { once.Do(func() { (<-drain)() }) }}
+		cfg.Store = &interrupted{store: cfg.Store, after: func() { (<-drain)() }}
 	})
 	drain <- first.takeNone
 	id := c.Begin(lines(1, testModel))
@@ -97,21 +94,6 @@ func TestDrainBeginsDuringAStart(t *testing.T) {
 			t.Errorf("the request is %s after %d attempts", r.State, r.Attempts)
 		}
 	}
-}
-
-// slowStart is a store whose answers to starts come after something else, or too late.
-type slowStart struct {
-	store
-	meanwhile func()
-}
-
-func (s *slowStart) Start(ctx context.Context, rules postgres.StartRules, deliveries []postgres.Delivery) ([]postgres.Start, error) {
-	starts, err := s.store.Start(ctx, rules, deliveries)
-	s.meanwhile()
-	if err == nil && ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	return starts, err
 }
 
 // Calls that are cut off, by the drain timeout or by a second signal, are made

@@ -1,7 +1,6 @@
 package consume
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
@@ -121,7 +120,7 @@ func (c *Consumer) finishFlusher() *flusher[decision] {
 	}
 }
 
-func (c *Consumer) writeFinishes(ctx context.Context, items []decision) (again []decision, err error) {
+func (c *Consumer) writeFinishes(items []decision) (again []decision, err error) {
 	var completions []postgres.Completion
 	var releases []postgres.Release
 	for i := range items {
@@ -133,7 +132,7 @@ func (c *Consumer) writeFinishes(ctx context.Context, items []decision) (again [
 		}
 	}
 	step, began := c.cfg.Watch.Step("writing results"), time.Now()
-	written, err := c.cfg.Store.Finish(ctx, c.cfg.Daemon, completions, releases)
+	written, err := c.cfg.Store.Finish(c.writing, c.cfg.Daemon, completions, releases)
 	step.End()
 	c.traceFlush("result flush", began, len(items), err, func(yield func(*taskTrace)) {
 		for i := range items {
@@ -141,7 +140,7 @@ func (c *Consumer) writeFinishes(ctx context.Context, items []decision) (again [
 		}
 	})
 	if err != nil {
-		if ctx.Err() == nil {
+		if c.writing.Err() == nil {
 			c.lastError.Store(&LastError{At: time.Now(), Detail: "results cannot be written", Err: err})
 		}
 		return nil, err

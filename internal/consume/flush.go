@@ -19,8 +19,9 @@ const minRetryPause, maxRetryPause = 50 * time.Millisecond, 2 * time.Second
 // after a backoff; else what it refuses is found by splitting.
 type flusher[T any] struct {
 	// write writes the items and acts on the answer. After nil, what it returns is
-	// to be written again. After an error it has acted on nothing.
-	write func(ctx context.Context, items []T) (again []T, err error)
+	// to be written again. After an error it has acted on nothing. Its context is
+	// its own: of a write that is cut off nobody knows whether it was committed.
+	write func(items []T) (again []T, err error)
 	// apart takes an item that Postgres refuses by itself.
 	apart func(item T, class postgres.Class, err error)
 	// stopped takes the items that were not written when the context ended.
@@ -32,7 +33,7 @@ type flusher[T any] struct {
 func (f *flusher[T]) flush(ctx context.Context, items []T) {
 	pause := backoff.New(minRetryPause, maxRetryPause)
 	for ctx.Err() == nil && len(items) > 0 {
-		again, err := f.write(ctx, items)
+		again, err := f.write(items)
 		if err == nil {
 			f.failing.end()
 			items = again
@@ -75,7 +76,7 @@ func (f *flusher[T]) refusesAll(ctx context.Context, items *[]T) bool {
 		last := len(all) - 1
 		i := rand.N(len(all))
 		all[i], all[last] = all[last], all[i]
-		again, err := f.write(ctx, all[last:])
+		again, err := f.write(all[last:])
 		if err == nil {
 			*items = append(all[:last], again...)
 			return false

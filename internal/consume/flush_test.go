@@ -30,7 +30,7 @@ type writes struct {
 
 func (w *writes) flusher() *flusher[int] {
 	return &flusher[int]{
-		write: func(_ context.Context, items []int) ([]int, error) {
+		write: func(items []int) ([]int, error) {
 			w.calls++
 			for _, i := range items {
 				if err := w.refuse(i); err != nil {

@@ -1,7 +1,6 @@
 package consume
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
@@ -54,11 +53,10 @@ func (c *Consumer) flushStarts(tasks []*task) {
 	f.flush(c.taking, tasks)
 }
 
-func (c *Consumer) writeStarts(_ context.Context, tasks []*task) (again []*task, err error) {
+func (c *Consumer) writeStarts(tasks []*task) (again []*task, err error) {
 	rules := postgres.StartRules{Daemon: c.cfg.Daemon, ProcessingTimeout: c.cfg.ProcessingTimeout, StaleThreshold: c.cfg.StaleThreshold, MaxBytes: c.flushBytes}
 	step, began := c.cfg.Watch.Step("starting requests"), time.Now()
-	// A drain does not cut this off: a request whose start was committed all the same would
-	// wait for the end of this daemon.
+	// A drain does not cut it off: what was committed would wait for the end of this daemon.
 	starts, err := c.cfg.Store.Start(c.writing, rules, deliveriesOf(tasks))
 	step.End()
 	c.traceFlush("start flush", began, len(tasks), err, func(yield func(*taskTrace)) {

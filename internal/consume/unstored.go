@@ -98,7 +98,7 @@ func (c *Consumer) writeUnstored() {
 			continue
 		}
 		items := []decision{item.decision}
-		_, err := c.writeFinishes(c.writing, items)
+		_, err := c.writeFinishes(items)
 		class := postgres.Classify(err)
 		switch {
 		case err == nil:
