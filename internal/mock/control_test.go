@@ -87,22 +87,24 @@ func TestDepartureExplainsAViolation(t *testing.T) {
 			t.Errorf("%s: %d violations, want %d", what, got, want)
 		}
 	}
-	for range 5 {
+	for range 6 {
 		m.begin()
 	}
 	m.violate()
 	m.violate()
 	expect("two calls beyond the ceiling", 2)
 	m.abort()
+	expect("the server cut one off", 2)
+	m.depart()
 	expect("one client had gone", 1)
 	m.answer(http.StatusOK)
 	expect("one call is answered", 1)
 	m.beyond[0] = m.beyond[0].Add(-2 * departure)
-	m.abort()
+	m.depart()
 	expect("another one goes later", 1)
 	m.violate()
 	m.reset()
-	m.abort()
+	m.depart()
 	expect("after a reset", 0)
 }
 

@@ -41,11 +41,16 @@ func (m *model) answer(status int) {
 	m.byStatus[status].Add(1)
 }
 
-// abort counts a call whose client is gone. A call beyond the ceiling that came shortly
-// before, when that client may have been gone already, was no violation.
+// abort counts a call that has no answer.
 func (m *model) abort() {
 	m.inFlight.Add(-1)
 	m.aborted.Add(1)
+}
+
+// depart counts a call whose client is gone. A call beyond the ceiling that came shortly
+// before, when that client may have been gone already, was no violation.
+func (m *model) depart() {
+	m.abort()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.forget(); len(m.beyond) > 0 {

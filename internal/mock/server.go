@@ -116,7 +116,7 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
 		m := s.models.get(unparsedModel)
 		m.begin()
 		if errors.Is(err, errClientGone) {
-			m.abort()
+			m.depart()
 			panic(http.ErrAbortHandler)
 		}
 		m.answer(http.StatusBadRequest)
@@ -132,7 +132,7 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
 		return
 	}
 	if !s.work(r, c, m) {
-		m.abort()
+		m.depart()
 		panic(http.ErrAbortHandler) // net/http's way to cut the connection
 	}
 	if status := inForce.errors.status(c.draw); status != http.StatusOK {
@@ -159,7 +159,7 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request, e endpoint) {
 	setRequestID(w, c)
 	if events := c.events(answer); events != nil {
 		if !inForce.stream(w, r, c.draw, events, func() { m.answer(http.StatusOK) }) {
-			m.abort()
+			m.depart()
 			panic(http.ErrAbortHandler)
 		}
 		return
